@@ -1,0 +1,74 @@
+"""What is happening? Labels over time from picture, sound, or both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avlearn.apply.embed import embed_file
+from avlearn.apply.windows import Notice, probe_both
+from avlearn.errors import ModelError
+from avlearn.models.audiovisual import AudioVisual
+
+
+@dataclass(frozen=True)
+class ClassifyResult:
+    """Labels of a file.
+
+    Attributes:
+        path: the file.
+        labels: for ``video``, ``audio`` and ``both``: the best ``(label, probability)``, best first,
+            averaged over windows.
+        windows: one dict a window: ``start`` (seconds), ``label``, ``probability`` from both.
+        notice: a line where the file is unlike the training data, else None.
+    """
+
+    path: str
+    labels: dict[str, list[tuple[str, float]]]
+    windows: list[dict]
+    notice: str | None
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": "avlearn.classify/1", **self.__dict__}
+
+    def text(self) -> str:
+        """For people."""
+        lines = [str(self.path)]
+        for name, ranked in self.labels.items():
+            lines.append(f"  {name:6}" + "  ".join(f"{label} {p:.2f}" for label, p in ranked))
+        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
+
+
+def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
+    """Label a file by the model's linear classifiers.
+
+    Raises:
+        ModelError: the model has no classifiers.
+        MediaError: the file cannot be read, or has no picture or no sound.
+    """
+    if not model.config.labels:
+        raise ModelError("this model has no labels: its folder carries no classifier")
+    probe_both(path)
+    notice = Notice(model)
+    starts, video, audio = embed_file(path, model, notice)
+    inputs = {"video": video, "audio": audio, "both": np.concatenate([video, audio], 1)}
+    names = model.config.labels
+    labels, probabilities = {}, {}
+    for name, values in inputs.items():
+        with torch.inference_mode():
+            scores = model.classifiers[name](torch.from_numpy(values).to(model.device))
+        probabilities[name] = scores.softmax(1).cpu().numpy()
+        mean = probabilities[name].mean(0)
+        best = np.argsort(-mean)[:top]
+        labels[name] = [(names[i], round(float(mean[i]), 4)) for i in best]
+    rows = [
+        {
+            "start": round(float(start), 3),
+            "label": names[int(row.argmax())],
+            "probability": round(float(row.max()), 4),
+        }
+        for start, row in zip(starts, probabilities["both"], strict=True)
+    ]
+    return ClassifyResult(str(path), labels, rows, notice.text())

@@ -1,0 +1,117 @@
+"""Features of files for recognition: what was seen where the sound came from, and what was heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.windows import Notice, windows
+from avlearn.errors import OutputError
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.objectives.similarity import heatmap
+
+
+def _over_time(sequence: Tensor) -> Tensor:
+    """Mean, maximum and standard deviation over time: ``[B, D, T]`` to ``[B, 3 D]``."""
+    return torch.cat(
+        [sequence.mean(2), sequence.amax(2), sequence.std(2, unbiased=False)], 1
+    )
+
+
+@torch.inference_mode()
+def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of a window for recognition.
+
+    The picture is averaged over places weighted by the window's own sound heatmap.
+
+    Args:
+        model: the towers.
+        features: ``[B, D, T, Y, X]``.
+        audio_features: ``[B, D', T]`` of the same seconds.
+
+    Returns:
+        Video ``[B, 3 D]`` and audio ``[B, 3 D']``.
+    """
+    heat = heatmap(model.place(features), model.hear(audio_features))
+    weights = (heat * model.config.pool_scale).flatten(1).softmax(1).view_as(heat)
+    seen = torch.einsum("bdtyx,byx->bdt", features, weights)
+    return _over_time(seen), _over_time(audio_features)
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """Where the features went.
+
+    Attributes:
+        out: the file written.
+        windows: how many windows over all files.
+        files: how many files.
+    """
+
+    out: str
+    windows: int
+    files: int
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": "avlearn.embed/1", **self.__dict__}
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self.out}: {self.windows} windows of {self.files} files"
+
+
+def embed_file(path: str | Path, model: AudioVisual, notice: Notice | None = None):
+    """Features of each window of a file with picture and sound.
+
+    Returns:
+        Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32.
+    """
+    starts, video, audio = [], [], []
+    for window in windows(path, model, model.config.seconds / 2):
+        if notice:
+            notice.add_video(window.features)
+            notice.add_audio(window.audio_features)
+        seen, heard = describe(model, window.features, window.audio_features)
+        starts.append(window.start)
+        video.append(seen[0].cpu().numpy())
+        audio.append(heard[0].cpu().numpy())
+    return np.array(starts, np.float32), np.stack(video), np.stack(audio)
+
+
+def embed_files(paths: Sequence[str | Path], model: AudioVisual, out: str | Path) -> EmbedResult:
+    """Features of files into one table: ``.npz`` (arrays) or ``.parquet`` (a row a window).
+
+    Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D').
+
+    Raises:
+        MediaError: a file cannot be read, or has no picture or no sound.
+        OutputError: the suffix is neither, or the file cannot be written.
+    """
+    out = Path(out)
+    if out.suffix not in (".npz", ".parquet"):
+        raise OutputError(f"{out}: write features to .npz or .parquet")
+    columns: dict[str, list] = {"path": [], "start": [], "video": [], "audio": []}
+    for path in paths:
+        starts, video, audio = embed_file(path, model)
+        columns["path"] += [str(path)] * len(starts)
+        columns["start"] += starts.tolist()
+        columns["video"] += list(video)
+        columns["audio"] += list(audio)
+    part = out.with_name(f".{out.name}.part{out.suffix}")
+    try:
+        if out.suffix == ".npz":
+            np.savez_compressed(part, **{k: np.array(v) for k, v in columns.items()})
+        else:
+            import pyarrow
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(pyarrow.table(columns), part)
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    return EmbedResult(str(out), len(columns["start"]), len(paths))

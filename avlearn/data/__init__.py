@@ -1,0 +1,1 @@
+"""Which clips, which windows, which labels."""

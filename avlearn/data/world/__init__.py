@@ -1,0 +1,8 @@
+"""The synthetic world: small scenes whose visible motion causes their sound, with exact ground truth."""
+
+from avlearn.data.world.config import PRESETS, WorldConfig
+from avlearn.data.world.make import make_world
+from avlearn.data.world.objects import CLASSES
+from avlearn.data.world.scene import Scene, Source, render_scene
+
+__all__ = ["CLASSES", "PRESETS", "Scene", "Source", "WorldConfig", "make_world", "render_scene"]

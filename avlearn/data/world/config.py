@@ -1,0 +1,110 @@
+"""What a world is made of."""
+
+import difflib
+from dataclasses import dataclass, fields, replace
+
+from avlearn.data.world.objects import CLASSES
+from avlearn.errors import DataError
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Options of the synthetic world.
+
+    Attributes:
+        classes: names out of `CLASSES` (8 of them).
+        sources: fewest and most sounding objects in the picture; fewer are likelier.
+        muted_share: share of scenes with an object that moves but makes no sound.
+        twin_share: share of scenes with a pair of one class.
+        twin: ``muted`` (one of the pair is silent) or ``sounding`` (both are heard).
+        offscreen_share: share of scenes with a sound whose source is not in the picture.
+        offscreen_db: its level beside the visible sources', lowest and highest, dB.
+        distractors: fewest and most silent abstract movers.
+        object_size: smallest and largest width of an object, as a fraction of the picture's.
+        shared_timbres: every class draws its pitch, decay and noise from one range; otherwise the classes'
+            ranges differ but overlap.
+        duration: seconds.
+        fps, size, sample_rate: frames a second, pixels a side, samples a second.
+    """
+
+    classes: tuple[str, ...] = tuple(CLASSES)
+    sources: tuple[int, int] = (1, 2)
+    muted_share: float = 0.4
+    twin_share: float = 0.0
+    twin: str = "muted"
+    offscreen_share: float = 0.3
+    offscreen_db: tuple[float, float] = (-12.0, -4.0)
+    distractors: tuple[int, int] = (0, 2)
+    object_size: tuple[float, float] = (0.30, 0.44)
+    shared_timbres: bool = False
+    duration: float = 4.0
+    fps: float = 25.0
+    size: int = 96
+    sample_rate: int = 16000
+
+    def __post_init__(self) -> None:
+        for name in self.classes:
+            if name not in CLASSES:
+                near = difflib.get_close_matches(name, CLASSES, 1, 0.0)[0]
+                raise DataError(f"the world has no class '{name}'; the nearest is '{near}'")
+        checks = {
+            "classes": len(self.classes) >= 1,
+            "sources": 1 <= self.sources[0] <= self.sources[1] <= 3,
+            "muted_share": 0 <= self.muted_share <= 1,
+            "twin_share": 0 <= self.twin_share <= 1,
+            "twin": self.twin in ("muted", "sounding"),
+            "offscreen_share": 0 <= self.offscreen_share <= 1,
+            "offscreen_db": self.offscreen_db[0] <= self.offscreen_db[1],
+            "distractors": 0 <= self.distractors[0] <= self.distractors[1],
+            "object_size": 0.1 <= self.object_size[0] <= self.object_size[1] <= 0.6,
+            "duration": 0.5 <= self.duration <= 60,
+            "fps": 5 <= self.fps <= 120,
+            "size": 32 <= self.size <= 1024 and self.size % 2 == 0,
+            "sample_rate": 8000 <= self.sample_rate <= 96000,
+        }
+        for name, fine in checks.items():
+            if not fine:
+                raise DataError(f"the world cannot have {name} = {getattr(self, name)}")
+
+    @classmethod
+    def preset(cls, name: str, **changes: object) -> "WorldConfig":
+        """A named world, with options changed.
+
+        Raises:
+            DataError: the preset or an option is unknown, or a value is impossible.
+        """
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, 1, 0.0)[0]
+            raise DataError(f"no world preset '{name}'; the nearest is '{near}'")
+        known = [f.name for f in fields(cls)]
+        for key in changes:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, 1, 0.0)[0]
+                raise DataError(f"the world has no option '{key}'; the nearest is '{near}'")
+        return replace(cls(), **{**PRESETS[name], **changes})
+
+
+PRESETS: dict[str, dict] = {
+    "standard": {},
+    "hard": {
+        "sources": (3, 3),
+        "muted_share": 0.0,
+        "twin_share": 0.5,
+        "twin": "sounding",
+        "offscreen_share": 0.5,
+        "offscreen_db": (0.0, 0.0),
+        "object_size": (0.20, 0.30),
+        "shared_timbres": True,
+    },
+    # For evaluation: one question each.
+    "solo": {
+        "sources": (1, 1), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1),
+    },
+    "muted": {
+        "sources": (1, 1), "muted_share": 1.0, "offscreen_share": 0.0, "distractors": (1, 1),
+    },
+    "twins": {
+        "sources": (1, 1), "muted_share": 0.0, "twin_share": 1.0, "offscreen_share": 0.0,
+        "distractors": (0, 1),
+    },
+}  # fmt: skip

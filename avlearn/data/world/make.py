@@ -1,0 +1,142 @@
+"""A world on disk: MP4 files, their ground truth, and a manifest."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from avlearn.data.manifest import Row, write_manifest
+from avlearn.data.world.config import WorldConfig
+from avlearn.data.world.scene import Scene, render_scene
+from avlearn.errors import OutputError
+from avlearn.media import write_video
+
+
+def make_world(
+    out: str | Path,
+    clips: int,
+    seed: int = 0,
+    config: WorldConfig | None = None,
+    *,
+    workers: int | None = None,
+    split: str = "train",
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Render a world; what is there already, of the same seed and options, is kept.
+
+    ``out`` gets ``clips/000000.mp4``, ``stems/000000.npz`` (``stems``: int16 ``[K + 1, S]``, sources then
+    noise, over 32767), ``truth/000000.json`` (a list of sources: name, onscreen, sounding, boxes, events),
+    ``world.json`` (seed and options), and ``manifest.parquet``.
+
+    Args:
+        out: a new folder, or one of the same world.
+        clips: how many.
+        seed: decides every scene, together with its number.
+        config: the standard world by default.
+        workers: processes; all cores by default.
+        split: written into the manifest.
+        progress: called with how many clips are done, and of how many.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        OutputError: the folder holds another world, or cannot be written.
+    """
+    config = config or WorldConfig()
+    out = Path(out)
+    written = json.dumps({"seed": seed, **asdict(config)}, indent=1)
+    try:
+        for name in ("clips", "stems", "truth"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+        if not (out / "world.json").exists():
+            (out / "world.json").write_text(written)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    if (out / "world.json").read_text() != written:
+        raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
+    rows = []
+    work = partial(_make_clip, out, config, seed, split)
+    with ProcessPoolExecutor(
+        workers or os.cpu_count() or 1, mp_context=get_context("forkserver")
+    ) as pool:
+        for done, row in enumerate(pool.map(work, range(clips), chunksize=4), 1):
+            rows.append(row)
+            if progress:
+                progress(done, clips)
+    write_manifest(rows, out / "manifest.parquet")
+    return out / "manifest.parquet"
+
+
+def _make_clip(out: Path, config: WorldConfig, seed: int, split: str, index: int) -> Row:
+    name = f"{index:06d}"
+    clip, truth = out / "clips" / f"{name}.mp4", out / "truth" / f"{name}.json"
+    if not truth.exists():  # written last: the clip is whole where it stands
+        _write(render_scene(config, seed, index), config, out, name)
+    known = json.loads(truth.read_text())
+    return Row(
+        path=clip,
+        duration=config.duration,
+        fps=config.fps,
+        width=config.size,
+        height=config.size,
+        sample_rate=config.sample_rate,
+        channels=1,
+        labels=tuple(s["name"] for s in known["sources"] if s["onscreen"] and s["sounding"]),
+        split=split,
+        flags=tuple(known["flags"]),
+        hash=known["hash"],
+        truth=truth,
+    )
+
+
+def _flags(scene: Scene) -> list[str]:
+    heard = [s for s in scene.sources if s.onscreen and s.sounding]
+    silent = [s for s in scene.sources if s.onscreen and not s.sounding]
+    names = [s.name for s in scene.sources if s.onscreen]
+    flags = [f"sources:{len(heard)}"]
+    flags += ["muted"] if silent else []
+    flags += ["twins"] if len(set(names)) < len(names) else []
+    flags += ["offscreen"] if any(not s.onscreen for s in scene.sources) else []
+    return flags
+
+
+def _write(scene: Scene, config: WorldConfig, out: Path, name: str) -> None:
+    clip = out / "clips" / f"{name}.mp4"
+    write_video(
+        clip, scene.video, config.fps, audio=scene.audio[None], sample_rate=config.sample_rate,
+        crf=18, preset="veryfast",
+    )  # fmt: skip
+    sources = [
+        {
+            "name": s.name,
+            "onscreen": s.onscreen,
+            "sounding": s.sounding,
+            "events": [round(e, 6) for e in s.events],
+            "boxes": None if s.boxes is None else [_box(b) for b in s.boxes],
+        }
+        for s in scene.sources
+    ]
+    digest = hashlib.sha256(scene.video.tobytes() + scene.stems.tobytes()).hexdigest()[:32]
+    truth = {"sources": sources, "flags": _flags(scene), "hash": digest}
+    stems = np.round(scene.stems * 32767).astype(np.int16)
+    try:
+        part = out / "stems" / f".{name}.part.npz"
+        np.savez_compressed(part, stems=stems)
+        part.replace(out / "stems" / f"{name}.npz")
+        part = out / "truth" / f".{name}.part"
+        part.write_text(json.dumps(truth))
+        part.replace(out / "truth" / f"{name}.json")
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _box(box: np.ndarray) -> list[float] | None:
+    return None if np.isnan(box).any() else [float(v) for v in box]

@@ -1,0 +1,37 @@
+"""What the user can mend. The command line prints these as one line and exits with 2."""
+
+
+class AvlearnError(Exception):
+    """Base of every error that the user can mend: says what, where, and what to do, in one line."""
+
+
+class MediaError(AvlearnError):
+    """A file cannot be read, or cannot be written."""
+
+
+class NoVideoError(MediaError):
+    """The file has no picture (or the picture stream holds no frame)."""
+
+
+class NoAudioError(MediaError):
+    """The file has no sound track (or the track holds no sample)."""
+
+
+class WindowError(MediaError):
+    """The window asked for lies outside the file."""
+
+
+class RecipeError(AvlearnError):
+    """A recipe has an unknown key, a wrong type, or an impossible value."""
+
+
+class DataError(AvlearnError):
+    """A manifest or a data set cannot be used."""
+
+
+class ModelError(AvlearnError):
+    """A model is unknown, or its folder cannot be read."""
+
+
+class OutputError(AvlearnError):
+    """A result cannot be written where it was asked to go."""

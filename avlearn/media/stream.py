@@ -1,0 +1,97 @@
+"""A whole file in overlapping windows, with memory that does not grow with its length."""
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.media.decode import Frames, Resampled, Samples
+from avlearn.media.probe import probe
+from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip
+
+
+def stream(
+    path: str | Path,
+    window: float,
+    hop: float,
+    *,
+    fps: float | None = None,
+    size: int | None = None,
+    sample_rate: int | None = None,
+    mono: bool = False,
+    video: bool = True,
+    audio: bool = True,
+) -> Iterator[Clip]:
+    """Windows of a file on one grid: window k begins ``k * hop`` seconds after the file's first frame.
+
+    Args:
+        path: the file.
+        window, hop: seconds.
+        fps, size, sample_rate, mono, video, audio: as in `read_clip`.
+
+    Yields:
+        Clips, the last of which may be shorter (nothing is padded). With picture they last as long as the
+        picture does; of the sound alone (``video=False``), as long as the sound.
+
+    Raises:
+        MediaError: the file cannot be read, or lacks what was asked for.
+    """
+    info = probe(path)
+    if video and info.video is None:
+        raise NoVideoError(f"{path} has no picture")
+    if audio and info.audio is None:
+        raise NoAudioError(f"{path} has no sound track")
+    origin = info.start
+    track = Resampled(Samples(path, origin), sample_rate, mono) if audio else None
+    rate = track.rate if track else sample_rate or 0
+    if not video:
+        yield from _sound(track, origin, window, hop)
+        return
+    rate_of_frames = fps or info.video.fps
+    instants = (origin + k / rate_of_frames for k in count())
+    frames = Frames(path, origin).at(instants, size, False)
+    held: deque[np.ndarray] = deque()
+    held_first = 0
+    for k in count():
+        first, last = round(k * hop * rate_of_frames), round((k * hop + window) * rate_of_frames)
+        while held and held_first < first:
+            held.popleft()
+            held_first += 1
+        while held_first + len(held) < last:
+            frame = next(frames, None)
+            if frame is None:
+                break
+            if held_first + len(held) < first:
+                held_first += 1
+            else:
+                held.append(frame)
+        if not held:
+            return
+        taken = np.stack(held)
+        samples = NO_AUDIO
+        if track:
+            begin = round(k * hop * rate)
+            seconds = min(len(taken) / rate_of_frames, window)
+            samples = track.read(begin, round(seconds * rate))
+            track.forget(begin)
+        yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop)
+        if len(taken) < last - first:
+            return
+
+
+def _sound(track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
+    rate = track.rate
+    for k in count():
+        begin, wanted = round(k * hop * rate), round((k * hop + window) * rate) - round(k * hop * rate)
+        samples = track.read(begin, wanted)
+        end = track.end()
+        left = wanted if end is None else min(wanted, end - begin)
+        if left <= 0:
+            return
+        yield Clip(NO_VIDEO, samples[:, :left], 0.0, rate, origin + k * hop)
+        if left < wanted:
+            return
+        track.forget(begin)

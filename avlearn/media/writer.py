@@ -1,0 +1,158 @@
+"""Arrays to files: H.264 with AAC, and WAV. A file appears whole or not at all."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from avlearn.errors import OutputError
+
+_AAC_RATES = (
+    8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000,
+)  # fmt: skip
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A name to write to beside ``path``; renamed to it when all went well, removed otherwise.
+
+    Raises:
+        OutputError: what the disk or FFmpeg said.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give a file's name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    try:
+        yield part
+        part.replace(path)
+    except (OSError, av.error.FFmpegError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot write {path}: {reason}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    return iter([audio]) if isinstance(audio, np.ndarray) else iter(audio)
+
+
+def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> None:
+    """Write ``[C, S]`` (or pieces of it) as a WAV of 32-bit floats, bit for bit.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    pieces = _chunks(chunks)
+    first = next(pieces, np.zeros((1, 0), np.float32))
+    with (
+        replacing(path) as part,
+        soundfile.SoundFile(part, "w", sample_rate, len(first), "FLOAT", format="WAV") as file,
+    ):
+        file.write(first.T)
+        for piece in pieces:
+            file.write(piece.T)
+
+
+class AacTrack:
+    """An AAC stream of an open container that takes samples as they come."""
+
+    def __init__(self, container: av.container.OutputContainer, rate: int, channels: int):
+        if channels not in _LAYOUTS:
+            raise OutputError(f"AAC holds 1 to 8 channels, not {channels}")
+        self.container, self.rate = container, rate
+        self.layout = _LAYOUTS[channels]
+        encoded = next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
+        self.stream = container.add_stream("aac", rate=encoded, layout=self.layout)
+        self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
+        self.resampler = (
+            av.AudioResampler("fltp", self.layout, encoded) if encoded != rate else None
+        )
+        self.fifo = av.AudioFifo()
+        self.written = 0
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append float32 ``[C, n]``."""
+        if not samples.shape[1]:
+            return
+        data = np.ascontiguousarray(samples, np.float32)
+        frame = av.AudioFrame.from_ndarray(data, "fltp", self.layout)
+        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.written, Fraction(1, self.rate)
+        self.written += samples.shape[1]
+        for piece in self.resampler.resample(frame) if self.resampler else [frame]:
+            self.fifo.write(piece)
+        self._drain(False)
+
+    def _drain(self, everything: bool) -> None:
+        size = self.stream.codec_context.frame_size or 1024
+        while (frame := self.fifo.read(size, everything)) is not None:
+            self.container.mux(self.stream.encode(frame))
+
+    def finish(self) -> None:
+        """Encode what is left."""
+        if self.resampler:
+            for piece in self.resampler.resample(None):
+                self.fifo.write(piece)
+        self._drain(True)
+        self.container.mux(self.stream.encode(None))
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    *,
+    audio: np.ndarray | Iterable[np.ndarray] | None = None,
+    sample_rate: int | None = None,
+    crf: int = 20,
+    preset: str = "veryfast",
+) -> None:
+    """Write H.264 (4:2:0) and AAC; sample 0 of the sound is the instant of frame 0.
+
+    Args:
+        path: the file; its suffix names the container.
+        frames: uint8 ``[H, W, 3]`` each, of one size (an odd side loses its last row or column).
+        fps: frames a second.
+        audio: float32 ``[C, S]``, or pieces of it.
+        sample_rate: of the audio; kept where AAC has it, else the next rate that AAC has.
+        crf, preset: x264's quality (0 best to 51) and effort.
+
+    Raises:
+        OutputError: there are no frames, or the file cannot be written.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise OutputError(f"{path}: there is no frame to write")
+    rate = Fraction(fps).limit_denominator(100_000)
+    sound = _chunks(audio) if audio is not None else iter(())
+    chunk = next(sound, None)
+    with replacing(path) as part, av.open(str(part), "w") as container:
+        picture = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+        picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
+        picture.pix_fmt = "yuv420p"
+        picture.codec_context.thread_count = 1
+        track = AacTrack(container, sample_rate, len(chunk)) if chunk is not None else None
+        count = 0
+        while first is not None:
+            image = np.ascontiguousarray(first[: picture.height, : picture.width])
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            container.mux(picture.encode(frame))
+            count += 1
+            while chunk is not None and track.written / sample_rate <= count / rate:
+                track.write(chunk)
+                chunk = next(sound, None)
+            first = next(frames, None)
+        container.mux(picture.encode(None))
+        while chunk is not None:
+            track.write(chunk)
+            chunk = next(sound, None)
+        if track:
+            track.finish()

@@ -1,0 +1,195 @@
+"""The two-tower model, the separator and the classifiers that stand on it, and its folder on disk."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.errors import ModelError
+from avlearn.models.familiarity import Familiarity
+from avlearn.models.registry import create_model
+from avlearn.models.unet import MaskUNet
+from avlearn.signal import LogMel
+
+FORMAT = "avlearn.model/1"
+_ZOO = Path(__file__).resolve().parent / "zoo"
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Log-mel settings; window and hop in seconds."""
+
+    n_fft: int = 512
+    window: float = 0.025
+    hop: float = 0.01
+    mels: int = 64
+
+
+@dataclass(frozen=True)
+class SeparatorConfig:
+    """Separation network; window and hop of its transform in seconds."""
+
+    channels: tuple[int, ...] = (8, 16, 32, 64, 96)
+    window: float = 0.064
+    hop: float = 0.032
+    bins: int = 128
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build the model without the recipe that trained it."""
+
+    video: str = "dsconv_tiny"
+    audio: str = "conv2d_tiny"
+    video_options: dict[str, object] = field(default_factory=dict)
+    audio_options: dict[str, object] = field(default_factory=dict)
+    dim: int = 128
+    fps: float = 25.0
+    size: int = 64  # short side of the input, pixels
+    sample_rate: int = 16000
+    seconds: float = 2.0  # the video window it was trained on
+    pool_scale: float = 20.0
+    spectrogram: Spectrogram = Spectrogram()
+    separator: SeparatorConfig | None = None
+    labels: tuple[str, ...] = ()  # of the classifiers; empty where there are none
+    trained_on: str = ""  # one line, for the message about files unlike it
+    score_scale: float = 20.0  # one over the temperature that training ended with
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "ModelConfig":
+        """The inverse of ``dataclasses.asdict``, from JSON types."""
+        values = dict(values)
+        values["spectrogram"] = Spectrogram(**values["spectrogram"])
+        if values["separator"]:
+            separator = dict(values["separator"])
+            separator["channels"] = tuple(separator["channels"])
+            values["separator"] = SeparatorConfig(**separator)
+        values["labels"] = tuple(values["labels"])
+        return cls(**values)
+
+
+class AudioVisual(nn.Module):
+    """Video and audio encoders that meet in one space, on one clock.
+
+    Raises:
+        ModelError: the encoders' steps do not last equally long.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.video = create_model(config.video, **config.video_options)
+        self.audio = create_model(config.audio, **config.audio_options)
+        s = config.spectrogram
+        self.spectrogram = LogMel(config.sample_rate, s.n_fft, s.window, s.hop, s.mels)
+        video_step = self.video.feature_info.stride[0] / config.fps
+        audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
+        if abs(video_step - audio_step) > 1e-6:
+            raise ModelError(
+                f"the encoders are on different clocks: a step of {config.video} lasts "
+                f"{video_step * 1000:g} ms, one of {config.audio} {audio_step * 1000:g} ms; "
+                "change clip.fps, the hop or the strides"
+            )
+        self.step = video_step  # seconds
+        self.video_head = nn.Linear(self.video.num_features, config.dim)
+        self.audio_head = nn.Linear(self.audio.num_features, config.dim)
+        self.separator = None
+        if config.separator:
+            self.separator = MaskUNet(
+                self.video.num_features,
+                config.separator.channels,
+                config.separator.bins,
+                config.sample_rate / 2,
+            )
+        self.familiar = nn.ModuleDict(
+            {
+                "video": Familiarity(self.video.num_features),
+                "audio": Familiarity(self.audio.num_features),
+            }
+        )
+        self.classifiers = nn.ModuleDict()
+        if config.labels:
+            sizes = {"video": 3 * self.video.num_features, "audio": 3 * self.audio.num_features}
+            sizes["both"] = sizes["video"] + sizes["audio"]
+            for name, size in sizes.items():
+                self.classifiers[name] = nn.Linear(size, len(config.labels))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.video_head.weight.device
+
+    def video_features(self, video: Tensor) -> Tensor:
+        """Frames ``[B, 3, T, H, W]`` in [0, 1] to features ``[B, D', T', Y, X]``."""
+        return self.video.forward_features(video)
+
+    def audio_features(self, audio: Tensor) -> Tensor:
+        """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
+        return self.audio.forward_features(self.spectrogram(audio))
+
+    def place(self, features: Tensor) -> Tensor:
+        """Video features into the common space: ``[B, dim, T', Y, X]``, unit length."""
+        head = self.video_head
+        mapped = torch.einsum("bctyx,dc->bdtyx", features, head.weight)
+        return F.normalize(mapped + head.bias[:, None, None, None], dim=1)
+
+    def hear(self, features: Tensor) -> Tensor:
+        """Audio features into the common space: ``[B, dim, U]``, unit length."""
+        return F.normalize(self.audio_head(features.transpose(1, 2)), dim=2).transpose(1, 2)
+
+    def forward(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Both towers: ``[B, 3, T, H, W]`` and ``[B, S]`` to ``V [B, dim, T', Y, X]`` and ``A [B, dim, U]``."""
+        return self.place(self.video_features(video)), self.hear(self.audio_features(audio))
+
+
+def frames_to_input(frames: Tensor) -> Tensor:
+    """uint8 ``[..., T, H, W, 3]`` to float ``[..., 3, T, H, W]`` in [0, 1]."""
+    return frames.movedim(-1, -4).float().div_(255)
+
+
+def save(model: AudioVisual, folder: Path, card: str) -> None:
+    """Write a model folder: weights, ``config.json`` and the card ``README.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    temporary = folder / ".model.safetensors.part"
+    save_file(weights, temporary)
+    temporary.replace(folder / "model.safetensors")
+    config = {"format": FORMAT, **asdict(model.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "README.md").write_text(card)
+
+
+def load(name_or_path: str | Path) -> AudioVisual:
+    """Open a model: a name in the wheel (``default``) or the path of a model or run folder.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: there is no such model, or the folder is not one.
+    """
+    folder = Path(name_or_path)
+    if (_ZOO / str(name_or_path)).is_dir():
+        folder = _ZOO / str(name_or_path)
+    elif (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    if not (folder / "config.json").is_file():
+        names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
+        raise ModelError(
+            f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}"
+        )
+    try:
+        values = json.loads((folder / "config.json").read_text())
+        if values.pop("format", None) != FORMAT:
+            raise ModelError(f"{folder}/config.json is not of the format {FORMAT}")
+        model = AudioVisual(ModelConfig.from_dict(values))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{folder} is not a readable model folder: {reason}") from error
+    return model.eval()

@@ -1,0 +1,82 @@
+"""Encoders by name, in timm's manner: ``create_model``, ``list_models``."""
+
+import difflib
+import fnmatch
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from avlearn.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a registered encoder is held to.
+
+    Attributes:
+        kind: ``video`` or ``audio``.
+        paper: who published it, where, and when (or what it is, for our own).
+        params: parameters without a classifier, exact.
+    """
+
+    kind: str
+    paper: str
+    params: int
+
+
+_builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}
+
+
+def register(spec: Spec) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Decorator: the function's name becomes the encoder's name. Raises ValueError if it is taken."""
+
+    def add(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        if builder.__name__ in _builders:
+            raise ValueError(f"encoder {builder.__name__} is registered twice")
+        _builders[builder.__name__] = (spec, builder)
+        return builder
+
+    return add
+
+
+def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
+    if name not in _builders:
+        near = difflib.get_close_matches(name, _builders, 1, 0.0)[0]
+        raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'")
+    return _builders[name]
+
+
+def model_spec(name: str) -> Spec:
+    """The spec of a registered encoder. Raises ModelError for an unknown name."""
+    return _find(name)[0]
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of registered encoders that match a shell pattern such as ``slowfast*``, sorted."""
+    return sorted(fnmatch.filter(_builders, pattern))
+
+
+def create_model(name: str, *, num_classes: int | None = None, **options: object) -> nn.Module:
+    """Build an encoder.
+
+    Args:
+        name: one of `list_models()`.
+        num_classes: size of the linear classifier; None leaves it out (``forward`` gives features).
+        options: the builder's own keyword arguments.
+
+    Raises:
+        ModelError: the name or an option is unknown (the nearest valid one is named).
+    """
+    _, builder = _find(name)
+    known = inspect.signature(builder).parameters
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.0)
+            hint = f"; the nearest is '{near[0]}'" if near else "; it has no options"
+            raise ModelError(f"encoder '{name}' has no option '{key}'{hint}")
+    model = builder(**options)
+    if num_classes is not None:
+        model.reset_classifier(num_classes)
+    return model

@@ -1,0 +1,3 @@
+"""Video encoders."""
+
+from avlearn.models.video import dsconv, r2plus1d, slowfast  # noqa: F401

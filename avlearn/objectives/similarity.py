@@ -1,0 +1,86 @@
+"""Readouts of the similarity volume ``S[b, c, t, u, y, x] = <V[b, :, t, y, x], A[c, :, u]>``.
+
+``V`` is ``[B, D, T, Y, X]``, ``A`` is ``[B, D, U]``, both of unit length over D and on one clock: step t
+of V and step t of A cover the same seconds where both start together. The volume is never made whole.
+
+Everywhere the mean over time comes first and the pooling over space second: a source stays where it is
+while its sound goes on, so that the average sharpens the place before the best place is chosen.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def pool_space(scores: Tensor, scale: float, dim: int) -> Tensor:
+    """Soft maximum over places: ``(logsumexp(scale * x) - log P) / scale`` along ``dim``."""
+    return (torch.logsumexp(scores * scale, dim) - math.log(scores.shape[dim])) / scale
+
+
+def pair_scores(video: Tensor, audio: Tensor, scale: float) -> Tensor:
+    """Every clip's picture against every clip's sound at every offset: ``[B, C, O]``.
+
+    ``O = U - T + 1``; entry o compares step t of the picture with step t + o of the sound.
+    """
+    b, d, t, y, x = video.shape
+    places = video.permute(0, 3, 4, 2, 1).reshape(b * y * x, t * d)
+    windows = audio.unfold(2, t, 1).permute(0, 2, 3, 1)  # [C, O, T, D]
+    c, o = windows.shape[:2]
+    scores = (places @ windows.reshape(c * o, t * d).T) / t
+    return pool_space(scores.view(b, y * x, c, o), scale, 1)
+
+
+def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offsets: Tensor) -> Tensor:
+    """Own picture against own sound at given offsets, where part of the sound may be missing.
+
+    Args:
+        video: ``[B, D, T, Y, X]``; its step 0 coincides with step ``start`` of the sound.
+        audio: ``[B, D, U]``.
+        scale: of the soft maximum over places.
+        offsets: ``[O]`` integer steps; offset o compares picture step t with sound step start + t + o.
+
+    Returns:
+        ``[B, O]``; the mean runs over the steps for which there is sound. NaN where these are fewer than
+        half of T.
+    """
+    t, u = video.shape[2], audio.shape[2]
+    places = video.flatten(3).permute(0, 3, 2, 1)  # [B, P, T, D]
+    index = start + torch.arange(t, device=video.device) + offsets[:, None]  # [O, T]
+    known = (index >= 0) & (index < u)
+    windows = audio[:, :, index.clamp(0, u - 1)].permute(0, 2, 3, 1)  # [B, O, T, D]
+    windows = windows * known[..., None]
+    counts = known.sum(1)
+    scores = places.flatten(2) @ windows.flatten(2).transpose(1, 2)  # [B, P, O]
+    pooled = pool_space(scores / counts.clamp(min=1), scale, 1)
+    return pooled.masked_fill(counts * 2 < t, float("nan"))
+
+
+def heatmap(video: Tensor, audio: Tensor) -> Tensor:
+    """Where the sound comes from: mean over time of the aligned similarity, ``[B, Y, X]`` in [-1, 1].
+
+    Takes ``U == T``.
+    """
+    return torch.einsum("bdtyx,bdt->byx", video, audio) / video.shape[2]
+
+
+def peak_weights(heat: Tensor, peak: Tensor, scale: float) -> Tensor:
+    """How much each place near a peak belongs to it: ``[B, Y, X]``, sums to 1.
+
+    Args:
+        heat: ``[B, Y, X]``.
+        peak: ``[B, 2]`` row and column of the peak's cell.
+        scale: sharpness; the cell and its eight neighbours share by ``softmax(scale * heat)``.
+    """
+    rows = torch.arange(heat.shape[1], device=heat.device)[None, :, None]
+    columns = torch.arange(heat.shape[2], device=heat.device)[None, None]
+    far_rows = (rows - peak[:, 0, None, None]).abs() > 1
+    far_columns = (columns - peak[:, 1, None, None]).abs() > 1
+    near = (heat * scale).masked_fill(far_rows | far_columns, float("-inf"))
+    return near.flatten(1).softmax(1).view_as(heat)
+
+
+def strongest_place(heat: Tensor) -> Tensor:
+    """Row and column of each map's maximum: ``[B, Y, X]`` to ``[B, 2]``."""
+    flat = heat.flatten(1).argmax(1)
+    return torch.stack([flat // heat.shape[2], flat % heat.shape[2]], 1)

@@ -1,0 +1,263 @@
+"""The recipe of an experiment: composed from pieces, checked before anything heavy is loaded."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avlearn.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class World(_Section):
+    """A synthetic world to be rendered."""
+
+    preset: str = "standard"
+    train_clips: Count = 1000
+    val_clips: Count = 100
+    seed: int = Field(0, ge=0)
+
+
+class Data(_Section):
+    """Clips: a folder or manifest each, or a world where ``train`` is null."""
+
+    train: str | None = None
+    val: str | None = None
+    world: World | None = None
+    root: str = "runs/data"
+    cache: bool = False
+    workers: int = Field(0, ge=0)
+    bad_files: Literal["skip", "error"] = "skip"
+    max_bad: Share = 0.05
+
+
+class ClipWindow(_Section):
+    """What a training window holds; seconds, pixels, samples a second."""
+
+    fps: Positive = 25.0
+    size: int = Field(64, ge=16)
+    sample_rate: int = Field(16000, ge=4000)
+    seconds: Positive = 2.0
+    context: Positive = 0.96
+
+
+class SpectrogramOptions(_Section):
+    """Log-mel settings; seconds."""
+
+    n_fft: Count = 512
+    window: Positive = 0.025
+    hop: Positive = 0.01
+    mels: Count = 64
+
+
+class Model(_Section):
+    """The two towers, by the names of their encoders."""
+
+    video: str = "dsconv_tiny"
+    audio: str = "conv2d_tiny"
+    video_options: dict[str, int | float | bool | str] = {}
+    audio_options: dict[str, int | float | bool | str] = {}
+    dim: Count = 128
+    spectrogram: SpectrogramOptions = SpectrogramOptions()
+
+
+class Separator(_Section):
+    """The U-Net, on top of a trained model ``base``; seconds."""
+
+    base: str
+    channels: tuple[Count, Count, Count, Count, Count] = (8, 16, 32, 64, 96)
+    window: Positive = 0.064
+    hop: Positive = 0.032
+    bins: Count = 128
+    same_class_share: Share = 0.3
+
+
+class Objective(_Section):
+    """What the towers are trained on."""
+
+    name: Literal["dense"] = "dense"
+    temperature: Positive = 0.05
+    pool_scale: Positive = 20.0
+    learn_temperature: bool = True
+
+
+class Augment(_Section):
+    """Largest random changes."""
+
+    flip: bool = True
+    brightness: Share = 0.25
+    contrast: Share = 0.25
+    colour: Share = 0.15
+    gain: float = Field(0.35, ge=0)
+
+
+class Optimizer(_Section):
+    """AdamW and its schedule."""
+
+    lr: Positive = 1e-3
+    weight_decay: float = Field(0.02, ge=0)
+    warmup_steps: int = Field(40, ge=0)
+    decay_start: Share = 0.6
+    grad_clip: Positive = 2.0
+
+
+class Trainer(_Section):
+    """How long, how much at once, and where."""
+
+    max_epochs: Count | None = None
+    max_steps: Count | None = None
+    batch_size: int = Field(16, ge=2)
+    val_every: Count = 100
+    checkpoint_every: Count = 50
+    log_every: Count = 10
+    devices: Count = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: Count | None = None
+
+
+class Recipe(_Section):
+    """A whole experiment."""
+
+    name: str = Field(min_length=1)
+    task: Literal["pretrain", "separate"] = "pretrain"
+    seed: int = Field(0, ge=0)
+    data: Data = Data()
+    clip: ClipWindow = ClipWindow()
+    model: Model = Model()
+    separator: Separator | None = None
+    objective: Objective = Objective()
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer()
+    trainer: Trainer = Trainer()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Recipe":
+        if self.trainer.max_epochs is None and self.trainer.max_steps is None:
+            raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
+        if self.task == "separate" and self.separator is None:
+            raise ValueError("separator.base: the task 'separate' needs a trained model")
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole recipe, every default spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def share_folder() -> Path:
+    """The folder that holds ``configs/`` and ``recipes/``: in the wheel, or the checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_share"
+    return inside if inside.is_dir() else package.parent
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with avlearn."""
+    return sorted(path.stem for path in (share_folder() / "recipes").glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Compose a recipe and check it.
+
+    Args:
+        name_or_path: one of `list_recipes`, or the path of a YAML file. Its ``defaults`` list names pieces of
+            ``configs/`` (``- model: dsconv``).
+        overrides: ``key.path=value`` each, or ``group=piece``.
+
+    Raises:
+        RecipeError: one line with the key's full path and what would be valid.
+    """
+    path = _find(name_or_path)
+    values = _compose(path, list(overrides))
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{path.name}: {_explain(error)}") from error
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise RecipeError(f"there is no recipe file {path}")
+        return path.resolve()
+    names = list_recipes()
+    if str(name_or_path) not in names:
+        raise RecipeError(
+            f"no recipe is called '{name_or_path}'; the nearest is '{_nearest(str(name_or_path), names)}'"
+        )
+    return share_folder() / "recipes" / f"{name_or_path}.yaml"
+
+
+def _nearest(key: str, names: Sequence[str]) -> str:
+    return difflib.get_close_matches(key, names, 1, 0.0)[0]
+
+
+def _compose(path: Path, overrides: list[str]) -> dict:
+    # Hydra is slow to import; `--help` and errors of the lines above must not wait for it.
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for override in overrides:
+        if "=" not in override:
+            raise RecipeError(f"'{override}' is not an override: write key=value")
+    try:
+        yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise RecipeError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    GlobalHydra.instance().clear()
+    # Pieces may only be found beside the package: a user's recipe lies anywhere.
+    forced = [override if override[0] in "+~" else f"++{override}" for override in overrides]
+    forced = [_as_group(override, raw) for override, raw in zip(forced, overrides, strict=True)]
+    try:
+        with initialize_config_dir(str(path.parent), version_base=None):
+            config = compose(
+                path.stem, [*forced, f"hydra.searchpath=[file://{share_folder()}/configs]"]
+            )
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
+    return OmegaConf.to_container(config, resolve=True)
+
+
+def _as_group(forced: str, raw: str) -> str:
+    """``model=dsconv`` chooses a piece where ``configs/model/`` exists; everything else sets a value."""
+    key = raw.split("=", 1)[0]
+    return raw if "." not in key and (share_folder() / "configs" / key).is_dir() else forced
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = _nearest(where, _keys(Recipe))
+        return f"no such key '{where}'; the nearest is '{near}'"
+    if first["type"] == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}"
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in section.model_fields.items():
+        found.append(prefix + name)
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += _keys(kind, f"{prefix}{name}.")
+    return found

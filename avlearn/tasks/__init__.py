@@ -1,0 +1,1 @@
+"""What is trained: LightningModules with their steps, figures and optimizers."""

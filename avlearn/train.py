@@ -1,0 +1,403 @@
+"""From a recipe to a trained model: data, model, task and trainer, run to the end and exported."""
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.manifest import Row, read_manifest, scan_folder
+from avlearn.data.sampling import StepSampler
+from avlearn.errors import DataError, OutputError, RecipeError
+from avlearn.models.audiovisual import (
+    AudioVisual,
+    ModelConfig,
+    SeparatorConfig,
+    Spectrogram,
+    frames_to_input,
+    load,
+    save,
+)
+from avlearn.objectives import Dense
+from avlearn.recipe import Recipe
+from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine
+from avlearn.tasks.optimization import adamw
+from avlearn.tasks.pretrain import Pretrain
+from avlearn.tasks.separate import Mixtures, Separate, seen_source
+
+
+def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bool = False) -> Path:
+    """Train what the recipe says and export the best model.
+
+    Args:
+        recipe: task ``pretrain`` (the towers) or ``separate`` (the separator of a trained model).
+        run_dir: gets ``recipe.yaml``, ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, ``model/``.
+        dry_run: build everything, run one batch, print shapes, parameters and memory, write no run.
+        resume: go on from ``run_dir``'s last checkpoint, to the bit.
+
+    Returns:
+        The model folder (the run folder, for a dry run).
+
+    Raises:
+        OutputError: the run folder is in use, or cannot be written.
+        RecipeError, DataError, ModelError: the recipe asks for what is not there.
+    """
+    run_dir = Path(run_dir)
+    if not dry_run:
+        _claim(run_dir, recipe, resume)
+    torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
+    lightning.seed_everything(recipe.seed, verbose=False)
+    task, train_data, val_data, fold, card = _build(recipe)
+    batch = recipe.trainer.batch_size
+    if len(train_data) < batch:
+        raise DataError(f"{len(train_data)} training clips do not fill a batch of {batch}")
+    steps = _steps(recipe, len(train_data))
+    task.optimizer_of = lambda module: adamw(
+        module,
+        steps,
+        lr=recipe.optimizer.lr,
+        weight_decay=recipe.optimizer.weight_decay,
+        warmup_steps=recipe.optimizer.warmup_steps,
+        decay_start=recipe.optimizer.decay_start,
+    )
+    module = _Loaders(train_data, val_data, fold, recipe, steps)
+    if dry_run:
+        _describe(recipe, task, module, steps)
+        return run_dir
+    _fit(recipe, run_dir, task, module, steps, resume)
+    best = run_dir / "checkpoints" / "best.ckpt"
+    if best.exists():
+        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
+        task.load_state_dict(state)
+    save(task.model.eval(), run_dir / "model", card(run_dir))
+    return run_dir / "model"
+
+
+def _claim(run_dir: Path, recipe: Recipe, resume: bool) -> None:
+    written = run_dir / "recipe.yaml"
+    text = recipe.to_yaml()
+    if resume:
+        if not (run_dir / "checkpoints" / "last.ckpt").exists():
+            raise OutputError(f"{run_dir} has no checkpoint to resume from")
+        if written.read_text() != text:
+            raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
+        return
+    if written.exists():
+        raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        written.write_text(text)
+    except OSError as error:
+        raise OutputError(f"cannot write {run_dir}: {error.strerror}") from error
+
+
+def _steps(recipe: Recipe, clips: int) -> int:
+    per_epoch = max(clips // (recipe.trainer.batch_size * recipe.trainer.devices), 1)
+    limits = []
+    if recipe.trainer.max_steps is not None:
+        limits.append(recipe.trainer.max_steps)
+    if recipe.trainer.max_epochs is not None:
+        limits.append(recipe.trainer.max_epochs * per_epoch)
+    return min(limits)
+
+
+def _rows(source: str) -> list[Row]:
+    path = Path(source)
+    if path.is_dir() and (path / "manifest.parquet").exists():
+        path = path / "manifest.parquet"
+    rows = scan_folder(path) if path.is_dir() else read_manifest(path)
+    if not rows:
+        raise DataError(f"{source} names no clip")
+    return rows
+
+
+def _line(label: str) -> Callable[[int, int], None]:
+    """Progress of a preparation: a line at every tenth."""
+
+    def say(done: int, total: int) -> None:
+        if done == total or done % max(total // 10, 1) == 0:
+            print(f"{label} {done}/{total}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows; a world is rendered where the recipe names no data."""
+    data = recipe.data
+    if data.train is None:
+        from dataclasses import replace
+
+        from avlearn.data.world import WorldConfig, make_world
+
+        if data.world is None:
+            raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
+        config = replace(WorldConfig.preset(data.world.preset))
+        found = []
+        for split, clips, seed in (
+            ("train", data.world.train_clips, 2 * data.world.seed),
+            ("val", data.world.val_clips, 2 * data.world.seed + 1),
+        ):
+            out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
+            manifest = make_world(
+                out, clips, seed, config, workers=os.cpu_count(), split=split,
+                progress=_line(f"rendering {split} clips"),
+            )  # fmt: skip
+            found.append(read_manifest(manifest))
+        return found[0], found[1]
+    train = _rows(data.train)
+    if data.val is not None:
+        return train, _rows(data.val)
+    splits = {row.split for row in train}
+    if "val" in splits and "train" in splits:
+        return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
+    order = np.random.default_rng(recipe.seed).permutation(len(train))
+    held = max(len(train) // 10, 1)
+    if len(train) < 2:
+        raise DataError(f"{data.train} has one clip: nothing is left for validation")
+    return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
+
+
+def _cache(recipe: Recipe, rows: list[Row]) -> ClipCache:
+    clip = recipe.clip
+    return decode_once(
+        rows, Path(recipe.data.root) / "decoded", clip.fps, clip.size, clip.sample_rate,
+        os.cpu_count() or 1, _line("decoding clips"),
+    )  # fmt: skip
+
+
+def _build(recipe: Recipe):
+    """Task, training data, validation data, collate function, and what writes the model card."""
+    train_rows, val_rows = _sources(recipe)
+    origin = recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
+    if recipe.task == "separate":
+        return _build_separation(recipe, train_rows, val_rows, origin)
+    clip, options = recipe.clip, recipe.model
+    config = ModelConfig(
+        video=options.video,
+        audio=options.audio,
+        video_options=dict(options.video_options),
+        audio_options=dict(options.audio_options),
+        dim=options.dim,
+        fps=clip.fps,
+        size=clip.size,
+        sample_rate=clip.sample_rate,
+        seconds=clip.seconds,
+        pool_scale=recipe.objective.pool_scale,
+        spectrogram=Spectrogram(**options.spectrogram.model_dump()),
+        trained_on=origin,
+    )
+    model = AudioVisual(config)
+    rule = WindowRule(
+        clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step
+    )
+    shortest = rule.sound_seconds - 1e-3
+    data = []
+    for name, rows in (("training", train_rows), ("validation", val_rows)):
+        usable = [row for row in rows if row.duration >= shortest]
+        if not usable:
+            raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
+        if len(usable) < len(rows):
+            print(f"{len(rows) - len(usable)} {name} clips are shorter than {shortest:.2f} s", file=sys.stderr)
+        cache = _cache(recipe, usable) if recipe.data.cache else None
+        data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files))
+    objective = Dense(
+        recipe.objective.temperature, recipe.objective.pool_scale, recipe.objective.learn_temperature
+    )
+    task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
+    return task, *data, collate, lambda run: _card(recipe, origin, len(data[0]), run)
+
+
+def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str):
+    settings = recipe.separator
+    base = load(settings.base)
+    separator = SeparatorConfig(
+        tuple(settings.channels), settings.window, settings.hop, settings.bins
+    )
+    values = {**base.config.__dict__, "separator": separator}
+    model = AudioVisual(ModelConfig(**values))
+    model.load_state_dict(base.state_dict(), strict=False)
+    model.eval()
+    data = []
+    for rows in (train_rows, val_rows):
+        # A mixture's truth is a clip's own sound: clips with one source in the picture and none beside it.
+        flagged = any("sources:1" in row.flags for row in rows)
+        if flagged:
+            rows = [r for r in rows if "sources:1" in r.flags and "offscreen" not in r.flags]
+        cache = _cache(recipe, rows)
+        features = solo_features(model, cache)
+        labels = [row.labels[0] if row.labels else "" for row in rows]
+        data.append(
+            Mixtures(
+                cache.audio, features, labels if any(labels) else None,
+                recipe.separator.same_class_share, recipe.clip.seconds, model.step,
+                model.config.sample_rate,
+            )  # fmt: skip
+        )
+    task = Separate(model, None)
+    return task, *data, default_collate, lambda run: _card(recipe, origin, len(data[0]), run)
+
+
+def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.ndarray:
+    """`seen_source` over a cache of clips with one source each: float32 ``[N, D, T]``."""
+    found = []
+    for first in range(0, len(cache.video), batch):
+        frames = torch.from_numpy(np.array(cache.video[first : first + batch]))
+        audio = torch.from_numpy(np.array(cache.audio[first : first + batch]))
+        found.append(seen_source(model, frames_to_input(frames), audio).numpy())
+    return np.concatenate(found)
+
+
+class _Loaders(lightning.LightningDataModule):
+    """The loaders, and the step at which a resumed run goes on."""
+
+    def __init__(self, train: Dataset, val: Dataset, fold, recipe: Recipe, steps: int):
+        super().__init__()
+        self.train_data, self.val_data, self.fold = train, val, fold
+        self.recipe, self.steps = recipe, steps
+        self.start = 0
+
+    def state_dict(self) -> dict:
+        return {"step": self.trainer.global_step}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.start = state["step"]
+
+    def _loader(self, data: Dataset, sampler: object) -> DataLoader:
+        workers = self.recipe.data.workers
+        return DataLoader(
+            data,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=self.fold,
+            persistent_workers=workers > 0,
+            multiprocessing_context="forkserver" if workers else None,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        rank = self.trainer.global_rank if self.trainer else 0
+        world = self.trainer.world_size if self.trainer else 1
+        sampler = StepSampler(
+            len(self.train_data), self.recipe.trainer.batch_size, self.steps, self.recipe.seed, rank, world
+        )
+        sampler.start = self.start
+        return self._loader(self.train_data, sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        batch = min(self.recipe.trainer.batch_size, len(self.val_data))
+        sampler = StepSampler(
+            len(self.val_data), batch, max(len(self.val_data) // batch, 1), self.recipe.seed + 1
+        )
+        return self._loader(self.val_data, sampler)
+
+
+class _SkipBadFiles(lightning.Callback):
+    """Counts what the loader skipped and stops the run past the share that the recipe allows."""
+
+    def __init__(self, figures: Figures):
+        self.figures = figures
+
+    def on_train_batch_start(self, trainer, module, batch, batch_index) -> None:
+        skipped = batch.get("skipped", [])
+        good = len(batch["video"]) if "video" in batch else 0
+        for reason in skipped:
+            print(f"skipped {reason}", file=sys.stderr)
+        if not self.figures.count(good, skipped) or ("skipped" in batch and not good):
+            raise DataError(
+                f"{len(self.figures.skipped)} of {self.figures.seen} clips could not be read "
+                f"(data.max_bad allows a share of {self.figures.max_bad:g}); the last: {skipped[-1]}"
+            )
+
+
+def _trainer(recipe: Recipe, steps: int, **options: object) -> lightning.Trainer:
+    return lightning.Trainer(
+        max_steps=steps,
+        accelerator=recipe.trainer.accelerator,
+        devices=recipe.trainer.devices,
+        precision=recipe.trainer.precision,
+        gradient_clip_val=recipe.optimizer.grad_clip,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        **options,
+    )
+
+
+def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resume: bool) -> None:
+    settings = recipe.trainer
+    figures = Figures(run_dir / "metrics.jsonl", settings.log_every, recipe.data.max_bad)
+    checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every)
+    callbacks = [
+        _SkipBadFiles(figures),
+        figures,
+        checkpoints,
+        ProgressLine(settings.batch_size * settings.devices, settings.log_every),
+    ]
+    trainer = _trainer(
+        recipe, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
+        val_check_interval=min(settings.val_every, steps),
+        logger=TensorBoardLogger(run_dir, name="", version=""),
+    )  # fmt: skip
+    last = run_dir / "checkpoints" / "last.ckpt"
+    trainer.fit(task, module, ckpt_path=last if resume else None, weights_only=True)
+    if trainer.interrupted:
+        checkpoints._save(trainer, "last.ckpt")
+        raise KeyboardInterrupt
+
+
+def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
+    """One batch forth and back; prints what a user wants to know before a long run."""
+    batch = next(iter(module.train_dataloader()))
+    model = task.model
+    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    print(f"task        {recipe.task}: {steps} steps of {recipe.trainer.batch_size} clips")
+    print(f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation")
+    for name, value in batch.items():
+        if isinstance(value, torch.Tensor):
+            print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
+    print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
+    if recipe.task == "pretrain":
+        from avlearn.models.audiovisual import frames_to_input
+
+        features = model(frames_to_input(batch["video"]), batch["audio"])
+        output = task.objective(*features, batch["offset"])
+        print(f"features    video {list(features[0].shape)}, audio {list(features[1].shape)}")
+        loss = output.loss
+    else:
+        loss = task._loss(batch)
+    loss.backward()
+    print(f"loss        {float(loss):.3f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"memory      {peak:.2f} GiB at most")
+
+
+def _card(recipe: Recipe, origin: str, clips: int, run_dir: Path) -> str:
+    rows = (run_dir / "metrics.jsonl").read_text().splitlines()
+    validation = [row for row in rows if "val_loss" in row]
+    return "\n".join(
+        [
+            f"# {recipe.name}",
+            "",
+            f"Trained on {clips} clips of {origin}, seed {recipe.seed}, by the recipe below.",
+            "The checkpoint is the one with the lowest loss on validation clips.",
+            "",
+            f"Last validation: `{validation[-1] if validation else 'none'}`",
+            "",
+            "Limits: it knows what its training clips show. On files unlike them its answers mean little.",
+            "",
+            "```yaml",
+            recipe.to_yaml().rstrip(),
+            "```",
+            "",
+        ]
+    )
