@@ -219,7 +219,9 @@ def _compose(path: Path, overrides: list[str]) -> dict:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise RecipeError(
+            f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
+        ) from error
     GlobalHydra.instance().clear()
     # Pieces may only be found beside the package: a user's recipe lies anywhere.
     forced = [override if override[0] in "+~" else f"++{override}" for override in overrides]

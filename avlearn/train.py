@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -77,8 +78,27 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
     if best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
         task.load_state_dict(state)
-    save(task.model.eval(), run_dir / "model", card(run_dir))
+    model = task.model.eval()
+    if recipe.task == "pretrain":
+        scale = float(task.objective.log_scale.detach().exp())
+        model.config = replace(model.config, score_scale=round(scale, 4))
+        _meet(model, val_data, fold)
+    save(model, run_dir / "model", card(run_dir))
     return run_dir / "model"
+
+
+@torch.inference_mode()
+def _meet(model: AudioVisual, clips: ClipDataset, fold: Callable) -> None:
+    """Learn from validation clips what familiar pictures and sounds are like."""
+    seen, heard = [], []
+    for index in range(min(len(clips), 512)):
+        batch = fold([clips[(index, index)]])
+        if "video" in batch:
+            seen.append(model.video_features(frames_to_input(batch["video"])).mean((2, 3, 4)))
+            heard.append(model.audio_features(batch["audio"]).mean(2))
+    if len(seen) > 1:
+        model.familiar["video"].fit(torch.cat(seen))
+        model.familiar["audio"].fit(torch.cat(heard))
 
 
 def _claim(run_dir: Path, recipe: Recipe, resume: bool) -> None:
@@ -88,10 +108,14 @@ def _claim(run_dir: Path, recipe: Recipe, resume: bool) -> None:
         if not (run_dir / "checkpoints" / "last.ckpt").exists():
             raise OutputError(f"{run_dir} has no checkpoint to resume from")
         if written.read_text() != text:
-            raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
+            raise RecipeError(
+                f"{written} differs from the recipe asked for: resume with the same one"
+            )
         return
     if written.exists():
-        raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
+        raise OutputError(
+            f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another"
+        )
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         written.write_text(text)
@@ -133,13 +157,13 @@ def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     """Training and validation rows; a world is rendered where the recipe names no data."""
     data = recipe.data
     if data.train is None:
-        from dataclasses import replace
-
         from avlearn.data.world import WorldConfig, make_world
 
         if data.world is None:
-            raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
-        config = replace(WorldConfig.preset(data.world.preset))
+            raise RecipeError(
+                "data.train is not set: give a folder or a manifest (data.train=PATH)"
+            )
+        config = WorldConfig.preset(data.world.preset)
         found = []
         for split, clips, seed in (
             ("train", data.world.train_clips, 2 * data.world.seed),
@@ -195,21 +219,26 @@ def _build(recipe: Recipe):
         trained_on=origin,
     )
     model = AudioVisual(config)
-    rule = WindowRule(
-        clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step
-    )
+    rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
     shortest = rule.sound_seconds - 1e-3
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
         usable = [row for row in rows if row.duration >= shortest]
         if not usable:
-            raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
+            raise DataError(
+                f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)"
+            )
         if len(usable) < len(rows):
-            print(f"{len(rows) - len(usable)} {name} clips are shorter than {shortest:.2f} s", file=sys.stderr)
+            print(
+                f"{len(rows) - len(usable)} {name} clips are shorter than {shortest:.2f} s",
+                file=sys.stderr,
+            )
         cache = _cache(recipe, usable) if recipe.data.cache else None
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files))
     objective = Dense(
-        recipe.objective.temperature, recipe.objective.pool_scale, recipe.objective.learn_temperature
+        recipe.objective.temperature,
+        recipe.objective.pool_scale,
+        recipe.objective.learn_temperature,
     )
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
     return task, *data, collate, lambda run: _card(recipe, origin, len(data[0]), run)
@@ -236,8 +265,12 @@ def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row]
         labels = [row.labels[0] if row.labels else "" for row in rows]
         data.append(
             Mixtures(
-                cache.audio, features, labels if any(labels) else None,
-                recipe.separator.same_class_share, recipe.clip.seconds, model.step,
+                cache.audio,
+                features,
+                labels if any(labels) else None,
+                recipe.separator.same_class_share,
+                recipe.clip.seconds,
+                model.step,
                 model.config.sample_rate,
             )  # fmt: skip
         )
@@ -285,7 +318,12 @@ class _Loaders(lightning.LightningDataModule):
         rank = self.trainer.global_rank if self.trainer else 0
         world = self.trainer.world_size if self.trainer else 1
         sampler = StepSampler(
-            len(self.train_data), self.recipe.trainer.batch_size, self.steps, self.recipe.seed, rank, world
+            len(self.train_data),
+            self.recipe.trainer.batch_size,
+            self.steps,
+            self.recipe.seed,
+            rank,
+            world,
         )
         sampler.start = self.start
         return self._loader(self.train_data, sampler)
@@ -345,7 +383,7 @@ def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resu
     ]
     trainer = _trainer(
         recipe, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
-        val_check_interval=min(settings.val_every, steps),
+        val_check_interval=steps // max(round(steps / settings.val_every), 1),
         logger=TensorBoardLogger(run_dir, name="", version=""),
     )  # fmt: skip
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -361,11 +399,15 @@ def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
     model = task.model
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
     print(f"task        {recipe.task}: {steps} steps of {recipe.trainer.batch_size} clips")
-    print(f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation")
+    print(
+        f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation"
+    )
     for name, value in batch.items():
         if isinstance(value, torch.Tensor):
             print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
-    print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
+    print(
+        f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all"
+    )
     if recipe.task == "pretrain":
         from avlearn.models.audiovisual import frames_to_input
 

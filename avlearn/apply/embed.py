@@ -16,9 +16,7 @@ from avlearn.objectives.similarity import heatmap
 
 def _over_time(sequence: Tensor) -> Tensor:
     """Mean, maximum and standard deviation over time: ``[B, D, T]`` to ``[B, 3 D]``."""
-    return torch.cat(
-        [sequence.mean(2), sequence.amax(2), sequence.std(2, unbiased=False)], 1
-    )
+    return torch.cat([sequence.mean(2), sequence.amax(2), sequence.std(2, unbiased=False)], 1)
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from avlearn.apply.windows import Notice, probe_both
 from avlearn.errors import ModelError, OutputError
 from avlearn.media import Clip, remux, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.unet import at_frames
 from avlearn.objectives.similarity import peak_weights
 from avlearn.signal import Stft
 
@@ -105,7 +106,9 @@ def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tenso
     spectrum = stft(audio)
     # The same sound at a higher rate has more samples in a window: bring its level to the training's.
     magnitude = stft(audio.mean(0, keepdim=True)).abs() * (model.config.sample_rate / rate)
-    logits = model.separator(model.separator.bands(magnitude, stft.bin_hz), queries)
+    hop = stft.hop_samples / rate
+    features = at_frames(queries, model.step, hop, magnitude.shape[-1])
+    logits = model.separator(model.separator.bands(magnitude, stft.bin_hz), features)
     masks = model.separator.masks(logits, spectrum.shape[-2], stft.bin_hz)[0]
     masks = masks / masks.sum(0, keepdim=True).clamp(min=1)
     return stft.inverse(masks[:, None] * spectrum, audio.shape[-1])
@@ -177,7 +180,9 @@ def separate_file(
         OutputError: the results cannot be written.
     """
     if model.separator is None:
-        raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
+        raise ModelError(
+            "this model has no separator: train one with a recipe of the task 'separate'"
+        )
     info = probe_both(path)
     out_dir = Path(out_dir)
     notice = Notice(model)
@@ -251,12 +256,8 @@ def _separated(
             with torch.inference_mode():
                 features = model.video_features(frames_to_input(frames))
                 queries = place_features(features, mean.to(model.device), places, config.pool_scale)
-                wanted = max(round(samples / rate / model.step), 1)
-                if queries.shape[-1] < wanted:  # the picture ends first: hold its last step
-                    held = queries[..., -1:].expand(*queries.shape[:-1], wanted - queries.shape[-1])
-                    queries = torch.cat([queries, held], -1)
                 estimate = separate_window(
-                    model, torch.from_numpy(audio).to(model.device), rate, queries[..., :wanted]
+                    model, torch.from_numpy(audio).to(model.device), rate, queries
                 ).cpu().numpy()  # fmt: skip
         faded = estimate * _ramp(samples, min(overlap, samples), first, last)
         if carry is not None:

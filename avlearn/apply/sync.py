@@ -77,9 +77,7 @@ def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> tuple[
     chunk = round(_CHUNK * rate / step) * step
     seconds = (chunk + 2 * margin + step) / rate
     pieces, energy, samples = [], 0.0, 0
-    for clip in stream(
-        path, seconds, chunk / rate, video=False, mono=True, sample_rate=rate
-    ):
+    for clip in stream(path, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
         audio = torch.from_numpy(clip.audio).to(model.device)
         energy += float(audio[:, :chunk].square().sum())
         samples += min(audio.shape[1], chunk)
@@ -215,4 +213,3 @@ def sync_file(
         str(path), None if reason else round(offset, 4), round(confidence, 4), verdict, reason,
         tolerance, offsets, scores, rows, notice.text(),
     )  # fmt: skip
-

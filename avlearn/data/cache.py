@@ -44,7 +44,9 @@ def _decode(item: tuple[int, str], folder: str, fps: float, size: int, rate: int
     video = np.load(f"{folder}/video.npy", mmap_mode="r+")
     audio = np.load(f"{folder}/audio.npy", mmap_mode="r+")
     if clip.video.shape != video.shape[1:] or clip.audio.shape[1] != audio.shape[1]:
-        raise DataError(f"{path} has another length or shape than the first clip: use data.cache=false")
+        raise DataError(
+            f"{path} has another length or shape than the first clip: use data.cache=false"
+        )
     video[index], audio[index] = clip.video, clip.audio[0]
 
 

@@ -114,7 +114,12 @@ class ClipDataset(Dataset):
             path, picture, rule.seconds, audio=False, crop=True, fps=rule.fps, size=rule.size
         ).video
         audio = read_clip(
-            path, sound, rule.sound_seconds, video=False, mono=True, sample_rate=shape["sample_rate"]
+            path,
+            sound,
+            rule.sound_seconds,
+            video=False,
+            mono=True,
+            sample_rate=shape["sample_rate"],
         ).audio[0]
         if len(video) != frames or len(audio) != samples:
             raise DataError(f"the window at {picture:.2f} s is cut short")

@@ -19,7 +19,9 @@ class StepSampler:
         rank, world: this process, and how many there are.
     """
 
-    def __init__(self, clips: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1):
+    def __init__(
+        self, clips: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1
+    ):
         self.clips, self.batch, self.steps, self.seed = clips, batch, steps, seed
         self.rank, self.world = rank, world
         self.start = 0

@@ -184,7 +184,7 @@ class Samples:
             slack = max(2 * base, 0.003) * self.rate
             position = None
             resampler = None
-            source = ([first] if first is not None else [])
+            source = [first] if first is not None else []
             for frame in _chain(source, frames):
                 if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
                     resampler = resampler or av.AudioResampler("fltp", self.channels, self.rate)

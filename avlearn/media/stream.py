@@ -85,7 +85,10 @@ def stream(
 def _sound(track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
     rate = track.rate
     for k in count():
-        begin, wanted = round(k * hop * rate), round((k * hop + window) * rate) - round(k * hop * rate)
+        begin, wanted = (
+            round(k * hop * rate),
+            round((k * hop + window) * rate) - round(k * hop * rate),
+        )
         samples = track.read(begin, wanted)
         end = track.end()
         left = wanted if end is None else min(wanted, end - begin)

@@ -44,7 +44,9 @@ def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     return iter([audio]) if isinstance(audio, np.ndarray) else iter(audio)
 
 
-def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> None:
+def write_wav(
+    path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sample_rate: int
+) -> None:
     """Write ``[C, S]`` (or pieces of it) as a WAV of 32-bit floats, bit for bit.
 
     Raises:
@@ -84,7 +86,11 @@ class AacTrack:
             return
         data = np.ascontiguousarray(samples, np.float32)
         frame = av.AudioFrame.from_ndarray(data, "fltp", self.layout)
-        frame.sample_rate, frame.pts, frame.time_base = self.rate, self.written, Fraction(1, self.rate)
+        frame.sample_rate, frame.pts, frame.time_base = (
+            self.rate,
+            self.written,
+            Fraction(1, self.rate),
+        )
         self.written += samples.shape[1]
         for piece in self.resampler.resample(frame) if self.resampler else [frame]:
             self.fifo.write(piece)
@@ -135,7 +141,9 @@ def write_video(
     sound = _chunks(audio) if audio is not None else iter(())
     chunk = next(sound, None)
     with replacing(path) as part, av.open(str(part), "w") as container:
-        picture = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+        picture = container.add_stream(
+            "libx264", rate=rate, options={"crf": str(crf), "preset": preset}
+        )
         picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
         picture.pix_fmt = "yuv420p"
         picture.codec_context.thread_count = 1

@@ -174,10 +174,10 @@ def load(name_or_path: str | Path) -> AudioVisual:
         ModelError: there is no such model, or the folder is not one.
     """
     folder = Path(name_or_path)
-    if (_ZOO / str(name_or_path)).is_dir():
-        folder = _ZOO / str(name_or_path)
-    elif (folder / "model" / "config.json").is_file():
+    if (folder / "model" / "config.json").is_file():
         folder = folder / "model"
+    elif not folder.is_dir():
+        folder = _ZOO / str(name_or_path)
     if not (folder / "config.json").is_file():
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
         raise ModelError(

@@ -36,6 +36,26 @@ def log_frequency_warp(hz: Tensor, bins: int, highest: float) -> tuple[Tensor, T
     return there / there.sum(1, keepdim=True), back
 
 
+def at_frames(features: Tensor, step: float, hop: float, frames: int) -> Tensor:
+    """Visual features at the instants of spectrogram frames, by linear interpolation.
+
+    A second of misalignment makes sources of one class indistinguishable; the clocks are met exactly here.
+
+    Args:
+        features: ``[..., T]``; step i stands for the instant ``i * step`` seconds.
+        step, hop: seconds of a feature step and of a frame; frame n is centred on ``n * hop``.
+        frames: N.
+
+    Returns:
+        ``[..., N]``; past the last step its features are held.
+    """
+    last = features.shape[-1] - 1
+    at = (torch.arange(frames, device=features.device) * (hop / step)).clamp(max=last)
+    low = at.floor().long()
+    share = at - low
+    return features[..., low] * (1 - share) + features[..., (low + 1).clamp(max=last)] * share
+
+
 class _Film(nn.Module):
     """Scale and shift of every channel at every time from the condition (Perez et al., AAAI 2018)."""
 
@@ -46,8 +66,9 @@ class _Film(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """``[B, C, F, N]`` and ``[B, D, N']``; the condition is resampled to N."""
-        film = self.project(F.interpolate(condition, x.shape[-1], mode="linear")).unsqueeze(2)
+        """``[B, C, F, N]`` and ``[B, D, k N]``: strided frame n lies on frame k n of the condition."""
+        stride = condition.shape[-1] // x.shape[-1]
+        film = self.project(condition[..., ::stride]).unsqueeze(2)
         scale, shift = film.chunk(2, 1)
         return x * (1 + scale) + shift
 
@@ -93,7 +114,8 @@ class MaskUNet(nn.Module):
         )
         self.bottom = _Film(condition, channels[-1])
         self.up = nn.ModuleList(
-            _block(channels[i + 1] + channels[i], channels[i]) for i in reversed(range(len(_STRIDES)))
+            _block(channels[i + 1] + channels[i], channels[i])
+            for i in reversed(range(len(_STRIDES)))
         )
         self.film = nn.ModuleList(
             _Film(condition, channels[i]) for i in reversed(range(len(_STRIDES)))
@@ -111,7 +133,8 @@ class MaskUNet(nn.Module):
 
         Args:
             bands: ``[B, bins, N]`` magnitudes of the mixture.
-            features: ``[B, K, D, T]`` visual features of K sources; T spans the same seconds as N.
+            features: ``[B, K, D, N]`` visual features of K sources at the instants of the N frames (see
+                `at_frames`).
 
         Returns:
             ``[B, K, bins, N]``.
@@ -124,7 +147,8 @@ class MaskUNet(nn.Module):
         for down in self.down:
             levels.append(down(levels[-1]))
         levels = [level.repeat_interleave(sources, 0) for level in levels]
-        condition = self.context(self.normalise(features.flatten(0, 1)))
+        features = F.pad(features.flatten(0, 1), (0, pad), "replicate")
+        condition = self.context(self.normalise(features))
         x = self.bottom(levels.pop(), condition)
         for up, film in zip(self.up, self.film, strict=True):
             skip = levels.pop()

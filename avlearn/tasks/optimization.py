@@ -5,7 +5,13 @@ from torch import nn
 
 
 def adamw(
-    module: nn.Module, steps: int, *, lr: float, weight_decay: float, warmup_steps: int, decay_start: float
+    module: nn.Module,
+    steps: int,
+    *,
+    lr: float,
+    weight_decay: float,
+    warmup_steps: int,
+    decay_start: float,
 ) -> dict:
     """AdamW (Loshchilov & Hutter, ICLR 2019): linear warm-up, constant, then linear to 2 %.
 

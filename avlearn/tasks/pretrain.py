@@ -19,7 +19,9 @@ class Pretrain(lightning.LightningModule):
         seed: of the augmentation.
     """
 
-    def __init__(self, model: AudioVisual, objective: nn.Module, augment: dict, optimizer, seed: int):
+    def __init__(
+        self, model: AudioVisual, objective: nn.Module, augment: dict, optimizer, seed: int
+    ):
         super().__init__()
         self.model, self.objective = model, objective
         self.augment, self.optimizer_of, self.seed = dict(augment), optimizer, seed

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.unet import at_frames
 from avlearn.objectives.similarity import heatmap, peak_weights, strongest_place
 from avlearn.signal import Stft
 
@@ -73,18 +74,23 @@ class Mixtures(Dataset):
         return int(rng.choice(others))
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
-        """``stems`` float32 ``[2, S]`` at random levels, ``features`` ``[2, D, T]``."""
+        """``stems`` float32 ``[2, S]`` at random levels, ``features`` ``[2, D, T]``, ``index`` ``[2]``."""
         index, seed = key
         rng = np.random.default_rng(seed)
+        pair = (index, self._partner(index, rng))
         stems, features = [], []
-        for i in (index, self._partner(index, rng)):
+        for i in pair:
             first = int(rng.integers(self.features.shape[2] - self.steps + 1))
             start, count = first * self.samples_per_step, self.steps * self.samples_per_step
             stems.append(self.audio[i, start : start + count])
             features.append(self.features[i, :, first : first + self.steps])
         level = 10 ** (rng.uniform(-5, 5) / 40)
         stems = np.stack(stems) * np.array([[level], [1 / level]], np.float32)
-        return {"stems": torch.from_numpy(stems), "features": torch.from_numpy(np.stack(features))}
+        return {
+            "stems": torch.from_numpy(stems),
+            "features": torch.from_numpy(np.stack(features)),
+            "index": torch.tensor(pair),
+        }
 
 
 class Separate(lightning.LightningModule):
@@ -113,7 +119,9 @@ class Separate(lightning.LightningModule):
         bands = bands.unflatten(0, stems.shape[:2])  # [B, 2, bins, N]
         mixture = separator.bands(self.stft(stems.sum(1)).abs(), self.stft.bin_hz)
         target = bands / bands.sum(1, keepdim=True).clamp(min=1e-6)
-        logits = separator(mixture, batch["features"])
+        hop = self.model.config.separator.hop
+        features = at_frames(batch["features"], self.model.step, hop, mixture.shape[-1])
+        logits = separator(mixture, features)
         weight = (3 * mixture).log1p().add(0.02).unsqueeze(1)
         return F.binary_cross_entropy_with_logits(logits, target, weight.expand_as(target))
 

@@ -61,7 +61,9 @@ def make_world(
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from error
     if (out / "world.json").read_text() != written:
-        raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
+        raise OutputError(
+            f"{out} holds a world of another seed or other options: choose a new folder"
+        )
     rows = []
     work = partial(_make_clip, out, config, seed, split)
     with ProcessPoolExecutor(

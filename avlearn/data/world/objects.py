@@ -233,7 +233,9 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     def lit(t: np.ndarray) -> np.ndarray:
         index = np.clip(np.searchsorted(events, t, side="right") - 1, 0, len(events) - 1)
         past = t - events[index]
-        return np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
+        return (
+            np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
+        )
 
     grid = np.arange(0, clock.duration + 0.05, 0.005)
     bend = motion.smooth_walk(rng, grid, 0.22, 0, 1)
@@ -246,7 +248,10 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
         size = _t(0.35 + 0.35 * glow * level)
         return [
             (_ellipse(u, v, 0, 0.72, 0.75, 0.22, 5.0), other),
-            (_ellipse(u, v, 0, -0.1, 0.8, 0.78, power), dark + (main - dark) * (0.25 + 0.75 * bright)),
+            (
+                _ellipse(u, v, 0, -0.1, 0.8, 0.78, power),
+                dark + (main - dark) * (0.25 + 0.75 * bright),
+            ),
             (_ellipse(u, v, 0, -0.1, size, size), main * 0.5 + (light * 1.1 - main * 0.5) * bright),
         ]
 
@@ -274,7 +279,10 @@ def drum(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
             (_ellipse(u, v, 0, 0.5, 0.8, 0.45, power), main),
             (_ellipse(u, v, 0, top, 0.82, 0.22), bright),
             (_segment(u, v, -0.9, -0.55, _t(-0.3 + 0 * left), _t(-0.85 + 0.86 * left), 0.07), dark),
-            (_segment(u, v, 0.9, -0.55, _t(0.3 + 0 * right), _t(-0.85 + 0.86 * right), 0.07), other),
+            (
+                _segment(u, v, 0.9, -0.55, _t(0.3 + 0 * right), _t(-0.85 + 0.86 * right), 0.07),
+                other,
+            ),
         ]
 
     loudness = rng.uniform(0.6, 1, len(events))

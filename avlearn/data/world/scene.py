@@ -5,7 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from avlearn.data.world import motion
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.objects import CLASSES, Clock, Thing, mover
 
@@ -161,7 +160,9 @@ def _expose(rng: np.random.Generator, video: np.ndarray) -> np.ndarray:
     frames, size = video.shape[:2]
     t = np.arange(frames)
     light = 1 + 0.025 * rng.standard_normal(frames)
-    light += rng.uniform(0, 0.08) * np.sin(2 * np.pi * t / rng.uniform(15, 60) + rng.uniform(0, 6.28))
+    light += rng.uniform(0, 0.08) * np.sin(
+        2 * np.pi * t / rng.uniform(15, 60) + rng.uniform(0, 6.28)
+    )
     bank, strength = _noise_bank(size), np.float32(rng.uniform(1.5, 5))
     corners = rng.integers(0, 64, (frames, 2))
     out = np.empty(video.shape, np.uint8)

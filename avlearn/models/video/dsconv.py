@@ -16,8 +16,10 @@ _GAIN = 3.0  # grey differences are small beside colour
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    # Even kernels where the stride is two: each cell of the map then stands for the middle of its own
+    # pixels. Odd ones would put it on its upper left corner, half a cell away from what it sees.
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
@@ -47,10 +49,10 @@ class DsConv(Encoder):
     def __init__(self, widths: tuple[int, int, int, int]):
         super().__init__()
         first, second, third, last = widths
-        self.stem = _conv(3 + len(_REACH), first, 5, 2)
-        self.stage1, self.time1 = _conv(first, second, 3, 2), TemporalConv(second)
-        self.stage2, self.time2 = _conv(second, third, 3, 2), TemporalConv(third)
-        self.stage3, self.time3 = _conv(third, last, 3, 1), TemporalConv(last)
+        self.stem = _conv(3 + len(_REACH), first, 6, 2)
+        self.stage1, self.time1 = _conv(first, second, 4, 2), TemporalConv(second)
+        self.stage2, self.time2 = _conv(second, third, 4, 2), TemporalConv(third)
+        self.stage3, self.time3 = _conv(third, last, 1, 1), TemporalConv(last)
         self.mix = nn.Conv2d(last, last, 1)
         self.feature_info = FeatureInfo(last, (2, 8, 8))
 

@@ -1,0 +1,5 @@
+"""``python -m avlearn``."""
+
+from avlearn.cli import main
+
+main()

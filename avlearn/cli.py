@@ -1,0 +1,314 @@
+"""The command line: each command parses, calls, prints. What is heavy is imported inside."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avlearn.errors import AvlearnError, OutputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Learns from the fact that things which move make sound. Start with: avlearn quickstart",
+)
+recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
+app.add_typer(recipe_app, name="recipe")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
+]  # fmt: skip
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).")
+]  # fmt: skip
+Data = Annotated[
+    list[Path], typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.")
+]  # fmt: skip
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. trainer.max_steps=100.")
+]  # fmt: skip
+
+
+def _tell(result: object, json_path: str | None) -> None:
+    """Print a result for people, or as JSON where that was asked for."""
+    if json_path is None:
+        typer.echo(result.text())
+        return
+    text = json.dumps(result.to_dict(), indent=1)
+    if json_path == "-":
+        typer.echo(text)
+        return
+    typer.echo(result.text())
+    path = Path(json_path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path(
+        "runs/quickstart"
+    ),
+    minutes: Annotated[float, typer.Option(min=0.5, help="Time to take, on 4 cores.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a world, train on it, measure, use the four tools, and write a report.
+
+    Example: avlearn quickstart --minutes 5
+    """
+    from avlearn.quickstart import quickstart as run
+
+    typer.echo(f"open {run(out, minutes, seed)}")
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 100,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    preset: Annotated[str, typer.Option(help="standard, hard, solo, muted or twins.")] = "standard",
+    classes: Annotated[str | None, typer.Option(help="Class names with commas between.")] = None,
+    sources: Annotated[tuple[int, int] | None, typer.Option(help="Fewest and most sounding things.")] = None,
+    muted_share: Annotated[float | None, typer.Option(help="Share of scenes with a silent thing.")] = None,
+    twin_share: Annotated[float | None, typer.Option(help="Share with a pair of one class.")] = None,
+    twin: Annotated[str | None, typer.Option(help="The second of the pair: muted or sounding.")] = None,
+    offscreen_share: Annotated[float | None, typer.Option(help="Share with a sound from off screen.")] = None,
+    offscreen_db: Annotated[tuple[float, float] | None, typer.Option(help="Its lowest and highest level.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds a clip.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels a side.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Audio samples a second.")] = None,
+    split: Annotated[str, typer.Option(help="Written into the manifest.")] = "train",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+) -> None:  # fmt: skip
+    """Render a synthetic world: videos whose motion causes their sound, with exact ground truth.
+
+    Example: avlearn world worlds/test --clips 200 --seed 7 --preset hard
+    """
+    from avlearn.data.world import WorldConfig, make_world
+
+    changes = {
+        "classes": tuple(classes.split(",")) if classes else None, "sources": sources,
+        "muted_share": muted_share, "twin_share": twin_share, "twin": twin,
+        "offscreen_share": offscreen_share, "offscreen_db": offscreen_db, "duration": duration,
+        "fps": fps, "size": size, "sample_rate": rate,
+    }  # fmt: skip
+    config = WorldConfig.preset(preset, **{k: v for k, v in changes.items() if v is not None})
+    manifest = make_world(
+        out, clips, seed, config, workers=workers, split=split, progress=_progress("rendering")
+    )
+    typer.echo(f"wrote {clips} clips and {manifest}")
+
+
+def _progress(label: str):
+    """A line that rewrites itself on a terminal, a line every tenth elsewhere."""
+
+    def say(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{label} {done}/{total}", end="\n" if done == total else "", file=sys.stderr)
+        elif done == total or done % max(total // 10, 1) == 0:
+            print(f"{label} {done}/{total}", file=sys.stderr)
+
+    return say
+
+
+@app.command()
+def pretrain(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+) -> None:  # fmt: skip
+    """Train what a recipe says, and export the best model.
+
+    Example: avlearn pretrain sync_world model.video=slowfast_tiny trainer.max_epochs=5
+    """
+    from avlearn.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    from avlearn.train import pretrain as run
+
+    folder = run(loaded, run_dir or Path("runs") / loaded.name, dry_run=dry_run, resume=resume)
+    if not dry_run:
+        typer.echo(f"wrote {folder}")
+
+
+@recipe_app.command("show")
+def recipe_show(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None
+) -> None:
+    """Print a recipe, composed and checked, every default spelled out."""
+    from avlearn.recipe import load_recipe
+
+    typer.echo(load_recipe(recipe, overrides or []).to_yaml().rstrip())
+
+
+@recipe_app.command("list")
+def recipe_list() -> None:
+    """Names of the recipes that come with avlearn."""
+    from avlearn.recipe import list_recipes
+
+    typer.echo("\n".join(list_recipes()))
+
+
+@app.command()
+def sync(
+    file: File,
+    model: ModelName = "default",
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file with the delay applied.")] = None,
+    max_offset: Annotated[float, typer.Option(min=0.2, max=10, help="Seconds searched on each side.")] = 1.5,
+    tolerance: Annotated[float, typer.Option(min=0, help="Seconds that count as in sync.")] = 0.04,
+    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PNG", help="Also draw the curve.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Is the file in sync? Offset in ms: positive when the audio leads.
+
+    Example: avlearn sync talk.mp4 --fix talk_fixed.mp4
+    """
+    from avlearn.apply.sync import sync_file
+    from avlearn.media import remux
+    from avlearn.models.audiovisual import load
+
+    result = sync_file(file, load(model), max_offset=max_offset, tolerance=tolerance)
+    _tell(result, json_path)
+    if out:
+        from avlearn.report.plots import offset_curve, write_png
+
+        write_png(out, offset_curve(result.offsets, result.scores, result.offset))
+    if fix:
+        if result.offset is None:
+            raise AvlearnError(f"{file} is not fixed: {result.reason}")
+        remux(file, fix, audio_delay=result.offset)
+        typer.echo(f"wrote {fix}", err=json_path == "-")
+
+
+@app.command()
+def localize(
+    file: File,
+    model: ModelName = "default",
+    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="NAME_localized.mp4 by default.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Where does the sound come from? Writes the heatmap over the video, and the maps as .npz.
+
+    Example: avlearn localize street.mp4 -o street_heat.mp4
+    """
+    from avlearn.apply.localize import localize_file
+    from avlearn.models.audiovisual import load
+
+    target = out or Path(f"{file.stem}_localized.mp4")
+    _tell(localize_file(file, load(model), target), json_path)
+
+
+@app.command()
+def separate(
+    file: File,
+    model: ModelName = "default",
+    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME_separated by default.")] = None,
+    sources: Annotated[int, typer.Option(min=1, max=8, help="Sources to look for, at most.")] = 2,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Give each visible source its own track; tracks and residual add up to the input.
+
+    Example: avlearn separate duet.mp4 --sources 2 -o duet/
+    """
+    from avlearn.apply.separate import separate_file
+    from avlearn.models.audiovisual import load
+
+    target = out or Path(f"{file.stem}_separated")
+    _tell(separate_file(file, load(model), target, sources=sources), json_path)
+
+
+@app.command()
+def classify(
+    file: File,
+    model: ModelName = "default",
+    top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
+    json_path: Json = None,
+) -> None:
+    """What is happening? Labels from picture, sound, and both.
+
+    Example: avlearn classify clip.mp4 --json -
+    """
+    from avlearn.apply.classify import classify_file
+    from avlearn.models.audiovisual import load
+
+    _tell(classify_file(file, load(model), top=top), json_path)
+
+
+@app.command()
+def embed(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Video files.")],
+    model: ModelName = "default",
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path(
+        "features.npz"
+    ),
+    json_path: Json = None,
+) -> None:
+    """Features of picture and sound for every window of the files.
+
+    Example: avlearn embed a.mp4 b.mp4 -o features.parquet
+    """
+    from avlearn.apply.embed import embed_files
+    from avlearn.models.audiovisual import load
+
+    _tell(embed_files(files, load(model), out), json_path)
+
+
+@app.command()
+def probe(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="With --data: a linear probe of this model.")] = None,
+    data: Annotated[list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Look into a media file; or, with --model and --data, train a linear classifier on frozen features.
+
+    Examples: avlearn probe clip.mp4   avlearn probe --model runs/sync_world --data clips/manifest.parquet
+    """
+    if file is not None and not data and model is None:
+        from avlearn.media import probe as look
+
+        _tell(look(file), json_path)
+    elif file is None and data and model is not None:
+        from avlearn.linear_probe import probe_manifests
+
+        _tell(probe_manifests(model, data), json_path)
+    else:
+        raise AvlearnError("probe takes either a FILE, or --model and --data")
+
+
+@app.command()
+def evaluate(
+    data: Data, model: ModelName = "default", seed: Annotated[int, typer.Option(min=0)] = 0, json_path: Json = None
+) -> None:  # fmt: skip
+    """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
+
+    Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
+    """
+    from avlearn.evaluation import evaluate as run
+    from avlearn.models.audiovisual import load
+
+    _tell(run(load(model), data, seed), json_path)
+
+
+def main() -> None:
+    """Run; what the user can mend becomes one line and exit code 2."""
+    try:
+        app()
+    except AvlearnError as error:
+        sys.stderr.write(f"avlearn: error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("avlearn: stopped\n")
+        sys.exit(130)

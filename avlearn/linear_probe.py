@@ -1,0 +1,191 @@
+"""Frozen features under a linear classifier: what has the encoder learned?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from avlearn.apply.embed import embed_file
+from avlearn.data.manifest import Row, read_manifest, scan_folder
+from avlearn.errors import AvlearnError, DataError
+from avlearn.metrics import Figure, table
+from avlearn.metrics.recognition import confusion_matrix, recognition
+from avlearn.models.audiovisual import AudioVisual, load
+
+_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """A linear probe's figures and its confusion on the test clips.
+
+    Attributes:
+        figures: for video, audio and both.
+        labels: class names.
+        confusion: for each of the three, counts ``[C][C]``.
+        skipped: files that could not be used, with the reason.
+    """
+
+    figures: list[Figure]
+    labels: list[str]
+    confusion: dict[str, list[list[int]]]
+    skipped: list[str]
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {
+            "schema": "avlearn.probe_model/1",
+            "figures": [f.to_dict() for f in self.figures],
+            "labels": self.labels,
+            "confusion": self.confusion,
+            "skipped": self.skipped,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        said = table(self.figures)
+        return said + (f"\n{len(self.skipped)} files skipped" if self.skipped else "")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of clips, averaged over each clip's windows: ``video``, ``audio`` ``[N, D]``, ``labels [N]``."""
+
+    video: np.ndarray
+    audio: np.ndarray
+    labels: np.ndarray
+
+    def kinds(self) -> dict[str, np.ndarray]:
+        """The three inputs that are probed."""
+        return {
+            "video": self.video,
+            "audio": self.audio,
+            "both": np.concatenate([self.video, self.audio], 1),
+        }
+
+    def take(self, index: np.ndarray) -> "Features":
+        """A subset."""
+        return Features(self.video[index], self.audio[index], self.labels[index])
+
+
+def random_twin(model: AudioVisual, seed: int = 0) -> AudioVisual:
+    """The same network before training: the reference that a probe has to beat."""
+    state = torch.get_rng_state()
+    torch.manual_seed(seed)
+    twin = AudioVisual(model.config).eval()
+    torch.set_rng_state(state)
+    return twin
+
+
+def fit(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray):
+    """Standardise and fit a logistic regression, its regularisation chosen on validation clips."""
+    best, chosen = -1.0, None
+    for strength in _STRENGTHS:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
+        classifier.fit(train, labels)
+        score = classifier.score(val, val_labels)
+        if score > best:
+            best, chosen = score, classifier
+    return chosen
+
+
+def probe_features(
+    train: Features, val: Features, test: Features, reference: dict[str, float], name: str = ""
+) -> tuple[list[Figure], dict[str, np.ndarray]]:
+    """Figures for video, audio and both, and their test predictions ``[N]``."""
+    figures, predicted = [], {}
+    for kind, values in train.kinds().items():
+        classifier = fit(values, train.labels, val.kinds()[kind], val.labels)
+        scores = np.full(
+            (len(test.labels), int(max(train.labels.max(), test.labels.max())) + 1), -1e9
+        )
+        scores[:, classifier.classes_] = classifier.decision_function(test.kinds()[kind]).reshape(
+            len(test.labels), -1
+        ) if len(classifier.classes_) > 2 else classifier.predict_log_proba(test.kinds()[kind])  # fmt: skip
+        figures += recognition(scores, test.labels, f"{kind}{name}", reference.get(kind))
+        predicted[kind] = scores.argmax(1)
+    return figures, predicted
+
+
+def file_features(
+    model: AudioVisual, rows: Sequence[Row], names: Sequence[str]
+) -> tuple[Features, list[str]]:
+    """Features of files, and which were skipped with the reason."""
+    video, audio, labels, skipped = [], [], [], []
+    for row in rows:
+        try:
+            _, seen, heard = embed_file(row.path, model)
+        except AvlearnError as error:
+            skipped.append(str(error))
+            continue
+        video.append(seen.mean(0))
+        audio.append(heard.mean(0))
+        labels.append(names.index(row.labels[0]))
+    if not labels:
+        raise DataError(f"none of {len(rows)} clips could be used; the first: {skipped[0]}")
+    return Features(np.stack(video), np.stack(audio), np.array(labels)), skipped
+
+
+def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row], list[Row]]:
+    """Training, validation and test rows: by the manifest's splits, else 60/20/20 by a fixed shuffle.
+
+    Raises:
+        DataError: there are no labels, or too few clips.
+    """
+    rows = [row for row in rows if row.labels and not any(f.startswith("bad:") for f in row.flags)]
+    if len({row.labels[0] for row in rows}) < 2:
+        raise DataError("a probe needs clips of at least two classes")
+    splits = {s: [r for r in rows if r.split == s] for s in ("train", "val", "test")}
+    if splits["train"] and splits["test"]:
+        if not splits["val"]:
+            order = np.random.default_rng(seed).permutation(len(splits["train"]))
+            held = max(len(order) // 5, 1)
+            splits["val"] = [splits["train"][i] for i in order[:held]]
+            splits["train"] = [splits["train"][i] for i in order[held:]]
+        return splits["train"], splits["val"], splits["test"]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
+    parts = [
+        [rows[i] for i in part] for part in (order[:first], order[first:second], order[second:])
+    ]
+    if not all(parts):
+        raise DataError(
+            f"{len(rows)} clips are too few to split into training, validation and test"
+        )
+    return parts[0], parts[1], parts[2]
+
+
+def probe_model(model: AudioVisual, rows: Sequence[Row]) -> ProbeResult:
+    """Probe the features of a model on labelled clips, beside those of the same network untrained.
+
+    Raises:
+        DataError: the rows are not enough.
+    """
+    parts = split_rows(rows)
+    names = sorted({row.labels[0] for part in parts for row in part})
+    reference: dict[str, float] = {}
+    for network in (random_twin(model), model):
+        found = [file_features(network, part, names) for part in parts]
+        features = [f for f, _ in found]
+        figures, predicted = probe_features(*features, reference)
+        if network is not model:
+            reference = {
+                f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")
+            }
+    test = features[2].labels
+    confusion = {k: confusion_matrix(v, test, len(names)).tolist() for k, v in predicted.items()}
+    return ProbeResult(figures, names, confusion, [s for _, part in found for s in part])
+
+
+def probe_manifests(model: str | Path, manifests: Sequence[str | Path]) -> ProbeResult:
+    """`probe_model` for a model by name or path and manifests (or folders laid out as Kinetics)."""
+    rows: list[Row] = []
+    for manifest in map(Path, manifests):
+        plain_folder = manifest.is_dir() and not (manifest / "manifest.parquet").exists()
+        rows += scan_folder(manifest) if plain_folder else read_manifest(manifest)
+    return probe_model(load(model), rows)

@@ -1,0 +1,1 @@
+"""Results to pictures and one self-contained page."""
