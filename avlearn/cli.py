@@ -55,9 +55,7 @@ def _tell(result: object, json_path: str | None) -> None:
 
 @app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path(
-        "runs/quickstart"
-    ),
+    out: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path("runs/quickstart"),
     minutes: Annotated[float, typer.Option(min=0.5, help="Time to take, on 4 cores.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -103,9 +101,7 @@ def world(
         "fps": fps, "size": size, "sample_rate": rate,
     }  # fmt: skip
     config = WorldConfig.preset(preset, **{k: v for k, v in changes.items() if v is not None})
-    manifest = make_world(
-        out, clips, seed, config, workers=workers, split=split, progress=_progress("rendering")
-    )
+    manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=_progress("rendering"))
     typer.echo(f"wrote {clips} clips and {manifest}")
 
 
@@ -144,9 +140,7 @@ def pretrain(
 
 
 @recipe_app.command("show")
-def recipe_show(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None
-) -> None:
+def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None) -> None:
     """Print a recipe, composed and checked, every default spelled out."""
     from avlearn.recipe import load_recipe
 
@@ -250,9 +244,7 @@ def classify(
 def embed(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Video files.")],
     model: ModelName = "default",
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path(
-        "features.npz"
-    ),
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
     json_path: Json = None,
 ) -> None:
     """Features of picture and sound for every window of the files.

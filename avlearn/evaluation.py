@@ -108,19 +108,13 @@ def evaluate(model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0)
     return Evaluation(figures, items)
 
 
-def _sound_windows(
-    cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float
-) -> Tensor:
+def _sound_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float) -> Tensor:
     count = round(seconds * cache.sample_rate)
     first = np.round(starts * cache.sample_rate).astype(int)
-    return torch.from_numpy(
-        np.stack([cache.audio[i, s : s + count] for i, s in zip(index, first, strict=True)])
-    )
+    return torch.from_numpy(np.stack([cache.audio[i, s : s + count] for i, s in zip(index, first, strict=True)]))
 
 
-def _frame_windows(
-    cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float
-) -> Tensor:
+def _frame_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float) -> Tensor:
     count = round(seconds * cache.fps)
     first = np.round(starts * cache.fps).astype(int)
     frames = [cache.video[i, s : s + count] for i, s in zip(index, first, strict=True)]
@@ -189,9 +183,7 @@ def _sync(model: AudioVisual, cache: ClipCache, seed: int) -> list[Figure]:
     return figures + recall_at(scores.numpy(), 1) + recall_at(scores.numpy(), 5)
 
 
-def _boxes(
-    rows: list[Row], start: np.ndarray, seconds: float, size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _boxes(rows: list[Row], start: np.ndarray, seconds: float, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean boxes over the windows of the sounding and of the silent thing, in pixels of the model's input."""
     found: dict[bool, list] = {True: [], False: []}
     for row, begin in zip(rows, start, strict=True):
@@ -237,9 +229,7 @@ def _separation(model: AudioVisual, cache: ClipCache, labels: list[str], seed: i
     features = solo_features(model, cache)
     figures = []
     for name, share in (("different classes", 0.0), ("same class", 1.0)):
-        pairs = Mixtures(
-            cache.audio, features, labels, share, config.seconds, model.step, config.sample_rate
-        )
+        pairs = Mixtures(cache.audio, features, labels, share, config.seconds, model.step, config.sample_rate)
         estimates, references, ideal, lone = [], [], [], []
         stft = Stft(config.sample_rate, config.separator.window, config.separator.hop)
         for i in range(len(pairs)):
@@ -247,12 +237,8 @@ def _separation(model: AudioVisual, cache: ClipCache, labels: list[str], seed: i
             if (labels[item["index"][0]] == labels[item["index"][1]]) != bool(share):
                 continue
             mixture = item["stems"].sum(0, keepdim=True)
-            tracks = separate_window(model, mixture, config.sample_rate, item["features"][None])[
-                :, 0
-            ]
-            alone = separate_window(model, mixture, config.sample_rate, item["features"][None, :1])[
-                :, 0
-            ]
+            tracks = separate_window(model, mixture, config.sample_rate, item["features"][None])[:, 0]
+            alone = separate_window(model, mixture, config.sample_rate, item["features"][None, :1])[:, 0]
             spectra = stft(item["stems"])
             ratio = spectra.abs() / spectra.abs().sum(0).clamp(min=1e-8)
             ideal.append(stft.inverse(ratio * stft(mixture), mixture.shape[1]).numpy())
@@ -301,7 +287,5 @@ def _probe(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -
         split = [features.take(np.array(part)) for part in parts]
         figures, _ = probe_features(*split, reference, ", 5 shots")
         if network is not model:
-            reference = {
-                f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")
-            }
+            reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
     return [f for f in figures if f.name.startswith("top-1")]

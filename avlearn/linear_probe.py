@@ -101,9 +101,7 @@ def probe_features(
     figures, predicted = [], {}
     for kind, values in train.kinds().items():
         classifier = fit(values, train.labels, val.kinds()[kind], val.labels)
-        scores = np.full(
-            (len(test.labels), int(max(train.labels.max(), test.labels.max())) + 1), -1e9
-        )
+        scores = np.full((len(test.labels), int(max(train.labels.max(), test.labels.max())) + 1), -1e9)
         scores[:, classifier.classes_] = classifier.decision_function(test.kinds()[kind]).reshape(
             len(test.labels), -1
         ) if len(classifier.classes_) > 2 else classifier.predict_log_proba(test.kinds()[kind])  # fmt: skip
@@ -112,9 +110,7 @@ def probe_features(
     return figures, predicted
 
 
-def file_features(
-    model: AudioVisual, rows: Sequence[Row], names: Sequence[str]
-) -> tuple[Features, list[str]]:
+def file_features(model: AudioVisual, rows: Sequence[Row], names: Sequence[str]) -> tuple[Features, list[str]]:
     """Features of files, and which were skipped with the reason."""
     video, audio, labels, skipped = [], [], [], []
     for row in rows:
@@ -150,13 +146,9 @@ def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row]
         return splits["train"], splits["val"], splits["test"]
     order = np.random.default_rng(seed).permutation(len(rows))
     first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
-    parts = [
-        [rows[i] for i in part] for part in (order[:first], order[first:second], order[second:])
-    ]
+    parts = [[rows[i] for i in part] for part in (order[:first], order[first:second], order[second:])]
     if not all(parts):
-        raise DataError(
-            f"{len(rows)} clips are too few to split into training, validation and test"
-        )
+        raise DataError(f"{len(rows)} clips are too few to split into training, validation and test")
     return parts[0], parts[1], parts[2]
 
 
@@ -174,9 +166,7 @@ def probe_model(model: AudioVisual, rows: Sequence[Row]) -> ProbeResult:
         features = [f for f, _ in found]
         figures, predicted = probe_features(*features, reference)
         if network is not model:
-            reference = {
-                f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")
-            }
+            reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
     test = features[2].labels
     confusion = {k: confusion_matrix(v, test, len(names)).tolist() for k, v in predicted.items()}
     return ProbeResult(figures, names, confusion, [s for _, part in found for s in part])

@@ -94,9 +94,7 @@ def _worlds(run_dir: Path, share: float, seed: int) -> dict[str, Path]:
     for k, (preset, count) in enumerate(counts.items()):
         clips = max(round(count * share), 60)
         out = run_dir / "worlds" / f"test-{preset}"
-        made[preset] = make_world(
-            out, clips, 1_000_003 + 10 * seed + k, WorldConfig.preset(preset), split="test"
-        )
+        made[preset] = make_world(out, clips, 1_000_003 + 10 * seed + k, WorldConfig.preset(preset), split="test")
     return made
 
 
@@ -105,14 +103,10 @@ def _train(run_dir: Path, minutes: float, share: float, seed: int) -> Path:
     _say("pretraining by synchronization")
     common = [f"data.root={run_dir}/worlds", f"data.world.seed={seed}", f"seed={seed}"]
     clips = max(round(_TRAIN_CLIPS * share), 128)
-    recipe = load_recipe(
-        "sync_world", [*common, f"data.world.train_clips={clips}", "data.world.val_clips=96"]
-    )
+    recipe = load_recipe("sync_world", [*common, f"data.world.train_clips={clips}", "data.world.val_clips=96"])
     per_step = _seconds_per_step(recipe)
     steps = max(int(minutes * 60 * _PRETRAIN_SHARE / per_step), 20)
-    trainer = recipe.trainer.model_copy(
-        update={"max_steps": steps, "val_every": max(steps // 5, 1)}
-    )
+    trainer = recipe.trainer.model_copy(update={"max_steps": steps, "val_every": max(steps // 5, 1)})
     sync = pretrain(recipe.model_copy(update={"trainer": trainer}), run_dir / "sync")
     _say("learning to separate")
     solos = max(round(_SOLO_CLIPS * share), 128)
@@ -149,9 +143,7 @@ def _seconds_per_step(recipe) -> float:
     best = float("inf")
     for _ in range(4):
         start = time.monotonic()
-        features = model(
-            torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples)
-        )
+        features = model(torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples))
         objective(*features, torch.zeros(batch, dtype=torch.long)).loss.backward()
         best = min(best, time.monotonic() - start)
     return best * 1.25  # loading, augmentation, the optimizer
@@ -167,18 +159,14 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
     """
     config = model.config
     names = sorted({row.labels[0] for row in rows})
-    clips = decode_once(
-        rows, cache, config.fps, config.size, config.sample_rate, os.cpu_count() or 1
-    )
+    clips = decode_once(rows, cache, config.fps, config.size, config.sample_rate, os.cpu_count() or 1)
     features = cached_features(model, clips, np.array([names.index(r.labels[0]) for r in rows]))
     held = np.random.default_rng(0).permutation(len(rows))
     val, train = features.take(held[: len(rows) // 5]), features.take(held[len(rows) // 5 :])
     grown = AudioVisual(replace(config, labels=tuple(names)))
     grown.load_state_dict(model.state_dict(), strict=False)
     for kind, values in train.kinds().items():
-        scaler, regression = fit(
-            values, train.labels, val.kinds()[kind], val.labels
-        ).named_steps.values()
+        scaler, regression = fit(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
         weight = regression.coef_ / scaler.scale_
         bias = regression.intercept_ - weight @ scaler.mean_
         layer = grown.classifiers[kind]
@@ -207,9 +195,7 @@ def _report(
         "that the protocol allows. Models were chosen on validation clips.",
     )
     page.figures(result.figures)
-    page.section(
-        "Training", "The towers learn which sound, and which moment of it, belongs to a picture."
-    )
+    page.section("Training", "The towers learn which sound, and which moment of it, belongs to a picture.")
     lines = (run_dir / "sync" / "metrics.jsonl").read_text().splitlines()
     page.image(training_curves([json.loads(line) for line in lines]), "Loss and shares over steps")
     _sync_section(page, model, rows["standard"][0], tools)
@@ -234,9 +220,7 @@ def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None
     fixed = tools / "sync_fixed.mp4"
     remux(delayed, fixed, audio_delay=found.offset or 0.0)
     after = sync_file(fixed, model)
-    page.section(
-        "Synchronization", "A clip's sound was delayed by 300 ms, then found and put right."
-    )
+    page.section("Synchronization", "A clip's sound was delayed by 300 ms, then found and put right.")
     page.cards(
         [
             ("Delayed by 300 ms", [("image", offset_curve(found.offsets, found.scores, found.offset), found.verdict), ("video", delayed, "")]),
@@ -245,9 +229,7 @@ def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None
     )  # fmt: skip
 
 
-def _localize_section(
-    page: Page, run_dir: Path, model: AudioVisual, rows: list[Row], tools: Path
-) -> None:
+def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[Row], tools: Path) -> None:
     shown = [rows[0], rows[len(rows) // 2], rows[-1]]
     localize_file(shown[0].path, model, tools / "localized.mp4")
     page.section("Localization", "In each clip one thing sounds and another moves in silence.")
@@ -260,9 +242,7 @@ def _localize_section(
         picked = clip.video[np.linspace(5, len(clip.video) - 5, 6).astype(int)]
         picture = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
         pictures.append(picture)
-        page.image(
-            picture, f"Sounding: {', '.join(row.labels)}. Above the frames, below with the map"
-        )
+        page.image(picture, f"Sounding: {', '.join(row.labels)}. Above the frames, below with the map")
     write_png(run_dir / "heatmaps.png", np.concatenate(pictures, 0))
     page.cards([("Overlay, with sound", [("video", tools / "localized.mp4", "avlearn localize")])])
 
@@ -278,9 +258,7 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
     for k, source in enumerate(result.sources, 1):
         track = read_clip(source["audio"], video=False)
         x, y = source["place"]
-        cards.append(
-            (f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down")
-        )
+        cards.append((f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down"))
     rest = read_clip(result.residual, video=False)
     cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
     page.cards(
@@ -298,8 +276,7 @@ def _classify_section(page: Page, model: AudioVisual, rows: list[Row]) -> None:
         result = classify_file(row.path, model, top=3)
         frame = read_clip(row.path, 2.0, 0.2, audio=False).video[0].repeat(2, 0).repeat(2, 1)
         said = "; ".join(
-            f"{kind}: " + ", ".join(f"{label} {p:.2f}" for label, p in ranked)
-            for kind, ranked in result.labels.items()
+            f"{kind}: " + ", ".join(f"{label} {p:.2f}" for label, p in ranked) for kind, ranked in result.labels.items()
         )
         cards.append(
             (

@@ -219,18 +219,14 @@ def _compose(path: Path, overrides: list[str]) -> dict:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise RecipeError(
-            f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
-        ) from error
+        raise RecipeError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
     GlobalHydra.instance().clear()
     # Pieces may only be found beside the package: a user's recipe lies anywhere.
     forced = [override if override[0] in "+~" else f"++{override}" for override in overrides]
     forced = [_as_group(override, raw) for override, raw in zip(forced, overrides, strict=True)]
     try:
         with initialize_config_dir(str(path.parent), version_base=None):
-            config = compose(
-                path.stem, [*forced, f"hydra.searchpath=[file://{share_folder()}/configs]"]
-            )
+            config = compose(path.stem, [*forced, f"hydra.searchpath=[file://{share_folder()}/configs]"])
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
     return OmegaConf.to_container(config, resolve=True)

@@ -108,14 +108,10 @@ def _claim(run_dir: Path, recipe: Recipe, resume: bool) -> None:
         if not (run_dir / "checkpoints" / "last.ckpt").exists():
             raise OutputError(f"{run_dir} has no checkpoint to resume from")
         if written.read_text() != text:
-            raise RecipeError(
-                f"{written} differs from the recipe asked for: resume with the same one"
-            )
+            raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
         return
     if written.exists():
-        raise OutputError(
-            f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another"
-        )
+        raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         written.write_text(text)
@@ -160,9 +156,7 @@ def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
         from avlearn.data.world import WorldConfig, make_world
 
         if data.world is None:
-            raise RecipeError(
-                "data.train is not set: give a folder or a manifest (data.train=PATH)"
-            )
+            raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
         config = WorldConfig.preset(data.world.preset)
         found = []
         for split, clips, seed in (
@@ -225,9 +219,7 @@ def _build(recipe: Recipe):
     for name, rows in (("training", train_rows), ("validation", val_rows)):
         usable = [row for row in rows if row.duration >= shortest]
         if not usable:
-            raise DataError(
-                f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)"
-            )
+            raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
         if len(usable) < len(rows):
             print(
                 f"{len(rows) - len(usable)} {name} clips are shorter than {shortest:.2f} s",
@@ -247,9 +239,7 @@ def _build(recipe: Recipe):
 def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str):
     settings = recipe.separator
     base = load(settings.base)
-    separator = SeparatorConfig(
-        tuple(settings.channels), settings.window, settings.hop, settings.bins
-    )
+    separator = SeparatorConfig(tuple(settings.channels), settings.window, settings.hop, settings.bins)
     values = {**base.config.__dict__, "separator": separator}
     model = AudioVisual(ModelConfig(**values))
     model.load_state_dict(base.state_dict(), strict=False)
@@ -330,9 +320,7 @@ class _Loaders(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         batch = min(self.recipe.trainer.batch_size, len(self.val_data))
-        sampler = StepSampler(
-            len(self.val_data), batch, max(len(self.val_data) // batch, 1), self.recipe.seed + 1
-        )
+        sampler = StepSampler(len(self.val_data), batch, max(len(self.val_data) // batch, 1), self.recipe.seed + 1)
         return self._loader(self.val_data, sampler)
 
 
@@ -399,15 +387,11 @@ def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
     model = task.model
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
     print(f"task        {recipe.task}: {steps} steps of {recipe.trainer.batch_size} clips")
-    print(
-        f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation"
-    )
+    print(f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation")
     for name, value in batch.items():
         if isinstance(value, torch.Tensor):
             print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
-    print(
-        f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all"
-    )
+    print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
     if recipe.task == "pretrain":
         from avlearn.models.audiovisual import frames_to_input
 

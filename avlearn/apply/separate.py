@@ -46,9 +46,7 @@ class SeparateResult:
         lines = [f"{self.path}: {len(self.sources)} sources"]
         for source in self.sources:
             x, y = source["place"]
-            lines.append(
-                f"  {source['audio']}  at {x:.0%} across, {y:.0%} down, {source['share']:.0%} of the energy"
-            )
+            lines.append(f"  {source['audio']}  at {x:.0%} across, {y:.0%} down, {source['share']:.0%} of the energy")
         lines.append(f"  {self.residual}  the rest")
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
 
@@ -133,8 +131,7 @@ class _Tracks:
         self.parts = [path.with_name(f".{path.name}.part") for path in paths]
         try:
             self.files = [
-                soundfile.SoundFile(str(part), "w", rate, channels, "FLOAT", format="RF64")
-                for part in self.parts
+                soundfile.SoundFile(str(part), "w", rate, channels, "FLOAT", format="RF64") for part in self.parts
             ]
         except (OSError, soundfile.SoundFileError) as error:
             raise OutputError(f"cannot write {paths[0].parent}: {error}") from error
@@ -160,9 +157,7 @@ class _Tracks:
                 part.unlink(missing_ok=True)
 
 
-def separate_file(
-    path: str | Path, model: AudioVisual, out_dir: str | Path, *, sources: int = 2
-) -> SeparateResult:
+def separate_file(path: str | Path, model: AudioVisual, out_dir: str | Path, *, sources: int = 2) -> SeparateResult:
     """Split a file's sound by what is seen to make it.
 
     Places that stand out of the file's mean heatmap are the sources; the features there, over time, ask the
@@ -180,9 +175,7 @@ def separate_file(
         OutputError: the results cannot be written.
     """
     if model.separator is None:
-        raise ModelError(
-            "this model has no separator: train one with a recipe of the task 'separate'"
-        )
+        raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
     info = probe_both(path)
     out_dir = Path(out_dir)
     notice = Notice(model)

@@ -121,9 +121,7 @@ def _posterior(scores: np.ndarray, offsets: np.ndarray, scale: float, reach: flo
 
 
 @torch.inference_mode()
-def sync_file(
-    path: str | Path, model: AudioVisual, *, max_offset: float = 1.5, tolerance: float = 0.04
-) -> SyncResult:
+def sync_file(path: str | Path, model: AudioVisual, *, max_offset: float = 1.5, tolerance: float = 0.04) -> SyncResult:
     """Find the offset between a file's sound and its picture.
 
     Every window of the picture is compared with the sound at all offsets on a grid of a fraction of the
@@ -164,15 +162,11 @@ def sync_file(
         if count < 1:
             continue
         motion = max(motion, float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean()))
-        features = model.video_features(
-            frames_to_input(torch.from_numpy(frames)[None].to(model.device))
-        )
+        features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
         begin = round((clip.start - first) / model.step)
         notice.add_video(features)
         placed = model.place(features)
-        scores = offset_scores(
-            placed.expand(PHASES, -1, -1, -1, -1), heard, config.pool_scale, begin, steps
-        )
+        scores = offset_scores(placed.expand(PHASES, -1, -1, -1, -1), heard, config.pool_scale, begin, steps)
         curve = scores.T.flatten()[keep].cpu().numpy()[::-1]
         curves.append(curve)
         starts.append(clip.start - first)

@@ -44,9 +44,7 @@ def _decode(item: tuple[int, str], folder: str, fps: float, size: int, rate: int
     video = np.load(f"{folder}/video.npy", mmap_mode="r+")
     audio = np.load(f"{folder}/audio.npy", mmap_mode="r+")
     if clip.video.shape != video.shape[1:] or clip.audio.shape[1] != audio.shape[1]:
-        raise DataError(
-            f"{path} has another length or shape than the first clip: use data.cache=false"
-        )
+        raise DataError(f"{path} has another length or shape than the first clip: use data.cache=false")
     video[index], audio[index] = clip.video, clip.audio[0]
 
 
@@ -89,9 +87,7 @@ def decode_once(
             np.lib.format.open_memmap(folder / "audio.npy", "w+", np.float32, samples)
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror}") from error
-        work = partial(
-            _decode, folder=str(folder), fps=fps, size=size, rate=sample_rate, seconds=seconds
-        )
+        work = partial(_decode, folder=str(folder), fps=fps, size=size, rate=sample_rate, seconds=seconds)
         items = [(i, str(row.path)) for i, row in enumerate(rows)]
         with ProcessPoolExecutor(max(workers, 1), mp_context=get_context("forkserver")) as pool:
             for count, _ in enumerate(pool.map(work, items, chunksize=8), 1):

@@ -53,9 +53,7 @@ class WindowRule:
         """
         slack = duration - self.sound_seconds
         if slack < -1e-3:
-            raise DataError(
-                f"a clip of {duration:.2f} s is shorter than the window of {self.sound_seconds:.2f} s"
-            )
+            raise DataError(f"a clip of {duration:.2f} s is shorter than the window of {self.sound_seconds:.2f} s")
         rng = np.random.default_rng(seed)
         offset = int(rng.integers(self.offsets))
         sound = int(rng.integers(int(max(slack, 0) * self.fps + 1e-6) + 1)) / self.fps
@@ -72,9 +70,7 @@ class ClipDataset(Dataset):
         bad_files: ``skip`` gives an item that only carries the reason, ``error`` raises.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], rule: WindowRule, cache: ClipCache | None, bad_files: str
-    ):
+    def __init__(self, rows: Sequence[Row], rule: WindowRule, cache: ClipCache | None, bad_files: str):
         self.rows, self.rule, self.cache, self.bad_files = list(rows), rule, cache, bad_files
 
     def __len__(self) -> int:
@@ -110,9 +106,7 @@ class ClipDataset(Dataset):
             return np.array(video), np.array(audio), offset
         path = self.rows[index].path
         shape = {"fps": rule.fps, "size": rule.size, "sample_rate": rule.sample_rate}
-        video = read_clip(
-            path, picture, rule.seconds, audio=False, crop=True, fps=rule.fps, size=rule.size
-        ).video
+        video = read_clip(path, picture, rule.seconds, audio=False, crop=True, fps=rule.fps, size=rule.size).video
         audio = read_clip(
             path,
             sound,

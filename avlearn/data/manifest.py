@@ -12,9 +12,14 @@ import pyarrow.parquet
 
 from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.media import probe
+from avlearn.media.writer import replacing
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v")
 _LISTS = ("labels", "flags")
+_NUMBERS = {
+    "duration": pyarrow.float64(), "fps": pyarrow.float64(), "width": pyarrow.int64(),
+    "height": pyarrow.int64(), "sample_rate": pyarrow.int64(), "channels": pyarrow.int64(),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,16 +72,11 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
         for key, value in values.items():
             columns[key].append(value)
     table = pyarrow.table(columns)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         if path.suffix == ".csv":
             pyarrow.csv.write_csv(table, part)
         else:
             pyarrow.parquet.write_table(table, part)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -88,32 +88,50 @@ def read_manifest(path: str | Path) -> list[Row]:
     """Read a manifest, or the ``manifest.parquet`` of a folder; paths come out absolute or as given.
 
     Raises:
-        DataError: there is no such file, or it lacks a column.
+        DataError: there is no such file, or it lacks a column or a value.
     """
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
     if not path.is_file():
         raise DataError(f"there is no manifest {path}")
     try:
-        read = pyarrow.csv.read_csv if path.suffix == ".csv" else pyarrow.parquet.read_table
-        table = read(path).to_pylist()
+        table = (_read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is not a manifest: {reason}") from error
     rows = []
     names = {f.name for f in fields(Row)}
-    for values in table:
+    for number, values in enumerate(table, 1):
         missing = sorted(names - {"truth"} - set(values))
         if missing:
             raise DataError(f"{path} lacks the column '{missing[0]}'")
         values = {k: v for k, v in values.items() if k in names}
         for key in _LISTS:
-            values[key] = tuple(json.loads(values[key] or "[]"))
+            values[key] = _list(values[key], f"{path}, row {number}: {key}")
+        empty = [k for k in ("path", *_NUMBERS) if values[k] in (None, "")]
+        if empty:
+            raise DataError(f"{path}, row {number}: there is no {empty[0]}")
         values["path"] = path.parent / values["path"]
         values["truth"] = path.parent / values["truth"] if values.get("truth") else None
-        values["split"] = values["split"] or ""
+        values["split"], values["hash"] = values["split"] or "", values["hash"] or ""
         rows.append(Row(**values))
     return rows
+
+
+def _read_csv(path: Path) -> pyarrow.Table:
+    # Types are said, not guessed: a hash of digits only is no number.
+    types = {f.name: _NUMBERS.get(f.name, pyarrow.string()) for f in fields(Row)}
+    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+
+
+def _list(text: str | None, where: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text or "[]")
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, list):
+        raise DataError(f'{where} is {text!r}: write a list, like ["dog"]')
+    return tuple(found)
 
 
 def scan_folder(folder: str | Path) -> list[Row]:

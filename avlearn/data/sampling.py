@@ -19,9 +19,7 @@ class StepSampler:
         rank, world: this process, and how many there are.
     """
 
-    def __init__(
-        self, clips: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1
-    ):
+    def __init__(self, clips: int, batch: int, steps: int, seed: int, rank: int = 0, world: int = 1):
         self.clips, self.batch, self.steps, self.seed = clips, batch, steps, seed
         self.rank, self.world = rank, world
         self.start = 0
@@ -32,7 +30,8 @@ class StepSampler:
         return max(self.clips // (self.batch * self.world), 1)
 
     def __len__(self) -> int:
-        return self.steps - self.start
+        # Of the whole training, wherever it starts: Lightning counts a resumed epoch from its beginning.
+        return self.steps
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = -1, np.empty(0, int)

@@ -231,9 +231,7 @@ class Samples:
         out = np.zeros((self.channels, count), np.float32)
         lower, upper = max(first, self.held_first), min(first + count, end)
         if upper > lower:
-            out[:, lower - first : upper - first] = self.held[
-                :, lower - self.held_first : upper - self.held_first
-            ]
+            out[:, lower - first : upper - first] = self.held[:, lower - self.held_first : upper - self.held_first]
         return out
 
     def forget(self, before: int) -> None:

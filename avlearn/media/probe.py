@@ -65,16 +65,11 @@ class MediaInfo:
             v = self.video
             rate = f"{v.fps:.2f} fps" + (", variable" if v.variable_fps else "")
             turned = f", rotated {v.rotation} degrees" if v.rotation else ""
-            lines.append(
-                f"  video {v.codec} {v.width}x{v.height}, {rate}{turned}, {v.pixel_format}"
-            )
+            lines.append(f"  video {v.codec} {v.width}x{v.height}, {rate}{turned}, {v.pixel_format}")
         if self.audio:
             a = self.audio
             tongue = f", {a.language}" if a.language else ""
-            lines.append(
-                f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, "
-                f"from {a.start:.3f} s{tongue}"
-            )
+            lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, from {a.start:.3f} s{tongue}")
         return "\n".join(lines)
 
 
@@ -89,9 +84,7 @@ def open_media(path: str | Path) -> Iterator[av.container.InputContainer]:
     try:
         container = av.open(str(path), metadata_errors="ignore")
     except av.error.FFmpegError as error:
-        raise MediaError(
-            f"{path} is not a media file that can be read: {error.strerror}"
-        ) from error
+        raise MediaError(f"{path} is not a media file that can be read: {error.strerror}") from error
     try:
         yield container
     except av.error.FFmpegError as error:

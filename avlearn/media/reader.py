@@ -72,8 +72,7 @@ def read_clip(
     duration = end - start if duration is None else duration
     if start >= end or start + duration <= info.start:
         raise WindowError(
-            f"{path} lasts from {info.start:.2f} to {end:.2f} s: "
-            f"no window at {start:.2f} s of {duration:.2f} s"
+            f"{path} lasts from {info.start:.2f} to {end:.2f} s: no window at {start:.2f} s of {duration:.2f} s"
         )
     frames, samples, rate = NO_VIDEO, NO_AUDIO, sample_rate or 0
     if video:

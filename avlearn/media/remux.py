@@ -52,9 +52,7 @@ def remux(
                     track = AacTrack(target, samples.rate, samples.channels)
                 target.start_encoding()
             except (ValueError, av.error.FFmpegError) as error:
-                raise OutputError(
-                    f"{out.suffix} cannot hold the streams of {path}: write a .mkv"
-                ) from error
+                raise OutputError(f"{out.suffix} cannot hold the streams of {path}: write a .mkv") from error
             _copy(source, target, copies, sound, audio_delay, origin, track, track and samples)
 
 

@@ -44,9 +44,7 @@ def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     return iter([audio]) if isinstance(audio, np.ndarray) else iter(audio)
 
 
-def write_wav(
-    path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sample_rate: int
-) -> None:
+def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> None:
     """Write ``[C, S]`` (or pieces of it) as a WAV of 32-bit floats, bit for bit.
 
     Raises:
@@ -74,9 +72,7 @@ class AacTrack:
         encoded = next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
         self.stream = container.add_stream("aac", rate=encoded, layout=self.layout)
         self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
-        self.resampler = (
-            av.AudioResampler("fltp", self.layout, encoded) if encoded != rate else None
-        )
+        self.resampler = av.AudioResampler("fltp", self.layout, encoded) if encoded != rate else None
         self.fifo = av.AudioFifo()
         self.written = 0
 
@@ -141,9 +137,7 @@ def write_video(
     sound = _chunks(audio) if audio is not None else iter(())
     chunk = next(sound, None)
     with replacing(path) as part, av.open(str(part), "w") as container:
-        picture = container.add_stream(
-            "libx264", rate=rate, options={"crf": str(crf), "preset": preset}
-        )
+        picture = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
         picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
         picture.pix_fmt = "yuv420p"
         picture.codec_context.thread_count = 1

@@ -1,5 +1,6 @@
 """A figure and what it has to be compared with."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -15,7 +16,8 @@ class Figure:
         prior, prior_name: what a method that ignores sound or picture gives, and which.
         oracle: the best that the protocol allows.
         n: number of items.
-        unit: "" for a share, else e.g. ``dB``, ``ms``.
+        unit: "" for a share in [0, 1], else ``dB`` or ``ms``.
+        higher_is_better: False for errors.
     """
 
     task: str
@@ -27,22 +29,32 @@ class Figure:
     oracle: float | None = None
     n: int = 0
     unit: str = ""
+    higher_is_better: bool = True
 
     def to_dict(self) -> dict:
-        """JSON types."""
-        return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        """JSON types; what is not finite becomes None, which JSON can hold."""
+
+        def plain(value: object) -> object:
+            if isinstance(value, float):
+                return round(float(value), 5) if math.isfinite(value) else None
+            return value
+
+        return {key: plain(value) for key, value in asdict(self).items()}
 
     def cells(self) -> list[str]:
-        """For a table: task, figure, value, chance, prior, oracle, items."""
+        """Texts under `HEADER`: task, figure, value, chance, prior, oracle, items."""
 
         def show(value: float | None) -> str:
             if value is None:
                 return "-"
-            return f"{value:.2f} {self.unit}" if self.unit else f"{value:.3f}"
+            digits = {"": 3, "ms": 0}.get(self.unit, 2)
+            # Adding zero makes a rounded "-0.00" a plain one.
+            return f"{round(value, digits) + 0.0:.{digits}f} {self.unit}".rstrip()
 
+        name = self.name if self.higher_is_better else f"{self.name} (lower is better)"
         prior = show(self.prior) + (f" ({self.prior_name})" if self.prior is not None else "")
         return [
-            self.task, self.name, show(self.value), show(self.chance), prior, show(self.oracle),
+            self.task, name, show(self.value), show(self.chance), prior, show(self.oracle),
             str(self.n),
         ]  # fmt: skip
 
@@ -51,10 +63,8 @@ HEADER = ["task", "figure", "value", "chance", "trivial prior", "oracle", "n"]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Figures as aligned text."""
+    """Figures as aligned plain text, their references beside them."""
     rows = [HEADER] + [figure.cells() for figure in figures]
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

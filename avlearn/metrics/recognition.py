@@ -3,12 +3,65 @@
 import numpy as np
 
 from avlearn.metrics.figure import Figure
+from avlearn.metrics.retrieval import hits
 
 
-def recognition(
-    scores: np.ndarray, labels: np.ndarray, name: str, random_init: float | None
-) -> list[Figure]:
-    """Top-1, top-5 and mean per class; the prior is a random network's top-1 where it is given.
+def _counts(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    if len(labels) != len(scores) or not len(labels):
+        raise ValueError(f"{len(scores)} rows of scores for {len(labels)} labels")
+    return np.bincount(labels, minlength=scores.shape[1])
+
+
+def _named(label: str, name: str) -> str:
+    return f"{label}, {name}" if name else label
+
+
+def top_k(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    k: int = 1,
+    name: str = "",
+    random_init: float | None = None,
+) -> Figure:
+    """Share of items whose label is among the k best scores; a tie shares the credit.
+
+    Chance is always naming the k most frequent labels of these items, the best that a blind guess
+    can do.
+
+    Args:
+        scores: ``[N, C]``.
+        labels: ``[N]`` integers.
+        k: how many of the best count.
+        name: of the features.
+        random_init: the same figure of the same network without training; the prior where given.
+    """
+    counts = _counts(scores, labels)
+    majority = float(np.sort(counts)[::-1][:k].sum() / len(labels))
+    prior = (majority, "majority class") if random_init is None else (random_init, "random init")
+    value = float(hits(scores, labels, k).mean())
+    return Figure("probe", _named(f"top-{k}", name), value, majority, *prior, 1.0, len(labels))
+
+
+def mean_per_class(scores: np.ndarray, labels: np.ndarray, name: str = "") -> Figure:
+    """Top-1 within each class that occurs, averaged over classes: rare and frequent count alike.
+
+    Args:
+        scores: ``[N, C]``.
+        labels: ``[N]`` integers.
+        name: of the features.
+    """
+    counts = _counts(scores, labels)
+    present = counts > 0
+    right = np.bincount(labels, hits(scores, labels, 1), len(counts))
+    value = float((right[present] / counts[present]).mean())
+    return Figure(
+        "probe", _named("mean per class", name), value, 1 / len(counts), float(1 / present.sum()),
+        "majority class", 1.0, len(labels),
+    )  # fmt: skip
+
+
+def recognition(scores: np.ndarray, labels: np.ndarray, name: str, random_init: float | None) -> list[Figure]:
+    """Top-1, top-5 and mean per class.
 
     Args:
         scores: ``[N, C]``.
@@ -16,25 +69,14 @@ def recognition(
         name: of the features.
         random_init: top-1 of the same probe on the same network without training.
     """
-    classes = scores.shape[1]
-    order = np.argsort(-scores, 1)
-    right = order[:, 0] == labels
-    top5 = (order[:, :5] == labels[:, None]).any(1)
-    counts = np.bincount(labels, minlength=classes)
-    majority = float(counts.max() / len(labels))
-    present = counts > 0
-    per_class = np.bincount(labels, right, classes)[present] / counts[present]
-    prior = (
-        (random_init, "random init") if random_init is not None else (majority, "majority class")
-    )
-    n = len(labels)
     return [
-        Figure("probe", f"top-1, {name}", float(right.mean()), majority, *prior, 1.0, n),
-        Figure("probe", f"top-5, {name}", float(top5.mean()), min(5 / classes, 1.0), None, "", 1.0, n),
-        Figure("probe", f"mean per class, {name}", float(per_class.mean()), 1 / classes, None, "", 1.0, n),
-    ]  # fmt: skip
+        top_k(scores, labels, 1, name, random_init),
+        top_k(scores, labels, 5, name),
+        mean_per_class(scores, labels, name),
+    ]
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts ``[C, C]``: true classes in rows, predicted ones in columns."""
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    """Counts ``[C, C]``: true classes in rows, predicted ones in columns; both ``[N]`` integers."""
+    cells = np.asarray(labels) * classes + np.asarray(predicted)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)

@@ -5,13 +5,45 @@ import numpy as np
 from avlearn.metrics.figure import Figure
 
 
+def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
+    """Is the truth among the k best? Ties are broken at random, in expectation.
+
+    A constant scorer then gets k / C, not 1 or 0 by the order of the candidates.
+
+    Args:
+        scores: ``[N, C]``; NaN counts against the item.
+        truth: ``[N]`` integers, the right candidate.
+        k: how many are looked at.
+
+    Returns:
+        ``[N]`` in [0, 1].
+    """
+    scores = np.asarray(scores, float)
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(f"scores must be [items, candidates] and not empty, not {scores.shape}")
+    own = scores[np.arange(len(scores)), truth][:, None]
+    others = np.where(np.isnan(scores), np.inf, scores)
+    own = np.where(np.isnan(own), -np.inf, own)
+    better = (others > own).sum(1) - np.isnan(scores[np.arange(len(scores)), truth])
+    equal = np.maximum((others == own).sum(1), 1)  # the truth is one of them
+    return np.clip((k - better) / equal, 0, 1)
+
+
 def recall_at(similarity: np.ndarray, k: int) -> list[Figure]:
-    """Recall at k both ways; ``similarity [N, N]``, pictures in rows, the true pairs on the diagonal."""
+    """Recall at k both ways.
+
+    Args:
+        similarity: ``[N, N]``, pictures in rows, sounds in columns, the true pairs on the diagonal.
+        k: how many of the best count.
+    """
     n = len(similarity)
-    figures = []
-    for name, matrix in (("sound by picture", similarity), ("picture by sound", similarity.T)):
-        rank = (matrix > np.diag(matrix)[:, None]).sum(1)
-        figures.append(
-            Figure("retrieval", f"R@{k} of {n}, {name}", float((rank < k).mean()), k / n, k / n, "any", 1.0, n)
-        )  # fmt: skip
-    return figures
+    if similarity.shape != (n, n):
+        raise ValueError(f"similarity must be square, not {similarity.shape}")
+    chance = min(k / n, 1.0)
+    return [
+        Figure(
+            "retrieval", f"R@{k} of {n}, {name}", float(hits(matrix, np.arange(n), k).mean()),
+            chance, chance, "any", 1.0, n,
+        )
+        for name, matrix in (("sound by picture", similarity), ("picture by sound", similarity.T))
+    ]  # fmt: skip

@@ -1,54 +1,133 @@
-"""Synchronization: is this pair aligned, and by how much is it off?"""
+"""Synchronization: is this pair aligned, and by how much is it off?
+
+Scores that are not a number lose every comparison, so that a broken model cannot look good.
+"""
 
 import numpy as np
+from scipy.stats import rankdata
 
 from avlearn.metrics.figure import Figure
 
+_EPSILON = 1e-6  # seconds: offsets on a grid are sums of steps that binary fractions cannot hold
+
+
+def _scores(aligned: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    aligned, shifted = np.asarray(aligned, float), np.asarray(shifted, float)
+    if not aligned.size or not shifted.size:
+        raise ValueError("synchronization: there are no scores to measure")
+    aligned = np.where(np.isnan(aligned), -np.inf, aligned)
+    return aligned, np.where(np.isnan(shifted), np.inf, shifted)
+
 
 def two_afc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
-    """Share of items whose aligned pair scores above their shifted one; ties count half. Both ``[N]``."""
+    """Share of items whose aligned pair scores above their shifted one; ties count half.
+
+    Args:
+        aligned, shifted: ``[N]`` scores of the same N items.
+    """
+    aligned, shifted = _scores(aligned, shifted)
     wins = (aligned > shifted).mean() + 0.5 * (aligned == shifted).mean()
-    return Figure("sync", "aligned over shifted (2AFC)", float(wins), 0.5, 0.5, "one input only", 1.0, len(aligned))  # fmt: skip
-
-
-def best_threshold(aligned: np.ndarray, shifted: np.ndarray) -> float:
-    """The threshold with the highest accuracy on calibration scores, ``[N]`` each."""
-    scores = np.sort(np.concatenate([aligned, shifted]))
-    middles = (scores[1:] + scores[:-1]) / 2
-    accuracy = [(aligned > t).mean() + (shifted <= t).mean() for t in middles]
-    return float(middles[int(np.argmax(accuracy))])
-
-
-def binary_accuracy(aligned: np.ndarray, shifted: np.ndarray, threshold: float) -> Figure:
-    """Accuracy of calling single pairs aligned by a threshold that was chosen on other clips."""
-    value = ((aligned > threshold).mean() + (shifted <= threshold).mean()) / 2
-    return Figure("sync", "aligned or shifted (binary)", float(value), 0.5, 0.5, "majority", 1.0, 2 * len(aligned))  # fmt: skip
+    return Figure(
+        "sync", "aligned over shifted (2AFC)", float(wins), 0.5, 0.5, "one input only", 1.0,
+        len(aligned),
+    )  # fmt: skip
 
 
 def auc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
-    """Area under the ROC curve over all pairs of all items."""
-    both = np.concatenate([aligned, shifted])
-    ranks = np.empty(len(both))
-    ranks[np.argsort(both, kind="stable")] = np.arange(1, len(both) + 1)
+    """Area under the ROC curve over all pairs of all items; ties count half.
+
+    Args:
+        aligned, shifted: scores ``[N]`` and ``[M]``.
+    """
+    aligned, shifted = _scores(aligned, shifted)
     n, m = len(aligned), len(shifted)
+    ranks = rankdata(np.concatenate([aligned, shifted]))
     value = (ranks[:n].sum() - n * (n + 1) / 2) / (n * m)
-    return Figure("sync", "aligned or shifted (AUC)", float(value), 0.5, 0.5, "one input only", 1.0, n + m)  # fmt: skip
+    return Figure("sync", "aligned or shifted (AUC)", float(value), 0.5, 0.5, "one input only", 1.0, n + m)
 
 
-def offset_within(
-    predicted: np.ndarray, true: np.ndarray, tolerance: float, grid: np.ndarray
-) -> Figure:
-    """Share of offsets within ``tolerance`` seconds; chance draws from ``grid``, the prior says zero."""
-    hits = np.abs(predicted - true) <= tolerance + 1e-6
-    chance = (np.abs(grid[None] - true[:, None]) <= tolerance + 1e-6).mean()
-    prior = (np.abs(true) <= tolerance + 1e-6).mean()
+def best_threshold(aligned: np.ndarray, shifted: np.ndarray) -> float:
+    """The threshold with the highest balanced accuracy on calibration scores ``[N]`` and ``[M]``.
+
+    These must come from other clips than those that `binary_accuracy` then measures.
+    """
+    aligned, shifted = _scores(aligned, shifted)
+    values = np.unique(np.concatenate([aligned, shifted]))
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return float(values[0]) if len(values) else 0.0
+    middles = (values[1:] + values[:-1]) / 2
+    # Scores sorted once: the count above a threshold is a search.
+    above = 1 - np.searchsorted(np.sort(aligned), middles, "right") / len(aligned)
+    below = np.searchsorted(np.sort(shifted), middles, "right") / len(shifted)
+    return float(middles[int(np.argmax(above + below))])
+
+
+def binary_accuracy(aligned: np.ndarray, shifted: np.ndarray, threshold: float) -> Figure:
+    """Balanced accuracy of calling single pairs aligned when they score above ``threshold``.
+
+    Args:
+        aligned, shifted: scores ``[N]`` and ``[M]``.
+        threshold: from `best_threshold` on other clips.
+    """
+    aligned, shifted = _scores(aligned, shifted)
+    value = ((aligned > threshold).mean() + (shifted <= threshold).mean()) / 2
+    return Figure(
+        "sync", "aligned or shifted (binary)", float(value), 0.5, 0.5, "majority", 1.0,
+        len(aligned) + len(shifted),
+    )  # fmt: skip
+
+
+def _offsets(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    predicted, true = np.asarray(predicted, float), np.asarray(true, float)
+    if not true.size or predicted.shape != true.shape:
+        raise ValueError(f"offsets: {predicted.shape} predicted for {true.shape} true ones")
+    return np.where(np.isnan(predicted), np.inf, predicted), true
+
+
+def offset_within(predicted: np.ndarray, true: np.ndarray, tolerance: float, grid: np.ndarray) -> Figure:
+    """Share of offsets within ``tolerance``; chance draws from the grid, the prior says "in sync".
+
+    Args:
+        predicted, true: ``[N]`` seconds; NaN predicted means "cannot be synchronized": a miss.
+        tolerance: seconds, the bound included.
+        grid: ``[O]`` seconds, the offsets that a prediction can be.
+    """
+    predicted, true = _offsets(predicted, true)
+    reach = tolerance + _EPSILON
+    hits = np.abs(predicted - true) <= reach
+    chance = (np.abs(np.asarray(grid)[None] - true[:, None]) <= reach).mean()
+    prior = (np.abs(true) <= reach).mean()
     name = f"offset within {tolerance * 1000:.0f} ms of {len(grid)}"
-    return Figure("sync", name, float(hits.mean()), float(chance), float(prior), "always zero", 1.0, len(true))  # fmt: skip
+    return Figure(
+        "sync", name, float(hits.mean()), float(chance), float(prior), "always in sync", 1.0,
+        len(true),
+    )  # fmt: skip
 
 
-def median_error(predicted: np.ndarray, true: np.ndarray, grid: np.ndarray) -> Figure:
-    """Median absolute error of the offset in ms."""
+def offset_grid(n_offsets: int = 21, step: float = 0.08) -> np.ndarray:
+    """``[n_offsets]`` seconds around zero, ``step`` apart."""
+    return (np.arange(n_offsets) - (n_offsets - 1) / 2) * step
+
+
+def offset_accuracy(
+    predicted: np.ndarray,
+    true: np.ndarray,
+    tolerance: float = 0.08,
+    n_offsets: int = 21,
+    step: float = 0.08,
+) -> Figure:
+    """`offset_within` on the grid of ``n_offsets`` around zero, ``step`` seconds apart."""
+    return offset_within(predicted, true, tolerance, offset_grid(n_offsets, step))
+
+
+def median_offset_error_ms(predicted: np.ndarray, true: np.ndarray, n_offsets: int = 21, step: float = 0.08) -> Figure:
+    """Median absolute error in ms of offsets ``[N]`` in seconds; NaN is infinitely off."""
+    predicted, true = _offsets(predicted, true)
     value = np.median(np.abs(predicted - true)) * 1000
-    chance = np.median(np.abs(grid[None] - true[:, None])) * 1000
+    chance = np.median(np.abs(offset_grid(n_offsets, step)[None] - true[:, None])) * 1000
     prior = np.median(np.abs(true)) * 1000
-    return Figure("sync", "median offset error", float(value), float(chance), float(prior), "always zero", 0.0, len(true), "ms")  # fmt: skip
+    return Figure(
+        "sync", "median offset error", float(value), float(chance), float(prior), "always in sync",
+        0.0, len(true), "ms", higher_is_better=False,
+    )  # fmt: skip

@@ -180,9 +180,7 @@ def load(name_or_path: str | Path) -> AudioVisual:
         folder = _ZOO / str(name_or_path)
     if not (folder / "config.json").is_file():
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
-        raise ModelError(
-            f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}"
-        )
+        raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}")
     try:
         values = json.loads((folder / "config.json").read_text())
         if values.pop("format", None) != FORMAT:

@@ -32,9 +32,7 @@ class Encoder(nn.Module):
 
     def reset_classifier(self, num_classes: int | None) -> None:
         """Put a new linear classifier on top, or take it off (None)."""
-        self.classifier = (
-            nn.Identity() if num_classes is None else nn.Linear(self.num_features, num_classes)
-        )
+        self.classifier = nn.Identity() if num_classes is None else nn.Linear(self.num_features, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Video ``[B, 3, T, H, W]`` to ``[B, D, T', Y, X]``; audio ``[B, 1, F, N]`` to ``[B, D, U]``."""

@@ -19,9 +19,7 @@ def log_frequency_warp(hz: Tensor, bins: int, highest: float) -> tuple[Tensor, T
     Returns:
         ``[bins, F]`` whose rows average a band, and ``[F, bins]`` that interpolates back.
     """
-    position = (hz.clamp(0, highest) / _LOWEST_HZ + 1).log() / torch.tensor(
-        highest / _LOWEST_HZ + 1
-    ).log()
+    position = (hz.clamp(0, highest) / _LOWEST_HZ + 1).log() / torch.tensor(highest / _LOWEST_HZ + 1).log()
     position = position * (bins - 1)
     band = torch.arange(bins, device=hz.device)
     back = (1 - (position[:, None] - band).abs()).clamp(min=0)  # [F, bins], rows sum to 1
@@ -109,17 +107,12 @@ class MaskUNet(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.stem = _block(1, channels[0])
-        self.down = nn.ModuleList(
-            _block(channels[i], channels[i + 1], stride) for i, stride in enumerate(_STRIDES)
-        )
+        self.down = nn.ModuleList(_block(channels[i], channels[i + 1], stride) for i, stride in enumerate(_STRIDES))
         self.bottom = _Film(condition, channels[-1])
         self.up = nn.ModuleList(
-            _block(channels[i + 1] + channels[i], channels[i])
-            for i in reversed(range(len(_STRIDES)))
+            _block(channels[i + 1] + channels[i], channels[i]) for i in reversed(range(len(_STRIDES)))
         )
-        self.film = nn.ModuleList(
-            _Film(condition, channels[i]) for i in reversed(range(len(_STRIDES)))
-        )
+        self.film = nn.ModuleList(_Film(condition, channels[i]) for i in reversed(range(len(_STRIDES))))
         self.mask = nn.Conv2d(channels[0], 1, 1)
 
     def bands(self, magnitude: Tensor, bin_hz: float) -> Tensor:

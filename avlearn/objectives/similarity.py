@@ -31,9 +31,7 @@ def pair_scores(video: Tensor, audio: Tensor, scale: float) -> Tensor:
     return pool_space(scores.view(b, y * x, c, o), scale, 1)
 
 
-def offset_scores(
-    video: Tensor, audio: Tensor, scale: float, start: int, offsets: Tensor
-) -> Tensor:
+def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offsets: Tensor) -> Tensor:
     """Own picture against own sound at given offsets, where part of the sound may be missing.
 
     Args:

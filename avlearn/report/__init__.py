@@ -1,1 +1,5 @@
 """Results to pictures and one self-contained page."""
+
+from avlearn.report.page import Page
+
+__all__ = ["Page"]

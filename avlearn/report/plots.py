@@ -1,4 +1,8 @@
-"""Arrays to pictures. Each function gives uint8 ``[H, W, 3]``."""
+"""Arrays to pictures.
+
+Charts are matplotlib figures in black on white, for which a page puts its own ink and background.
+Frames are uint8 arrays.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,149 +11,239 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from avlearn.errors import OutputError
+from avlearn.metrics.localization import enlarge
+
+TRAINING, HELD_OUT, MARK = "#3b82f6", "#ea580c", "#dc2626"  # seen well on white and on black
+_WIDTH = 4.6  # inches: one column of a page, and all of a phone's
 
 
-def png_bytes(image: np.ndarray) -> bytes:
-    """uint8 ``[H, W, 3]`` as a PNG."""
+def png_bytes(picture: np.ndarray | Figure) -> bytes:
+    """uint8 ``[H, W, 3]``, or a figure, as a PNG."""
     buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "png", optimize=True)
+    if isinstance(picture, Figure):
+        picture.savefig(buffer, format="png", dpi=150)
+    else:
+        Image.fromarray(picture).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
-def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write uint8 ``[H, W, 3]``. Raises OutputError."""
+def write_png(path: str | Path, picture: np.ndarray | Figure) -> None:
+    """Write uint8 ``[H, W, 3]`` or a figure.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is left of it.
+    """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(png_bytes(image))
+        part.write_bytes(png_bytes(picture))
         part.replace(path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-@lru_cache(maxsize=2)
-def _colours(name: str) -> np.ndarray:
-    return (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.float32)
-
-
-@lru_cache(maxsize=8)
-def _weights(cells: int, pixels: int) -> np.ndarray:
-    """Bilinear enlargement of one axis as a matrix ``[pixels, cells]``."""
-    at = np.clip((np.arange(pixels) + 0.5) / pixels * cells - 0.5, 0, cells - 1)
-    low = np.minimum(at.astype(int), max(cells - 2, 0))
-    share = at - low
-    out = np.zeros((pixels, cells), np.float32)
-    out[np.arange(pixels), low] += 1 - share
-    out[np.arange(pixels), np.minimum(low + 1, cells - 1)] += share
-    return out
+@lru_cache(maxsize=1)
+def _blend() -> tuple[np.ndarray, np.ndarray]:
+    """For 256 levels, in 256ths: what stays of a frame ``[256, 1]``, what is added ``[256, 3]``."""
+    level = np.linspace(0, 1, 256)[:, None]
+    opacity = 0.7 * level**1.5
+    colours = colormaps["inferno"](level[:, 0])[:, :3] * 255
+    stays = np.floor(256 * (1 - opacity))
+    return stays.astype(np.uint16), ((256 - stays) * colours).astype(np.uint16)
 
 
 def overlay(frame: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A frame with a heatmap over it.
+    """A frame with a heatmap over it, the hotter the more opaque.
 
     Args:
         frame: uint8 ``[H, W, 3]``.
-        heat: ``[Y, X]`` in [0, 1]; enlarged to the frame, the hotter the more opaque.
+        heat: ``[Y, X]`` in [0, 1], of any size; enlarged to the frame.
+
+    Returns:
+        uint8 ``[H, W, 3]``.
     """
-    big = _weights(heat.shape[0], frame.shape[0]) @ heat.astype(np.float32)
-    big = np.clip(big @ _weights(heat.shape[1], frame.shape[1]).T, 0, 1)
-    colour = _colours("inferno")[(big * 255).astype(np.uint8)]
-    alpha = (0.7 * big**1.5)[..., None]
-    return (frame * (1 - alpha) + colour * alpha).astype(np.uint8)
+    big = enlarge(heat[None], frame.shape[:2])[0]
+    level = np.rint(np.clip(big, 0, 1) * 255).astype(np.uint8)
+    stays, added = _blend()
+    return ((frame * stays[level] + added[level]) >> 8).astype(np.uint8)
 
 
-def _rendered(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+def _outlined(frame: np.ndarray, box: np.ndarray, colour: str) -> None:
+    """Draw a box (x0, y0, x1, y1 in pixels) into a frame."""
+    height, width = frame.shape[:2]
+    x0, x1 = (int(np.clip(round(float(x)), 0, width - 1)) for x in (box[0], box[2]))
+    y0, y1 = (int(np.clip(round(float(y)), 0, height - 1)) for y in (box[1], box[3]))
+    thick = max(min(height, width) // 96, 1)
+    shade = (np.array(to_rgb(colour)) * 255).astype(np.uint8)
+    frame[y0 : y0 + thick, x0 : x1 + 1] = shade
+    frame[max(y1 - thick + 1, y0) : y1 + 1, x0 : x1 + 1] = shade
+    frame[y0 : y1 + 1, x0 : x0 + thick] = shade
+    frame[y0 : y1 + 1, max(x1 - thick + 1, x0) : x1 + 1] = shade
 
 
-def _plain(figure: Figure, count: int = 1) -> list:
-    axes = [figure.add_subplot(1, count, k + 1) for k in range(count)]
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25)
-    return axes
+def heatmap_frames(
+    frames: np.ndarray, maps: np.ndarray, boxes: np.ndarray | None = None, columns: int = 3
+) -> np.ndarray:
+    """Frames, each above itself with its map laid over it.
+
+    Args:
+        frames: uint8 ``[T, H, W, 3]``.
+        maps: ``[T, Y, X]`` in [0, 1].
+        boxes: ``[T, 4]`` in pixels of the frames (NaN: none), the truth, drawn in white.
+        columns: frames in a row.
+
+    Returns:
+        uint8 ``[.., .., 3]``: small frames are enlarged, black lies between.
+    """
+    zoom = max(round(192 / min(frames.shape[1:3])), 1)
+    size = (frames.shape[2] * zoom, frames.shape[1] * zoom)
+    tiles = []
+    for k, (frame, heat) in enumerate(zip(frames, maps, strict=True)):
+        plain = np.array(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
+        hot = overlay(plain, heat)
+        if boxes is not None and np.isfinite(boxes[k]).all():
+            _outlined(hot, np.asarray(boxes[k]) * zoom, "white")
+        tiles.append(np.concatenate([plain, np.zeros_like(plain[:2]), hot]))
+    columns = min(columns, len(tiles))
+    blank = np.zeros_like(tiles[0])
+    tiles += [blank] * (-len(tiles) % columns)
+    rows = []
+    for first in range(0, len(tiles), columns):
+        row = [np.pad(tile, ((0, 6), (0, 2), (0, 0))) for tile in tiles[first : first + columns]]
+        rows.append(np.concatenate(row, 1))
+    return np.concatenate(rows)[:-6, :-2]
 
 
-def training_curves(rows: Sequence[dict]) -> np.ndarray:
-    """Loss, and shares of right offsets and pairs, from the rows of ``metrics.jsonl``."""
-    figure = Figure((9, 3), dpi=110, layout="constrained")
-    left, right = _plain(figure, 2)
-    for axis, names in (
-        (left, ("loss", "val_loss")),
-        (right, ("offset_within_1", "val_offset_within_1", "retrieval", "val_retrieval")),
-    ):
-        for name in names:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            if points:
-                style = "o-" if name.startswith("val_") else "-"
-                label = name.removeprefix("val_").replace("_", " ")
-                label += ", held-out clips" if name.startswith("val_") else ", training"
-                axis.plot(*zip(*points, strict=True), style, ms=3, lw=1.3, label=label)
-        axis.set_xlabel("step")
-        if axis.has_data():
-            axis.legend(fontsize=7, frameon=False)
-    left.set_ylabel("loss")
-    right.set_ylabel("share")
-    return _rendered(figure)
+def _chart(height: float = 2.6, width: float = _WIDTH) -> tuple[Figure, Axes]:
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.xaxis.label.set_fontsize(9)
+    axes.yaxis.label.set_fontsize(9)
+    return figure, axes
 
 
-def spectrogram(audio: np.ndarray, rate: int) -> np.ndarray:
-    """Level over time and frequency of ``[S]`` or ``[C, S]``, 80 dB deep."""
-    sound = audio.mean(0) if audio.ndim == 2 else audio
-    window = max(int(0.032 * rate), 64)
-    hop = window // 4
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, window // 2), window)[::hop]
-    power = np.abs(np.fft.rfft(frames * np.hanning(window), axis=1).T) / window * 4
-    decibel = np.clip(20 * np.log10(power + 1e-9), -90, -10)
-    figure = Figure((4.2, 1.8), dpi=100, layout="constrained")
-    axis = figure.add_subplot()
-    axis.imshow(
-        decibel, origin="lower", aspect="auto", cmap="magma", vmin=-90, vmax=-10,
-        extent=(0, len(sound) / rate, 0, rate / 2000),
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A running mean over a twentieth of the values, shorter at the ends."""
+    reach = len(values) // 40
+    total = np.concatenate([[0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - reach, 0)
+    high = np.minimum(np.arange(len(values)) + reach + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
+
+
+def training_curves(rows: Sequence[dict]) -> list[Figure]:
+    """A chart for each key in the rows of ``metrics.jsonl``, which ``NAME`` and ``val_NAME`` share.
+
+    Args:
+        rows: dicts with ``step`` and numbers.
+
+    Returns:
+        Charts, the loss first and the learning rate last; a thick line is a running mean.
+    """
+    names = dict.fromkeys(key.removeprefix("val_") for row in rows for key in row if key not in ("step", "skipped"))
+    figures = []
+    for name in sorted(names, key=lambda n: (n != "loss", n == "lr")):
+        figure, axes = _chart()
+        for key, label, colour in (
+            (name, "training", TRAINING),
+            (f"val_{name}", "held-out clips", HELD_OUT),
+        ):
+            points = np.array([(row["step"], row[key]) for row in rows if row.get(key) is not None])
+            if not len(points):
+                continue
+            steps, values = points.T
+            dots = "o" if key != name else ""
+            if len(points) >= 80:
+                axes.plot(steps, values, color=colour, alpha=0.3, lw=0.7)
+                values = _smooth(values)
+            axes.plot(steps, values, color=colour, lw=1.6, marker=dots, ms=3, label=label)
+        axes.set_title(name.replace("_", " "), fontsize=10, loc="left")
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.2, lw=0.6)
+        if name != "lr":
+            axes.legend(fontsize=8, frameon=False)
+        figures.append(figure)
+    return figures
+
+
+def spectrogram(audio: np.ndarray, rate: int) -> Figure:
+    """Level over time and frequency, 80 dB below full scale to full scale.
+
+    Args:
+        audio: ``[S]`` or ``[C, S]`` in [-1, 1].
+        rate: samples a second.
+    """
+    sound = np.asarray(audio, np.float32)
+    sound = sound.mean(0) if sound.ndim == 2 else sound
+    window = max(round(0.032 * rate), 64)
+    padded = np.pad(sound, window // 2)
+    # About as many columns as the picture has pixels: more would only make the page heavier.
+    hop = max(len(sound) // 400, window // 8)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+    level = np.abs(np.fft.rfft(frames * np.hanning(window))).T / (window / 4)
+    figure, axes = _chart(1.9)
+    axes.imshow(
+        20 * np.log10(level + 1e-9), origin="lower", aspect="auto", cmap="magma", vmin=-80, vmax=0,
+        extent=(0, len(sound) / rate, 0, rate / 2000), interpolation="none",
     )  # fmt: skip
-    axis.set_xlabel("s", fontsize=7)
-    axis.set_ylabel("kHz", fontsize=7)
-    axis.tick_params(labelsize=6)
-    return _rendered(figure)
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("kHz")
+    return figure
 
 
-def heatmap_frames(frames: np.ndarray, maps: np.ndarray, zoom: int = 2) -> np.ndarray:
-    """Frames ``[N, H, W, 3]`` above the same with their maps ``[N, Y, X]`` in [0, 1] laid over them."""
-    bigger = frames.repeat(zoom, 1).repeat(zoom, 2)
-    lower = [overlay(frame, heat) for frame, heat in zip(bigger, maps, strict=True)]
-    return np.concatenate([np.concatenate(list(bigger), 1), np.concatenate(lower, 1)], 0)
+def offset_curve(offsets: np.ndarray, scores: np.ndarray, estimate: float | None) -> Figure:
+    """Mean similarity over offsets, the estimate marked.
 
-
-def offset_curve(offsets: np.ndarray, scores: np.ndarray, estimate: float | None) -> np.ndarray:
-    """Mean similarity over offsets in seconds, with the estimate marked."""
-    figure = Figure((4.6, 2.2), dpi=110, layout="constrained")
-    (axis,) = _plain(figure)
-    axis.plot(offsets * 1000, scores, lw=1.4)
+    Args:
+        offsets: ``[O]`` seconds, positive where the audio leads.
+        scores: ``[O]``; NaN leaves a gap.
+        estimate: seconds, None where there is none.
+    """
+    figure, axes = _chart()
+    axes.plot(np.asarray(offsets) * 1000, scores, color=TRAINING, lw=1.6)
     if estimate is not None:
-        axis.axvline(estimate * 1000, color="crimson", lw=1, ls="--")
-    axis.set_xlabel("audio leads by (ms)")
-    axis.set_ylabel("similarity")
-    return _rendered(figure)
+        said = f"{estimate * 1000:+.0f} ms"
+        axes.axvline(estimate * 1000, color=MARK, lw=1.2, ls="--", label=said)
+        axes.legend(fontsize=8, frameon=False)
+    axes.set_xlabel("audio leads by (ms)")
+    axes.set_ylabel("similarity")
+    axes.grid(alpha=0.2, lw=0.6)
+    return figure
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Counts ``[C, C]``, true classes in rows."""
-    figure = Figure((4.2, 3.8), dpi=110, layout="constrained")
-    axis = figure.add_subplot()
-    axis.imshow(matrix, cmap="Blues")
-    axis.set_xticks(range(len(names)), names, rotation=60, fontsize=7)
-    axis.set_yticks(range(len(names)), names, fontsize=7)
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Counts of true classes (rows) and predicted ones (columns), coloured by share of the row.
+
+    Args:
+        matrix: ``[C, C]`` counts.
+        names: of the C classes.
+    """
+    matrix = np.asarray(matrix)
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = min(1.6 + 0.4 * len(names), 12)
+    figure, axes = _chart(side, max(side + 0.4, 2.6))
+    cells = np.empty((*matrix.shape, 4))
+    cells[..., :3], cells[..., 3] = (
+        to_rgb(TRAINING),
+        0.8 * share,
+    )  # see-through: fit for any background
+    axes.imshow(cells, interpolation="none")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            shade = "white" if count > matrix.max() / 2 else "black"
-            axis.text(column, row, int(count), ha="center", va="center", fontsize=6, color=shade)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
-    return _rendered(figure)
+            axes.text(column, row, str(int(count)), ha="center", va="center", fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure

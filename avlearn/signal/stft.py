@@ -40,7 +40,5 @@ class Stft(nn.Module):
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
         """Complex ``[..., F, N]`` back to ``[..., samples]``."""
         flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-        audio = torch.istft(
-            flat, self.n_fft, self.hop_samples, window=self.taper, center=True, length=samples
-        )
+        audio = torch.istft(flat, self.n_fft, self.hop_samples, window=self.taper, center=True, length=samples)
         return audio.reshape(*spectrum.shape[:-2], samples)

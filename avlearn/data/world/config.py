@@ -7,6 +7,21 @@ from avlearn.data.world.objects import CLASSES
 from avlearn.errors import DataError
 
 
+def _within(value: object, low: float, high: float, whole: bool = False) -> bool:
+    """Whether a value is a number (a whole one) from ``low`` to ``high``."""
+    return isinstance(value, int if whole else int | float) and low <= value <= high
+
+
+def _pair(values: object, low: float, high: float, whole: bool = False) -> bool:
+    """Whether values are two such numbers, the smaller first."""
+    return (
+        isinstance(values, tuple | list)
+        and len(values) == 2
+        and all(_within(v, low, high, whole) for v in values)
+        and values[0] <= values[1]
+    )
+
+
 @dataclass(frozen=True)
 class WorldConfig:
     """Options of the synthetic world.
@@ -49,18 +64,18 @@ class WorldConfig:
                 raise DataError(f"the world has no class '{name}'; the nearest is '{near}'")
         checks = {
             "classes": len(self.classes) >= 1,
-            "sources": 1 <= self.sources[0] <= self.sources[1] <= 3,
-            "muted_share": 0 <= self.muted_share <= 1,
-            "twin_share": 0 <= self.twin_share <= 1,
+            "sources": _pair(self.sources, 1, 3, whole=True),
+            "muted_share": _within(self.muted_share, 0, 1),
+            "twin_share": _within(self.twin_share, 0, 1),
             "twin": self.twin in ("muted", "sounding"),
-            "offscreen_share": 0 <= self.offscreen_share <= 1,
-            "offscreen_db": self.offscreen_db[0] <= self.offscreen_db[1],
-            "distractors": 0 <= self.distractors[0] <= self.distractors[1],
-            "object_size": 0.1 <= self.object_size[0] <= self.object_size[1] <= 0.6,
-            "duration": 0.5 <= self.duration <= 60,
-            "fps": 5 <= self.fps <= 120,
-            "size": 32 <= self.size <= 1024 and self.size % 2 == 0,
-            "sample_rate": 8000 <= self.sample_rate <= 96000,
+            "offscreen_share": _within(self.offscreen_share, 0, 1),
+            "offscreen_db": _pair(self.offscreen_db, -60, 20),
+            "distractors": _pair(self.distractors, 0, 8, whole=True),
+            "object_size": _pair(self.object_size, 0.1, 0.6),
+            "duration": _within(self.duration, 1, 60),  # shorter than a second may hold no event
+            "fps": _within(self.fps, 5, 120),
+            "size": _within(self.size, 32, 1024, whole=True) and self.size % 2 == 0,
+            "sample_rate": _within(self.sample_rate, 8000, 96000, whole=True),
         }
         for name, fine in checks.items():
             if not fine:

@@ -15,8 +15,9 @@ import numpy as np
 from avlearn.data.manifest import Row, write_manifest
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.scene import Scene, render_scene
-from avlearn.errors import OutputError
+from avlearn.errors import DataError, OutputError
 from avlearn.media import write_video
+from avlearn.media.writer import replacing
 
 
 def make_world(
@@ -48,27 +49,28 @@ def make_world(
         Path of the manifest.
 
     Raises:
+        DataError: clips or workers is below 1, or the seed is negative.
         OutputError: the folder holds another world, or cannot be written.
     """
+    for what, value, least in (("clips", clips, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise DataError(f"a world cannot have {what} = {value}: give {least} or more")
     config = config or WorldConfig()
     out = Path(out)
     written = json.dumps({"seed": seed, **asdict(config)}, indent=1)
     try:
         for name in ("clips", "stems", "truth"):
             (out / name).mkdir(parents=True, exist_ok=True)
-        if not (out / "world.json").exists():
-            (out / "world.json").write_text(written)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    if not (out / "world.json").exists():
+        with replacing(out / "world.json") as part:
+            part.write_text(written)
     if (out / "world.json").read_text() != written:
-        raise OutputError(
-            f"{out} holds a world of another seed or other options: choose a new folder"
-        )
+        raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
     rows = []
     work = partial(_make_clip, out, config, seed, split)
-    with ProcessPoolExecutor(
-        workers or os.cpu_count() or 1, mp_context=get_context("forkserver")
-    ) as pool:
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("forkserver")) as pool:
         for done, row in enumerate(pool.map(work, range(clips), chunksize=4), 1):
             rows.append(row)
             if progress:
@@ -79,8 +81,11 @@ def make_world(
 
 def _make_clip(out: Path, config: WorldConfig, seed: int, split: str, index: int) -> Row:
     name = f"{index:06d}"
-    clip, truth = out / "clips" / f"{name}.mp4", out / "truth" / f"{name}.json"
-    if not truth.exists():  # written last: the clip is whole where it stands
+    clip, stems, truth = (
+        out / "clips" / f"{name}.mp4", out / "stems" / f"{name}.npz", out / "truth" / f"{name}.json",
+    )  # fmt: skip
+    # The truth is written last: where it stands, the others were whole, unless someone took them away.
+    if not (truth.exists() and stems.exists() and clip.exists()):
         _write(render_scene(config, seed, index), config, out, name)
     known = json.loads(truth.read_text())
     return Row(
@@ -129,15 +134,10 @@ def _write(scene: Scene, config: WorldConfig, out: Path, name: str) -> None:
     digest = hashlib.sha256(scene.video.tobytes() + scene.stems.tobytes()).hexdigest()[:32]
     truth = {"sources": sources, "flags": _flags(scene), "hash": digest}
     stems = np.round(scene.stems * 32767).astype(np.int16)
-    try:
-        part = out / "stems" / f".{name}.part.npz"
+    with replacing(out / "stems" / f"{name}.npz") as part:
         np.savez_compressed(part, stems=stems)
-        part.replace(out / "stems" / f"{name}.npz")
-        part = out / "truth" / f".{name}.part"
+    with replacing(out / "truth" / f"{name}.json") as part:
         part.write_text(json.dumps(truth))
-        part.replace(out / "truth" / f"{name}.json")
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
 
 
 def _box(box: np.ndarray) -> list[float] | None:

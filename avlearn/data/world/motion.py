@@ -3,9 +3,7 @@
 import numpy as np
 
 
-def irregular_events(
-    rng: np.random.Generator, duration: float, shortest: float, longest: float
-) -> np.ndarray:
+def irregular_events(rng: np.random.Generator, duration: float, shortest: float, longest: float) -> np.ndarray:
     """Event times in seconds from about ``-longest`` to past the end; gaps are random, with rests.
 
     Irregular gaps make the offset between picture and sound unique: a beat would fit itself every period.
@@ -37,9 +35,7 @@ def strike(t: np.ndarray, events: np.ndarray) -> np.ndarray:
     return np.maximum(coming, going)
 
 
-def smooth_walk(
-    rng: np.random.Generator, t: np.ndarray, every: float, low: float, high: float
-) -> np.ndarray:
+def smooth_walk(rng: np.random.Generator, t: np.ndarray, every: float, low: float, high: float) -> np.ndarray:
     """A smooth random curve between ``low`` and ``high`` with knots about ``every`` seconds apart."""
     knots = np.cumsum(rng.uniform(0.6, 1.4, int(t[-1] / every) + 6) * every) - 2 * every
     values = rng.uniform(low, high, len(knots))

@@ -33,7 +33,8 @@ class Thing:
     """A thing in action.
 
     Attributes:
-        events: instants in seconds at which something audible begins, inside the scene.
+        events: instants in seconds at which something audible begins (of a fan or shaker: a beat's
+            loudest instant), inside the scene.
         draw: ``(u, v)`` grids ``[h, w]`` to layers.
         sound: float64 ``[S]``, not normalised.
     """
@@ -90,7 +91,7 @@ def ball(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     share = (t - events[index]) / gap
     height = 4 * share * (1 - share) * np.clip((gap / 0.85) ** 2, 0.25, 1)
     squash = np.exp(-np.minimum(motion.since_last(t, events), motion.until_next(t, events)) / 0.03)
-    main, other, light, dark = _colours(rng, 4)
+    main, _, light, dark = _colours(rng, 4)
     radius, power = rng.uniform(0.26, 0.36), _power(rng)
     floor = 0.88
 
@@ -217,11 +218,9 @@ def fan(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     beat = np.cos(np.pi * blades * np.interp(clock.samples, grid, angle)) ** 2
     strength = np.clip(np.interp(clock.samples, grid, speed) / 2.8, 0, 1) ** 1.5
     pitch, _ = sounds.timbre(rng, "fan", shared)
-    sound = sounds.breath(
-        rng, strength * (0.25 + 0.75 * beat**1.5), clock.rate, pitch, rng.uniform(0.3, 1)
-    )
+    sound = sounds.breath(rng, strength * (0.25 + 0.75 * beat**1.5), clock.rate, pitch, rng.uniform(0.3, 1))
     turns = np.interp(clock.samples, grid, angle) * blades
-    events = clock.samples[1:][np.diff(np.floor(turns)) > 0]
+    events = clock.samples[1:][(np.diff(np.floor(turns)) > 0) & (strength[1:] > 0.02)]  # none while it all but rests
     return Thing(events, draw, sound)
 
 
@@ -233,9 +232,7 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     def lit(t: np.ndarray) -> np.ndarray:
         index = np.clip(np.searchsorted(events, t, side="right") - 1, 0, len(events) - 1)
         past = t - events[index]
-        return (
-            np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
-        )
+        return np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
 
     grid = np.arange(0, clock.duration + 0.05, 0.005)
     bend = motion.smooth_walk(rng, grid, 0.22, 0, 1)
@@ -301,7 +298,7 @@ def shaker(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     place = ends[index] + (ends[index + 1] - ends[index]) * (0.5 - 0.5 * np.cos(np.pi * share))
     speed = np.abs(np.gradient(place, 0.002))
     x = np.interp(clock.frames, grid, place)
-    main, other, light, dark = _colours(rng, 4)
+    main, other, _, dark = _colours(rng, 4)
     power = _power(rng)
 
     def draw(u, v):
@@ -315,7 +312,8 @@ def shaker(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     strength = np.clip(np.interp(clock.samples, grid, speed) / 14, 0, 1.5) ** 2
     pitch, _ = sounds.timbre(rng, "shaker", shared)
     sound = sounds.breath(rng, strength, clock.rate, pitch, rng.uniform(0.4, 1))
-    return Thing(_inside(turns, clock.duration), draw, sound)
+    strokes = (turns[:-1] + turns[1:]) / 2  # it is fastest half-way from turn to turn
+    return Thing(_inside(strokes, clock.duration), draw, sound)
 
 
 CLASSES: dict[str, Callable[[np.random.Generator, Clock, bool], Thing]] = {

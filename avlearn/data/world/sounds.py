@@ -85,9 +85,7 @@ def plucked(
     return _at_events(samples, rate, events, loudness, body)
 
 
-def _at_events(
-    samples: int, rate: int, events: np.ndarray, loudness: np.ndarray, body: np.ndarray
-) -> np.ndarray:
+def _at_events(samples: int, rate: int, events: np.ndarray, loudness: np.ndarray, body: np.ndarray) -> np.ndarray:
     out = np.zeros(samples)
     for event, level in zip(events, loudness, strict=True):
         first = round(event * rate)
@@ -97,9 +95,7 @@ def _at_events(
     return out
 
 
-def breath(
-    rng: np.random.Generator, envelope: np.ndarray, rate: int, centre: float, width: float
-) -> np.ndarray:
+def breath(rng: np.random.Generator, envelope: np.ndarray, rate: int, centre: float, width: float) -> np.ndarray:
     """Noise in a band about ``centre`` Hz, as loud as the envelope ``[S]`` says."""
     noise = rng.standard_normal(len(envelope))
     return _resonate(noise, min(centre, 0.4 * rate), width * centre, rate) * envelope
@@ -125,9 +121,7 @@ def tone(frequency: np.ndarray, rate: int, bright: float) -> np.ndarray:
     return (1 - bright) * np.sin(2 * np.pi * phase) + bright * saw
 
 
-def voice(
-    rng: np.random.Generator, envelope: np.ndarray, frequency: np.ndarray, rate: int
-) -> np.ndarray:
+def voice(rng: np.random.Generator, envelope: np.ndarray, frequency: np.ndarray, rate: int) -> np.ndarray:
     """A saw through three formants, as loud as the envelope says."""
     source = tone(frequency, rate, 1.0)
     out = np.zeros(len(envelope))

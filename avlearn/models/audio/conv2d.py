@@ -37,7 +37,7 @@ class Conv2d(Encoder):
         return self.relu(self.norm(self.spectrum(self.body(x[..., :frames])).squeeze(2)))
 
 
-@register(Spec("audio", "ours: five strided convolutions over 64 mel bands", 0))
+@register(Spec("audio", "ours: five strided convolutions over 64 mel bands", 294_512))
 def conv2d_tiny() -> Conv2d:
     """The default beside ``dsconv_tiny``."""
     return Conv2d((16, 32, 64, 128))

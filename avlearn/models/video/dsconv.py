@@ -63,9 +63,7 @@ class DsConv(Encoder):
         padded = F.pad(grey.flatten(2).transpose(1, 2), (2, 2), "replicate").transpose(1, 2)
         padded = padded.unflatten(2, grey.shape[2:])  # frame t lies at t + 2
         centre = grey[:, 0 : 2 * steps : 2]
-        motion = [
-            (padded[:, 2 + reach : 2 + reach + 2 * steps : 2] - centre) * _GAIN for reach in _REACH
-        ]
+        motion = [(padded[:, 2 + reach : 2 + reach + 2 * steps : 2] - centre) * _GAIN for reach in _REACH]
         colour = x[:, :, 0 : 2 * steps : 2].transpose(1, 2) - 0.5  # [B, T', 3, H, W]
         return torch.cat([colour, torch.stack(motion, 2)], 2)
 
@@ -80,13 +78,13 @@ class DsConv(Encoder):
         return x.unflatten(0, (batch, steps)).transpose(1, 2)
 
 
-@register(Spec("video", "ours: separable convolutions over colour and grey differences", 117_600))
+@register(Spec("video", "ours: separable convolutions over colour and grey differences", 71_072))
 def dsconv_tiny() -> DsConv:
     """The default: learns the synthetic world in minutes on a CPU."""
     return DsConv((16, 32, 64, 128))
 
 
-@register(Spec("video", "ours: dsconv_tiny at one and a half times the width", 257_000))
+@register(Spec("video", "ours: dsconv_tiny at one and a half times the width", 155_760))
 def dsconv_small() -> DsConv:
     """For longer trainings."""
     return DsConv((24, 48, 96, 192))

@@ -34,9 +34,7 @@ class SlowFastTiny(Encoder):
         for i, (wide, narrow) in enumerate(zip(slow, fast, strict=True)):
             self.fast.append(_conv(fast_inputs, narrow, (3, 3, 3), 2))
             self.slow.append(_conv(slow_inputs, wide, (1 if i < 2 else 3, 3, 3), 2))
-            self.lateral.append(
-                nn.Conv3d(narrow, 2 * narrow, (5, 1, 1), (self.alpha, 1, 1), (2, 0, 0), bias=False)
-            )
+            self.lateral.append(nn.Conv3d(narrow, 2 * narrow, (5, 1, 1), (self.alpha, 1, 1), (2, 0, 0), bias=False))
             fast_inputs, slow_inputs = narrow, wide + 2 * narrow
         self.feature_info = FeatureInfo(slow_inputs + fast[-1], (2, 8, 8))
 
@@ -51,7 +49,7 @@ class SlowFastTiny(Encoder):
         return torch.cat([slow, fast], 1)
 
 
-@register(Spec("video", "after Feichtenhofer et al., ICCV 2019; our size", 0))
+@register(Spec("video", "after Feichtenhofer et al., ICCV 2019; our size", 392_216))
 def slowfast_tiny() -> SlowFastTiny:
     """Three stages; alpha 4; the fast pathway has a quarter of the slow one's channels."""
     return SlowFastTiny((32, 64, 128), (8, 16, 32))

@@ -1,0 +1,42 @@
+"""Fixtures that several rooms share: a small world, an untrained model, the folder of real videos."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "media" / "real"
+
+
+@pytest.fixture(scope="session")
+def small_world(tmp_path_factory) -> Path:
+    """A folder of 12 clips with one source each."""
+    from avlearn.data.world import WorldConfig, make_world
+
+    out = tmp_path_factory.mktemp("worlds") / "solo"
+    make_world(out, 12, 11, WorldConfig.preset("solo"), workers=2)
+    return out
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory) -> Path:
+    """Folder of a model with a separator and classifiers, as it is before training."""
+    import torch
+
+    from avlearn.models.audiovisual import AudioVisual, ModelConfig, SeparatorConfig, save
+
+    torch.manual_seed(0)
+    config = ModelConfig(separator=SeparatorConfig(), labels=("ball", "bell"), trained_on="nothing")
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    save(AudioVisual(config).eval(), folder, "# untrained\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_videos() -> Path:
+    """The folder of real videos; skips where it is absent."""
+    if not REAL.is_dir():
+        pytest.skip("the folder of real videos is not here")
+    return REAL

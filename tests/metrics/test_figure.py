@@ -1,0 +1,40 @@
+import json
+
+from avlearn.metrics import Figure, table
+
+
+def test_table_is_aligned_and_shows_the_references():
+    lines = table(
+        [
+            Figure("sync", "2AFC", 0.951, 0.5, None, "", 1.0, 400),
+            Figure("separation", "SI-SDRi", 10.771, -3.0, 0.0, "mixture", 22.5, 60, "dB"),
+            Figure("sync", "median error", 18.2, 400.0, 80.0, "always in sync", 0.0, 9, "ms", False),
+        ]
+    ).splitlines()
+    assert lines[0].split() == [
+        "task",
+        "figure",
+        "value",
+        "chance",
+        "trivial",
+        "prior",
+        "oracle",
+        "n",
+    ]
+    for column in ("value", "chance", "oracle"):
+        at = lines[0].index(column)
+        assert all(line[at - 1] == " " and line[at] != " " for line in lines[2:])
+    assert "0.951" in lines[2] and "10.77 dB" in lines[3] and "0.00 dB (mixture)" in lines[3]
+    assert "median error (lower is better)" in lines[4] and "18 ms" in lines[4]
+
+
+def test_dict_is_json_and_keeps_every_field():
+    values = json.loads(json.dumps(Figure("a", "b", float("inf"), n=3).to_dict(), allow_nan=False))
+    assert values == {
+        "task": "a", "name": "b", "value": None, "chance": None, "prior": None, "prior_name": "",
+        "oracle": None, "n": 3, "unit": "", "higher_is_better": True,
+    }  # fmt: skip
+
+
+def test_a_rounded_zero_has_no_sign():
+    assert Figure("a", "b", -1e-6, unit="dB").cells()[2] == "0.00 dB"

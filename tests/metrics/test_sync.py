@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from avlearn.metrics.sync import (
+    auc,
+    best_threshold,
+    binary_accuracy,
+    median_offset_error_ms,
+    offset_accuracy,
+    offset_grid,
+    offset_within,
+    two_afc,
+)
+
+
+def test_two_afc_counts_wins_half_ties_and_no_nan():
+    figure = two_afc(np.array([1.0, 0.0, 2.0, np.nan]), np.array([0.0, 1.0, 2.0, -9.0]))
+    assert figure.value == (1 + 0 + 0.5 + 0) / 4
+    assert (figure.chance, figure.oracle, figure.n) == (0.5, 1.0, 4)
+
+
+def test_auc_equals_the_reference_with_ties():
+    rng = np.random.default_rng(0)
+    aligned, shifted = rng.integers(0, 8, 60) + 1.0, rng.integers(0, 8, 40).astype(float)
+    truth = np.r_[np.ones(60), np.zeros(40)]
+    assert auc(aligned, shifted).value == pytest.approx(roc_auc_score(truth, np.r_[aligned, shifted]), abs=1e-12)
+    assert auc(np.zeros(5), np.zeros(5)).value == 0.5
+
+
+def test_threshold_is_the_best_of_its_own_scores_and_is_used_as_given():
+    aligned, shifted = np.array([0.2, 0.6, 0.9, 0.8]), np.array([0.1, 0.3, 0.5, 0.7])
+    threshold = best_threshold(aligned, shifted)
+    accuracies = [binary_accuracy(aligned, shifted, t).value for t in np.linspace(0, 1, 1001)]
+    assert binary_accuracy(aligned, shifted, threshold).value == max(accuracies) == 0.75
+    assert binary_accuracy(aligned, shifted, 5.0).value == 0.5
+    assert best_threshold(np.ones(3), np.ones(3)) == 1.0
+
+
+def test_offsets_within_the_tolerance_and_their_chance_by_enumeration():
+    true = np.array([0.0, 0.08, -0.8])
+    figure = offset_accuracy(np.array([0.08, 0.24, np.nan]), true)
+    assert figure.value == pytest.approx(1 / 3)
+    # 3 of 21 places are near enough inside the grid, 2 of 21 at its end.
+    assert figure.chance == pytest.approx((3 + 3 + 2) / (3 * 21))
+    assert figure.prior == pytest.approx(2 / 3)
+    drawn = np.random.default_rng(0).choice(offset_grid(), (20000, 3))
+    guessed = np.mean([np.abs(row - true) <= 0.0801 for row in drawn])
+    assert figure.chance == pytest.approx(guessed, abs=0.005)
+    assert offset_within(true, true, 0.0, offset_grid()).value == 1.0
+
+
+def test_median_error_in_ms():
+    figure = median_offset_error_ms(np.array([0.01, 0.1, -0.3]), np.array([0.0, 0.08, 0.3]))
+    assert figure.value == pytest.approx(20.0)
+    assert (figure.unit, figure.oracle, figure.higher_is_better) == ("ms", 0.0, False)
+    assert figure.prior == pytest.approx(80.0)
+    lost = median_offset_error_ms(np.full(3, np.nan), np.zeros(3))
+    assert lost.value == np.inf and lost.to_dict()["value"] is None
+
+
+def test_nothing_is_no_figure():
+    with pytest.raises(ValueError, match="no scores"):
+        two_afc(np.array([]), np.array([]))
+    with pytest.raises(ValueError, match="offsets"):
+        offset_accuracy(np.zeros(3), np.zeros(2))

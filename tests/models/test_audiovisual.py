@@ -1,0 +1,90 @@
+"""The two-tower model and its folder."""
+
+import json
+
+import pytest
+import torch
+
+from avlearn.errors import ModelError
+from avlearn.models.audiovisual import AudioVisual, ModelConfig, load
+from avlearn.models.unet import at_frames, log_frequency_warp
+
+
+def test_towers_meet_on_one_clock(untrained):
+    model = load(untrained)
+    with torch.inference_mode():
+        video, audio = model(torch.rand(2, 3, 50, 64, 64), torch.randn(2, 32000) * 0.1)
+    assert video.shape == (2, 128, 25, 8, 8)
+    assert audio.shape == (2, 128, 25)
+    assert torch.allclose(video.norm(dim=1), torch.ones(2, 25, 8, 8), atol=1e-4)
+    assert torch.allclose(audio.norm(dim=1), torch.ones(2, 25), atol=1e-4)
+
+
+def test_a_step_of_sound_answers_to_its_own_eighty_milliseconds(untrained):
+    """A click in the middle of step u changes step u most."""
+    model = load(untrained)
+    click = torch.zeros(1, 32000)
+    step = 12
+    middle = round((step + 0.5) * 0.08 * 16000)
+    click[:, middle - 20 : middle + 20] = 0.9
+    with torch.inference_mode():
+        change = model.audio_features(click) - model.audio_features(torch.zeros(1, 32000))
+    assert int(change.square().sum(1).argmax()) == step
+
+
+def test_a_step_of_picture_is_centred_on_every_second_frame(untrained):
+    """A flash at frame 2 i changes steps i - k and i + k alike, to within the temporal convolutions."""
+    model = load(untrained)
+    still = torch.full((1, 3, 50, 64, 64), 0.5)
+    flash = still.clone()
+    flash[:, :, 24] += 0.4
+    with torch.inference_mode():
+        change = model.video_features(flash) - model.video_features(still)
+    assert int(change.square().sum((0, 1, 3, 4)).argmax()) == 12
+
+
+def test_different_clocks_are_refused():
+    with pytest.raises(ModelError, match="different clocks"):
+        AudioVisual(ModelConfig(fps=30.0))
+
+
+def test_a_folder_brings_back_the_same_numbers(untrained):
+    first, second = load(untrained), load(untrained)
+    x, s = torch.rand(1, 3, 20, 64, 64), torch.randn(1, 12800)
+    with torch.inference_mode():
+        for a, b in zip(first(x, s), second(x, s), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("damage", ["no weights", "cut weights", "other format", "not json"])
+def test_a_damaged_folder_is_refused_in_one_line(untrained, tmp_path, damage):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((untrained / name).read_bytes())
+    if damage == "no weights":
+        (tmp_path / "model.safetensors").unlink()
+    elif damage == "cut weights":
+        (tmp_path / "model.safetensors").write_bytes(b"\x00" * 40)
+    elif damage == "other format":
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "format": "other/9"}))
+    else:
+        (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_features_are_taken_at_the_instants_of_frames():
+    """A ramp over the steps read at the frames' instants is the ramp of time itself."""
+    step, hop, frames = 0.08, 0.032, 50
+    ramp = torch.arange(25)[None, None] * step
+    found = at_frames(ramp, step, hop, frames)[0, 0]
+    assert torch.allclose(found, torch.arange(frames) * hop, atol=1e-5)
+
+
+def test_the_warp_to_bands_and_back_keeps_a_smooth_spectrum():
+    hz = torch.arange(513) * 15.625
+    there, back = log_frequency_warp(hz, 128, 8000.0)
+    smooth = torch.exp(-(((hz - 1500) / 900) ** 2))[:, None]
+    assert torch.allclose(there.sum(1), torch.ones(128), atol=1e-5)
+    assert (back @ (there @ smooth) - smooth).abs().max() < 0.02

@@ -1,0 +1,64 @@
+"""The readouts agree with each other, and with the truth where it is planted."""
+
+import torch
+from torch.nn import functional as F
+
+from avlearn.objectives import Dense
+from avlearn.objectives.similarity import heatmap, offset_scores, pair_scores, peak_weights, strongest_place
+
+
+def planted(offset: int, batch: int = 3):
+    """Clips whose sound is, at one place each, what the picture shows ``offset`` steps into the sound."""
+    torch.manual_seed(0)
+    audio = F.normalize(torch.randn(batch, 16, 30), dim=1)
+    video = F.normalize(torch.randn(batch, 16, 10, 4, 5), dim=1)
+    for b in range(batch):
+        video[b, :, :, b, b + 1] = audio[b, :, offset : offset + 10]
+    return video, audio
+
+
+def test_pairs_peak_at_the_planted_clip_and_offset():
+    video, audio = planted(7)
+    scores = pair_scores(video, audio, 20.0)
+    assert scores.shape == (3, 3, 21)
+    assert [int(s.argmax()) for s in scores] == [b * 21 + 7 for b in range(3)]
+
+
+def test_offset_scores_equal_the_pairs_of_the_own_sound():
+    video, audio = planted(7)
+    own = pair_scores(video, audio, 20.0).diagonal().T
+    found = offset_scores(video, audio, 20.0, 7, torch.arange(-7, 14))
+    assert torch.allclose(found, own, atol=1e-5)
+
+
+def test_too_little_sound_is_unknown_rather_than_a_score():
+    video, audio = planted(7)
+    found = offset_scores(video, audio, 20.0, 7, torch.tensor([-13, -12, 0, 18, 19]))
+    assert found.isnan().any(0).tolist() == [True, False, False, False, True]
+
+
+def test_the_heatmap_points_at_the_planted_place():
+    video, audio = planted(7)
+    heat = heatmap(video, audio[:, :, 7:17])
+    assert strongest_place(heat).tolist() == [[0, 1], [1, 2], [2, 3]]
+    weights = peak_weights(heat, strongest_place(heat), 20.0)
+    assert torch.allclose(weights.sum((1, 2)), torch.ones(3))
+    assert weights[0, 3].sum() == 0
+
+
+def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
+    video, audio = planted(7)
+    objective = Dense(0.05, 20.0, True)
+    right = objective(video, audio, torch.full((3,), 7)).loss
+    wrong = objective(video, audio, torch.full((3,), 15)).loss
+    assert right < 0.5 * wrong
+    assert right.isfinite()
+
+
+def test_neighbours_of_the_true_offset_are_not_negatives():
+    video, audio = planted(7)
+    objective = Dense(0.05, 20.0, True)
+    before = objective(video, audio, torch.full((3,), 7)).logs["picture_to_sound"]
+    audio[:, :, 17] = -audio[:, :, 17]  # heard only at offsets from 8 on
+    changed = objective(video, audio, torch.full((3,), 7)).logs["picture_to_sound"]
+    assert torch.isclose(before, changed, atol=0.02)

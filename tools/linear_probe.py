@@ -1,0 +1,28 @@
+"""Linear probe of a model: python tools/linear_probe.py MODEL MANIFEST [MANIFEST ...]
+
+The same as ``avlearn probe --model MODEL --data MANIFEST``: frozen features, a linear classifier whose
+regularisation is chosen on validation clips, beside a random network and the majority class.
+"""
+
+import argparse
+import json
+
+from avlearn.linear_probe import probe_manifests
+
+
+def main() -> None:
+    """Parse, call, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="a model's name or folder")
+    parser.add_argument("manifests", nargs="+", help="manifests, or folders laid out as Kinetics")
+    parser.add_argument("--json", help="also write the result here")
+    arguments = parser.parse_args()
+    result = probe_manifests(arguments.model, arguments.manifests)
+    print(result.text())
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(result.to_dict(), file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
