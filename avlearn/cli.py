@@ -190,7 +190,7 @@ def sync(
 def localize(
     file: File,
     model: ModelName = "default",
-    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="NAME_localized.mp4 by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="Else NAME_localized.mp4.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Where does the sound come from? Writes the heatmap over the video, and the maps as .npz.
@@ -208,7 +208,7 @@ def localize(
 def separate(
     file: File,
     model: ModelName = "default",
-    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME_separated by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Else NAME_separated.")] = None,
     sources: Annotated[int, typer.Option(min=1, max=8, help="Sources to look for, at most.")] = 2,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -260,7 +260,7 @@ def embed(
 @app.command()
 def probe(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.")] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="With --data: a linear probe of this model.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="With --data: probe this model.")] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip

@@ -29,7 +29,8 @@ from avlearn.tasks.separate import Mixtures
 from avlearn.train import solo_features
 
 _BATCH = 16
-_RANGE = 10  # steps on each side among which an offset is sought
+_OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side
+_AROUND = 12  # steps of sound on each side of the picture, for the shifted control of localization
 _SHIFT = 7  # steps (0.56 s) by which a shifted pair is off at least
 _RETRIEVAL = 100  # clips in a gallery
 
@@ -75,7 +76,7 @@ def evaluate(model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0)
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     rows = [row for row in rows if not any(f.startswith("bad:") for f in row.flags)]
-    needed = model.config.seconds + 2 * 12 * model.step
+    needed = model.config.seconds + 2 * _AROUND * model.step
     rows = [row for row in rows if row.duration >= needed - 1e-3]
     if not rows:
         raise DataError(f"no clip lasts the {needed:.2f} s that the evaluation needs")
@@ -121,23 +122,19 @@ def _frame_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seco
     return frames_to_input(torch.from_numpy(np.stack(frames)))
 
 
-def _margin(model: AudioVisual) -> float:
-    """Seconds of sound before a picture's window: room for all offsets."""
-    return 12 * model.step
-
-
 @torch.inference_mode()
-def _towers(model: AudioVisual, cache: ClipCache) -> tuple[Tensor, Tensor]:
-    """Picture windows ``V [N, D, T, Y, X]`` and the sound around them ``A [N, D, T + 24]``.
+def _towers(model: AudioVisual, cache: ClipCache, lead: np.ndarray, room: int) -> tuple[Tensor, Tensor]:
+    """Picture windows ``V [N, D, T, Y, X]`` and sound that is longer by ``room`` steps, ``A [N, D, T + room]``.
 
-    Odd clips start a frame later than even ones: on and off the grid of the steps.
+    Clip i's picture begins ``lead[i]`` steps into its sound. Odd clips start a frame later than even ones:
+    on and off the grid of the steps.
     """
     seen, heard = [], []
     for first in range(0, len(cache.video), _BATCH):
         index = np.arange(first, min(first + _BATCH, len(cache.video)))
         start = (index % 2) / cache.fps
-        video = _frame_windows(cache, index, start + _margin(model), model.config.seconds)
-        audio = _sound_windows(cache, index, start, model.config.seconds + 2 * _margin(model))
+        video = _frame_windows(cache, index, start + lead[index] * model.step, model.config.seconds)
+        audio = _sound_windows(cache, index, start, model.config.seconds + room * model.step)
         v, a = model(video, audio)
         seen.append(v)
         heard.append(a)
@@ -146,39 +143,38 @@ def _towers(model: AudioVisual, cache: ClipCache) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def _sync(model: AudioVisual, cache: ClipCache, seed: int) -> list[Figure]:
-    video, audio = _towers(model, cache)
+    rng = np.random.default_rng(seed)
+    n = len(cache.video)
+    lead = rng.integers(0, _OFFSETS, n)
+    video, audio = _towers(model, cache, lead, _OFFSETS - 1)
     scale = model.config.pool_scale
-    offsets = torch.arange(-12, 13)
+    steps = torch.arange(_OFFSETS)
     curves = torch.cat(
-        [offset_scores(v, a, scale, 12, offsets) for v, a in zip(video.split(_BATCH), audio.split(_BATCH), strict=True)]
-    )  # fmt: skip
+        [offset_scores(v, a, scale, 0, steps) for v, a in zip(video.split(_BATCH), audio.split(_BATCH), strict=True)]
+    )
     # Similarity is not comparable between clips (a still moment scores low everywhere); the probability that
     # a clip's own curve gives to an offset is.
     chances = (curves * model.config.score_scale).log_softmax(1).numpy()
-    rng = np.random.default_rng(seed)
-    n = len(curves)
-    shift = rng.integers(_SHIFT, 12, n) * rng.choice([-1, 1], n)
-    aligned, shifted = chances[:, 12], chances[np.arange(n), 12 + shift]
+    every = np.arange(_OFFSETS)
+    shifted_to = np.array([rng.choice(every[np.abs(every - o) >= _SHIFT]) for o in lead])
+    rows = np.arange(n)
+    aligned, shifted = chances[rows, lead], chances[rows, shifted_to]
     held = n // 3
     threshold = sync_metrics.best_threshold(aligned[:held], shifted[:held])
-    # A picture against sound that was delayed by a known number of steps: the best of 21 offsets.
-    grid = np.arange(-_RANGE, _RANGE + 1)
-    true = rng.integers(-2, 3, n)
-    best = np.array(
-        [grid[curves[i, 12 + true[i] + grid[0] : 12 + true[i] + grid[-1] + 1].argmax()] for i in range(n)]
-    )  # fmt: skip
-    predicted = (best * model.step).astype(float)
-    zero = np.zeros(n) - true * model.step
-    steps = grid * model.step
+    # The sound of offset o begins o steps before the picture: seen from the middle of the range, the
+    # audio leads by what is left.
+    grid = (_OFFSETS // 2 - every) * model.step
+    predicted, true = grid[curves.argmax(1).numpy()], grid[lead]
     figures = [
         sync_metrics.two_afc(aligned, shifted),
         sync_metrics.binary_accuracy(aligned[held:], shifted[held:], threshold),
         sync_metrics.auc(aligned[held:], shifted[held:]),
-        sync_metrics.offset_within(predicted, zero, model.step, steps),
-        sync_metrics.offset_within(predicted, zero, 2 * model.step, steps),
+        sync_metrics.offset_within(predicted, true, model.step, grid),
+        sync_metrics.offset_within(predicted, true, 2 * model.step, grid),
     ]
     gallery = min(_RETRIEVAL, n)
-    own = audio[:gallery, :, 12 : 12 + video.shape[2]]
+    frames = video.shape[2]
+    own = torch.stack([audio[i, :, lead[i] : lead[i] + frames] for i in range(gallery)])
     scores = torch.cat([pair_scores(v, own, scale)[..., 0] for v in video[:gallery].split(_BATCH)])
     return figures + recall_at(scores.numpy(), 1) + recall_at(scores.numpy(), 5)
 
@@ -200,12 +196,12 @@ def _boxes(rows: list[Row], start: np.ndarray, seconds: float, size: int) -> tup
 
 @torch.inference_mode()
 def _localization(model: AudioVisual, cache: ClipCache, rows: list[Row], name: str) -> list[Figure]:
-    video, audio = _towers(model, cache)
+    video, audio = _towers(model, cache, np.full(len(rows), _AROUND), 2 * _AROUND)
     steps = video.shape[2]
-    maps = heatmap(video, audio[:, :, 12 : 12 + steps]).numpy()
+    maps = heatmap(video, audio[:, :, _AROUND : _AROUND + steps]).numpy()
     late = heatmap(video, audio[:, :, :steps]).numpy()
-    early = heatmap(video, audio[:, :, 24 : 24 + steps]).numpy()
-    start = (np.arange(len(rows)) % 2) / cache.fps + _margin(model)
+    early = heatmap(video, audio[:, :, 2 * _AROUND :]).numpy()
+    start = (np.arange(len(rows)) % 2) / cache.fps + _AROUND * model.step
     first = np.round(start * cache.fps).astype(int)
     count = round(model.config.seconds * cache.fps)
     motion = []
@@ -279,8 +275,8 @@ def _probe(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -
         own = [i for i in order if targets[i] == k]
         for part, chosen in zip(parts, (own[:5], own[5:10], own[10:]), strict=True):
             part += chosen
-    if not all(parts):
-        return []
+    if not all(parts) or len(parts[2]) < 5 * len(names):
+        return []  # too few to say anything
     reference: dict[str, float] = {}
     for network in (random_twin(model), model):
         features = cached_features(network, cache, targets)

@@ -221,12 +221,11 @@ def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None
     remux(delayed, fixed, audio_delay=found.offset or 0.0)
     after = sync_file(fixed, model)
     page.section("Synchronization", "A clip's sound was delayed by 300 ms, then found and put right.")
-    page.cards(
-        [
-            ("Delayed by 300 ms", [("image", offset_curve(found.offsets, found.scores, found.offset), found.verdict), ("video", delayed, "")]),
-            ("Fixed", [("image", offset_curve(after.offsets, after.scores, after.offset), after.verdict), ("video", fixed, "")]),
-        ]
-    )  # fmt: skip
+    cards = []
+    for title, result, video in (("Delayed by 300 ms", found, delayed), ("Fixed", after, fixed)):
+        curve = offset_curve(result.offsets, result.scores, result.offset)
+        cards.append((title, [("image", curve, result.verdict), ("video", video, "")]))
+    page.cards(cards)
 
 
 def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[Row], tools: Path) -> None:
@@ -261,12 +260,11 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
         cards.append((f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down"))
     rest = read_clip(result.residual, video=False)
     cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
-    page.cards(
-        [
-            (title, [("image", spectrogram(audio, rate), f"Spectrogram, {title.lower()}"), ("audio", (audio, rate), note)])
-            for title, audio, rate, note in cards
-        ]
-    )  # fmt: skip
+    shown = []
+    for title, audio, rate, note in cards:
+        picture = ("image", spectrogram(audio, rate), f"Spectrogram, {title.lower()}")
+        shown.append((title, [picture, ("audio", (audio, rate), note)]))
+    page.cards(shown)
 
 
 def _classify_section(page: Page, model: AudioVisual, rows: list[Row]) -> None:

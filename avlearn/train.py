@@ -1,8 +1,10 @@
 """From a recipe to a trained model: data, model, task and trainer, run to the end and exported."""
 
+import logging
 import os
 import resource
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +219,10 @@ def _build(recipe: Recipe):
     shortest = rule.sound_seconds - 1e-3
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
+        bad = [row for row in rows if any(flag.startswith("bad:") for flag in row.flags)]
+        for row in bad:
+            print(f"left out: {row.flags[0].removeprefix('bad: ')}", file=sys.stderr)
+        rows = [row for row in rows if row not in bad]
         usable = [row for row in rows if row.duration >= shortest]
         if not usable:
             raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
@@ -262,7 +268,7 @@ def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row]
                 recipe.clip.seconds,
                 model.step,
                 model.config.sample_rate,
-            )  # fmt: skip
+            )
         )
     task = Separate(model, None)
     return task, *data, default_collate, lambda run: _card(recipe, origin, len(data[0]), run)
@@ -342,6 +348,12 @@ class _SkipBadFiles(lightning.Callback):
             )
 
 
+def _quiet() -> None:
+    """Keep Lightning's advice and adverts out of our progress."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
 def _trainer(recipe: Recipe, steps: int, **options: object) -> lightning.Trainer:
     return lightning.Trainer(
         max_steps=steps,
@@ -360,6 +372,7 @@ def _trainer(recipe: Recipe, steps: int, **options: object) -> lightning.Trainer
 
 
 def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resume: bool) -> None:
+    _quiet()
     settings = recipe.trainer
     figures = Figures(run_dir / "metrics.jsonl", settings.log_every, recipe.data.max_bad)
     checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every)

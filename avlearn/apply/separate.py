@@ -200,7 +200,11 @@ def separate_file(path: str | Path, model: AudioVisual, out_dir: str | Path, *, 
     found = []
     for k, (row, column) in enumerate(places):
         video = out_dir / f"{names[k]}.mp4"
-        remux(path, video, replace_audio=wavs[k])
+        try:
+            remux(path, video, replace_audio=wavs[k])
+        except OutputError:
+            video = video.with_suffix(".mkv")  # holds the codecs that MP4 does not
+            remux(path, video, replace_audio=wavs[k])
         place = ((column + 0.5) / mean.shape[1], (row + 0.5) / mean.shape[0])
         found.append(
             {

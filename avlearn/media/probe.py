@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -123,7 +124,7 @@ def _varies(container: av.container.InputContainer, stream: av.VideoStream) -> b
         if len(times) >= _PACKETS:
             break
     times.sort()
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     if len(gaps) < 3:
         return None
     # Ticks of a coarse time base make gaps differ by one; a doubled or missing frame is more.

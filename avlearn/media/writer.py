@@ -137,7 +137,10 @@ def write_video(
     sound = _chunks(audio) if audio is not None else iter(())
     chunk = next(sound, None)
     with replacing(path) as part, av.open(str(part), "w") as container:
-        picture = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset})
+        # x264's macroblock tree gives other bytes each time it encodes the same frames.
+        picture = container.add_stream(
+            "libx264", rate=rate, options={"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
+        )
         picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
         picture.pix_fmt = "yuv420p"
         picture.codec_context.thread_count = 1

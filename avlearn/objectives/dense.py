@@ -61,7 +61,7 @@ class Dense(nn.Module):
 
         scores = pair_scores(all_video, all_audio, self.pool_scale)  # [G, G, O]
         logits = scores * self.log_scale.exp()
-        clips, offsets = logits.shape[1:]
+        offsets = logits.shape[2]
 
         forward_logits = logits[own].clone()
         for neighbour in (-1, 1):

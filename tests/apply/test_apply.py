@@ -1,0 +1,166 @@
+"""The readouts on files: contracts that hold whatever the model has learned."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from avlearn.apply.classify import classify_file
+from avlearn.apply.embed import embed_files
+from avlearn.apply.localize import localize_file
+from avlearn.apply.separate import find_sources, separate_file
+from avlearn.apply.sync import sync_file
+from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
+from avlearn.media import probe, read_clip, remux, write_video, write_wav
+from avlearn.models.audiovisual import load
+
+
+@pytest.fixture(scope="module")
+def model(untrained):
+    return load(untrained)
+
+
+@pytest.fixture(scope="module")
+def stereo(tmp_path_factory):
+    """Five seconds at 30 fps and 44.1 kHz stereo."""
+    path = tmp_path_factory.mktemp("media") / "stereo.mp4"
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (150, 72, 128, 3), dtype=np.uint8)
+    t = np.arange(44100 * 5) / 44100
+    sound = 0.2 * np.sin(2 * np.pi * np.stack([200 * t + 60 * t**2, 500 * t + 40 * t**2])).astype(np.float32)
+    write_video(path, frames, 30, audio=sound, sample_rate=44100)
+    return path
+
+
+def test_tracks_add_up_to_the_input(model, stereo, tmp_path):
+    result = separate_file(stereo, model, tmp_path, sources=2)
+    info = probe(stereo)
+    tracks = []
+    for name in [source["audio"] for source in result.sources] + [result.residual]:
+        samples, rate = soundfile.read(name, always_2d=True, dtype="float32")
+        assert rate == info.audio.sample_rate
+        assert samples.shape[1] == 2
+        tracks.append(samples.T)
+    truth = read_clip(stereo, video=False).audio
+    length = min(truth.shape[1], tracks[0].shape[1])
+    assert abs(tracks[0].shape[1] - truth.shape[1]) <= 1024  # AAC fills its last block
+    assert np.abs(sum(tracks)[:, :length] - truth[:, :length]).max() < 1e-4
+    assert any(np.abs(track).max() > 1e-3 for track in tracks[:-1])
+    for source in result.sources:
+        assert probe(source["video"]).video.width == info.video.width
+    assert not list(tmp_path.glob(".*"))
+    json.dumps(result.to_dict())
+
+
+def test_localize_keeps_sound_length_and_size(model, stereo, tmp_path):
+    result = localize_file(stereo, model, tmp_path / "heat.mp4")
+    before, after = probe(stereo), probe(result.video)
+    assert (after.video.width, after.video.height) == (before.video.width, before.video.height)
+    assert abs(after.video.duration - before.video.duration) < 0.05
+    first, second = read_clip(stereo, video=False).audio, read_clip(result.video, video=False).audio
+    length = min(first.shape[1], second.shape[1])
+    assert np.corrcoef(first[0, :length], second[0, :length])[0, 1] > 0.99
+    maps = np.load(result.maps)
+    assert maps["maps"].shape[0] == len(maps["times"])
+    assert np.isfinite(maps["maps"]).all()
+
+
+def test_classify_and_embed(model, stereo, tmp_path):
+    result = classify_file(stereo, model)
+    for ranked in result.labels.values():
+        assert sum(p for _, p in ranked) == pytest.approx(1, abs=1e-3)
+    embed_files([stereo], model, tmp_path / "features.npz")
+    table = np.load(tmp_path / "features.npz")
+    assert table["video"].shape == (len(table["start"]), 3 * model.video.num_features)
+    embed_files([stereo], model, tmp_path / "features.parquet")
+    with pytest.raises(OutputError, match=r"\.npz or \.parquet"):
+        embed_files([stereo], model, tmp_path / "features.txt")
+
+
+def test_sync_curve_has_the_sign_of_the_design(stereo):
+    """An ear that hears, and an eye that sees, one and the same clock: the offset is the delay's negative."""
+    # A stand-in for a trained model: both towers read the sample of time that test media carry.
+    from avlearn.apply import sync as room
+
+    offsets = torch.arange(-10, 11)
+    video = torch.nn.functional.normalize(torch.randn(1, 8, 25, 2, 2), dim=1)
+    audio = torch.zeros(1, 8, 60)
+    audio[:, :, 20:45] = video[:, :, :, 1, 1]  # heard where the picture begins at step 17: three steps late
+    scores = room.offset_scores(video, audio, 20.0, 17, offsets)[0].numpy()
+    found, _ = room._posterior(scores[::-1], -(offsets.numpy() * 0.08)[::-1], 20.0, 0.08)
+    assert found == pytest.approx(-0.24, abs=0.04)  # the audio lags
+
+
+def test_a_still_picture_and_silence_cannot_be_synchronized(model, tmp_path):
+    moving = np.random.default_rng(0).integers(0, 255, (75, 64, 64, 3), dtype=np.uint8)
+    still = np.repeat(moving[:1], 75, 0)
+    noise = (np.random.default_rng(1).standard_normal((1, 48000)) * 0.1).astype(np.float32)
+    for name, frames, sound, reason in (
+        ("still", still, noise, "does not move"),
+        ("silent", moving, noise * 0, "silent"),
+    ):
+        path = tmp_path / f"{name}.mp4"
+        write_video(path, frames, 25, audio=sound, sample_rate=16000)
+        result = sync_file(path, model)
+        assert result.offset is None
+        assert result.verdict == "cannot be synchronized"
+        assert reason in result.reason
+
+
+def test_what_lacks_a_stream_is_refused_by_name(model, tmp_path):
+    frames = np.zeros((25, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "mute.mp4", frames, 25)
+    write_wav(tmp_path / "blind.wav", np.zeros((1, 16000), np.float32), 16000)
+    for apply in (sync_file, classify_file):
+        with pytest.raises(NoAudioError):
+            apply(tmp_path / "mute.mp4", model)
+        with pytest.raises(NoVideoError):
+            apply(tmp_path / "blind.wav", model)
+
+
+def test_sources_stand_out_and_apart():
+    heat = np.zeros((8, 8))
+    heat[1, 1], heat[1, 2], heat[6, 5], heat[3, 6] = 1.0, 0.9, 0.7, 0.2
+    assert find_sources(heat, 3) == [(1, 1), (6, 5)]
+    assert find_sources(heat, 1) == [(1, 1)]
+
+
+def test_a_model_without_a_separator_says_so(stereo, tmp_path):
+    from avlearn.models.audiovisual import AudioVisual, ModelConfig
+
+    bare = AudioVisual(ModelConfig()).eval()
+    with pytest.raises(ModelError, match="no separator"):
+        separate_file(stereo, bare, tmp_path)
+    with pytest.raises(ModelError, match="no labels"):
+        classify_file(stereo, bare)
+
+
+@pytest.mark.slow
+def test_every_real_video_gives_a_result_or_a_typed_refusal(model, real_videos, tmp_path):
+    done = 0
+    for path in sorted(p for p in real_videos.rglob("*") if p.is_file())[::6]:
+        try:
+            assert np.isfinite(sync_file(path, model).confidence)
+            done += 1
+        except AvlearnError as error:
+            assert "\n" not in str(error)
+    assert done > 5
+
+
+def test_the_default_model_measures_and_mends_a_delay(tmp_path, small_world):
+    """Clips of a world it never saw, delayed by known times."""
+    model = load("default")
+    clips = sorted((small_world / "clips").glob("*.mp4"))[:4]
+    errors, left = [], []
+    for clip in clips:
+        for delay in (0.3, -0.12):
+            remux(clip, tmp_path / "late.mp4", audio_delay=delay)
+            found = sync_file(tmp_path / "late.mp4", model)
+            assert found.offset is not None
+            errors.append(abs(found.offset + delay))
+            remux(tmp_path / "late.mp4", tmp_path / "fixed.mp4", audio_delay=found.offset)
+            left.append(abs(sync_file(tmp_path / "fixed.mp4", model).offset))
+    assert np.median(errors) < 0.02
+    assert np.median(left) < 0.02
