@@ -123,11 +123,13 @@ def _frame_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seco
 
 
 @torch.inference_mode()
-def _towers(model: AudioVisual, cache: ClipCache, lead: np.ndarray, room: int) -> tuple[Tensor, Tensor]:
+def _towers(
+    model: AudioVisual, cache: ClipCache, lead: np.ndarray, room: int, mirror: bool = False
+) -> tuple[Tensor, Tensor]:
     """Picture windows ``V [N, D, T, Y, X]`` and sound that is longer by ``room`` steps, ``A [N, D, T + room]``.
 
     Clip i's picture begins ``lead[i]`` steps into its sound. Odd clips start a frame later than even ones:
-    on and off the grid of the steps.
+    on and off the grid of the steps. ``mirror`` turns the picture left to right.
     """
     seen, heard = [], []
     for first in range(0, len(cache.video), _BATCH):
@@ -135,7 +137,7 @@ def _towers(model: AudioVisual, cache: ClipCache, lead: np.ndarray, room: int) -
         start = (index % 2) / cache.fps
         video = _frame_windows(cache, index, start + lead[index] * model.step, model.config.seconds)
         audio = _sound_windows(cache, index, start, model.config.seconds + room * model.step)
-        v, a = model(video, audio)
+        v, a = model(video.flip(-1) if mirror else video, audio)
         seen.append(v)
         heard.append(a)
     return torch.cat(seen), torch.cat(heard)
@@ -196,11 +198,17 @@ def _boxes(rows: list[Row], start: np.ndarray, seconds: float, size: int) -> tup
 
 @torch.inference_mode()
 def _localization(model: AudioVisual, cache: ClipCache, rows: list[Row], name: str) -> list[Figure]:
-    video, audio = _towers(model, cache, np.full(len(rows), _AROUND), 2 * _AROUND)
+    lead = np.full(len(rows), _AROUND)
+    video, audio = _towers(model, cache, lead, 2 * _AROUND)
+    mirrored, _ = _towers(model, cache, lead, 2 * _AROUND, mirror=True)
     steps = video.shape[2]
-    maps = heatmap(video, audio[:, :, _AROUND : _AROUND + steps]).numpy()
-    late = heatmap(video, audio[:, :, :steps]).numpy()
-    early = heatmap(video, audio[:, :, 2 * _AROUND :]).numpy()
+
+    def located(first: int) -> np.ndarray:
+        """Maps against the sound from a step on, as `mirrored_heatmap` makes them."""
+        sound = audio[:, :, first : first + steps]
+        return ((heatmap(video, sound) + heatmap(mirrored, sound).flip(-1)) / 2).numpy()
+
+    maps, late, early = located(_AROUND), located(0), located(2 * _AROUND)
     start = (np.arange(len(rows)) % 2) / cache.fps + _AROUND * model.step
     first = np.round(start * cache.fps).astype(int)
     count = round(model.config.seconds * cache.fps)

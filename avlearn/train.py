@@ -55,7 +55,7 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
     """
     run_dir = Path(run_dir)
     if not dry_run:
-        _claim(run_dir, recipe, resume)
+        _check_folder(run_dir, recipe, resume)
     torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
     lightning.seed_everything(recipe.seed, verbose=False)
     task, train_data, val_data, fold, card = _build(recipe)
@@ -75,7 +75,12 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
     if dry_run:
         _describe(recipe, task, module, steps)
         return run_dir
-    _fit(recipe, run_dir, task, module, steps, resume)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "recipe.yaml").write_text(recipe.to_yaml())
+        _fit(recipe, run_dir, task, module, steps, resume)
+    except OSError as error:  # a full disk; what the last checkpoint holds stays
+        raise OutputError(f"cannot write {run_dir}: {error.strerror or error}") from error
     best = run_dir / "checkpoints" / "best.ckpt"
     if best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
@@ -103,22 +108,14 @@ def _meet(model: AudioVisual, clips: ClipDataset, fold: Callable) -> None:
         model.familiar["audio"].fit(torch.cat(heard))
 
 
-def _claim(run_dir: Path, recipe: Recipe, resume: bool) -> None:
+def _check_folder(run_dir: Path, recipe: Recipe, resume: bool) -> None:
     written = run_dir / "recipe.yaml"
-    text = recipe.to_yaml()
-    if resume:
-        if not (run_dir / "checkpoints" / "last.ckpt").exists():
-            raise OutputError(f"{run_dir} has no checkpoint to resume from")
-        if written.read_text() != text:
-            raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
-        return
-    if written.exists():
+    if not resume and written.exists():
         raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        written.write_text(text)
-    except OSError as error:
-        raise OutputError(f"cannot write {run_dir}: {error.strerror}") from error
+    if resume and not (run_dir / "checkpoints" / "last.ckpt").exists():
+        raise OutputError(f"{run_dir} has no checkpoint to resume from")
+    if resume and written.read_text() != recipe.to_yaml():
+        raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
 
 
 def _steps(recipe: Recipe, clips: int) -> int:
@@ -389,8 +386,8 @@ def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resu
     )  # fmt: skip
     last = run_dir / "checkpoints" / "last.ckpt"
     trainer.fit(task, module, ckpt_path=last if resume else None, weights_only=True)
-    if trainer.interrupted:
-        checkpoints._save(trainer, "last.ckpt")
+    if checkpoints.interrupted:
+        print(f"stopped at step {trainer.global_step}: --resume goes on from there", file=sys.stderr)
         raise KeyboardInterrupt
 
 

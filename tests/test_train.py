@@ -104,9 +104,7 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     assert right > 3 * chance
 
     task, train, val, *_ = _build(recipe)
-    task.load_state_dict(
-        torch.load(tmp_path / "right" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    )
+    task.load_state_dict(torch.load(tmp_path / "right" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
     task.eval()
     for data in (train, val):
         cache = data.cache
@@ -120,3 +118,23 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
         features = task.model(frames_to_input(batch["video"]), batch["audio"])
         wrong = float(task.objective(*features, batch["offset"]).logs["offset_within_1"])
     assert wrong < right / 2
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
+    run = tmp_path / "run"
+    words = command(run, tmp_path / "data", "trainer.max_steps=400", "trainer.val_every=400")
+    running = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    figures = run / "metrics.jsonl"
+    while running.poll() is None and not (figures.exists() and '"step": 5' in figures.read_text()):
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said[-3500:]
+    assert "--resume goes on" in said
+    assert "Traceback" not in said
+    assert weights(run)["global_step"] >= 5

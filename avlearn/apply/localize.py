@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avlearn.apply.windows import Notice, probe_both, windows
 from avlearn.errors import NoVideoError, OutputError
 from avlearn.media import stream, write_video
-from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import heatmap, offset_scores
 from avlearn.report.plots import overlay
 
@@ -51,7 +52,7 @@ class LocalizeResult:
 
 @torch.inference_mode()
 def file_maps(path: str | Path, model: AudioVisual, notice: Notice | None = None):
-    """A heatmap a window.
+    """A heatmap a window, from `mirrored_heatmap`.
 
     Returns:
         Centres of the windows ``[N]`` in seconds, maps float32 ``[N, Y, X]``, on-screen scores ``[N]``.
@@ -67,7 +68,8 @@ def file_maps(path: str | Path, model: AudioVisual, notice: Notice | None = None
             notice.add_video(window.features)
             notice.add_audio(window.audio_features)
         placed, heard = model.place(window.features), model.hear(window.audio_features)
-        maps.append(heatmap(placed, heard)[0].cpu().numpy())
+        video = frames_to_input(torch.from_numpy(window.frames)[None].to(model.device))
+        maps.append(mirrored_heatmap(model, video, placed, heard)[0].cpu().numpy())
         curve = offset_scores(placed, heard, config.pool_scale, 0, offsets)[0]
         chance = torch.softmax(curve.nan_to_num(-1) * config.score_scale, 0)
         scores.append(float(chance[5:8].sum()))
@@ -75,6 +77,25 @@ def file_maps(path: str | Path, model: AudioVisual, notice: Notice | None = None
     if not maps:
         raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
     return np.array(times), np.stack(maps).astype(np.float32), np.array(scores)
+
+
+def mirrored_heatmap(model: AudioVisual, video: Tensor, placed: Tensor, heard: Tensor) -> Tensor:
+    """The mean of a picture's map and its mirror image's, mirrored back.
+
+    Nothing in the training ties a cell to the middle of what it answers to; averaged over both views, a
+    sideways drift cancels.
+
+    Args:
+        model: the towers.
+        video: ``[B, 3, T, H, W]`` in [0, 1].
+        placed: ``[B, D, T', Y, X]`` of the same video.
+        heard: ``[B, D, T']``.
+
+    Returns:
+        ``[B, Y, X]`` in [-1, 1].
+    """
+    mirrored = model.place(model.video_features(video.flip(-1)))
+    return (heatmap(placed, heard) + heatmap(mirrored, heard).flip(-1)) / 2
 
 
 def map_at(times: np.ndarray, maps: np.ndarray, instant: float) -> np.ndarray:

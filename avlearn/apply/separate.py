@@ -10,13 +10,12 @@ import soundfile
 import torch
 from torch import Tensor
 
-from avlearn.apply.localize import file_maps
-from avlearn.apply.windows import Notice, probe_both
-from avlearn.errors import ModelError, OutputError
+from avlearn.apply.windows import Notice, probe_both, windows
+from avlearn.errors import ModelError, NoVideoError, OutputError
 from avlearn.media import Clip, remux, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.models.unet import at_frames
-from avlearn.objectives.similarity import peak_weights
+from avlearn.objectives.similarity import heatmap, peak_weights
 from avlearn.signal import Stft
 
 
@@ -179,8 +178,7 @@ def separate_file(path: str | Path, model: AudioVisual, out_dir: str | Path, *, 
     info = probe_both(path)
     out_dir = Path(out_dir)
     notice = Notice(model)
-    _, maps, _ = file_maps(path, model, notice)
-    mean = maps.mean(0)
+    mean = _mean_map(path, model, notice)
     places = find_sources(mean, sources)
     stem = Path(path).stem
     try:
@@ -215,6 +213,21 @@ def separate_file(path: str | Path, model: AudioVisual, out_dir: str | Path, *, 
             }
         )
     return SeparateResult(str(path), found, str(wavs[-1]), notice.text())
+
+
+def _mean_map(path: str | Path, model: AudioVisual, notice: Notice) -> np.ndarray:
+    """The file's mean heatmap ``[Y, X]``, as the separator knew it in training: not mirrored."""
+    total, count = None, 0
+    for window in windows(path, model, model.config.seconds / 2):
+        notice.add_video(window.features)
+        notice.add_audio(window.audio_features)
+        with torch.inference_mode():
+            heat = heatmap(model.place(window.features), model.hear(window.audio_features))[0]
+        total = heat if total is None else total + heat
+        count += 1
+    if total is None:
+        raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
+    return (total / count).cpu().numpy()
 
 
 def _pairs(path, model: AudioVisual, hop: float) -> Iterator[tuple[Clip | None, Clip, bool]]:

@@ -14,6 +14,7 @@ from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import offset_scores
 
 PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
+STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
 _CHUNK = 20.0  # seconds of sound that are encoded at a time
 
 
@@ -192,7 +193,7 @@ def sync_file(path: str | Path, model: AudioVisual, *, max_offset: float = 1.5, 
     reason = ""
     if loudness < SILENCE:
         reason = "the sound track is silent"
-    elif motion < 0.05:
+    elif motion < STILL:
         reason = "the picture does not move"
     elif confidence < 0.3:
         reason = f"no offset stands out, confidence {confidence:.2f}"

@@ -1,7 +1,9 @@
 """What a run leaves in its folder while it trains: checkpoints, figures, a line of progress."""
 
 import json
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,12 +16,15 @@ class Checkpoints(Callback):
     """Keeps ``last.ckpt`` (to go on from) and ``best.ckpt`` (lowest validation loss).
 
     Files are written aside and renamed: a run that is killed while it writes still has its last one.
+    The first Ctrl-C lets the step end and saves, so that the run resumes to the bit; a second one stops
+    at once.
     """
 
     def __init__(self, folder: Path, every: int):
         self.folder, self.every = folder, every
         self.best = float("inf")
         self.saved_at = -1
+        self.interrupted = False
 
     def state_dict(self) -> dict:
         """What resuming needs."""
@@ -33,16 +38,35 @@ class Checkpoints(Callback):
         # Lightning creates no folder for a path of our own, and every process has to take part.
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f".{name}.part"
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            part.replace(self.folder / name)
+        try:
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                part.replace(self.folder / name)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer, module) -> None:
+        """Take over Ctrl-C."""
+        if threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGINT, self._interrupt)
+
+    def on_train_end(self, trainer, module) -> None:
+        """Give Ctrl-C back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.handler)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
-        """Save every so many steps."""
+        """Save every so many steps, and when the run was interrupted."""
         step = trainer.global_step
-        if step % self.every == 0 and step != self.saved_at:
+        if (step % self.every == 0 or self.interrupted) and step != self.saved_at:
             self.saved_at = step
             self._save(trainer, "last.ckpt")
+        trainer.should_stop = trainer.should_stop or self.interrupted
 
     def on_validation_end(self, trainer, module) -> None:
         """Save what is best so far."""

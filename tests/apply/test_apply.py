@@ -95,7 +95,8 @@ def test_sync_curve_has_the_sign_of_the_design(stereo):
 
 def test_a_still_picture_and_silence_cannot_be_synchronized(model, tmp_path):
     moving = np.random.default_rng(0).integers(0, 255, (75, 64, 64, 3), dtype=np.uint8)
-    still = np.repeat(moving[:1], 75, 0)
+    ramp = np.arange(64, dtype=np.uint8)
+    still = np.repeat(np.stack([ramp[:, None] + ramp] * 3, -1)[None], 75, 0)
     noise = (np.random.default_rng(1).standard_normal((1, 48000)) * 0.1).astype(np.float32)
     for name, frames, sound, reason in (
         ("still", still, noise, "does not move"),
