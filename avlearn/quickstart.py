@@ -35,7 +35,7 @@ from avlearn.report.plots import (
 from avlearn.train import pretrain
 
 # Of ten minutes: worlds and decoding take two, figures, tools and page two; the rest is training.
-_PRETRAIN_SHARE, _SEPARATE_SHARE = 0.42, 0.18
+_PRETRAIN_SHARE, _SEPARATE_SHARE = 0.40, 0.17
 _TRAIN_CLIPS, _SOLO_CLIPS = 1200, 600
 
 

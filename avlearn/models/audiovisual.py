@@ -158,6 +158,7 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     temporary = folder / ".model.safetensors.part"
     save_file(weights, temporary)
+    temporary.chmod(0o644)  # safetensors writes files for the owner alone
     temporary.replace(folder / "model.safetensors")
     config = {"format": FORMAT, **asdict(model.config)}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
