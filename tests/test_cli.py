@@ -1,0 +1,111 @@
+"""The command line as its user meets it: help without torch, one line for what the user can mend."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from avlearn.media import write_video
+
+COMMANDS = ["quickstart", "world", "pretrain", "sync", "localize", "separate", "classify", "embed", "probe", "evaluate"]
+
+
+def run(*words: object, cwd=None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "avlearn", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_help_names_every_command_and_needs_no_torch():
+    code = (
+        "import sys, avlearn, avlearn.cli\n"
+        "try: avlearn.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'av', 'hydra', 'scipy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_gives_an_example(command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"avlearn {command}" in done.stdout.split("Options")[0]
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "text.mp4").write_text("hello\n")
+    write_video(folder / "mute.mp4", np.zeros((25, 64, 64, 3), np.uint8), 25)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pretrain", "sync_world", "modle.video=x"], "nearest is 'model'"),
+        (["pretrain", "sync_wrld"], "nearest is 'sync_world'"),
+        (["sync", "missing.mp4"], "does not exist"),
+        (["sync", "mute.mp4"], "no sound"),
+        (["localize", "text.mp4"], "not a media file"),
+        (["separate", "."], "is a folder"),
+        (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
+        (["evaluate", "--data", "none.parquet"], "no manifest"),
+        (["world", "w", "--preset", "hrd"], "nearest is 'hard'"),
+        (["probe"], "either a FILE"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line_and_exit_code_2(wrong, words, said):
+    before = sorted(p.name for p in wrong.iterdir())
+    done = run(*words, cwd=wrong)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("avlearn: error: ")
+    assert said in lines[0]
+    assert sorted(p.name for p in wrong.iterdir()) == before
+
+
+def test_sync_as_json_has_a_stable_schema(small_world):
+    clip = next((small_world / "clips").glob("*.mp4"))
+    done = run("sync", clip, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["schema"] == "avlearn.sync/1"
+    assert {"offset", "confidence", "verdict", "windows", "offsets", "scores", "notice"} <= set(result)
+    assert abs(result["offset"]) < 0.04
+    assert result["notice"] is None
+
+
+def test_a_file_unlike_the_training_data_is_noticed(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (75, 64, 64, 3), dtype=np.uint8)
+    sound = np.sign(np.sin(np.arange(48000) * 0.7))[None].astype(np.float32)
+    write_video(tmp_path / "odd.mp4", frames, 25, audio=sound, sample_rate=16000)
+    done = run("classify", tmp_path / "odd.mp4")
+    assert done.returncode == 0, done.stderr
+    assert "unlike what this model was trained on" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_leaves_nothing_half_written(small_world, untrained, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        clip = next((small_world / "clips").glob("*.mp4"))
+        for words in (["localize", clip, "-o", disk / "o.mp4"], ["separate", clip, "-o", disk]):
+            done = run(*words, "--model", untrained)
+            assert done.returncode == 2, done.stderr
+            assert len(done.stderr.strip().splitlines()) == 1
+            assert not [p for p in disk.rglob("*") if p.is_file()]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
