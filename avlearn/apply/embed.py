@@ -75,8 +75,8 @@ def embed_file(path: str | Path, model: AudioVisual, notice: Notice | None = Non
             notice.add_audio(window.audio_features)
         seen, heard = describe(model, window.features, window.audio_features)
         starts.append(window.start)
-        video.append(seen[0].cpu().numpy())
-        audio.append(heard[0].cpu().numpy())
+        video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window
+        audio.append(heard[0].cpu().numpy().copy())
     return np.array(starts, np.float32), np.stack(video), np.stack(audio)
 
 

@@ -186,8 +186,11 @@ class Samples:
             resampler = None
             source = [first] if first is not None else []
             for frame in _chain(source, frames):
-                if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels:
-                    resampler = resampler or av.AudioResampler("fltp", self.channels, self.rate)
+                # PyAV cannot reach planes past the eighth: sound of so many channels is interleaved first.
+                wide = self.channels >= 8 and not frame.format.is_packed
+                if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels or wide:
+                    layout = stream.codec_context.layout
+                    resampler = resampler or av.AudioResampler("flt", layout, self.rate)
                     pieces = resampler.resample(frame)
                 else:
                     pieces = [frame]

@@ -74,8 +74,9 @@ def stream(
         samples = NO_AUDIO
         if track:
             begin = round(k * hop * rate)
-            seconds = min(len(taken) / rate_of_frames, window)
-            samples = track.read(begin, round(seconds * rate))
+            whole = len(taken) == last - first
+            end = round((k * hop + window) * rate) if whole else begin + round(len(taken) / rate_of_frames * rate)
+            samples = track.read(begin, end - begin)
             track.forget(begin)
         yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop)
         if len(taken) < last - first:

@@ -72,7 +72,8 @@ class AacTrack:
         encoded = next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
         self.stream = container.add_stream("aac", rate=encoded, layout=self.layout)
         self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
-        self.resampler = av.AudioResampler("fltp", self.layout, encoded) if encoded != rate else None
+        # PyAV cannot reach planes past the eighth: samples go in interleaved.
+        self.resampler = av.AudioResampler("fltp", self.layout, encoded)
         self.fifo = av.AudioFifo()
         self.written = 0
 
@@ -80,15 +81,15 @@ class AacTrack:
         """Append float32 ``[C, n]``."""
         if not samples.shape[1]:
             return
-        data = np.ascontiguousarray(samples, np.float32)
-        frame = av.AudioFrame.from_ndarray(data, "fltp", self.layout)
+        data = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(data, "flt", self.layout)
         frame.sample_rate, frame.pts, frame.time_base = (
             self.rate,
             self.written,
             Fraction(1, self.rate),
         )
         self.written += samples.shape[1]
-        for piece in self.resampler.resample(frame) if self.resampler else [frame]:
+        for piece in self.resampler.resample(frame):
             self.fifo.write(piece)
         self._drain(False)
 
@@ -99,9 +100,8 @@ class AacTrack:
 
     def finish(self) -> None:
         """Encode what is left."""
-        if self.resampler:
-            for piece in self.resampler.resample(None):
-                self.fifo.write(piece)
+        for piece in self.resampler.resample(None):
+            self.fifo.write(piece)
         self._drain(True)
         self.container.mux(self.stream.encode(None))
 
