@@ -54,7 +54,9 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
     """
     run_dir = Path(run_dir)
-    if not dry_run:
+    # Lightning starts the further processes of a node as copies of this command.
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if not dry_run and first:
         _check_folder(run_dir, recipe, resume)
     torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
     lightning.seed_everything(recipe.seed, verbose=False)
@@ -81,6 +83,8 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         _fit(recipe, run_dir, task, module, steps, resume)
     except OSError as error:  # a full disk; what the last checkpoint holds stays
         raise OutputError(f"cannot write {run_dir}: {error.strerror or error}") from error
+    if not first:
+        return run_dir / "model"
     best = run_dir / "checkpoints" / "best.ckpt"
     if best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]

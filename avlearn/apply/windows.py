@@ -100,7 +100,8 @@ class Notice:
         ]
         if not unlike:
             return None
+        be = "is" if len(unlike) == 1 else "are"
         return (
-            f"the {' and the '.join(unlike)} are unlike what this model was trained on "
+            f"the {' and the '.join(unlike)} {be} unlike what this model was trained on "
             f"({self.model.config.trained_on or 'unknown data'}): do not rely on the result"
         )

@@ -43,7 +43,8 @@ class Checkpoints(Callback):
             if trainer.is_global_zero:
                 part.replace(self.folder / name)
         finally:
-            part.unlink(missing_ok=True)
+            if trainer.is_global_zero:
+                part.unlink(missing_ok=True)
 
     def on_train_start(self, trainer, module) -> None:
         """Take over Ctrl-C."""
