@@ -75,7 +75,7 @@ def evaluate(model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0)
         DataError: no clip is long enough.
     """
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
-    rows = [row for row in rows if not any(f.startswith("bad:") for f in row.flags)]
+    rows = [row for row in rows if not row.reason]
     needed = model.config.seconds + 2 * _AROUND * model.step
     rows = [row for row in rows if row.duration >= needed - 1e-3]
     if not rows:

@@ -133,7 +133,7 @@ def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row]
     Raises:
         DataError: there are no labels, or too few clips.
     """
-    rows = [row for row in rows if row.labels and not any(f.startswith("bad:") for f in row.flags)]
+    rows = [row for row in rows if row.labels and not row.reason]
     if len({row.labels[0] for row in rows}) < 2:
         raise DataError("a probe needs clips of at least two classes")
     splits = {s: [r for r in rows if r.split == s] for s in ("train", "val", "test")}

@@ -220,9 +220,9 @@ def _build(recipe: Recipe):
     shortest = rule.sound_seconds - 1e-3
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
-        bad = [row for row in rows if any(flag.startswith("bad:") for flag in row.flags)]
+        bad = [row for row in rows if row.reason]
         for row in bad:
-            print(f"left out: {row.flags[0].removeprefix('bad: ')}", file=sys.stderr)
+            print(f"left out {row.path}: {row.reason}", file=sys.stderr)
         rows = [row for row in rows if row not in bad]
         usable = [row for row in rows if row.duration >= shortest]
         if not usable:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pyarrow
@@ -15,11 +15,39 @@ from avlearn.media import probe
 from avlearn.media.writer import replacing
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v")
-_LISTS = ("labels", "flags")
-_NUMBERS = {
-    "duration": pyarrow.float64(), "fps": pyarrow.float64(), "width": pyarrow.int64(),
-    "height": pyarrow.int64(), "sample_rate": pyarrow.int64(), "channels": pyarrow.int64(),
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that the annotations place within a clip.
+
+    Attributes:
+        label: its class, or the word that is said.
+        start, end: seconds on the file's own clock; equal for an instant.
+        box: left, top, right, bottom as shares of the picture's width and height; None for the whole picture.
+    """
+
+    label: str
+    start: float
+    end: float
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a corpus says of a file before anyone has looked into it.
+
+    Attributes:
+        path: where the file is, or would be.
+        labels: classes of the whole clip.
+        split: ``train``, ``val``, ``test`` or "".
+        events: what the annotations place within it.
+    """
+
+    path: Path
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,29 +55,51 @@ class Row:
     """A clip.
 
     Attributes:
-        path: of the file.
-        duration: seconds.
-        fps, width, height: of the picture (0 without).
-        sample_rate, channels: of the sound (0 without).
+        path: of the file, or of the tar that holds it.
+        start: instant of the first frame on the file's own clock, seconds.
+        duration: seconds from there for which there is picture and sound.
+        video_codec, fps, width, height: of the picture as displayed ("" and 0 without).
+        audio_codec, sample_rate, channels: of the sound ("" and 0 without).
         labels: classes.
         split: ``train``, ``val``, ``test`` or "".
-        flags: facts about the clip; ``bad: REASON`` for one that cannot be used.
+        flags: facts about the clip, like ``silent`` or ``variable-fps``.
+        reason: why the clip cannot be used; "" for one that can.
         hash: of the content.
+        bytes: length of the content.
+        offset: first byte of the content within a tar; None for a file of its own.
+        events: what the annotations place within the clip.
         truth: file with exact ground truth, or None.
     """
 
     path: Path
-    duration: float
-    fps: float
-    width: int
-    height: int
-    sample_rate: int
-    channels: int
-    labels: tuple[str, ...]
-    split: str
-    flags: tuple[str, ...]
-    hash: str
+    start: float = 0.0
+    duration: float = 0.0
+    video_codec: str = ""
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    audio_codec: str = ""
+    sample_rate: int = 0
+    channels: int = 0
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    flags: tuple[str, ...] = ()
+    reason: str = ""
+    hash: str = ""
+    bytes: int = 0
+    offset: int | None = None
+    events: tuple[Event, ...] = ()
     truth: Path | None = None
+
+
+_TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+_TYPES = {
+    "path": _TEXT, "start": _REAL, "duration": _REAL, "video_codec": _TEXT, "fps": _REAL, "width": _WHOLE,
+    "height": _WHOLE, "audio_codec": _TEXT, "sample_rate": _WHOLE, "channels": _WHOLE, "labels": _TEXT,
+    "split": _TEXT, "flags": _TEXT, "reason": _TEXT, "hash": _TEXT, "bytes": _WHOLE, "offset": _WHOLE,
+    "events": _TEXT, "truth": _TEXT,
+}  # fmt: skip
+_PATHS, _LISTS = {"path", "truth"}, {"labels", "flags", "events"}
 
 
 def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
@@ -61,22 +111,27 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
         raise OutputError(f"{path}: a manifest is a .parquet or a .csv")
-    columns: dict[str, list] = {f.name: [] for f in fields(Row)}
+    columns: dict[str, list] = {name: [] for name in _TYPES}
     for row in rows:
-        values = asdict(row)
-        for key in ("path", "truth"):
-            if values[key] is not None:
-                values[key] = _relative(Path(values[key]), path.parent)
-        for key in _LISTS:
-            values[key] = json.dumps(values[key])
-        for key, value in values.items():
-            columns[key].append(value)
-    table = pyarrow.table(columns)
+        for name, values in columns.items():
+            value = getattr(row, name)
+            if name in _PATHS and value is not None:
+                value = _relative(value, path.parent)
+            elif name in _LISTS:
+                value = json.dumps([_plain(item) for item in value])
+            values.append(value)
+    table = pyarrow.table(columns, pyarrow.schema(list(_TYPES.items())))
     with replacing(path) as part:
         if path.suffix == ".csv":
             pyarrow.csv.write_csv(table, part)
         else:
             pyarrow.parquet.write_table(table, part)
+
+
+def _plain(item: str | Event) -> str | dict:
+    if isinstance(item, str):
+        return item
+    return {key: value for key, value in asdict(item).items() if value is not None}
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -87,6 +142,8 @@ def _relative(path: Path, folder: Path) -> str:
 def read_manifest(path: str | Path) -> list[Row]:
     """Read a manifest, or the ``manifest.parquet`` of a folder; paths come out absolute or as given.
 
+    A table made by hand needs the columns ``path`` and ``duration``; the others have defaults.
+
     Raises:
         DataError: there is no such file, or it lacks a column or a value.
     """
@@ -95,49 +152,58 @@ def read_manifest(path: str | Path) -> list[Row]:
     if not path.is_file():
         raise DataError(f"there is no manifest {path}")
     try:
-        table = (_read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)).to_pylist()
+        table = _read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} is not a manifest: {reason}") from error
-    rows = []
-    names = {f.name for f in fields(Row)}
-    for number, values in enumerate(table, 1):
-        missing = sorted(names - {"truth"} - set(values))
-        if missing:
-            raise DataError(f"{path} lacks the column '{missing[0]}'")
-        values = {k: v for k, v in values.items() if k in names}
-        for key in _LISTS:
-            values[key] = _list(values[key], f"{path}, row {number}: {key}")
-        empty = [k for k in ("path", *_NUMBERS) if values[k] in (None, "")]
-        if empty:
-            raise DataError(f"{path}, row {number}: there is no {empty[0]}")
-        values["path"] = path.parent / values["path"]
-        values["truth"] = path.parent / values["truth"] if values.get("truth") else None
-        values["split"], values["hash"] = values["split"] or "", values["hash"] or ""
-        rows.append(Row(**values))
-    return rows
+    for name in ("path", "duration"):
+        if name not in table.column_names:
+            raise DataError(f"{path} lacks the column '{name}'")
+    return [_row(values, path, number) for number, values in enumerate(table.to_pylist(), 1)]
 
 
 def _read_csv(path: Path) -> pyarrow.Table:
     # Types are said, not guessed: a hash of digits only is no number.
-    types = {f.name: _NUMBERS.get(f.name, pyarrow.string()) for f in fields(Row)}
-    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types))
+    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=_TYPES))
 
 
-def _list(text: str | None, where: str) -> tuple[str, ...]:
+def _row(values: dict, path: Path, number: int) -> Row:
+    values = {name: values[name] for name in _TYPES if values.get(name) not in (None, "")}
+    for name in ("path", "duration"):
+        if name not in values:
+            raise DataError(f"{path}, row {number}: there is no {name}")
+    for name in _PATHS & set(values):
+        values[name] = path.parent / values[name]
+    for name in _LISTS & set(values):
+        where = f"{path}, row {number}: {name}"
+        values[name] = tuple(_item(item, name, where) for item in _list(values[name], where))
+    return Row(**values)
+
+
+def _list(text: str, where: str) -> list:
     try:
-        found = json.loads(text or "[]")
+        found = json.loads(text)
     except (TypeError, ValueError):
         found = None
     if not isinstance(found, list):
         raise DataError(f'{where} is {text!r}: write a list, like ["dog"]')
-    return tuple(found)
+    return found
+
+
+def _item(item: object, column: str, where: str) -> object:
+    if column != "events":
+        return str(item)
+    try:
+        box = item.get("box")
+        return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: an event needs a label, a start and an end, not {item!r}") from error
 
 
 def scan_folder(folder: str | Path) -> list[Row]:
     """Rows of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics), in stable order.
 
-    Files that cannot be used are in it with their reason as a flag.
+    Files that cannot be used are in it with their reason.
 
     Raises:
         DataError: the folder holds no video.
@@ -160,18 +226,18 @@ def scan_folder(folder: str | Path) -> list[Row]:
 def _scan(file: Path, labels: tuple[str, ...], split: str) -> Row:
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()[:32]
-    blank = Row(file, 0.0, 0.0, 0, 0, 0, 0, labels, split, (), digest)
+    blank = Row(file, labels=labels, split=split, hash=digest, bytes=file.stat().st_size)
     try:
         info = probe(file)
     except MediaError as error:
-        return replace(blank, flags=(f"bad: {error}",))
+        return replace(blank, reason=str(error))
     if info.video is None:
-        return replace(blank, flags=("bad: no picture",))
+        return replace(blank, reason="no picture")
     if info.audio is None:
-        return replace(blank, flags=("bad: no sound",))
+        return replace(blank, reason="no sound")
     video, audio = info.video, info.audio
     return replace(
-        blank, duration=min(video.start + video.duration, audio.start + audio.duration) - info.start,
-        fps=video.fps, width=video.width, height=video.height,
-        sample_rate=audio.sample_rate, channels=audio.channels,
+        blank, start=info.start, duration=min(video.start + video.duration, audio.start + audio.duration) - info.start,
+        video_codec=video.codec, fps=video.fps, width=video.width, height=video.height,
+        audio_codec=audio.codec, sample_rate=audio.sample_rate, channels=audio.channels,
     )  # fmt: skip

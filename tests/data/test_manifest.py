@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from avlearn.data.manifest import Row, read_manifest, scan_folder, write_manifest
+from avlearn.data.manifest import Event, Row, read_manifest, scan_folder, write_manifest
 from avlearn.errors import DataError, OutputError
 from avlearn.media import write_video
 
@@ -28,6 +28,12 @@ def test_round_trip(tmp_path, name):
     rows = [
         row(tmp_path / "clips" / "a.mp4", truth=tmp_path / "a.json"),
         row(Path("/elsewhere/b.mp4"), duration=2.04, fps=0.0, labels=(), flags=(), split="", hash="12"),
+        row(
+            tmp_path / "c.mp4",
+            reason="no sound",
+            events=(Event("dog", 0.5, 0.5, (0.1, 0.2, 0.3, 1.0)), Event("x", 0, 2.5)),
+        ),
+        row(tmp_path / "shards" / "a.tar", offset=512, bytes=9000, start=1.4),
     ]
     write_manifest(rows, tmp_path / name)
     assert read_manifest(tmp_path / name) == rows
@@ -65,8 +71,9 @@ def test_a_table_by_hand(tmp_path):
         (HEAD + "a.mp4,4,25,64,48,16000,1,dog,train,,\n", "row 1: labels is 'dog'"),
         (HEAD + 'a.mp4,,25,64,48,16000,1,"[""dog""]",train,,\n', "row 1: there is no duration"),
         (HEAD + "a.mp4,four,25,64,48,16000,1,,train,,\n", "is not a manifest"),
-        ("path,duration\na.mp4,4\n", "lacks the column 'channels'"),
+        ("path,fps\na.mp4,4\n", "lacks the column 'duration'"),
         ("", "is not a manifest"),
+        ('path,duration,events\na.mp4,4,"[{""label"": ""dog""}]"\n', "an event needs"),
     ],
 )
 def test_wrong_tables_are_refused_in_one_line(tmp_path, text, words):
@@ -111,8 +118,8 @@ def test_a_folder_of_classes(tmp_path):
     good, silent, broken = rows[0], rows[3], rows[4]
     assert (good.width, good.height, good.fps, good.sample_rate, good.channels) == (48, 32, 25.0, 16000, 2)
     assert good.duration == pytest.approx(0.4, abs=0.1) and good.flags == ()
-    assert silent.flags == ("bad: no sound",)
-    assert len(broken.flags) == 1 and broken.flags[0].startswith("bad: ")
+    assert silent.reason == "no sound"
+    assert "c.mp4 is not a media file" in broken.reason
     assert rows[0].hash == rows[2].hash != rows[3].hash
 
 

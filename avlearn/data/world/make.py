@@ -91,15 +91,18 @@ def _make_clip(out: Path, config: WorldConfig, seed: int, split: str, index: int
     return Row(
         path=clip,
         duration=config.duration,
+        video_codec="h264",
         fps=config.fps,
         width=config.size,
         height=config.size,
+        audio_codec="aac",
         sample_rate=config.sample_rate,
         channels=1,
         labels=tuple(s["name"] for s in known["sources"] if s["onscreen"] and s["sounding"]),
         split=split,
         flags=tuple(known["flags"]),
         hash=known["hash"],
+        bytes=clip.stat().st_size,
         truth=truth,
     )
 
