@@ -40,7 +40,7 @@ class ClipCache:
 
 def _decode(item: tuple[int, str], folder: str, fps: float, size: int, rate: int, seconds: float):
     index, path = item
-    clip = read_clip(path, 0.0, seconds, fps=fps, size=size, sample_rate=rate, mono=True, crop=True)
+    clip = read_clip(path, 0.0, seconds, fps=fps, size=size, sample_rate=rate, mono=True, crop="square")
     video = np.load(f"{folder}/video.npy", mmap_mode="r+")
     audio = np.load(f"{folder}/audio.npy", mmap_mode="r+")
     if clip.video.shape != video.shape[1:] or clip.audio.shape[1] != audio.shape[1]:

@@ -106,7 +106,7 @@ class ClipDataset(Dataset):
             return np.array(video), np.array(audio), offset
         path = self.rows[index].path
         shape = {"fps": rule.fps, "size": rule.size, "sample_rate": rule.sample_rate}
-        video = read_clip(path, picture, rule.seconds, audio=False, crop=True, fps=rule.fps, size=rule.size).video
+        video = read_clip(path, picture, rule.seconds, audio=False, crop="square", fps=rule.fps, size=rule.size).video
         audio = read_clip(
             path,
             sound,

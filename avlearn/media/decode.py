@@ -1,133 +1,132 @@
 """Decoding in presentation order: frames for instants, samples on one grid."""
 
-from collections.abc import Iterator
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, pairwise
 from math import gcd
-from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
-from scipy.signal import resample_poly
+import soxr
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
-from avlearn.media.probe import audio_stream, display_size, open_media, video_stream
+from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
 
-_EPSILON = 1e-4  # seconds by which rounded timestamps may miss their frame's instant
-_PREROLL = 0.25  # seconds decoded before wanted sound, for codecs that lean on what came before
-
-
-def _frames(container, stream) -> Iterator[av.frame.Frame]:
-    """Decoded frames; damaged packets are passed over."""
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.InvalidDataError:
-            continue
+_BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
+_LOOK = 24  # frames of sound whose stamps say together where a run of them begins
+_LEAP = 600.0  # seconds that no pause lasts: a stamp so far off is damaged
+_INVALID_DATA = 1094995529  # FFmpeg's number for it; PyAV exports none
+_REACH = 0.02  # seconds of source sound on either side that the resampler's filter sees, generously
 
 
-def to_rgb(frame: av.VideoFrame, aspect: object, size: int | None, crop: bool) -> np.ndarray:
-    """A frame as displayed: uint8 ``[H, W, 3]``, short side ``size``, cut to a centre square on demand."""
-    width, height = display_size(frame, aspect)
-    if size is not None:
-        scale = size / min(width, height)
-        width = size if width <= height else max(2, round(width * scale / 2) * 2)
-        height = size if height < width or width == height == size else max(
-            2, round(height * scale / 2) * 2
-        )  # fmt: skip
-    turns = round(frame.rotation / 90) % 4
-    stored = (height, width) if turns % 2 else (width, height)
-    # Untagged video is by custom BT.709 from 720 lines on, BT.601 below.
-    tagged = frame.colorspace
-    hd = tagged == 1 or (tagged not in (5, 6) and frame.height >= 720)
-    full = frame.color_range == 2 or frame.format.name.startswith("yuvj")
-    smaller = stored[0] < frame.width
-    image = frame.reformat(
-        *stored,
-        format="rgb24",
-        src_colorspace=Colorspace.ITU709 if hd else Colorspace.ITU601,
-        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-        interpolation=Interpolation.AREA if smaller else Interpolation.BILINEAR,
-        threads=1,
-    ).to_ndarray()
-    image = np.rot90(image, turns) if turns else image
-    if crop:
-        side = min(image.shape[:2])
-        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-        image = image[top : top + side, left : left + side]
-    return np.ascontiguousarray(image)
+def tick_slack(base: float) -> float:
+    """Seconds by which a frame's stamp may lie after its instant: stamps are rounded to their tick.
+
+    Half a tick and at least 0.1 ms; ticks of more than a millisecond are exact (a frame each).
+    """
+    return max(base / 2 + 1e-5, 1e-4) if base <= 1.1e-3 else 1e-4
+
+
+def is_untimed(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether packets are stamped in decoding order only: AVI with B-frames."""
+    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 class Frames:
-    """The picture of a file: for growing instants, the frame that is shown then.
+    """The picture of a file, decoded in order: for growing instants, the frame that is shown then.
 
     Args:
-        path: the file.
+        source: the file.
         start: the first instant that will be asked for, seconds on the file's clock.
+        strict: refuse frames that lean on damaged ones, instead of passing over what cannot be decoded.
+
+    Attributes:
+        aspect: width over height of a pixel, once a frame was given.
 
     Raises:
         NoVideoError: there is no picture.
+        MediaError: a wanted frame is damaged, or stamps go back (strict only).
     """
 
-    def __init__(self, path: str | Path, start: float):
-        self.path, self.start = path, start
+    def __init__(self, source: Source, start: float, strict: bool = False):
+        self.source, self.start, self.strict = source, start, strict
+        self.aspect: object = None
 
-    def at(self, instants: Iterator[float], size: int | None, crop: bool) -> Iterator[np.ndarray]:
-        """uint8 ``[H, W, 3]`` for each instant, until the instants or the frames end.
+    def at(self, instants: Iterable[float]) -> Iterator[tuple[float, av.VideoFrame]]:
+        """Presentation time and frame for each instant, until the instants or the frames end.
 
         The frame of an instant is the last one presented at or before it; before the first, the first.
         """
-        with open_media(self.path) as container:
-            stream = video_stream(container)
-            if stream is None:
-                raise NoVideoError(f"{self.path} has no picture")
-            aspect = stream.sample_aspect_ratio
-            timed = self._timed(container, stream)
-            current = next(timed, None)
+        with self._opened() as (frames, slack):
+            current = next(frames, None)
             if current is None:
-                raise NoVideoError(f"{self.path}: the picture stream holds no frame")
-            following = next(timed, None)
-            shown = image = None
+                raise NoVideoError(f"{self.source}: the picture stream holds no frame")
+            following = next(frames, None)
             for instant in instants:
-                while following is not None and following[0] <= instant + _EPSILON:
-                    current, following = following, next(timed, None)
-                if following is None and instant >= current[0] + current[2] - _EPSILON:
+                while following is not None and following[0] <= instant + slack:
+                    current, following = following, next(frames, None)
+                time, frame, duration, damaged = current
+                if following is None and instant >= time + duration - slack:
                     return
-                if current is not shown:
-                    shown, image = current, to_rgb(current[1], aspect, size, crop)
-                yield image
+                if damaged and self.strict:
+                    raise MediaError(f"{self.source} is damaged: its picture at {time:.2f} s cannot be decoded")
+                yield time, frame
 
-    def _timed(self, container, stream) -> Iterator[tuple[float, av.VideoFrame, float]]:
-        """Presentation time, frame, duration; from the last frame shown at ``start`` or earlier."""
-        base = float(stream.time_base)
-        usual = 1 / float(stream.average_rate or stream.guessed_rate or 25)
-        begin = (stream.start_time or 0) * base
-        frames = None
-        if self.start > begin + 1.0:
-            for back in (0.0, 2.0, 10.0):
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Iterator, float]]:
+        """Frames from one at or before ``start``, or from the very first, and the slack of their stamps."""
+        for back in (*_BACK, None):
+            with open_media(self.source) as container:
+                stream = video_stream(container)
+                if stream is None:
+                    raise NoVideoError(f"{self.source} has no picture")
+                self.aspect = stream.sample_aspect_ratio
+                slack = tick_slack(float(stream.time_base))
+                begin = float((stream.start_time or 0) * stream.time_base)
+                if back is None or self.start < begin + 1.0 or is_untimed(container, stream):
+                    yield self._timed(container, stream, False), slack
+                    return
                 try:
-                    container.seek(max(int((self.start - back) / base), 0), stream=stream)
+                    container.seek(int((self.start - back) / stream.time_base), stream=stream)
                 except av.error.FFmpegError:
-                    break
-                frames = _frames(container, stream)
+                    continue
+                frames = self._timed(container, stream, True)
                 first = next(frames, None)
-                if first is not None and first.pts is not None and (
-                    first.pts * base <= self.start + _EPSILON
-                ):  # fmt: skip
-                    break
-                frames = None
-        if frames is None:
-            container.seek(0) if self.start > begin + 1.0 else None
-            frames, first = _frames(container, stream), None
-        last = begin - usual
-        for frame in ([first] if first is not None else []) + [None]:
-            if frame is None:
-                break
-            last = frame.pts * base
-            yield last, frame, float(frame.duration or 0) * base or usual
-        for frame in frames:
-            last = frame.pts * base if frame.pts is not None else last + usual
-            yield last, frame, float(frame.duration or 0) * base or usual
+                # Not every picture that a container calls a keyframe can be decoded alone.
+                if first is not None and first[0] <= self.start + slack and not first[3]:
+                    yield chain([first], frames), slack
+                    return
+
+    def _timed(self, container, stream, sought: bool) -> Iterator[tuple[float, av.VideoFrame, float, bool]]:
+        """Presentation time, frame, duration, and whether it leans on what could not be decoded."""
+        base = float(stream.time_base)
+        usual = 1 / (frame_rate(stream) or 25)
+        begin, last = float(stream.start_time or 0) * base, -np.inf
+        stamps: list[int] | None = [] if is_untimed(container, stream) else None
+        damaged = False
+        for packet in container.demux(stream):
+            if sought and not packet.is_keyframe:
+                continue
+            sought = False
+            if stamps is not None and packet.dts is not None and packet.size:
+                heapq.heappush(stamps, packet.dts)
+            try:
+                frames = packet.decode()
+            except (av.error.InvalidDataError, av.error.EOFError):
+                damaged = True
+                continue
+            for frame in frames:
+                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                # Frames come in presentation order: the next one has the smallest stamp that is left.
+                pts = heapq.heappop(stamps) if stamps else frame.pts
+                time = pts * base if pts is not None else max(last, begin - usual) + usual
+                if time <= last:
+                    damaged = damaged or time < last
+                    continue
+                last = time
+                yield last, frame, float(frame.duration or 0) * base or usual, damaged
 
 
 class Samples:
@@ -136,9 +135,9 @@ class Samples:
     Where the track has no sound, before its start and in its gaps, samples are zero.
 
     Args:
-        path: the file.
-        origin: seconds on the file's clock.
-        first: the first sample that will be asked for, on the grid of the track's own rate.
+        source: the file.
+        origin: seconds on the file's clock; what lies before is not asked for.
+        strict: refuse a file whose sound cannot be decoded somewhere on the way, instead of passing over it.
 
     Attributes:
         rate, channels: of the track.
@@ -147,106 +146,79 @@ class Samples:
         NoAudioError: there is no sound track.
     """
 
-    def __init__(self, path: str | Path, origin: float, start: float = 0.0):
-        self.path, self.origin, self.start = path, origin, start
-        with open_media(path) as container:
+    def __init__(self, source: Source, origin: float, strict: bool = False):
+        with open_media(source) as container:
             stream = audio_stream(container)
             if stream is None or not stream.codec_context.sample_rate:
-                raise NoAudioError(f"{path} has no sound track")
+                raise NoAudioError(f"{source} has no sound track")
             self.rate: int = stream.codec_context.sample_rate
             self.channels: int = stream.codec_context.channels
-        self.blocks = self._blocks()
-        self.held = np.zeros((self.channels, 0), np.float32)
-        self.held_first = None
+        # No method: a cycle through self would keep the file open until the garbage collector comes.
+        self.blocks = _blocks(source, origin, self.rate, strict)
+        self.kept: deque[tuple[int, np.ndarray]] = deque()
+        self.last = 0  # the sample after the last one decoded
         self.ended = False
-
-    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Position on the grid and samples ``[C, n]``, in order, without overlaps."""
-        wanted = self.origin + self.start - _PREROLL
-        with open_media(self.path) as container:
-            stream = audio_stream(container)
-            base = float(stream.time_base)
-            frames = None
-            if wanted > (stream.start_time or 0) * base + 1.0:
-                try:
-                    container.seek(int(wanted / base), stream=stream)
-                    frames = _frames(container, stream)
-                    first = next(frames, None)
-                    late = first is None or first.pts is None or first.pts * base > wanted + 0.1
-                except av.error.FFmpegError:
-                    late = True
-                if late:
-                    container.seek(0)
-                    frames = _frames(container, stream)
-                    first = None
-            else:
-                frames, first = _frames(container, stream), None
-            slack = max(2 * base, 0.003) * self.rate
-            position = None
-            resampler = None
-            source = [first] if first is not None else []
-            for frame in _chain(source, frames):
-                # PyAV cannot reach planes past the eighth: sound of so many channels is interleaved first.
-                wide = self.channels >= 8 and not frame.format.is_packed
-                if frame.sample_rate != self.rate or len(frame.layout.channels) != self.channels or wide:
-                    layout = stream.codec_context.layout
-                    resampler = resampler or av.AudioResampler("flt", layout, self.rate)
-                    pieces = resampler.resample(frame)
-                else:
-                    pieces = [frame]
-                for piece in pieces:
-                    samples = _to_float(piece, self.channels)
-                    if frame.pts is not None:
-                        at = (frame.pts * base - self.origin) * self.rate
-                        if position is None or abs(at - position) > slack:
-                            if position is not None and at < position:
-                                samples = samples[:, round(position - at) :]
-                            else:
-                                position = round(at)
-                    position = position if position is not None else 0
-                    if samples.shape[1]:
-                        yield position, samples
-                        position += samples.shape[1]
 
     def read(self, first: int, count: int) -> np.ndarray:
         """Samples ``first .. first + count`` as float32 ``[C, count]``; calls must not go back in time
         beyond what `forget` left."""
-        if self.held_first is None:
-            self.held_first = first
-        parts = [self.held]
-        end = self.held_first + self.held.shape[1]
-        while end < first + count and not self.ended:
+        while self.last < first + count and not self.ended:
             block = next(self.blocks, None)
             if block is None:
                 self.ended = True
-                self.known_end = end
-                break
-            position, samples = block
-            if position + samples.shape[1] <= end:
-                continue
-            if position < end:
-                samples = samples[:, end - position :]
-            elif position > end:
-                parts.append(np.zeros((self.channels, position - end), np.float32))
-            parts.append(samples)
-            end = max(position, end) + samples.shape[1]
-        self.held = np.concatenate(parts, 1) if len(parts) > 1 else self.held
+            else:
+                self.kept.append(block)
+                self.last = max(self.last, block[0] + block[1].shape[1])
         out = np.zeros((self.channels, count), np.float32)
-        lower, upper = max(first, self.held_first), min(first + count, end)
-        if upper > lower:
-            out[:, lower - first : upper - first] = self.held[:, lower - self.held_first : upper - self.held_first]
+        # Where blocks overlap, the earlier one stands.
+        for position, samples in reversed(self.kept):
+            lower, upper = max(first, position), min(first + count, position + samples.shape[1])
+            if upper > lower:
+                out[:, lower - first : upper - first] = samples[:, lower - position : upper - position]
         return out
 
     def forget(self, before: int) -> None:
         """Drop what lies before a sample."""
-        if self.held_first is not None and before > self.held_first:
-            drop = min(before - self.held_first, self.held.shape[1])
-            self.held = self.held[:, drop:]
-            self.held_first += drop
+        while self.kept and self.kept[0][0] + self.kept[0][1].shape[1] <= before:
+            self.kept.popleft()
 
     def end(self) -> int | None:
         """The sample after the last, once it is known."""
-        return self.known_end if self.ended else None
+        return self.last if self.ended else None
+
+
+def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """Position on the grid and samples ``[C, n]``, in order, from sample 0 or a little before."""
+    with open_media(source) as container:
+        stream = audio_stream(container)
+        wanted = origin - preroll(stream)
+        frames = None
+        if wanted > float((stream.start_time or 0) * stream.time_base) + 1.0:
+            try:
+                container.seek(int(wanted / stream.time_base), stream=stream)
+                frames = _sound(source, container, stream, strict)
+                first = next(frames, None)
+                late = first is None or first.pts is None or first.pts * stream.time_base > wanted + 0.1
+                frames = None if late else chain([first], frames)
+            except av.error.FFmpegError:
+                frames = None
+            if frames is None:
+                container.seek(0)
+        frames = frames or _sound(source, container, stream, strict)
+        base, layout = float(stream.time_base), stream.codec_context.layout
+        yield from placed(frames, base, origin, rate, layout, hidden_until(container, stream))
+
+
+def _sound(source: Source, container, stream: av.AudioStream, strict: bool) -> Iterator[av.AudioFrame]:
+    begun = False  # after a seek the first packet may be a piece of one
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                begun = True
+                yield frame
+        except (av.error.InvalidDataError, av.error.EOFError):
+            if strict and begun:
+                raise MediaError(f"{source} is damaged: its sound cannot be decoded") from None
 
 
 class Resampled:
@@ -257,20 +229,19 @@ class Resampled:
         self.rate = rate or samples.rate
         common = gcd(self.rate, samples.rate)
         self.up, self.down = self.rate // common, samples.rate // common
-        # Reach of the filter (see scipy.signal.resample_poly) in whole blocks of `down` samples.
-        reach = 10 * max(self.up, self.down) / self.up + 1
-        self.margin = (int(reach / self.down) + 1) * self.down
+        self.margin = resample_margin(samples.rate, self.rate)
 
     def read(self, first: int, count: int) -> np.ndarray:
         """Samples at this rate, float32 ``[C, count]`` (``[1, count]`` for mono)."""
         if self.up == self.down == 1:
-            return self._mix(self.samples.read(first, count))
+            return mix(self.samples.read(first, count), self.mono)
+        # From a sample whose instant both rates share, so that the filter's phase is always the same.
         lower = (first * self.down // self.up) // self.down * self.down - self.margin
         upper = -(-(first + count) * self.down // self.up) + self.margin
-        source = self._mix(self.samples.read(lower, upper - lower))
-        out = resample_poly(source, self.up, self.down, axis=1)
+        source = mix(self.samples.read(lower, upper - lower), self.mono)
+        out = resample(source, self.samples.rate, self.rate)
         skip = first - lower // self.down * self.up
-        return np.ascontiguousarray(out[:, skip : skip + count], np.float32)
+        return np.ascontiguousarray(out[:, skip : skip + count])
 
     def forget(self, before: int) -> None:
         """Drop what no window from this sample on needs."""
@@ -281,24 +252,120 @@ class Resampled:
         end = self.samples.end()
         return None if end is None else -(-end * self.up // self.down)
 
-    def _mix(self, audio: np.ndarray) -> np.ndarray:
-        return audio.mean(0, keepdims=True) if self.mono and len(audio) > 1 else audio
+
+def resample_margin(source: int, target: int) -> int:
+    """Source samples on either side that the filter needs: whole steps of the two rates' common grid."""
+    if source == target:
+        return 0
+    step = source // gcd(source, target)
+    reach = _REACH * source * max(1.0, source / target, 8000 / min(source, target))
+    return -(-int(reach) // step) * step
 
 
-def _chain(first: list, rest: Iterator) -> Iterator:
-    yield from first
-    yield from rest
+def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
+    """Change the rate of float32 ``[C, S]`` with a linear-phase filter; sample 0 keeps its instant."""
+    if source == target:
+        return audio
+    return np.ascontiguousarray(soxr.resample(audio.T, source, target, "HQ").T)
 
 
-def _to_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
+def mix(audio: np.ndarray, mono: bool) -> np.ndarray:
+    """Float32 ``[C, S]``, or its mean ``[1, S]``."""
+    return audio.mean(0, keepdims=True) if mono and len(audio) > 1 else audio
+
+
+def preroll(stream: av.AudioStream) -> float:
+    """Seconds to decode ahead of wanted sound, for codecs that lean on what came before.
+
+    AAC overlaps its frames; MP3 borrows bits from earlier ones; Opus asks for 80 ms (RFC 7845, 4.6).
+    """
+    codec = stream.codec_context.name
+    if codec.startswith(("pcm", "flac")):
+        return 0.0
+    return 3 * 1024 / (stream.codec_context.sample_rate or 16000) if codec == "aac" else 0.25
+
+
+def hidden_until(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """Seconds before which an edit list hides the sound that is there."""
+    cut = "mov" in container.format.name and stream.start_time is not None
+    return float(stream.start_time * stream.time_base) if cut else -np.inf
+
+
+def placed(
+    frames: Iterable[av.AudioFrame], base: float, origin: float, rate: int, layout: av.AudioLayout, hidden: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames of sound on the grid ``origin + n / rate``: position and float32 ``[C, n]``.
+
+    Frames that follow one another are joined without a seam whatever their rounded stamps say; where a run begins
+    follows from all of its first stamps together, to a fraction of their tick. Only a stamp that is further off
+    than 3 ms (or two ticks) begins another run, and only where the next one agrees: single stamps are off around
+    pages of Ogg. What lies before ``hidden`` seconds is left out.
+    """
+    shown = round((hidden - origin) * rate) if np.isfinite(hidden) else None
+    half, slack = base * rate / 2, max(2 * base, 0.003) * rate
+    pending: list[np.ndarray] = []
+    count, begin, low, high = 0, None, -np.inf, np.inf
+    resamplers: dict[tuple, av.AudioResampler] = {}
+
+    def on_grid(frame: av.AudioFrame | None) -> float | None:
+        return None if frame is None or frame.pts is None else (frame.pts * base - origin) * rate
+
+    def flush() -> Iterator[tuple[int, np.ndarray]]:
+        nonlocal begin
+        begin = round((low + high) / 2) if begin is None and np.isfinite(low) else begin or 0
+        at = begin + count - sum(piece.shape[1] for piece in pending)
+        for piece in pending:
+            skip = 0 if shown is None else min(max(shown - at, 0), piece.shape[1])
+            yield at + skip, piece[:, skip:]
+            at += piece.shape[1]
+        pending.clear()
+
+    for frame, following in pairwise(chain(frames, [None])):
+        # PyAV cannot reach planes past the eighth: sound of so many channels is interleaved first.
+        wide = layout.nb_channels >= 8 and not frame.format.is_packed
+        pieces = [frame]
+        if wide or frame.sample_rate != rate or frame.layout.nb_channels != layout.nb_channels:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            pieces = resamplers.setdefault(kind, av.AudioResampler("flt", layout, rate)).resample(frame)
+        stamp = on_grid(frame)
+        for piece in pieces:
+            samples = to_float(piece, layout.nb_channels)
+            if stamp is not None:
+                implied = stamp - count
+                known = begin if begin is not None else (low + high) / 2
+                if count and np.isfinite(low) and abs(implied - known) > slack:
+                    then = on_grid(following)
+                    if then is not None and abs(then - count - samples.shape[1] - known) <= slack:
+                        implied = known
+                    elif abs(implied - known) > _LEAP * rate:
+                        raise _not_sound("stamps that leap")
+                    else:
+                        yield from flush()
+                        count, begin, low, high = 0, None, -np.inf, np.inf
+                        implied = stamp
+                if max(low, implied - half) <= min(high, implied + half):
+                    low, high = max(low, implied - half), min(high, implied + half)
+                stamp += samples.shape[1]
+            pending.append(samples)
+            count += samples.shape[1]
+            if begin is not None or len(pending) >= _LOOK:
+                yield from flush()
+    yield from flush()
+
+
+def _not_sound(what: str) -> av.error.InvalidDataError:
+    return av.error.InvalidDataError(_INVALID_DATA, f"its sound has {what}")
+
+
+def to_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
     """Samples of any format as float32 ``[C, n]`` in [-1, 1]."""
     raw = frame.to_ndarray()
     if frame.format.is_packed:
         raw = raw.reshape(-1, channels).T
+    if np.issubdtype(raw.dtype, np.floating):
+        if not np.isfinite(raw.sum()):
+            raise _not_sound("samples that are no numbers")
+        return raw.astype(np.float32, copy=False)
     if raw.dtype == np.uint8:
         return (raw.astype(np.float32) - 128) / 128
-    if np.issubdtype(raw.dtype, np.integer):
-        return raw.astype(np.float32) / -float(np.iinfo(raw.dtype).min)
-    if not np.issubdtype(raw.dtype, np.floating):
-        raise MediaError(f"sound of the format {frame.format.name} cannot be read")
-    return raw.astype(np.float32)
+    return raw.astype(np.float32) / -float(np.iinfo(raw.dtype).min)

@@ -1,16 +1,15 @@
 """What a media file holds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import av
 import av.container
 import av.stream
 
-from avlearn.errors import MediaError
+from avlearn.errors import MediaError, NoVideoError
+from avlearn.media.picture import displayed
+from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 
@@ -29,6 +28,7 @@ class VideoStream:
     duration: float
     rotation: int
     pixel_format: str
+    interlaced: bool
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A file: ``start`` is the instant of its first frame (first sample, without picture), seconds."""
+    """A file: ``start`` is the instant of its first frame (first sample, without picture), seconds.
+
+    ``video`` and ``audio`` are the streams that are read; ``others`` names the rest.
+    """
 
     path: str
     container: str
@@ -54,6 +57,7 @@ class MediaInfo:
     duration: float
     video: VideoStream | None
     audio: AudioStream | None
+    others: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """JSON types."""
@@ -66,46 +70,14 @@ class MediaInfo:
             v = self.video
             rate = f"{v.fps:.2f} fps" + (", variable" if v.variable_fps else "")
             turned = f", rotated {v.rotation} degrees" if v.rotation else ""
-            lines.append(f"  video {v.codec} {v.width}x{v.height}, {rate}{turned}, {v.pixel_format}")
+            laced = ", interlaced" if v.interlaced else ""
+            lines.append(f"  video {v.codec} {v.width}x{v.height}, {rate}{turned}, {v.pixel_format}{laced}")
         if self.audio:
             a = self.audio
             tongue = f", {a.language}" if a.language else ""
             lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, from {a.start:.3f} s{tongue}")
+        lines += [f"  also  {other}" for other in self.others]
         return "\n".join(lines)
-
-
-@contextmanager
-def open_media(path: str | Path) -> Iterator[av.container.InputContainer]:
-    """Open a file for reading; every failure of FFmpeg becomes a MediaError that names the file."""
-    path = Path(path)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder, not a media file")
-    if not path.exists():
-        raise MediaError(f"{path} does not exist")
-    try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{path} is not a media file that can be read: {error.strerror}") from error
-    try:
-        yield container
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{path} cannot be decoded: {error.strerror}") from error
-    finally:
-        container.close()
-
-
-def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first picture stream that is not a cover image."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    return None
-
-
-def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The sound stream that FFmpeg deems best."""
-    stream = container.streams.best("audio")
-    return stream if stream is not None and stream.codec_context is not None else None
 
 
 def _times(stream: av.stream.Stream, container: av.container.InputContainer) -> tuple[float, float]:
@@ -113,18 +85,31 @@ def _times(stream: av.stream.Stream, container: av.container.InputContainer) -> 
     start = float(stream.start_time * base) if stream.start_time is not None else 0.0
     if stream.duration:
         return start, float(stream.duration * base)
-    return start, (container.duration or 0) / av.time_base
+    # Containers that state no duration of a stream state one of all, from the first of them on.
+    end = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
+    return start, max(end - start, 0.0)
 
 
-def _varies(container: av.container.InputContainer, stream: av.VideoStream) -> bool | None:
-    times = []
+def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[av.VideoFrame, list[int]]:
+    """The first frame that can be decoded, and the stamps of the first packets in order."""
+    frame, stamps = None, []
     for packet in container.demux(stream):
-        if packet.pts is not None:
-            times.append(packet.pts)
-        if len(times) >= _PACKETS:
+        if packet.pts is not None and not packet.is_discard:
+            stamps.append(packet.pts)
+        if frame is None:
+            try:
+                frame = next(iter(packet.decode()), None)
+            except (av.error.InvalidDataError, av.error.EOFError):
+                continue
+        if frame is not None and len(stamps) >= _PACKETS:
             break
-    times.sort()
-    gaps = [b - a for a, b in pairwise(times)]
+    if frame is None:
+        raise NoVideoError(f"{container.name.removeprefix('file:')}: the picture stream holds no frame")
+    return frame, sorted(stamps)
+
+
+def _varies(stamps: list[int]) -> bool | None:
+    gaps = [b - a for a, b in pairwise(stamps)]
     if len(gaps) < 3:
         return None
     # Ticks of a coarse time base make gaps differ by one; a doubled or missing frame is more.
@@ -133,28 +118,24 @@ def _varies(container: av.container.InputContainer, stream: av.VideoStream) -> b
 
 
 def _describe_video(container: av.container.InputContainer, stream: av.VideoStream) -> VideoStream:
-    frame = next(container.decode(stream), None)
-    if frame is None:
-        raise MediaError(f"{container.name}: the picture stream holds no frame")
-    rotation = int(round(frame.rotation / 90) * 90) % 360
-    width, height = display_size(frame, stream.sample_aspect_ratio)
+    frame, stamps = _look(container, stream)
+    rate = frame_rate(stream)
+    if rate is None and len(stamps) > 1 and stamps[-1] > stamps[0]:
+        rate = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
     start, duration = _times(stream, container)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
-    container.seek(0)
     return VideoStream(
-        stream.index, stream.codec_context.name, width, height, float(rate),
-        _varies(container, stream), start, duration, rotation, frame.format.name,
+        stream.index, stream.codec_context.name, *displayed(frame, stream.sample_aspect_ratio), rate or 25.0,
+        _varies(stamps), start, duration, round(frame.rotation / 90) * 90 % 360, frame.format.name,
+        frame.interlaced_frame,
     )  # fmt: skip
 
 
-def display_size(frame: av.VideoFrame, aspect: object) -> tuple[int, int]:
-    """Width and height of a frame with square pixels, rotated for display."""
-    ratio = float(aspect) if aspect else 1.0
-    width, height = max(round(frame.width * ratio), 1), frame.height
-    return (height, width) if round(frame.rotation / 90) % 2 else (width, height)
+def _name(stream: av.stream.Stream) -> str:
+    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    return f"{stream.type} {codec}" + (f" ({stream.language})" if stream.language else "")
 
 
-def probe(path: str | Path) -> MediaInfo:
+def probe(path: Source) -> MediaInfo:
     """Look into a media file.
 
     Returns:
@@ -178,4 +159,5 @@ def probe(path: str | Path) -> MediaInfo:
             raise MediaError(f"{path} holds neither picture nor sound")
         start = video.start if video else audio.start
         duration = max(s.duration + s.start for s in (video, audio) if s) - start
-        return MediaInfo(str(path), container.format.name, start, duration, video, audio)
+        others = tuple(_name(s) for s in container.streams if s.index not in (x.index for x in (video, audio) if x))
+        return MediaInfo(str(path), container.format.name, start, duration, video, audio, others)

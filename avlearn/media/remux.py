@@ -6,7 +6,8 @@ import av
 
 from avlearn.errors import NoVideoError, OutputError
 from avlearn.media.decode import Samples
-from avlearn.media.probe import audio_stream, open_media, probe, video_stream
+from avlearn.media.probe import probe
+from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.writer import AacTrack, replacing
 
 _CHUNK = 4.0  # seconds of replacing sound encoded at a time

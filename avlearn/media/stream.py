@@ -9,6 +9,7 @@ import numpy as np
 
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media.decode import Frames, Resampled, Samples
+from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip
 
@@ -52,7 +53,7 @@ def stream(
         return
     rate_of_frames = fps or info.video.fps
     instants = (origin + k / rate_of_frames for k in count())
-    frames = Frames(path, origin).at(instants, size, False)
+    frames = _images(Frames(path, origin), instants, size)
     held: deque[np.ndarray] = deque()
     held_first = 0
     for k in count():
@@ -81,6 +82,15 @@ def stream(
         yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop)
         if len(taken) < last - first:
             return
+
+
+def _images(frames: Frames, instants: Iterator[float], size: int | None) -> Iterator[np.ndarray]:
+    shown = image = None
+    for _, frame in frames.at(instants):
+        if frame is not shown:
+            # All of one size, even where the stream's changes.
+            shown, image = frame, to_rgb(frame, frames.aspect, size if image is None else image.shape[:2])
+        yield image
 
 
 def _sound(track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:

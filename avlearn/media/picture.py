@@ -1,0 +1,170 @@
+"""Decoded frames to RGB as displayed: cropped in the stored planes first, so that nothing unwanted is converted."""
+
+from functools import lru_cache
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+
+Crop = Literal["square"] | tuple[float, float, float, float] | None
+Size = int | tuple[int, int] | None
+
+# Red and blue weights of luma by the stream's tag (ITU-T H.273, 2021, table 4).
+_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
+            9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
+_BT709, _BT601 = _WEIGHTS[1], _WEIGHTS[6]
+# How often chroma is halved across and down, for the planar formats of eight bits.
+_PLANAR = {"yuv420p": (1, 1), "yuv422p": (1, 0), "yuv444p": (0, 0), "yuv411p": (2, 0), "yuv410p": (2, 2),
+           "yuv440p": (0, 1)}  # fmt: skip
+_SHIFTS = {shifts: name for name, shifts in _PLANAR.items()}
+
+
+def to_rgb(
+    frame: av.VideoFrame, aspect: object, size: Size = None, crop: Crop = None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """A frame as displayed: rotated, with square pixels, in the colours that its tags mean.
+
+    Untagged colours are by custom BT.709 from 720 lines on and BT.601 below. High dynamic range is not tone-mapped.
+
+    Args:
+        frame: a decoded frame of any pixel format.
+        aspect: width over height of a pixel (0 or None: square).
+        size: short side in pixels, or (height, width); the picture's own by default.
+        crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed
+            picture; edges are moved to whole chroma samples.
+        out: where to write the result.
+
+    Returns:
+        uint8 ``[H, W, 3]``.
+    """
+    name = frame.format.name.replace("yuvj", "yuv")
+    if name not in _PLANAR:
+        name = _eight_bits(frame.format)
+        frame = frame.reformat(format=name, threads=1)
+    across, down = _PLANAR.get(name, (0, 0))
+    turns = round(frame.rotation / 90) % 4
+    ratio = float(aspect) if aspect else 1.0
+    (left, top, right, bottom), (width, height) = _geometry(
+        frame.width, frame.height, ratio, turns, size, crop, 1 << across, 1 << down
+    )
+    if name == "rgb24":
+        image = _resize(_plane(frame.planes[0], 3 * frame.width).reshape(frame.height, -1, 3)[top:bottom, left:right],
+                        width, height)  # fmt: skip
+    else:
+        luma, *chroma = frame.planes
+        planes = [_resize(_plane(luma, frame.width)[top:bottom, left:right], width, height)]
+        for plane in chroma[:2]:
+            stored = _plane(plane, _up(frame.width, across))
+            cut = stored[top >> down : _up(bottom, down), left >> across : _up(right, across)]
+            planes.append(_resize(cut, width, height))
+        image = cv2.transform(cv2.merge(planes), _matrix(frame), dst=out if not turns else None)
+    if turns:
+        image = np.rot90(image, turns)
+    if out is None:
+        return np.ascontiguousarray(image)
+    if image is not out:
+        out[:] = image
+    return out
+
+
+def _up(length: int, halvings: int) -> int:
+    return -(-length >> halvings)
+
+
+def _eight_bits(pixels: av.VideoFormat) -> str:
+    """The plainest format that holds one of another layout or depth."""
+    if pixels.is_rgb or len(pixels.components) < 3 or pixels.has_palette:
+        return "rgb24"
+    halved = pixels.chroma_width(16), pixels.chroma_height(16)
+    return _SHIFTS.get(tuple({16: 0, 8: 1, 4: 2}.get(n, 0) for n in halved), "yuv444p")
+
+
+def _plane(plane: av.video.plane.VideoPlane, width: int) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :width]
+
+
+def _resize(plane: np.ndarray, width: int, height: int) -> np.ndarray:
+    if plane.shape[:2] == (height, width):
+        return plane
+    shrinks = plane.shape[0] >= height and plane.shape[1] >= width
+    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _matrix(frame: av.VideoFrame) -> np.ndarray:
+    tag = int(frame.colorspace)
+    full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
+    return _colours(*_WEIGHTS.get(tag, _BT709 if frame.height >= 720 else _BT601), full)
+
+
+@lru_cache
+def _colours(red: float, blue: float, full: bool) -> np.ndarray:
+    """Affine map from Y, U, V to R, G, B in levels: float64 ``[3, 4]`` (ITU-T H.273, 2021)."""
+    green = 1 - red - blue
+    luma, chroma, black = (1.0, 1.0, 0.0) if full else (255 / 219, 255 / 224, 16.0)
+    from_v, from_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
+    matrix = np.array(
+        [
+            [luma, 0, from_v, 0],
+            [luma, -from_u * blue / green, -from_v * red / green, 0],
+            [luma, from_u, 0, 0],
+        ]
+    )
+    matrix[:, 3] = -matrix[:, :3] @ (black, 128, 128)
+    return matrix
+
+
+@lru_cache
+def _geometry(
+    width: int, height: int, ratio: float, turns: int, size: Size, crop: Crop, across: int, down: int
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """Box in stored pixels (left, top, right, bottom), and width and height to scale it to before it is turned."""
+    shown = (height, width * ratio) if turns % 2 else (width * ratio, height)
+    if crop is None:
+        left, top, right, bottom = 0.0, 0.0, *shown
+    elif crop == "square":
+        side = min(shown)
+        left, top = (shown[0] - side) / 2, (shown[1] - side) / 2
+        right, bottom = left + side, top + side
+    else:
+        left, top, right, bottom = (share * side for share, side in zip(crop, shown * 2, strict=True))
+    out = _out_size(right - left, bottom - top, size)
+    # The displayed picture is the stored one turned counterclockwise: turn the box back.
+    if turns == 1:
+        left, top, right, bottom = shown[1] - bottom, left, shown[1] - top, right
+    elif turns == 2:
+        left, top, right, bottom = shown[0] - right, shown[1] - bottom, shown[0] - left, shown[1] - top
+    elif turns == 3:
+        left, top, right, bottom = top, shown[0] - right, bottom, shown[0] - left
+    box = (
+        *_edges(left / ratio, right / ratio, width, across),
+        *_edges(top, bottom, height, down),
+    )
+    return (box[0], box[2], box[1], box[3]), out[::-1] if turns % 2 else out
+
+
+def _edges(first: float, last: float, length: int, step: int) -> tuple[int, int]:
+    low = min(max(round(first / step) * step, 0), (length - 1) // step * step)
+    high = max(round(last / step) * step, low + step)
+    return low, length if high > length - step else high
+
+
+def _out_size(width: float, height: float, size: Size) -> tuple[int, int]:
+    if isinstance(size, tuple):
+        return size[1], size[0]
+    if size is None:
+        return max(round(width), 1), max(round(height), 1)
+    # The long side is even, so that the picture can be written again without loss of a column.
+    scale = size / min(width, height)
+    if abs(width - height) < 0.5:
+        return size, size
+    if width < height:
+        return size, max(2, round(height * scale / 2) * 2)
+    return max(2, round(width * scale / 2) * 2), size
+
+
+def displayed(frame: av.VideoFrame, aspect: object) -> tuple[int, int]:
+    """Width and height of a frame with square pixels, turned for display."""
+    turns = round(frame.rotation / 90) % 4
+    _, (width, height) = _geometry(frame.width, frame.height, float(aspect or 1), turns, None, None, 1, 1)
+    return (height, width) if turns % 2 else (width, height)

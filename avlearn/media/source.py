@@ -1,0 +1,105 @@
+"""Opening a media file, or one that lies within another, and choosing its streams."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.container
+import av.stream
+
+from avlearn.errors import MediaError
+
+# Containers whose headers say all that decoding needs.
+_TOLD = (".mp4", ".m4v", ".mov", ".m4a")
+_MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is damaged
+_FASTEST = 250.0  # frames a second that a header is believed: containers without a rate state their clock's ticks
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on."""
+
+    path: Path
+    offset: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.path} (at byte {self.offset})"
+
+
+Source = str | Path | Slice
+
+
+@contextmanager
+def open_media(source: Source, *, quick: bool = False) -> Iterator[av.container.InputContainer]:
+    """Open a file for reading; every failure of FFmpeg becomes a MediaError that names the file.
+
+    Args:
+        source: the file.
+        quick: leave out decoding a few frames to learn of facts that an MP4 or MOV states in its header
+            (two thirds of the cost of opening one); the pixel format is then unknown until a frame is decoded.
+    """
+    path = source.path if isinstance(source, Slice) else Path(source)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, not a media file")
+    if not path.exists():
+        raise MediaError(f"{path} does not exist")
+    # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
+    name = f"file:{path}"
+    if isinstance(source, Slice):
+        name = f"subfile,,start,{source.offset},end,{source.offset + source.bytes},,:{path}"
+    container = None
+    try:
+        quick = quick and (isinstance(source, Slice) or path.suffix.lower() in _TOLD)
+        container = av.open(name, metadata_errors="ignore", options={"codec_whitelist": "none"} if quick else {})
+        if quick and not _told(container):
+            container.close()
+            container = av.open(name, metadata_errors="ignore")
+    except av.error.FFmpegError as error:
+        raise MediaError(f"{source} is not a media file that can be read: {error.strerror}") from error
+    try:
+        yield container
+    except av.error.FFmpegError as error:
+        raise MediaError(f"{source} cannot be decoded: {error.strerror}") from error
+    except IndexError as error:
+        # PyAV, when a stream turns up that the beginning of the file does not announce.
+        raise MediaError(f"{source} cannot be decoded: its streams change on the way") from error
+    finally:
+        # Without it container and streams wait for the garbage collector, with the file open.
+        container.close()
+
+
+def _told(container: av.container.InputContainer) -> bool:
+    """Whether the header states what a decoder and a reader must know."""
+    sounds = (s.codec_context for s in container.streams.audio)
+    pictures = (s.codec_context for s in container.streams.video)
+    return (
+        "mov" in container.format.name
+        and all(c is not None and c.sample_rate and c.channels for c in sounds)
+        and all(c is not None and c.width for c in pictures)
+    )
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The first picture stream that is not a cover image and that can be decoded."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context is not None:
+            stream.codec_context.thread_count = 1
+            return stream
+    return None
+
+
+def frame_rate(stream: av.VideoStream) -> float | None:
+    """Frames a second by the header; None where it says nothing that could be true."""
+    stated = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
+    return next((rate for rate in stated if rate <= _FASTEST), None)
+
+
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The sound stream that FFmpeg deems best."""
+    stream = container.streams.best("audio")
+    if stream is None or stream.codec_context is None or stream.codec_context.channels > _MOST_CHANNELS:
+        return None
+    return stream

@@ -1,0 +1,382 @@
+"""Damaged media files, the same ones for a seed, and a worker that reads them.
+
+To look at one that failed:  python tests/media/damage.py write SOURCES SEED INDEX FILE
+"""
+
+import faulthandler
+import json
+import resource
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+
+import av
+import numpy as np
+
+from avlearn.errors import MediaError
+from avlearn.media import Clip, ClipReader, Window, probe, stream
+
+PATIENCE = 10  # seconds for one input
+MEMORY = 1 << 30  # bytes by which a worker may grow
+FPS, SIDE, RATE = 8.0, 64, 16_000
+
+# ---------------------------------------------------------------- sources
+
+# name, picture, sound, options of the container
+_FORMATS = (
+    ("avc_aac.mp4", "libx264", "aac", {"movflags": "+faststart"}),
+    ("avc_aac_index_last.mp4", "libx264", "aac", {}),
+    ("avc_aac_fragments.mp4", "libx264", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+    ("hevc_opus.mkv", "libx265", "libopus", {}),
+    ("vp9_vorbis.webm", "libvpx-vp9", "vorbis", {}),
+    ("mpeg4_mp3.avi", "mpeg4", "libmp3lame", {}),
+    ("avc_aac.ts", "libx264", "aac", {}),
+    ("sorenson_mp3.flv", "flv", "libmp3lame", {}),
+    ("mjpeg_float.mov", "mjpeg", "pcm_f32le", {}),
+    ("avc_pcm.mov", "libx264", "pcm_s16le", {}),
+    ("mpeg2_mp2.mpg", "mpeg2video", "mp2", {}),
+    ("opus.ogg", None, "libopus", {}),
+)
+_SOUND_RATES = {"pcm_f32le": 4_000, "pcm_s16le": 8_000, "libopus": 48_000}
+_PICTURE_OPTIONS = {
+    "libx264": {"preset": "veryfast", "g": "20", "x264-params": "mbtree=0"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:keyint=20"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "g": "20"},
+}
+
+
+def make_sources(folder: Path) -> None:
+    """Small files, 1.6 s long, in many containers and codecs."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 255, (9, 13, 3)).repeat(12, 0).repeat(12, 1).astype(np.uint8)
+    for name, picture_codec, sound_codec, options in _FORMATS:
+        rate = _SOUND_RATES.get(sound_codec, 44_100)
+        # Exact to the bit: no random numbers of segments and streams, so that an index names the same input always.
+        with av.open(str(folder / name), "w", options={**options, "fflags": "+bitexact"}) as container:
+            if picture_codec:
+                pictures = container.add_stream(picture_codec, rate=25, options=_PICTURE_OPTIONS.get(picture_codec, {}))
+                pictures.width, pictures.height = 80, 60
+                pictures.pix_fmt = "yuvj420p" if picture_codec == "mjpeg" else "yuv420p"
+                pictures.codec_context.thread_count = 1
+            sounds = container.add_stream(sound_codec, rate=rate, layout="stereo", options={"strict": "-2"})
+            resampler = av.AudioResampler(sounds.codec_context.format, "stereo", rate, sounds.frame_size or 1024)
+            for k in range(40):
+                if picture_codec:
+                    image = np.ascontiguousarray(texture[k // 2 : k // 2 + 60, k : k + 80])
+                    container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+                t = np.arange(k * rate // 25, (k + 1) * rate // 25)
+                tone = (0.3 * np.sin(2 * np.pi * (300 + 5 * k) * t / rate)).astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
+                frame.sample_rate, frame.pts, frame.time_base = rate, int(t[0]), Fraction(1, rate)
+                for piece in resampler.resample(frame):
+                    container.mux(sounds.encode(piece))
+            if picture_codec:
+                container.mux(pictures.encode(None))
+            container.mux(sounds.encode(None))
+
+
+# ---------------------------------------------------------------- kinds of damage
+
+Rng = np.random.Generator
+_EXTREMES = [
+    bytes.fromhex(h) for h in ("00000000", "00000001", "7fffffff", "80000000", "ffffffff", "fffffff0", "0000ffff")
+]
+_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf", b"udta")
+_STREAMS = {  # what tells pictures from sound
+    "mp4": (b"vide", b"soun"),
+    "mov": (b"vide", b"soun"),
+    "avi": (b"00dc", b"01wb"),
+    "mkv": (b"\x83\x81\x01", b"\x83\x81\x02"),
+    "webm": (b"\x83\x81\x01", b"\x83\x81\x02"),
+    "ts": (b"\x47\x41\x00", b"\x47\x41\x01"),
+    "mpg": (b"\x00\x00\x01\xe0", b"\x00\x00\x01\xc0"),
+    "flv": (b"\x00\x00\x00\x08", b"\x00\x00\x00\x09"),
+}
+
+
+def boxes(data: bytes, begin: int = 0, end: int | None = None) -> list[tuple[int, int, bytes]]:
+    """Offset, size and kind of the boxes of an MP4, those within others too."""
+    found, end = [], len(data) if end is None else end
+    while begin + 8 <= end:
+        size, kind = int.from_bytes(data[begin : begin + 4]), data[begin + 4 : begin + 8]
+        if size < 8 or begin + size > end:
+            break
+        found.append((begin, size, kind))
+        if kind in _NESTED:
+            found += boxes(data, begin + 8, begin + size)
+        begin += size
+    return found
+
+
+def _range(rng: Rng, data: bytes) -> tuple[int, int]:
+    """Begin and end of a stretch, mostly short."""
+    length = min(int(np.exp(rng.uniform(0, np.log(len(data) + 1)))), len(data))
+    begin = int(rng.integers(0, len(data) - length + 1))
+    return begin, begin + length
+
+
+def _flip(rng: Rng, data: bytes, bits: int, reach: int) -> bytes:
+    out = np.frombuffer(data, np.uint8).copy()
+    at = rng.integers(0, min(reach, len(out)) * 8, bits)
+    np.bitwise_xor.at(out, at // 8, (1 << at % 8).astype(np.uint8))
+    return out.tobytes()
+
+
+def flip_few(rng: Rng, data: bytes) -> bytes:
+    return _flip(rng, data, int(rng.integers(1, 9)), len(data))
+
+
+def flip_many(rng: Rng, data: bytes) -> bytes:
+    return _flip(rng, data, int(len(data) * rng.uniform(0.001, 0.05)) + 1, len(data))
+
+
+def flip_head(rng: Rng, data: bytes) -> bytes:
+    return _flip(rng, data, int(rng.integers(1, 30)), int(rng.choice([64, 512, 4096])))
+
+
+def truncate(rng: Rng, data: bytes) -> bytes:
+    return data[: int(rng.integers(0, len(data)))]
+
+
+def behead(rng: Rng, data: bytes) -> bytes:
+    return data[_range(rng, data)[1] :]
+
+
+def delete(rng: Rng, data: bytes) -> bytes:
+    begin, end = _range(rng, data)
+    return data[:begin] + data[end:]
+
+
+def double(rng: Rng, data: bytes) -> bytes:
+    begin, end = _range(rng, data)
+    return data[:end] + data[begin:]
+
+
+def zero(rng: Rng, data: bytes) -> bytes:
+    begin, end = _range(rng, data)
+    return data[:begin] + bytes(end - begin) + data[end:]
+
+
+def noise(rng: Rng, data: bytes) -> bytes:
+    begin, end = _range(rng, data)
+    return data[:begin] + rng.bytes(end - begin) + data[end:]
+
+
+def extreme(rng: Rng, data: bytes) -> bytes:
+    """Some 32-bit fields, most of them in the head, become extreme."""
+    out = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(0, max(min(len(out), rng.choice([256, 1024, 4096, len(out) + 1])) - 4, 1)))
+        out[at : at + 4] = rng.choice(_EXTREMES)
+    return bytes(out)
+
+
+def _box(rng: Rng, data: bytes) -> tuple[int, int, bytes]:
+    return boxes(data)[rng.integers(0, len(boxes(data)))]
+
+
+def box_cut(rng: Rng, data: bytes) -> bytes:
+    """A box goes; those around it keep their sizes, or do not."""
+    at, size, _ = _box(rng, data)
+    out = bytearray(data[:at] + data[at + size :])
+    if rng.random() < 0.5:
+        for outer, outer_size, _ in boxes(data):
+            if outer < at < outer + outer_size:
+                out[outer : outer + 4] = (outer_size - size).to_bytes(4)
+    return bytes(out)
+
+
+def box_rename(rng: Rng, data: bytes) -> bytes:
+    at, _, _ = _box(rng, data)
+    return (
+        data[: at + 4] + bytes(rng.choice([b"free", b"stts", b"moov", b"mdat", b"trak", b"\0\0\0\0"])) + data[at + 8 :]
+    )
+
+
+def box_size(rng: Rng, data: bytes) -> bytes:
+    at, size, _ = _box(rng, data)
+    near = [max(size + d, 0).to_bytes(4) for d in (-8, -4, -1, 1, 4, 8, 1000)]
+    return data[:at] + bytes(rng.choice(_EXTREMES + near)) + data[at + 4 :]
+
+
+def box_field(rng: Rng, data: bytes) -> bytes:
+    """A field of a box (an entry count, an offset, a length of time) becomes extreme, or another of the same."""
+    inner = [box for box in boxes(data) if box[2] not in (*_NESTED, b"mdat", b"free") and box[1] >= 16]
+    at, size, _ = inner[rng.integers(0, len(inner))]
+    at += 8 + 4 * int(rng.integers(0, min((size - 8) // 4, 12)))
+    value = bytes(rng.choice(_EXTREMES)) if rng.random() < 0.7 else rng.bytes(4)
+    return data[:at] + value + data[at + 4 :]
+
+
+def box_swap(rng: Rng, data: bytes) -> bytes:
+    """Two boxes that do not hold one another change places: tracks, sample tables, header and data."""
+    found = boxes(data)
+    for _ in range(20):
+        (a, n, _), (b, m, _) = sorted(found[k] for k in rng.integers(0, len(found), 2))
+        if a + n <= b:
+            return data[:a] + data[b : b + m] + data[a + n : b] + data[a : a + n] + data[b + m :]
+    return data[::-1]
+
+
+def box_copy(rng: Rng, data: bytes) -> bytes:
+    at, size, _ = _box(rng, data)
+    other, _, _ = _box(rng, data)
+    return data[:other] + data[at : at + size] + data[other:]
+
+
+ANY = (flip_few, flip_many, flip_head, truncate, behead, delete, double, zero, noise, extreme)
+MP4 = (box_cut, box_rename, box_size, box_field, box_swap, box_copy)
+
+
+def swap_streams(data: bytes, suffix: str) -> bytes:
+    """Pictures are called sound, and sound pictures."""
+    picture, sound = _STREAMS[suffix]
+    mark = b"\0swap\0"
+    return data.replace(picture, mark).replace(sound, picture).replace(mark, sound)
+
+
+def no_media(rng: Rng) -> bytes:
+    """Nothing, text, noise, or a header with nothing behind it."""
+    ftyp = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
+    choices = (b"", b"\0", b"This is no video.\n" * 40, rng.bytes(3000), ftyp, ftyp + b"\0\0\0\x08moov", bytes(5000))
+    return choices[rng.integers(0, len(choices))]
+
+
+def damage(seed: int, index: int, sources: dict[str, bytes]) -> tuple[str, str, bytes]:
+    """One damaged input: a name that tells how it came about, its suffix, its bytes."""
+    rng = np.random.default_rng([seed, index])
+    name = list(sources)[rng.integers(0, len(sources))]
+    data, suffix = sources[name], name.rpartition(".")[2]
+    kind = rng.random()
+    if kind < 0.03:
+        return f"{index} no media", f".{suffix}", no_media(rng)
+    if kind < 0.07:
+        return f"{index} {name} by another suffix", f".{rng.choice(list(_STREAMS))}", data
+    done = []
+    if kind < 0.12:
+        other = list(sources)[rng.integers(0, len(sources))]
+        data = (
+            data[: int(len(data) * rng.uniform(0.1, 0.9))] + sources[other][int(len(sources[other]) * rng.random()) :]
+        )
+        done.append(f"spliced with {other}")
+    elif kind < 0.17 and suffix in _STREAMS:
+        data = swap_streams(data, suffix)
+        done.append("swap_streams")
+    for _ in range(rng.choice([0, 1]) if done else rng.choice([1, 1, 1, 2, 3])):
+        if not data:
+            break
+        kinds: tuple[Callable[[Rng, bytes], bytes], ...] = ANY
+        if len(boxes(data)) > 4:
+            kinds = MP4 if rng.random() < 0.6 else ANY
+        chosen = kinds[rng.integers(0, len(kinds))]
+        data = chosen(rng, data)
+        done.append(chosen.__name__)
+    return f"{index} {name} {' + '.join(done)}", f".{suffix}", data
+
+
+def damaged(seed: int, sources: dict[str, bytes], first: int = 0, step: int = 1) -> Iterator[tuple[str, str, bytes]]:
+    """Inputs without end, made of the files' bytes by name."""
+    return (damage(seed, index, sources) for index in count(first, step))
+
+
+# ---------------------------------------------------------------- the worker
+
+
+def check(clip: Clip, fps: float, size: int | None, rate: int | None, seconds: float, sound: float) -> None:
+    """Hold a clip to what is promised of it: ``seconds`` of picture at most, ``sound`` seconds of sound."""
+    if clip.video.size:
+        assert clip.video.dtype == np.uint8 and clip.video.ndim == 4 and clip.video.shape[3] == 3
+        assert 1 <= len(clip.video) <= round(seconds * fps), clip.video.shape
+        assert size is None or min(clip.video.shape[1:3]) == size, clip.video.shape
+        assert clip.times.dtype == np.float64 and clip.times.shape == (len(clip.video),)
+        assert np.isfinite(clip.times).all() and (np.diff(clip.times) >= 0).all(), clip.times
+    if clip.audio.size:
+        assert clip.audio.dtype == np.float32 and clip.audio.ndim == 2
+        assert rate is None or clip.sample_rate == rate
+        assert clip.audio.shape[1] == round(sound * clip.sample_rate), clip.audio.shape
+        assert np.isfinite(clip.audio).all()
+    assert clip.video.size or clip.audio.size
+
+
+def read_windows(path: Path) -> None:
+    """Two windows in one open, scaled and resampled; then one as the file has it."""
+    info = probe(path)
+    has = {"video": info.video is not None, "audio": info.audio is not None}
+    assert np.isfinite([info.start, info.duration]).all()
+    windows = [Window(info.start, 0.5), Window(info.start + 0.7, 0.6, before=0.2, after=0.3, crop="square")]
+    clips = ClipReader(fps=FPS, size=SIDE, sample_rate=RATE, mono=True, **has).read(path, windows)
+    for clip, window in zip(clips, windows, strict=True):
+        check(clip, FPS, SIDE, RATE, window.duration, window.before + window.duration + window.after)
+    clip = ClipReader(**has).read(path, [Window(info.start + 0.3, 0.4)])[0]
+    check(clip, clip.fps, None, None, 0.4, 0.4)
+
+
+def read_unprobed(path: Path) -> None:
+    """A window at zero, of a file that nobody looked into."""
+    clip = ClipReader(fps=FPS, size=SIDE, sample_rate=RATE).read(path, [Window(0.1, 0.8)])[0]
+    check(clip, FPS, SIDE, RATE, 0.8, 0.8)
+
+
+def read_stream(path: Path) -> None:
+    """The first three windows of a stream."""
+    for clip, _ in zip(stream(path, 0.5, 0.3, fps=FPS, size=SIDE, sample_rate=RATE), range(3), strict=False):
+        assert clip.video.dtype == np.uint8 and clip.audio.dtype == np.float32
+        assert 1 <= len(clip.video) <= 4 and min(clip.video.shape[1:3]) == SIDE
+        assert clip.audio.shape[1] <= RATE / 2 and np.isfinite(clip.audio).all()
+
+
+def attempt(path: Path) -> list[str]:
+    """What came of each way to read a file: "clip" or the kind of error. Whatever else is raised is a defect."""
+    outcomes = []
+    for read in (read_windows, read_unprobed, read_stream):
+        try:
+            read(path)
+            outcomes.append("clip")
+        except MediaError as error:
+            outcomes.append(type(error).__name__)
+    return outcomes
+
+
+def load(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def work(folder: Path, seed: int, first: int, step: int, end: int, scratch: Path) -> None:
+    """Read inputs ``first, first + step, ...``; for each print its name before, and a line of JSON after.
+
+    A hang or a crash ends the process, with the Python stack on standard error: the last name is the one at fault.
+    """
+    faulthandler.enable()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 3 * MEMORY, hard))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for index, (name, suffix, data) in zip(
+        range(first, end, step), damaged(seed, load(folder), first, step), strict=False
+    ):
+        print(name, flush=True)
+        path = scratch / f"input{suffix}"
+        path.write_bytes(data)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+        try:
+            result = {"outcomes": attempt(path)}
+        except BaseException:
+            result = {"defect": traceback.format_exc(limit=-6)}
+        faulthandler.cancel_dump_traceback_later()
+        path.unlink()
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        if grown > MEMORY:
+            result = {"defect": f"memory grew by {grown / 2**20:.0f} MiB"}
+        print(json.dumps({"index": index, "name": name, **result}), flush=True)
+        if grown > MEMORY:
+            return
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        Path(sys.argv[5]).write_bytes(damage(int(sys.argv[3]), int(sys.argv[4]), load(Path(sys.argv[2])))[2])
+    else:
+        work(Path(sys.argv[2]), *map(int, sys.argv[3:7]), Path(sys.argv[7]))

@@ -1,0 +1,102 @@
+"""What is written is what is read back; a file appears whole or not at all."""
+
+import numpy as np
+import pytest
+
+from avlearn.errors import MediaError, NoAudioError, NoVideoError, OutputError, WindowError
+from avlearn.media import probe, read_clip, write_video, write_wav
+
+FPS, RATE, SECONDS = 25, 48000, 6
+FLASHES = (12, 40, 77, 110, 133)  # frames
+
+
+def make(path, audio_channels: int = 1, rate: int = RATE):
+    frames = np.full((FPS * SECONDS, 48, 64, 3), 16, np.uint8)
+    frames[list(FLASHES)] = 240
+    sound = np.zeros((audio_channels, rate * SECONDS), np.float32)
+    for flash in FLASHES:
+        at = round(flash / FPS * rate)
+        sound[:, at : at + rate // 100] = 0.8 * np.sin(2 * np.pi * 1500 * np.arange(rate // 100) / rate)
+    write_video(path, frames, FPS, audio=sound, sample_rate=rate, crf=10)
+    return path
+
+
+def flashes(video: np.ndarray) -> list[int]:
+    return np.flatnonzero(video.mean((1, 2, 3)) > 128).tolist()
+
+
+def onsets(audio: np.ndarray, rate: int) -> list[float]:
+    loud = np.abs(audio[0]) > 0.2
+    first = np.flatnonzero(loud & ~np.concatenate([[False], loud[:-1]]))
+    kept = [k for i, k in enumerate(first) if i == 0 or k - first[i - 1] > 0.1 * rate]
+    return [k / rate for k in kept]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
+def test_frames_and_sound_are_where_they_were_put(tmp_path, suffix):
+    path = make(tmp_path / f"flashes.{suffix}")
+    clip = read_clip(path)
+    assert flashes(clip.video) == list(FLASHES)
+    found = onsets(clip.audio, clip.sample_rate)
+    assert np.abs(np.array(found) - np.array(FLASHES) / FPS).max() < 0.002
+    info = probe(path)
+    assert (info.video.width, info.video.height, info.video.fps) == (64, 48, FPS)
+    assert info.video.variable_fps is False
+    assert info.duration == pytest.approx(SECONDS, abs=0.05)
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1, 22050), (2, 44100), (6, 48000), (8, 32000)])
+def test_channels_and_rates_are_kept(tmp_path, channels, rate):
+    path = make(tmp_path / "many.mp4", channels, rate)
+    info = probe(path)
+    assert (info.audio.channels, info.audio.sample_rate) == (channels, rate)
+    assert read_clip(path, video=False).audio.shape[0] == channels
+
+
+def test_colours_survive(tmp_path):
+    frames = np.zeros((10, 64, 64, 3), np.uint8)
+    frames[:] = (200, 60, 30)
+    write_video(tmp_path / "red.mp4", frames, 25, crf=5)
+    assert np.abs(read_clip(tmp_path / "red.mp4", audio=False).video.astype(int) - frames).max() <= 4
+
+
+def test_wav_is_exact_to_the_bit(tmp_path):
+    sound = np.random.default_rng(0).standard_normal((3, 5000)).astype(np.float32)
+    write_wav(tmp_path / "a.wav", iter([sound[:, :2000], sound[:, 2000:]]), 16000)
+    assert np.array_equal(read_clip(tmp_path / "a.wav", video=False).audio, sound)
+
+
+def test_typed_refusals(tmp_path):
+    (tmp_path / "text.mp4").write_text("hello")
+    for path, kind, said in (
+        (tmp_path / "none.mp4", MediaError, "does not exist"),
+        (tmp_path, MediaError, "is a folder"),
+        (tmp_path / "text.mp4", MediaError, "not a media file"),
+    ):
+        with pytest.raises(kind, match=said):
+            probe(path)
+    write_video(tmp_path / "mute.mp4", np.zeros((10, 32, 32, 3), np.uint8), 25)
+    with pytest.raises(NoAudioError):
+        read_clip(tmp_path / "mute.mp4")
+    with pytest.raises(WindowError):
+        read_clip(tmp_path / "mute.mp4", 99.0, 1.0, audio=False)
+    write_wav(tmp_path / "blind.wav", np.zeros((1, 9000), np.float32), 16000)
+    with pytest.raises(NoVideoError):
+        read_clip(tmp_path / "blind.wav")
+    with pytest.raises(OutputError, match="no folder"):
+        write_wav(tmp_path / "nowhere" / "a.wav", np.zeros((1, 10), np.float32), 16000)
+    with pytest.raises(OutputError, match="no frame"):
+        write_video(tmp_path / "empty.mp4", iter(()), 25)
+
+
+def test_a_file_that_fails_half_way_does_not_appear(tmp_path):
+    def frames():
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise RuntimeError("the source gave up")
+
+    (tmp_path / "old.mp4").write_bytes(b"old")
+    for name in ("new.mp4", "old.mp4"):
+        with pytest.raises(RuntimeError):
+            write_video(tmp_path / name, frames(), 25)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.mp4"]
+    assert (tmp_path / "old.mp4").read_bytes() == b"old"
