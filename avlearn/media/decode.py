@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
 from math import gcd
@@ -17,6 +17,11 @@ from avlearn.media.source import Source, audio_stream, frame_rate, open_media, v
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
 _LEAP = 600.0  # seconds that no pause lasts: a stamp so far off is damaged
+# Formats of samples: type, level of silence, and how far from there the loudest is.
+_STORED = {
+    "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
+    "flt": (np.float32, 0, 1), "dbl": (np.float64, 0, 1),
+}  # fmt: skip
 _INVALID_DATA = 1094995529  # FFmpeg's number for it; PyAV exports none
 _REACH = 0.02  # seconds of source sound on either side that the resampler's filter sees, generously
 
@@ -277,12 +282,15 @@ def mix(audio: np.ndarray, mono: bool) -> np.ndarray:
 def preroll(stream: av.AudioStream) -> float:
     """Seconds to decode ahead of wanted sound, for codecs that lean on what came before.
 
-    AAC overlaps its frames; MP3 borrows bits from earlier ones; Opus asks for 80 ms (RFC 7845, 4.6).
+    AAC overlaps its frames; MP3 borrows bits from earlier ones; Opus asks for 80 ms at least (RFC 7845, 4.6), and
+    predicts from further back.
     """
     codec = stream.codec_context.name
     if codec.startswith(("pcm", "flac")):
         return 0.0
-    return 3 * 1024 / (stream.codec_context.sample_rate or 16000) if codec == "aac" else 0.25
+    if codec == "aac":
+        return 3 * 1024 / (stream.codec_context.sample_rate or 16000)
+    return 0.4 if codec.endswith("opus") else 0.25
 
 
 def hidden_until(container: av.container.InputContainer, stream: av.AudioStream) -> float:
@@ -303,39 +311,45 @@ def placed(
     """
     shown = round((hidden - origin) * rate) if np.isfinite(hidden) else None
     half, slack = base * rate / 2, max(2 * base, 0.003) * rate
-    pending: list[np.ndarray] = []
-    count, begin, low, high = 0, None, -np.inf, np.inf
+    channels = layout.nb_channels
+    pending: list[Sequence[np.ndarray]] = []  # of each frame the samples of each channel
+    count, held, begin, low, high = 0, 0, None, -np.inf, np.inf
     resamplers: dict[tuple, av.AudioResampler] = {}
 
     def on_grid(frame: av.AudioFrame | None) -> float | None:
         return None if frame is None or frame.pts is None else (frame.pts * base - origin) * rate
 
     def flush() -> Iterator[tuple[int, np.ndarray]]:
-        nonlocal begin
+        nonlocal begin, held
+        if not pending:
+            return
         begin = round((low + high) / 2) if begin is None and np.isfinite(low) else begin or 0
-        at = begin + count - sum(piece.shape[1] for piece in pending)
-        for piece in pending:
-            skip = 0 if shown is None else min(max(shown - at, 0), piece.shape[1])
-            yield at + skip, piece[:, skip:]
-            at += piece.shape[1]
+        at, block = begin + count - held, np.empty((channels, held), np.float32)
+        for channel, samples in enumerate(block):
+            np.concatenate([piece[channel] for piece in pending], out=samples)
+        if not np.isfinite(block.sum()):
+            raise _not_sound("samples that are no numbers")
+        skip = 0 if shown is None else min(max(shown - at, 0), held)
         pending.clear()
+        held = 0
+        yield at + skip, block[:, skip:]
 
     for frame, following in pairwise(chain(frames, [None])):
         # PyAV cannot reach planes past the eighth: sound of so many channels is interleaved first.
-        wide = layout.nb_channels >= 8 and not frame.format.is_packed
+        wide = channels >= 8 and not frame.format.is_packed
         pieces = [frame]
-        if wide or frame.sample_rate != rate or frame.layout.nb_channels != layout.nb_channels:
+        if wide or frame.sample_rate != rate or frame.layout.nb_channels != channels:
             kind = (frame.format.name, frame.layout.name, frame.sample_rate)
             pieces = resamplers.setdefault(kind, av.AudioResampler("flt", layout, rate)).resample(frame)
         stamp = on_grid(frame)
         for piece in pieces:
-            samples = to_float(piece, layout.nb_channels)
+            length = piece.samples
             if stamp is not None:
-                implied = stamp - count
                 known = begin if begin is not None else (low + high) / 2
+                implied = stamp - count
                 if count and np.isfinite(low) and abs(implied - known) > slack:
                     then = on_grid(following)
-                    if then is not None and abs(then - count - samples.shape[1] - known) <= slack:
+                    if then is not None and abs(then - count - length - known) <= slack:
                         implied = known
                     elif abs(implied - known) > _LEAP * rate:
                         raise _not_sound("stamps that leap")
@@ -345,10 +359,10 @@ def placed(
                         implied = stamp
                 if max(low, implied - half) <= min(high, implied + half):
                     low, high = max(low, implied - half), min(high, implied + half)
-                stamp += samples.shape[1]
-            pending.append(samples)
-            count += samples.shape[1]
-            if begin is not None or len(pending) >= _LOOK:
+                stamp += length
+            pending.append(to_float(piece, channels))
+            count, held = count + length, held + length
+            if len(pending) >= _LOOK:
                 yield from flush()
     yield from flush()
 
@@ -357,15 +371,12 @@ def _not_sound(what: str) -> av.error.InvalidDataError:
     return av.error.InvalidDataError(_INVALID_DATA, f"its sound has {what}")
 
 
-def to_float(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """Samples of any format as float32 ``[C, n]`` in [-1, 1]."""
-    raw = frame.to_ndarray()
-    if frame.format.is_packed:
-        raw = raw.reshape(-1, channels).T
-    if np.issubdtype(raw.dtype, np.floating):
-        if not np.isfinite(raw.sum()):
-            raise _not_sound("samples that are no numbers")
-        return raw.astype(np.float32, copy=False)
-    if raw.dtype == np.uint8:
-        return (raw.astype(np.float32) - 128) / 128
-    return raw.astype(np.float32) / -float(np.iinfo(raw.dtype).min)
+def to_float(frame: av.AudioFrame, channels: int) -> Sequence[np.ndarray]:
+    """Samples of any format as floats in [-1, 1]: ``[n]`` of each channel."""
+    name, count = frame.format.name, frame.samples
+    dtype, silence, most = _STORED[name.removesuffix("p")]
+    if name.endswith("p"):
+        raw = [np.frombuffer(plane, dtype, count) for plane in frame.planes]
+    else:
+        raw = np.frombuffer(frame.planes[0], dtype, count * channels).reshape(-1, channels).T
+    return raw if most == 1 else (np.asarray(raw).astype(np.float32) - silence) / most

@@ -5,7 +5,7 @@ every other picture stays the same. VP8, VP9 and AV1 carry state (probabilities,
 frame, so that there is no such packet that a few bytes could tell; intra codecs need no rule.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import av
 
@@ -16,11 +16,11 @@ def droppable_rule(context: av.VideoCodecContext) -> Rule | None:
     """The test for packets of a stream that no other packet leans on; None where the codec has none."""
     name, extra = context.name, context.extradata or b""
     if name == "h264":
-        units = _units(_length_size(extra, 4))
-        return lambda packet: _h264_unused(units(bytes(packet)))
+        heads = _heads(_length_size(extra, 4))
+        return lambda packet: _h264_unused(heads(bytes(packet)))
     if name == "hevc" and _one_layer(extra):
-        units = _units(_length_size(extra, 21))
-        return lambda packet: _hevc_unused(units(bytes(packet)))
+        heads = _heads(_length_size(extra, 21))
+        return lambda packet: _hevc_unused(heads(bytes(packet)))
     if name in ("mpeg1video", "mpeg2video"):
         return lambda packet: _mpeg2_unused(bytes(packet))
     if name == "mpeg4":
@@ -33,39 +33,35 @@ def _length_size(extra: bytes, at: int) -> int:
     return (extra[at] & 3) + 1 if len(extra) > at and extra[0] == 1 else 0
 
 
-def _units(length_size: int) -> Callable[[bytes], Iterator[bytes]]:
-    """What lists the first two bytes of every NAL unit of a packet."""
+def _heads(length_size: int) -> Callable[[bytes], list[int]]:
+    """What lists the first byte of every NAL unit of a packet."""
 
-    def by_length(data: bytes) -> Iterator[bytes]:
-        at = 0
-        while at + length_size < len(data):
-            size = int.from_bytes(data[at : at + length_size], "big")
-            at += length_size
-            yield data[at : at + 2]
-            at += size
+    def by_length(data: bytes) -> list[int]:
+        heads, at, end = [], length_size, len(data)
+        while at < end:
+            heads.append(data[at])
+            at += int.from_bytes(data[at - length_size : at]) + length_size
+        return heads
 
-    def by_start_code(data: bytes) -> Iterator[bytes]:
-        at = data.find(b"\0\0\1")
-        while at >= 0:
-            yield data[at + 3 : at + 5]
-            at = data.find(b"\0\0\1", at + 3)
+    def by_start_code(data: bytes) -> list[int]:
+        return [piece[0] for piece in data.split(b"\0\0\1")[1:] if piece]
 
     return by_length if length_size else by_start_code
 
 
-def _h264_unused(units: Iterator[bytes]) -> bool:
+def _h264_unused(heads: list[int]) -> bool:
     """Slices all with nal_ref_idc 0 (ITU-T H.264, 7.4.1)."""
-    slices = [unit[0] for unit in units if unit and 1 <= unit[0] & 31 <= 5]
-    return bool(slices) and not any(first >> 5 & 3 for first in slices)
+    slices = [head for head in heads if 1 <= head & 31 <= 5]
+    return bool(slices) and max(slices) >> 5 & 3 == 0
 
 
-def _hevc_unused(units: Iterator[bytes]) -> bool:
+def _hevc_unused(heads: list[int]) -> bool:
     """Slices all of sub-layer non-reference pictures above which there is no layer (ITU-T H.265, 7.4.2.2).
 
     Types 0, 2, ... 14 are non-reference for their own temporal sub-layer; pictures of a higher one may lean on
     them, so only streams of one sub-layer qualify.
     """
-    slices = [unit[0] >> 1 & 63 for unit in units if unit and unit[0] >> 1 & 63 < 32]
+    slices = [head >> 1 & 63 for head in heads if head >> 1 & 63 < 32]
     return bool(slices) and all(kind < 15 and kind % 2 == 0 for kind in slices)
 
 

@@ -1,6 +1,7 @@
 """Decoded frames to RGB as displayed: cropped in the stored planes first, so that nothing unwanted is converted."""
 
 from functools import lru_cache
+from math import ceil, log2
 from typing import Literal
 
 import av
@@ -13,6 +14,7 @@ Size = int | tuple[int, int] | None
 # Red and blue weights of luma by the stream's tag (ITU-T H.273, 2021, table 4).
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
             9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
+_LITTLE = 1.3  # times by which bilinear interpolation shrinks without aliasing that shows
 _BT709, _BT601 = _WEIGHTS[1], _WEIGHTS[6]
 # How often chroma is halved across and down, for the planar formats of eight bits.
 _PLANAR = {"yuv420p": (1, 1), "yuv422p": (1, 0), "yuv444p": (0, 0), "yuv411p": (2, 0), "yuv410p": (2, 2),
@@ -85,10 +87,23 @@ def _plane(plane: av.video.plane.VideoPlane, width: int) -> np.ndarray:
 
 
 def _resize(plane: np.ndarray, width: int, height: int) -> np.ndarray:
-    if plane.shape[:2] == (height, width):
-        return plane
-    shrinks = plane.shape[0] >= height and plane.shape[1] >= width
-    return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """Scale by bilinear interpolation, without aliasing.
+
+    To shrink by much: first to a power of two times the size, then by means of pairs. As close to a filter that
+    widens with the scale as OpenCV's INTER_AREA, in half the time or less.
+    """
+    across, down = _doublings(plane.shape[1], width), _doublings(plane.shape[0], height)
+    if plane.shape[:2] != (height << down, width << across):
+        plane = cv2.resize(plane, (width << across, height << down), interpolation=cv2.INTER_LINEAR)
+    while across or down:
+        across, down = max(across - 1, 0), max(down - 1, 0)
+        plane = cv2.resize(plane, (width << across, height << down), interpolation=cv2.INTER_AREA)
+    return plane
+
+
+def _doublings(length: int, wanted: int) -> int:
+    """How often to double the wanted length until bilinear interpolation shrinks to it by little."""
+    return max(0, ceil(log2(length / (_LITTLE * wanted))))
 
 
 def _matrix(frame: av.VideoFrame) -> np.ndarray:

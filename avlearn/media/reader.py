@@ -283,7 +283,7 @@ class _Reading:
                 if heard is not None and dts is not None and dts <= heard:
                     continue
                 need_sound = at <= late
-                if need_sound and at + max((packet.duration or 0) * self.tick, _LONGEST) > early:
+                if need_sound and at + (packet.duration * self.tick if packet.duration else _LONGEST) > early:
                     self.sound_packets.append(packet)
             if not need_picture and not need_sound:
                 return True
@@ -296,7 +296,7 @@ class _Reading:
         shown = np.unique([p.pts for p in self.packets if not p.is_discard])
         if not len(shown):
             raise _NoPlanError
-        wanted: dict[int, list[tuple[int, list[int]]]] = {}
+        wanted: dict[int, dict[int, list[int]]] = {}  # stamp of a frame, window, places in its clip
         for k, instants in enumerate(self.instants):
             if self.ended:
                 last = max((p for p in self.packets if not p.is_discard), key=lambda p: p.pts)
@@ -304,9 +304,8 @@ class _Reading:
                 end = last.pts * self.base + ((last.duration or 0) * self.base or usual)
                 instants = self.instants[k] = instants[instants < end - self.slack]
             at = np.searchsorted(shown, np.floor((instants + self.slack) / self.base), "right") - 1
-            for pts in np.unique(shown[np.maximum(at, 0)]):
-                places = np.flatnonzero(shown[np.maximum(at, 0)] == pts)
-                wanted.setdefault(int(pts), []).append((k, places.tolist()))
+            for place, pts in enumerate(shown[np.maximum(at, 0)].tolist()):
+                wanted.setdefault(pts, {}).setdefault(k, []).append(place)
         decoder = self.picture.codec_context
         rule = droppable_rule(decoder)
         aspect = self.picture.sample_aspect_ratio
@@ -315,7 +314,7 @@ class _Reading:
             for frame in frames:
                 if frame.is_corrupt:
                     raise _NoPlanError
-                for k, places in wanted.pop(frame.pts, ()):
+                for k, places in wanted.pop(frame.pts, {}).items():
                     self._store(k, places, frame.pts * self.base, frame, aspect)
 
         try:
@@ -402,7 +401,7 @@ class _Reading:
         frames = []
         for packet in self.sound_packets:
             at = packet.pts * self.tick
-            until = at + max((packet.duration or 0) * self.tick, _LONGEST)
+            until = at + (packet.duration * self.tick if packet.duration else _LONGEST)
             if at > end or until <= begin - self.lead:
                 continue
             try:
