@@ -42,7 +42,10 @@ def remux(
         if picture is None:
             raise NoVideoError(f"{path} has no picture")
         sound = audio_stream(source) if replace_audio is None else None
-        with av.open(str(part), "w") as target:
+        # Delays are edit lists, in ticks of the whole file: milliseconds, unless told otherwise.
+        fine = sound is not None and out.suffix.lower() in (".mp4", ".m4v", ".mov")
+        options = {"movie_timescale": str(sound.time_base.denominator)} if fine else {}
+        with av.open(str(part), "w", options=options) as target:
             try:
                 copies = {picture.index: target.add_stream_from_template(picture)}
                 if sound is not None:
