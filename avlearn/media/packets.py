@@ -1,13 +1,15 @@
 """Which packets of a picture stream nothing else leans on, so that they need not be decoded.
 
 Told from the bytes of a packet, exactly: a picture that is no reference of any other can be left out and
-every other picture stays the same. VP8, VP9 and AV1 carry state (probabilities, motion vectors) from frame to
+every other picture stays the same. VP8 and VP9 carry state (probabilities, motion vectors) from frame to
 frame, so that there is no such packet that a few bytes could tell; intra codecs need no rule.
 """
 
 from collections.abc import Callable
 
 import av
+
+from avlearn.media.av1 import av1_rule
 
 Rule = Callable[[av.Packet], bool]
 
@@ -21,6 +23,9 @@ def droppable_rule(context: av.VideoCodecContext) -> Rule | None:
     if name == "hevc" and _one_layer(extra):
         heads = _heads(_length_size(extra, 21))
         return lambda packet: _hevc_unused(heads(bytes(packet)))
+    if name in ("av1", "libdav1d", "libaom-av1"):
+        unused = av1_rule(extra)
+        return None if unused is None else lambda packet: unused(bytes(packet))
     if name in ("mpeg1video", "mpeg2video"):
         return lambda packet: _mpeg2_unused(bytes(packet))
     if name == "mpeg4":
