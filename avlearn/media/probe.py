@@ -91,8 +91,8 @@ def _times(stream: av.stream.Stream, container: av.container.InputContainer) -> 
 
 
 def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[av.VideoFrame, list[int]]:
-    """The first frame that can be decoded, and the stamps of the first packets in order."""
-    frame, stamps = None, []
+    """The first frame that can be decoded, and the stamps of the first frames in order."""
+    frame, stamps, known = None, [], None
     for packet in container.demux(stream):
         if packet.pts is not None and not packet.is_discard:
             stamps.append(packet.pts)
@@ -102,10 +102,11 @@ def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tup
             except (av.error.InvalidDataError, av.error.EOFError):
                 continue
         if frame is not None and len(stamps) >= _PACKETS:
+            known = packet.dts  # frames that are shown later may have others before them yet
             break
     if frame is None:
         raise NoVideoError(f"{container.name.removeprefix('file:')}: the picture stream holds no frame")
-    return frame, sorted(stamps)
+    return frame, sorted(stamp for stamp in stamps if known is None or stamp <= known)
 
 
 def _varies(stamps: list[int]) -> bool | None:

@@ -158,8 +158,12 @@ class _Reading:
         self.clips: list[Clip] = []
         self.instants: list[np.ndarray] = []
         for window in self.windows:
-            fps = reader.frames / window.duration if reader.frames else reader.fps or average
+            fps = reader.frames / window.duration if reader.frames and window.duration else reader.fps or average
             count = round(window.duration * fps) if self.picture else 0
+            if window.duration <= 0:
+                raise WindowError(f"a window cannot last {window.duration:g} s")
+            if self.picture and not count:
+                raise WindowError(f"a window of {window.duration:g} s holds no frame at {fps:g} a second")
             self.instants.append(window.start + np.arange(count) / fps if count else np.zeros(0))
             self.clips.append(
                 Clip(NO_VIDEO, NO_AUDIO, fps, reader.sample_rate or 0, window.start, before=window.before)

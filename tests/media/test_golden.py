@@ -127,6 +127,9 @@ def test_beyond_the_file(name):
     for start in (min(truth.times[0], truth.sound_start) - 2.0, max(truth.end, truth.sound_end) + 0.5):
         with pytest.raises(WindowError):
             ClipReader().read(truth.path, [Window(start, 1.0)])
+    for window, reason in ((Window(1.0, 0.0), "cannot last 0 s"), (Window(1.0, 0.01), "holds no frame")):
+        with pytest.raises(WindowError, match=reason):
+            ClipReader(fps=10).read(truth.path, [window])
 
 
 @pytest.mark.parametrize("name", ["late_sound", "late_sound_mov", "late_sound_mkv", "late_sound_ts"])
