@@ -132,6 +132,17 @@ def test_beyond_the_file(name):
             ClipReader(fps=10).read(truth.path, [window])
 
 
+def test_a_long_file_of_one_rate_is_not_called_variable(tmp_path):
+    """Packets come in decoding order: the last that are looked at leave gaps that are filled later."""
+    with av.open(str(tmp_path / "long.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "b_strategy": "0"})
+        stream.width = stream.height = 64
+        for k in range(400):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), k % 250, np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+    assert probe(tmp_path / "long.mp4").video.variable_fps is False
+
+
 @pytest.mark.parametrize("name", ["late_sound", "late_sound_mov", "late_sound_mkv", "late_sound_ts"])
 def test_there_is_silence_before_the_sound_begins(name):
     truth = golden(name)

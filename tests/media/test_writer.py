@@ -100,10 +100,3 @@ def test_a_file_that_fails_half_way_does_not_appear(tmp_path):
             write_video(tmp_path / name, frames(), 25)
     assert [path.name for path in tmp_path.iterdir()] == ["old.mp4"]
     assert (tmp_path / "old.mp4").read_bytes() == b"old"
-
-
-def test_a_long_file_of_one_rate_is_not_called_variable(tmp_path):
-    """Packets come in decoding order: the last that are looked at leave gaps that are filled later."""
-    texture = np.random.default_rng(0).integers(0, 255, (8, 58, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    write_video(tmp_path / "long.mp4", np.stack([texture[:, k : k + 64] for k in range(400)]), 25)
-    assert probe(tmp_path / "long.mp4").video.variable_fps is False
