@@ -135,10 +135,12 @@ def test_beyond_the_file(name):
 def test_a_long_file_of_one_rate_is_not_called_variable(tmp_path):
     """Packets come in decoding order: the last that are looked at leave gaps that are filled later."""
     with av.open(str(tmp_path / "long.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"bf": "3", "b_strategy": "0"})
+        stream = container.add_stream("libx264", rate=25, options={"bf": "4", "b_strategy": "0", "sc_threshold": "0"})
         stream.width = stream.height = 64
+        texture = np.random.default_rng(0).integers(0, 255, (8, 58, 3), np.uint8).repeat(8, 0).repeat(8, 1)
         for k in range(400):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), k % 250, np.uint8), "rgb24")))
+            image = np.ascontiguousarray(texture[:, k : k + 64])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode(None))
     assert probe(tmp_path / "long.mp4").video.variable_fps is False
 
