@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +116,102 @@ def _progress(label: str):
             print(f"{label} {done}/{total}", file=sys.stderr)
 
     return say
+
+
+@contextmanager
+def _resumable(label: str):
+    """Progress of work that the same command goes on with after Ctrl-C."""
+    done, of = 0, 0
+    say = _progress(label)
+
+    def note(count: int, total: int) -> None:
+        nonlocal done, of
+        done, of = count, total
+        say(count, total)
+
+    try:
+        yield note
+    except KeyboardInterrupt:
+        reached = f" with {done} of {of} done" if of else ""
+        line_end = "\n" if of and sys.stderr.isatty() else ""
+        sys.stderr.write(f"{line_end}avlearn: stopped{reached}: the same command goes on from there\n")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def scan(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.")],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PARQUET|CSV", help="The manifest.")
+    ] = Path("manifest.parquet"),
+    corpus: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take labels, splits and events from the corpus' lists.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where those lists are, if not in FOLDER.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Which split, where the corpus has several.")] = None,
+    min_duration: Annotated[float, typer.Option(min=0, help="Seconds below which a clip is short.")] = 1.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Look into every video of a folder, and write the manifest: what is there, and what is wrong with it.
+
+    A clip gets flags: missing, undecodable, no-video, no-audio, silent, static, short, variable-fps, start-offset,
+    duplicate. One that cannot be used stays in the manifest, with the reason. After Ctrl-C, or a kill, the same
+    command goes on where it was.
+
+    Example: avlearn scan videos/ -o videos.parquet
+
+    A published corpus: avlearn scan ucf101/ --corpus ucf101 --fold 1 -o ucf101.parquet
+    """
+    from avlearn.data.scan import ScanSummary, folder_entries
+    from avlearn.data.scan import scan as run
+
+    if corpus is None and (annotations, fold) != (None, None):
+        raise AvlearnError("--annotations and --fold go with --corpus NAME")
+    if corpus is None:
+        entries = folder_entries(folder)
+    else:
+        from avlearn.data.corpora import read_corpus
+
+        entries = read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold}))
+    with _resumable("scanning") as progress:
+        rows = run(entries, out, min_duration=min_duration, workers=workers, progress=progress)
+    _tell(ScanSummary(out, rows), json_path)
+
+
+@app.command()
+def prepare(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
+    short_side: Annotated[
+        int, typer.Option(min=16, help="Pixels, at most: 160 for crops of 112, 256 for crops of 224.")
+    ] = 160,
+    sample_rate: Annotated[int, typer.Option(help="Audio samples a second.")] = 16000,
+    crf: Annotated[int, typer.Option(min=0, max=51, help="Quality: 0 is best; 23 does for 256 pixels.")] = 20,
+    shards: Annotated[
+        int, typer.Option(min=0, help="Pack the clips into so many tar files, which WebDataset reads too.")
+    ] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Transcode the clips of a manifest once, to files that are cheap to read at random.
+
+    Clips come out upright, with square pixels and mono sound in step with the picture, all frames kept. OUT gets
+    a manifest.parquet of them. Clips that cannot be decoded are passed over, and listed with the reason. After
+    Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing.
+
+    Example: avlearn prepare videos.parquet prepared/ --short-side 160
+    """
+    from avlearn.data.prepare import prepare as run
+
+    with _resumable("preparing") as progress:
+        result = run(
+            manifest, out, short_side=short_side, sample_rate=sample_rate, crf=crf, shards=shards,
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    _tell(result, json_path)
 
 
 @app.command()

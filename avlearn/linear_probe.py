@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avlearn.apply.embed import embed_file
-from avlearn.data.manifest import Row, read_manifest, scan_folder
+from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
 from avlearn.metrics import Figure, table
 from avlearn.metrics.recognition import confusion_matrix, recognition

@@ -37,6 +37,9 @@ class Data(_Section):
     root: str = "runs/data"
     cache: bool = False
     workers: int = Field(0, ge=0)
+    windows: Count = 1
+    buffer: Count = 512
+    exclude: tuple[str, ...] = ("silent", "static", "duplicate")
     bad_files: Literal["skip", "error"] = "skip"
     max_bad: Share = 0.05
 

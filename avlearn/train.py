@@ -5,7 +5,7 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,15 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
-from avlearn.data.manifest import Row, read_manifest, scan_folder
+from avlearn.data.loader import clip_loader
+from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.sampling import StepSampler
+from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError, OutputError, RecipeError
 from avlearn.models.audiovisual import (
     AudioVisual,
@@ -194,6 +197,27 @@ def _cache(recipe: Recipe, rows: list[Row]) -> ClipCache:
     )  # fmt: skip
 
 
+def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
+    """Rows that windows can be cut from; says which are left out and why."""
+    for row in rows:
+        if row.reason:
+            print(f"left out {row.path}: {row.reason}", file=sys.stderr)
+    usable = [row for row in rows if not row.reason]
+    for flag in exclude:
+        kept = [row for row in usable if flag not in row.flags]
+        if len(kept) < len(usable):
+            print(f"left out {len(usable) - len(kept)} {name} clips: {flag}", file=sys.stderr)
+        usable = kept
+    kept = [row for row in usable if row.duration >= rule.sound_seconds - 1e-3]
+    if not kept:
+        raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
+    if len(kept) < len(usable):
+        print(
+            f"left out {len(usable) - len(kept)} {name} clips: shorter than {rule.sound_seconds:g} s", file=sys.stderr
+        )
+    return kept
+
+
 def _build(recipe: Recipe):
     """Task, training data, validation data, collate function, and what writes the model card."""
     train_rows, val_rows = _sources(recipe)
@@ -217,23 +241,11 @@ def _build(recipe: Recipe):
     )
     model = AudioVisual(config)
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
-    shortest = rule.sound_seconds - 1e-3
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
-        bad = [row for row in rows if row.reason]
-        for row in bad:
-            print(f"left out {row.path}: {row.reason}", file=sys.stderr)
-        rows = [row for row in rows if row not in bad]
-        usable = [row for row in rows if row.duration >= shortest]
-        if not usable:
-            raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
-        if len(usable) < len(rows):
-            print(
-                f"{len(rows) - len(usable)} {name} clips are shorter than {shortest:.2f} s",
-                file=sys.stderr,
-            )
+        usable = _usable(rows, name, recipe.data.exclude, rule)
         cache = _cache(recipe, usable) if recipe.data.cache else None
-        data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files))
+        data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = Dense(
         recipe.objective.temperature,
         recipe.objective.pool_scale,
@@ -286,49 +298,32 @@ def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.n
 
 
 class _Loaders(lightning.LightningDataModule):
-    """The loaders, and the step at which a resumed run goes on."""
+    """The loaders; Lightning keeps the training loader's state in its checkpoints."""
 
     def __init__(self, train: Dataset, val: Dataset, fold, recipe: Recipe, steps: int):
         super().__init__()
         self.train_data, self.val_data, self.fold = train, val, fold
         self.recipe, self.steps = recipe, steps
-        self.start = 0
 
-    def state_dict(self) -> dict:
-        return {"step": self.trainer.global_step}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.start = state["step"]
-
-    def _loader(self, data: Dataset, sampler: object) -> DataLoader:
-        workers = self.recipe.data.workers
-        return DataLoader(
-            data,
-            batch_sampler=sampler,
-            num_workers=workers,
-            collate_fn=self.fold,
-            persistent_workers=workers > 0,
-            multiprocessing_context="forkserver" if workers else None,
-        )
-
-    def train_dataloader(self) -> DataLoader:
-        rank = self.trainer.global_rank if self.trainer else 0
-        world = self.trainer.world_size if self.trainer else 1
+    def train_dataloader(self) -> StatefulDataLoader:
+        data, batch = self.recipe.data, self.recipe.trainer.batch_size
         sampler = StepSampler(
             len(self.train_data),
-            self.recipe.trainer.batch_size,
+            batch,
             self.steps,
             self.recipe.seed,
-            rank,
-            world,
+            self.trainer.global_rank if self.trainer else 0,
+            self.trainer.world_size if self.trainer else 1,
+            windows=data.windows,
+            pool=max(data.buffer // (batch * data.windows), 1),
+            workers=data.workers,
         )
-        sampler.start = self.start
-        return self._loader(self.train_data, sampler)
+        return clip_loader(self.train_data, sampler, data.workers, self.fold)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> StatefulDataLoader:
         batch = min(self.recipe.trainer.batch_size, len(self.val_data))
         sampler = StepSampler(len(self.val_data), batch, max(len(self.val_data) // batch, 1), self.recipe.seed + 1)
-        return self._loader(self.val_data, sampler)
+        return clip_loader(self.val_data, sampler, self.recipe.data.workers, self.fold)
 
 
 class _SkipBadFiles(lightning.Callback):

@@ -38,13 +38,13 @@ class ClipCache:
         return self.video.shape[1] / self.fps
 
 
-def _decode(item: tuple[int, str], folder: str, fps: float, size: int, rate: int, seconds: float):
-    index, path = item
-    clip = read_clip(path, 0.0, seconds, fps=fps, size=size, sample_rate=rate, mono=True, crop="square")
+def _decode(item: tuple[int, Row], folder: str, fps: float, size: int, rate: int, seconds: float):
+    index, row = item
+    clip = read_clip(row.source, row.start, seconds, fps=fps, size=size, sample_rate=rate, mono=True, crop="square")
     video = np.load(f"{folder}/video.npy", mmap_mode="r+")
     audio = np.load(f"{folder}/audio.npy", mmap_mode="r+")
     if clip.video.shape != video.shape[1:] or clip.audio.shape[1] != audio.shape[1]:
-        raise DataError(f"{path} has another length or shape than the first clip: use data.cache=false")
+        raise DataError(f"{row.path} has another length or shape than the first clip: use data.cache=false")
     video[index], audio[index] = clip.video, clip.audio[0]
 
 
@@ -88,7 +88,7 @@ def decode_once(
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror}") from error
         work = partial(_decode, folder=str(folder), fps=fps, size=size, rate=sample_rate, seconds=seconds)
-        items = [(i, str(row.path)) for i, row in enumerate(rows)]
+        items = list(enumerate(rows))
         with ProcessPoolExecutor(max(workers, 1), mp_context=get_context("forkserver")) as pool:
             for count, _ in enumerate(pool.map(work, items, chunksize=8), 1):
                 if progress:

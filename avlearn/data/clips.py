@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
-from avlearn.errors import AvlearnError, DataError
-from avlearn.media import read_clip
+from avlearn.data.sampling import Pick
+from avlearn.errors import AvlearnError, DataError, MediaError
+from avlearn.media import ClipReader, Window
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class WindowRule:
         return round(2 * self.context / self.step) + 1
 
     @property
+    def frames(self) -> int:
+        """Of the picture."""
+        return round(self.seconds * self.fps)
+
+    @property
+    def samples(self) -> int:
+        """Of the sound."""
+        return round(self.sound_seconds * self.sample_rate)
+
+    @property
     def sound_seconds(self) -> float:
         """Length of the sound."""
         return self.seconds + 2 * self.context
@@ -61,72 +73,112 @@ class WindowRule:
 
 
 class ClipDataset(Dataset):
-    """Windows over the rows of a manifest; an item is asked for by ``(row index, seed)``.
+    """Windows over the rows of a manifest, in files of their own or in shards.
+
+    An item is asked for by clip and seed of its window; seeds of windows that will be asked for later may follow, to
+    be read in the same open (see `StepSampler`). What an item holds depends on clip and seed alone.
 
     Args:
         rows: clips that can be used.
         rule: how windows are cut.
         cache: decoded clips in the rows' order, or None to read the files each time.
         bad_files: ``skip`` gives an item that only carries the reason, ``error`` raises.
+        keep: windows read along that are held at most.
+
+    Attributes:
+        classes: labels of the rows, sorted.
     """
 
-    def __init__(self, rows: Sequence[Row], rule: WindowRule, cache: ClipCache | None, bad_files: str):
-        self.rows, self.rule, self.cache, self.bad_files = list(rows), rule, cache, bad_files
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        rule: WindowRule,
+        cache: ClipCache | None = None,
+        bad_files: Literal["skip", "error"] = "error",
+        keep: int = 1024,
+    ):
+        self.rows, self.rule, self.cache, self.bad_files, self.keep = list(rows), rule, cache, bad_files, keep
+        self.classes: tuple[str, ...] = tuple(sorted({label for row in rows for label in row.labels}))
+        self._places = {label: k for k, label in enumerate(self.classes)}
+        self._kept: dict[tuple[int, int], _Arrays] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        """``video`` uint8 ``[T, H, W, 3]``, ``audio`` float32 ``[S]``, ``offset`` (steps), ``index``."""
-        index, seed = key
+    def __getitem__(self, pick: Pick) -> dict:
+        """An item.
+
+        Returns:
+            ``video`` uint8 ``[T, H, W, 3]``, ``audio`` float32 ``[S]``, ``offset`` (steps), ``index`` (of the row),
+            ``labels`` bool ``[classes]``; or ``skipped``, the reason.
+        """
+        index, seed, *further = pick
         try:
-            video, audio, offset = self._window(index, seed)
+            video, audio, offset = self._arrays(index, seed, *further)
         except AvlearnError as error:
             if self.bad_files == "error":
                 raise
             return {"skipped": f"{self.rows[index].path}: {error}"}
+        labels = torch.zeros(len(self.classes), dtype=torch.bool)
+        labels[[self._places[label] for label in self.rows[index].labels]] = True
         return {
             "video": torch.from_numpy(video),
             "audio": torch.from_numpy(audio),
             "offset": offset,
             "index": index,
+            "labels": labels,
         }
 
-    def _window(self, index: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-        rule = self.rule
-        duration = self.cache.seconds if self.cache else self.rows[index].duration
-        picture, sound, offset = rule.draw(duration, seed)
-        frames = round(rule.seconds * rule.fps)
-        samples = round(rule.sound_seconds * rule.sample_rate)
+    def _arrays(self, index: int, seed: int, further: Sequence[int] = ()) -> "_Arrays":
         if self.cache:
-            first = round(picture * rule.fps)
-            start = round(sound * rule.sample_rate)
-            video = self.cache.video[index, first : first + frames]
-            audio = self.cache.audio[index, start : start + samples]
-            return np.array(video), np.array(audio), offset
-        path = self.rows[index].path
-        shape = {"fps": rule.fps, "size": rule.size, "sample_rate": rule.sample_rate}
-        video = read_clip(path, picture, rule.seconds, audio=False, crop="square", fps=rule.fps, size=rule.size).video
-        audio = read_clip(
-            path,
-            sound,
-            rule.sound_seconds,
-            video=False,
-            mono=True,
-            sample_rate=shape["sample_rate"],
-        ).audio[0]
-        if len(video) != frames or len(audio) != samples:
-            raise DataError(f"the window at {picture:.2f} s is cut short")
-        return video, audio, offset
+            return self._cut(index, seed)
+        if (index, seed) in self._kept:
+            return self._kept.pop((index, seed))
+        try:
+            first, *rest = self._read(index, [seed, *further])
+        except MediaError:  # perhaps only where a later window lies
+            if not further:
+                raise
+            return self._read(index, [seed])[0]
+        self._kept |= {(index, later): arrays for later, arrays in zip(further, rest, strict=True)}
+        while len(self._kept) > self.keep:
+            del self._kept[next(iter(self._kept))]
+        return first
+
+    def _cut(self, index: int, seed: int) -> "_Arrays":
+        rule = self.rule
+        picture, sound, offset = rule.draw(self.cache.seconds, seed)
+        first, start = round(picture * rule.fps), round(sound * rule.sample_rate)
+        video = self.cache.video[index, first : first + rule.frames]
+        audio = self.cache.audio[index, start : start + rule.samples]
+        return np.array(video), np.array(audio), offset
+
+    def _read(self, index: int, seeds: Sequence[int]) -> list["_Arrays"]:
+        rule, row = self.rule, self.rows[index]
+        drawn = [rule.draw(row.duration, seed) for seed in seeds]
+        windows = [
+            Window(
+                row.start + picture,
+                rule.seconds,
+                before=picture - sound,
+                after=rule.sound_seconds - rule.seconds - (picture - sound),
+                crop="square",
+            )
+            for picture, sound, _ in drawn
+        ]
+        reader = ClipReader(fps=rule.fps, size=rule.size, sample_rate=rule.sample_rate, mono=True)
+        clips = reader.read(row.source, windows)
+        for window, clip in zip(windows, clips, strict=True):
+            if len(clip.video) != rule.frames:
+                raise DataError(f"the window at {window.start:.2f} s is cut short")
+        return [(clip.video, clip.audio[0], offset) for clip, (_, _, offset) in zip(clips, drawn, strict=True)]
+
+
+_Arrays = tuple[np.ndarray, np.ndarray, int]  # video, audio, offset
 
 
 def collate(items: list[dict]) -> dict:
     """Stack what could be read; the reasons of what could not are in ``skipped``."""
     good = [item for item in items if "video" in item]
     batch: dict = {"skipped": [item["skipped"] for item in items if "skipped" in item]}
-    if good:
-        batch["video"] = torch.stack([item["video"] for item in good])
-        batch["audio"] = torch.stack([item["audio"] for item in good])
-        batch["offset"] = torch.tensor([item["offset"] for item in good])
-        batch["index"] = torch.tensor([item["index"] for item in good])
-    return batch
+    return batch | (default_collate(good) if good else {})

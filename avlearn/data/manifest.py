@@ -1,20 +1,17 @@
 """A data set as a table: one row a clip."""
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from avlearn.errors import DataError, MediaError, OutputError
-from avlearn.media import probe
+from avlearn.errors import DataError, OutputError
+from avlearn.media.source import Slice, Source
 from avlearn.media.writer import replacing
-
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v")
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,11 @@ class Row:
     offset: int | None = None
     events: tuple[Event, ...] = ()
     truth: Path | None = None
+
+    @property
+    def source(self) -> Source:
+        """What a reader opens."""
+        return self.path if self.offset is None else Slice(self.path, self.offset, self.bytes)
 
 
 _TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
@@ -198,46 +200,3 @@ def _item(item: object, column: str, where: str) -> object:
         return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{where}: an event needs a label, a start and an end, not {item!r}") from error
-
-
-def scan_folder(folder: str | Path) -> list[Row]:
-    """Rows of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics), in stable order.
-
-    Files that cannot be used are in it with their reason.
-
-    Raises:
-        DataError: the folder holds no video.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES)})")
-    rows = []
-    for file in files:
-        parts = file.relative_to(folder).parts[:-1]
-        split = parts[0] if parts and parts[0] in ("train", "val", "test") else ""
-        labels = (parts[-1],) if parts and parts[-1] != split else ()
-        rows.append(_scan(file, labels, split))
-    return rows
-
-
-def _scan(file: Path, labels: tuple[str, ...], split: str) -> Row:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()[:32]
-    blank = Row(file, labels=labels, split=split, hash=digest, bytes=file.stat().st_size)
-    try:
-        info = probe(file)
-    except MediaError as error:
-        return replace(blank, reason=str(error))
-    if info.video is None:
-        return replace(blank, reason="no picture")
-    if info.audio is None:
-        return replace(blank, reason="no sound")
-    video, audio = info.video, info.audio
-    return replace(
-        blank, start=info.start, duration=min(video.start + video.duration, audio.start + audio.duration) - info.start,
-        video_codec=video.codec, fps=video.fps, width=video.width, height=video.height,
-        audio_codec=audio.codec, sample_rate=audio.sample_rate, channels=audio.channels,
-    )  # fmt: skip

@@ -75,7 +75,7 @@ class Mixtures(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict:
         """``stems`` float32 ``[2, S]`` at random levels, ``features`` ``[2, D, T]``, ``index`` ``[2]``."""
-        index, seed = key
+        index, seed, *_ = key
         rng = np.random.default_rng(seed)
         pair = (index, self._partner(index, rng))
         stems, features = [], []

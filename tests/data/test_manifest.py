@@ -3,14 +3,12 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from avlearn.data.manifest import Event, Row, read_manifest, scan_folder, write_manifest
+from avlearn.data.manifest import Event, Row, read_manifest, write_manifest
 from avlearn.errors import DataError, OutputError
-from avlearn.media import write_video
 
 HEAD = "path,duration,fps,width,height,sample_rate,channels,labels,split,flags,hash\n"
 
@@ -96,42 +94,3 @@ def test_where_it_cannot_be_written(tmp_path):
         write_manifest([], tmp_path / "m.json")
     with pytest.raises(OutputError, match="there is no folder"):
         write_manifest([], tmp_path / "none" / "m.csv")
-
-
-def test_a_folder_of_classes(tmp_path):
-    frames = np.zeros((10, 32, 48, 3), np.uint8)
-    sound = np.zeros((2, 6400), np.float32)
-    for place in ("train/dog bark", "train/bell", "val/bell"):
-        (tmp_path / place).mkdir(parents=True)
-        write_video(tmp_path / place / "a.mp4", frames, 25, audio=sound, sample_rate=16000)
-    write_video(tmp_path / "val/bell/b.mp4", frames, 25)
-    (tmp_path / "val/bell/c.mp4").write_text("not a video")
-    (tmp_path / "val/bell/notes.txt").write_text("not looked at")
-    rows = scan_folder(tmp_path)
-    assert [(r.split, r.labels, r.path.name) for r in rows] == [
-        ("train", ("bell",), "a.mp4"),
-        ("train", ("dog bark",), "a.mp4"),
-        ("val", ("bell",), "a.mp4"),
-        ("val", ("bell",), "b.mp4"),
-        ("val", ("bell",), "c.mp4"),
-    ]
-    good, silent, broken = rows[0], rows[3], rows[4]
-    assert (good.width, good.height, good.fps, good.sample_rate, good.channels) == (48, 32, 25.0, 16000, 2)
-    assert good.duration == pytest.approx(0.4, abs=0.1) and good.flags == ()
-    assert silent.reason == "no sound"
-    assert "c.mp4 is not a media file" in broken.reason
-    assert rows[0].hash == rows[2].hash != rows[3].hash
-
-
-def test_classes_without_splits(tmp_path):
-    (tmp_path / "bell").mkdir()
-    (tmp_path / "bell" / "a.MP4").write_text("x")
-    (read,) = scan_folder(tmp_path)
-    assert (read.split, read.labels) == ("", ("bell",))
-
-
-def test_folders_without_video(tmp_path):
-    with pytest.raises(DataError, match="holds no video"):
-        scan_folder(tmp_path)
-    with pytest.raises(DataError, match="there is no folder"):
-        scan_folder(tmp_path / "none")

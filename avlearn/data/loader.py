@@ -1,0 +1,43 @@
+"""Batches of clips from worker processes, that go on in the middle of an epoch where a run was stopped."""
+
+import warnings
+from collections.abc import Callable
+
+import cv2
+from torch.utils.data import Dataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from avlearn.data.clips import collate
+from avlearn.data.sampling import StepSampler
+
+
+def clip_loader(
+    data: Dataset, sampler: StepSampler, workers: int = 0, fold: Callable[[list], dict] = collate
+) -> StatefulDataLoader:
+    """A loader of the sampler's batches.
+
+    Its ``state_dict()`` after a batch, given to ``load_state_dict`` of another loader with as many workers, makes
+    that one go on with the next batch, to the bit.
+
+    Args:
+        data: clips by pick.
+        sampler: of picks; made for as many workers.
+        workers: processes with one thread each; 0 reads in this one.
+        fold: what makes a batch of items.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata's own business
+        return StatefulDataLoader(
+            data,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=fold,
+            worker_init_fn=_one_thread,
+            persistent_workers=workers > 0,
+            # Forked copies of a process that has threads may hang.
+            multiprocessing_context="forkserver" if workers else None,
+        )
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(1)

@@ -1,0 +1,138 @@
+"""Long work over many files: in processes that may die of what they are given, with a journal to go on from."""
+
+import errno
+import fcntl
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import Any
+
+from avlearn.errors import OutputError
+from avlearn.media.writer import replacing
+
+CRASHED = object()  # the result of an item that kills its process
+
+
+class Journal:
+    """Records appended as work gets done, a line of JSON each: what a killed run leaves to the next.
+
+    Args:
+        path: of the file; what it holds already is in ``records``.
+
+    Raises:
+        OutputError: the file cannot be written, or another run has it open.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            # Without a buffer: what a full disk refused would be tried again when the file is closed.
+            self._file = path.open("a+b", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            data = self._file.read()
+            # A kill may have torn the last line: what is added next must not join it.
+            whole = data[: data.rfind(b"\n") + 1]
+            self._file.truncate(len(whole))
+        except BlockingIOError as error:
+            raise OutputError(f"another run is at work on {path}: wait for it, or stop it") from error
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        self.records: list[dict] = list(_records(whole))
+
+    def add(self, record: dict) -> None:
+        """Append a record; it is there whatever happens to this process next."""
+        line = json.dumps(record).encode() + b"\n"
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def rewrite(self, records: Sequence[dict]) -> None:
+        """Replace all records by others, at once; no more can be added."""
+        with replacing(self.path) as part:
+            part.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._file.close()
+
+
+def _records(data: bytes) -> Iterator[dict]:
+    for line in data.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def in_processes(
+    work: Callable[[Any], Any], items: Sequence[Any], workers: int | None
+) -> Generator[tuple[int, Any], None, None]:
+    """Do the items in processes; close the generator to end them at once.
+
+    Args:
+        work: a function of a module; what it raises is raised here.
+        items: what it is called with.
+        workers: processes; all cores by default.
+
+    Yields:
+        Number of an item and its result, as they get done; `CRASHED` for one that kills its process.
+    """
+    left = deque(enumerate(items))
+    while left:
+        suspects = yield from _until_one_dies(work, left, workers or os.cpu_count() or 1)
+        for number, item in suspects:
+            # Each alone: the one that kills its process again is the culprit.
+            if (yield from _until_one_dies(work, deque([(number, item)]), 1)):
+                yield number, CRASHED
+
+
+def _until_one_dies(
+    work: Callable[[Any], Any], left: deque[tuple[int, Any]], workers: int
+) -> Generator[tuple[int, Any], None, list[tuple[int, Any]]]:
+    """Work ``left`` off; returns the items that were under way when a process died."""
+    others = set(multiprocessing.active_children())
+    flying = {}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # and with it FFmpeg: once, instead of in each process
+    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=_begin)
+    try:
+        while left or flying:
+            while left and len(flying) < 2 * workers:
+                flying[pool.submit(work, left[0][1])] = left[0]
+                left.popleft()
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                yield flying.pop(future)[0], result
+    except BrokenProcessPool:
+        return list(flying.values())
+    finally:
+        if flying:
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+        pool.shutdown(cancel_futures=True)
+    return []
+
+
+def _begin() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when its parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    # Workers of a killed parent would wait for work for ever, and write while the next run does.
+    wait_for([multiprocessing.parent_process().sentinel])
+    os._exit(1)

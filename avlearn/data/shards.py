@@ -1,0 +1,68 @@
+"""Clips packed into tar files that WebDataset reads in order, and anything at random by offset and length."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from avlearn.data.manifest import Row
+from avlearn.errors import OutputError
+from avlearn.media.writer import replacing
+
+
+def write_shards(rows: Sequence[Row], names: Sequence[str], folder: Path, count: int) -> list[Row]:
+    """Pack clips into ``count`` shards, in their order; a shard appears whole or not at all.
+
+    Clip ``k`` becomes the members ``{k:08d}.mp4`` and ``{k:08d}.json`` (labels, split, events and the like). The same
+    clips give the same bytes.
+
+    Args:
+        rows: clips in files of their own.
+        names: of the clips, for their JSON.
+        folder: gets ``00000.tar`` and so on; other shards in it are removed.
+        count: of shards; never more than clips.
+
+    Returns:
+        The rows, with the tar as path, and the offset of the clip in it.
+
+    Raises:
+        OutputError: a shard cannot be written, or a clip is no longer what its hash says.
+    """
+    count = min(count, len(rows))
+    packed: list[Row] = []
+    for shard in range(count):
+        path = folder / f"{shard:05d}.tar"
+        with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for k in range(shard * len(rows) // count, (shard + 1) * len(rows) // count):
+                offset = _add(tar, f"{k:08d}.mp4", _content(rows[k]))
+                _add(tar, f"{k:08d}.json", facts(rows[k], names[k]))
+                packed.append(replace(rows[k], path=path, offset=offset))
+    for path in set(folder.glob("*.tar")) - {row.path for row in packed}:
+        path.unlink()
+    return packed
+
+
+def facts(row: Row, name: str) -> bytes:
+    """The JSON that lies beside a clip."""
+    kept = ("labels", "split", "flags", "duration", "fps", "width", "height", "sample_rate", "hash")
+    told = {"name": name} | {key: getattr(row, key) for key in kept}
+    return json.dumps(told | {"events": [asdict(event) for event in row.events]}).encode()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a member; returns where its first byte lies."""
+    member = tarfile.TarInfo(name)  # no owner, and the date zero
+    member.size = len(data)
+    offset = tar.offset + tarfile.BLOCKSIZE
+    tar.addfile(member, io.BytesIO(data))
+    return offset
+
+
+def _content(row: Row) -> bytes:
+    data = row.path.read_bytes()
+    if hashlib.sha256(data).hexdigest()[:32] != row.hash:
+        raise OutputError(f"{row.path} has changed since it was written: remove it, and prepare again")
+    return data
