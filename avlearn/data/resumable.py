@@ -15,7 +15,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from avlearn.errors import OutputError
+from avlearn.errors import AvlearnError, OutputError
 from avlearn.media.writer import replacing
 
 CRASHED = object()  # the result of an item that kills its process
@@ -87,6 +87,9 @@ def in_processes(
         items: what it is called with.
         workers: processes; all cores by default.
 
+    Raises:
+        AvlearnError: no process can start.
+
     Yields:
         Number of an item and its result, as they get done; `CRASHED` for one that kills its process.
     """
@@ -109,6 +112,7 @@ def _until_one_dies(
     context.set_forkserver_preload([__name__])  # and with it FFmpeg: once, instead of in each process
     pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=_begin)
     try:
+        _start(pool)
         while left or flying:
             while left and len(flying) < 2 * workers:
                 flying[pool.submit(work, left[0][1])] = left[0]
@@ -124,6 +128,15 @@ def _until_one_dies(
                 child.kill()
         pool.shutdown(cancel_futures=True)
     return []
+
+
+def _start(pool: ProcessPoolExecutor) -> None:
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool as error:
+        raise AvlearnError(
+            'processes cannot start: in a script, work belongs under if __name__ == "__main__"'
+        ) from error
 
 
 def _begin() -> None:

@@ -325,14 +325,18 @@ def _looks(path: str, kind: str, start: float, duration: float, windows: int) ->
     with open_media(path) as container:
         stream = video_stream(container) if kind == "video" else audio_stream(container)
         for begin, end in spans:
-            if begin > start:
-                # Where a container cannot be searched, decoding goes on: windows come in order.
-                with suppress(av.error.FFmpegError):
-                    container.seek(int(begin / stream.time_base), stream=stream)
             empty = True
-            for frame in _window(container, stream, begin, end):
-                empty = False
-                yield frame
+            # Transport streams are searched by time, and no keyframe may follow: then again from the start.
+            for place in (begin, 0.0) if kind == "video" else (begin,):
+                if begin > start:
+                    # Where a container cannot be searched, decoding goes on: windows come in order.
+                    with suppress(av.error.FFmpegError):
+                        container.seek(int(place / stream.time_base), stream=stream)
+                for frame in _window(container, stream, begin, end):
+                    empty = False
+                    yield frame
+                if not empty:
+                    break
             if empty and kind == "video":
                 raise MediaError(f"the picture ends before its {duration:.1f} s are over")
 
