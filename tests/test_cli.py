@@ -10,7 +10,20 @@ import pytest
 
 from avlearn.media import write_video
 
-COMMANDS = ["quickstart", "world", "pretrain", "sync", "localize", "separate", "classify", "embed", "probe", "evaluate"]
+COMMANDS = [
+    "quickstart",
+    "world",
+    "scan",
+    "prepare",
+    "pretrain",
+    "sync",
+    "localize",
+    "separate",
+    "classify",
+    "embed",
+    "probe",
+    "evaluate",
+]
 
 
 def run(*words: object, cwd=None) -> subprocess.CompletedProcess:

@@ -366,7 +366,8 @@ class _Reading:
             clip.video[places[0]] = image
         else:
             to_rgb(frame, aspect, clip.video.shape[1:3], crop, clip.video[places[0]])
-        clip.video[places[1:]] = clip.video[places[0]]
+        for place in places[1:]:
+            clip.video[place] = clip.video[places[0]]
         clip.times[places] = time
 
     # Which samples

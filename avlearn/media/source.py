@@ -41,23 +41,22 @@ def open_media(source: Source, *, quick: bool = False) -> Iterator[av.container.
         quick: leave out decoding a few frames to learn of facts that an MP4 or MOV states in its header
             (two thirds of the cost of opening one); the pixel format is then unknown until a frame is decoded.
     """
-    path = source.path if isinstance(source, Slice) else Path(source)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder, not a media file")
-    if not path.exists():
-        raise MediaError(f"{path} does not exist")
+    sliced = isinstance(source, Slice)
+    path = str(source.path if sliced else source)
     # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
-    name = f"file:{path}"
-    if isinstance(source, Slice):
-        name = f"subfile,,start,{source.offset},end,{source.offset + source.bytes},,:{path}"
+    name = f"subfile,,start,{source.offset},end,{source.offset + source.bytes},,:{path}" if sliced else f"file:{path}"
     container = None
     try:
-        quick = quick and (isinstance(source, Slice) or path.suffix.lower() in _TOLD)
+        quick = quick and (sliced or path.lower().endswith(_TOLD))
         container = av.open(name, metadata_errors="ignore", options={"codec_whitelist": "none"} if quick else {})
         if quick and not _told(container):
             container.close()
             container = av.open(name, metadata_errors="ignore")
     except av.error.FFmpegError as error:
+        if Path(path).is_dir():
+            raise MediaError(f"{path} is a folder, not a media file") from None
+        if not Path(path).exists():
+            raise MediaError(f"{path} does not exist") from None
         raise MediaError(f"{source} is not a media file that can be read: {error.strerror}") from error
     try:
         yield container
