@@ -29,10 +29,14 @@ def weights(run: Path) -> dict:
     return torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
 
 
-def test_a_killed_run_resumes_to_the_bit(tmp_path):
+@pytest.mark.parametrize("files", [False, True], ids=["decoded", "files"])
+def test_a_killed_run_resumes_to_the_bit(tmp_path, small_world, files):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(command(tmp_path / "whole", tmp_path / "data"), check=True, **quiet)
-    running = subprocess.Popen(command(tmp_path / "killed", tmp_path / "data"), **quiet)
+    # Files are read by processes that hold several windows of each.
+    more = [f"data.train={small_world}", "data.cache=false", "data.workers=2", "data.windows=2", "data.buffer=16"]
+    more = more if files else []
+    subprocess.run(command(tmp_path / "whole", tmp_path / "data", *more), check=True, **quiet)
+    running = subprocess.Popen(command(tmp_path / "killed", tmp_path / "data", *more), **quiet)
     figures = tmp_path / "killed" / "metrics.jsonl"
     while running.poll() is None and not (figures.exists() and '"step": 8' in figures.read_text()):
         time.sleep(0.02)
@@ -40,7 +44,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     running.wait()
     assert not (tmp_path / "killed" / "model").exists()
     assert weights(tmp_path / "killed")["global_step"] < 14
-    subprocess.run(command(tmp_path / "killed", tmp_path / "data", "--resume"), check=True, **quiet)
+    subprocess.run(command(tmp_path / "killed", tmp_path / "data", "--resume", *more), check=True, **quiet)
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert whole["global_step"] == killed["global_step"] == 12
     assert all(torch.equal(whole["state_dict"][k], killed["state_dict"][k]) for k in whole["state_dict"])
@@ -49,7 +53,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path):
     models = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "killed")]
     assert models[0] == models[1]
 
-    again = subprocess.run(command(tmp_path / "whole", tmp_path / "data"), capture_output=True, text=True)
+    again = subprocess.run(command(tmp_path / "whole", tmp_path / "data", *more), capture_output=True, text=True)
     assert again.returncode == 2
     assert again.stderr.strip().splitlines()[-1].startswith("avlearn: error:")
     assert "--resume" in again.stderr
