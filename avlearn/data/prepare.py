@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,6 +22,7 @@ from avlearn.media.writer import replacing
 
 Progress = Callable[[int, int], None]
 
+_PATIENCE, _PACE = 600, 20  # seconds that a clip may take, and seconds a second of it beside them
 _SHOWN = 10  # reasons that a report for people names
 _NO_SHARDS = {"content": "", "tars": {}, "names": [], "places": []}
 
@@ -251,7 +253,7 @@ class _Store:
         if any(clip.name in self.records for clip in todo):
             self._unlist()
         failed: dict[str, str] = {}
-        items = [(clip.row.path, clip.row.bytes, self._loose(clip.name)) for clip in todo]
+        items = [(clip.row, self._loose(clip.name)) for clip in todo]
         here = len(wanted) - len(todo)
         if progress:
             progress(here, len(wanted))
@@ -347,18 +349,22 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _transcode(settings: Settings, item: tuple[Path, int, Path]) -> dict | str:
+def _transcode(settings: Settings, item: tuple[Row, Path]) -> dict | str:
     """What the journal keeps of a clip, or why it cannot be used."""
-    source, size, target = item
+    row, target = item
     _made(target.parent)
     try:
-        if size and not _has(source, size):
+        # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.
+        signal.alarm(_PATIENCE + int(_PACE * row.duration))
+        if row.bytes and not _has(row.path, row.bytes):
             return "it is gone, or has changed since the scan"
-        begin, row = transcode(source, target, settings)
+        begin, columns = transcode(row.path, target, settings)
     except MediaError as error:
-        return str(error).replace(str(source), "").strip(" :")
+        return str(error).replace(str(row.path), "").strip(" :")
     except OutputError:
         raise
     except Exception as error:  # a hostile file may bring anything out of a decoder, and the others still count
-        return f"{type(error).__name__}: {error}".replace(str(source), "it")
-    return {"begin": begin, "row": row}
+        return f"{type(error).__name__}: {error}".replace(str(row.path), "it")
+    finally:
+        signal.alarm(0)
+    return {"begin": begin, "row": columns}

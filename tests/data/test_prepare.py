@@ -389,21 +389,26 @@ def test_ctrl_c(source, undisturbed, tmp_path):
     assert contents(tmp_path / "out") == contents(undisturbed[0])
 
 
-def test_a_clip_that_kills_its_process(source, tmp_path, monkeypatch):
+def test_a_clip_that_kills_its_process_and_one_that_hangs(source, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_transcode", deadly)
     prepare(source, tmp_path / "out", workers=3)
     reasons = {row.path.name: row.reason for row in read_manifest(tmp_path / "out") if row.reason}
-    assert reasons.pop("05.mp4") == "the decoder crashed" and sorted(reasons) == ["damaged.mp4", "text.mp4"]
+    assert reasons.pop("05.mp4") == reasons.pop("04.mp4") == "the decoder crashed" and sorted(reasons) == [
+        "damaged.mp4",
+        "text.mp4",
+    ]
     monkeypatch.undo()
-    assert prepare(source, tmp_path / "out").transcoded == 1
+    assert prepare(source, tmp_path / "out").transcoded == 2
 
 
 _transcode = preparing._transcode
 
 
 def deadly(settings, item):
-    if item[0].name == "05.mp4":
+    if item[0].path.name == "05.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if item[0].path.name == "04.mp4":
+        preparing._PATIENCE, preparing._PACE, preparing.transcode = 1, 0, lambda *_: time.sleep(60)
     return _transcode(settings, item)
 
 
