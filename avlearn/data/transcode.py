@@ -24,7 +24,7 @@ from avlearn.media import probe
 from avlearn.media.decode import Resampled, Samples, is_untimed
 from avlearn.media.picture import displayed
 from avlearn.media.source import audio_stream, open_media, video_stream
-from avlearn.media.writer import AacTrack, replacing
+from avlearn.media.writer import SoundTrack, replacing
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -130,7 +130,7 @@ class _Sound:
 
     def __init__(self, container: av.container.OutputContainer, source: Path, begin: Fraction, rate: int):
         self._read = Resampled(Samples(source, float(begin), strict=True), rate, True)
-        self._track = AacTrack(container, rate, 1)
+        self._track = SoundTrack(container, rate, 1)
         self._track.stream.bit_rate = _BIT_RATE
         self._track.stream.codec_context.flags |= Flags.bitexact
         self._ended = False

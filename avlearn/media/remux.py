@@ -8,7 +8,7 @@ from avlearn.errors import NoVideoError, OutputError
 from avlearn.media.decode import Samples
 from avlearn.media.probe import probe
 from avlearn.media.source import audio_stream, open_media, video_stream
-from avlearn.media.writer import AacTrack, replacing
+from avlearn.media.writer import SoundTrack, replacing
 
 _CHUNK = 4.0  # seconds of replacing sound encoded at a time
 
@@ -53,7 +53,7 @@ def remux(
                 track = None
                 if replace_audio is not None:
                     samples = Samples(replace_audio, probe(replace_audio).start)
-                    track = AacTrack(target, samples.rate, samples.channels)
+                    track = SoundTrack(target, samples.rate, samples.channels)
                 target.start_encoding()
             except (ValueError, av.error.FFmpegError) as error:
                 raise OutputError(f"{out.suffix} cannot hold the streams of {path}: write a .mkv") from error
@@ -87,12 +87,12 @@ def _copy(source, target, copies, sound, delay, origin, track, samples) -> None:
         track.finish()
 
 
-def _finished(track: AacTrack, samples: Samples) -> bool:
+def _finished(track: SoundTrack, samples: Samples) -> bool:
     end = samples.end()
     return end is not None and track.written >= end
 
 
-def _feed(track: AacTrack, samples: Samples) -> None:
+def _feed(track: SoundTrack, samples: Samples) -> None:
     wanted = round(_CHUNK * samples.rate)
     piece = samples.read(track.written, wanted)
     end = samples.end()

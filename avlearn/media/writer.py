@@ -61,19 +61,30 @@ def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sampl
             file.write(piece.T)
 
 
-class AacTrack:
-    """An AAC stream of an open container that takes samples as they come."""
+class SoundTrack:
+    """A stream of an open container that takes samples as they come: AAC, or FLAC for rates that AAC lacks.
+
+    Args:
+        container: that is written; one that cannot hold FLAC gets the next rate that AAC has.
+        rate: samples a second.
+        channels: 1 to 8.
+
+    Raises:
+        OutputError: there are more channels.
+    """
 
     def __init__(self, container: av.container.OutputContainer, rate: int, channels: int):
         if channels not in _LAYOUTS:
-            raise OutputError(f"AAC holds 1 to 8 channels, not {channels}")
+            raise OutputError(f"AAC and FLAC hold 1 to 8 channels, not {channels}")
         self.container, self.rate = container, rate
         self.layout = _LAYOUTS[channels]
-        encoded = next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
-        self.stream = container.add_stream("aac", rate=encoded, layout=self.layout)
-        self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
+        lossless = rate not in _AAC_RATES and "flac" in container.supported_codecs
+        encoded = rate if lossless else next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
+        self.stream = container.add_stream("flac" if lossless else "aac", rate=encoded, layout=self.layout)
+        if not lossless:
+            self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
         # PyAV cannot reach planes past the eighth: samples go in interleaved.
-        self.resampler = av.AudioResampler("fltp", self.layout, encoded)
+        self.resampler = av.AudioResampler("s32" if lossless else "fltp", self.layout, encoded)
         self.fifo = av.AudioFifo()
         self.written = 0
 
@@ -116,14 +127,14 @@ def write_video(
     crf: int = 20,
     preset: str = "veryfast",
 ) -> None:
-    """Write H.264 (4:2:0) and AAC; sample 0 of the sound is the instant of frame 0.
+    """Write H.264 (4:2:0) and AAC, or FLAC for rates that AAC lacks; sample 0 of the sound is the instant of frame 0.
 
     Args:
         path: the file; its suffix names the container.
         frames: uint8 ``[H, W, 3]`` each, of one size (an odd side loses its last row or column).
         fps: frames a second.
         audio: float32 ``[C, S]``, or pieces of it.
-        sample_rate: of the audio; kept where AAC has it, else the next rate that AAC has.
+        sample_rate: of the audio; containers that cannot hold FLAC get the next that AAC has.
         crf, preset: x264's quality (0 best to 51) and effort.
 
     Raises:
@@ -144,7 +155,7 @@ def write_video(
         picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
         picture.pix_fmt = "yuv420p"
         picture.codec_context.thread_count = 1
-        track = AacTrack(container, sample_rate, len(chunk)) if chunk is not None else None
+        track = SoundTrack(container, sample_rate, len(chunk)) if chunk is not None else None
         count = 0
         while first is not None:
             image = np.ascontiguousarray(first[: picture.height, : picture.width])

@@ -263,7 +263,7 @@ def test_sound_that_never_meets_the_picture_is_refused(tmp_path):
 def test_what_was_not_written_as_it_should_be_is_refused(tmp_path, monkeypatch, fault):
     """Encoders that lose something: the end of the sound, or a frame."""
     if fault == "sound":
-        monkeypatch.setattr(transcoding.AacTrack, "finish", lambda track: None)
+        monkeypatch.setattr(transcoding.SoundTrack, "finish", lambda track: None)
     else:
         monkeypatch.setattr(transcoding, "_picture_stream", _forgetful)
     assert "what was written" in refused(golden("fps25").path, tmp_path)

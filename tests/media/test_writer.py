@@ -45,12 +45,18 @@ def test_frames_and_sound_are_where_they_were_put(tmp_path, suffix):
     assert info.duration == pytest.approx(SECONDS, abs=0.05)
 
 
-@pytest.mark.parametrize(("channels", "rate"), [(1, 22050), (2, 44100), (6, 48000), (8, 32000)])
-def test_channels_and_rates_are_kept(tmp_path, channels, rate):
-    path = make(tmp_path / "many.mp4", channels, rate)
+@pytest.mark.parametrize(
+    ("channels", "rate"), [(1, 22050), (2, 44100), (6, 48000), (8, 32000), (1, 12345), (2, 192000), (8, 176400)]
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_channels_and_rates_are_kept(tmp_path, channels, rate, suffix):
+    path = make(tmp_path / f"many.{suffix}", channels, rate)
     info = probe(path)
     assert (info.audio.channels, info.audio.sample_rate) == (channels, rate)
-    assert read_clip(path, video=False).audio.shape[0] == channels
+    clip = read_clip(path, video=False)
+    assert clip.audio.shape[0] == channels
+    found = onsets(clip.audio, clip.sample_rate)
+    assert np.abs(np.array(found) - np.array(FLASHES) / FPS).max() < 0.002
 
 
 def test_colours_survive(tmp_path):
