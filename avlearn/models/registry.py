@@ -18,12 +18,24 @@ class Spec:
     Attributes:
         kind: ``video`` or ``audio``.
         paper: who published it, where, and when (or what it is, for our own).
-        params: parameters without a classifier, exact.
+        params: parameters, exact.
+        classes: of the classifier that ``params`` counts; None for none.
+        clip: frames, rows and columns of the input at which ``gmacs`` holds.
+        gmacs: 10^9 multiply-adds of convolutions, linear maps and attention, for one clip; 0 where it is not given.
+        published_gmacs: what the authors print, where that differs or belongs to another input (see ``note``).
+        top1: published accuracy on Kinetics-400, percent, over many views; with its source in ``note``.
+        note: what a reader of papers must know to understand the figures.
     """
 
     kind: str
     paper: str
     params: int
+    classes: int | None = None
+    clip: tuple[int, int, int] | None = None
+    gmacs: float = 0.0
+    published_gmacs: float | None = None
+    top1: float | None = None
+    note: str = ""
 
 
 _builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}

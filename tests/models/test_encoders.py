@@ -13,14 +13,11 @@ def example(name: str) -> torch.Tensor:
     return torch.rand(1, 1, 64, 64)
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_parameters_are_those_of_the_spec(name):
-    with torch.device("meta"):
-        model = create_model(name)
-    assert sum(p.numel() for p in model.parameters()) == model_spec(name).params
+# Networks with a clip in their spec are held to it without computing (test_acceptance.py).
+SMALL = [name for name in list_models() if model_spec(name).clip is None]
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", SMALL)
 def test_features_have_the_channels_and_strides_of_feature_info(name):
     model = create_model(name, num_classes=5).eval()
     x = example(name)

@@ -1,0 +1,57 @@
+"""Networks held to the figures of their reference implementations, without computing anything.
+
+A row of ``acceptance/FAMILY.tsv``: name, options as JSON (``num_classes`` 400 unless it says another), input as
+CxTxHxW, parameters (exact; empty where none are known), 10^9 multiply-adds (within half a percent).
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from avlearn.models import create_model, list_models, model_spec
+from avlearn.models.cost import cost
+
+ROWS = []
+for table in sorted((Path(__file__).parent / "acceptance").glob("*.tsv")):
+    with table.open(newline="") as lines:
+        ROWS += list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['name']} {row['options']} {row['input']}")
+def test_parameters_and_multiply_adds(row):
+    options = {"num_classes": 400} | json.loads(row["options"] or "{}")
+    with torch.device("meta"):
+        model = create_model(row["name"], **options)
+    params, gmacs = cost(model, [int(side) for side in row["input"].split("x")])
+    if row["params"]:
+        assert params == int(row["params"].replace(",", ""))
+    assert gmacs == pytest.approx(float(row["gmacs"]), rel=5e-3)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_spec_is_true(name):
+    spec = model_spec(name)
+    with torch.device("meta"):
+        model = create_model(name, num_classes=spec.classes)
+    assert sum(p.numel() for p in model.parameters()) == spec.params
+    if spec.gmacs:
+        _, gmacs = cost(model, (3, *spec.clip))
+        assert gmacs == pytest.approx(spec.gmacs, rel=5e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if model_spec(name).clip])
+def test_stages_are_as_said(name):
+    """On the clip of the spec: names, channels and strides of every stage, and of the features."""
+    with torch.device("meta"):
+        model = create_model(name).eval()
+        clip = torch.empty(1, 3, *model_spec(name).clip)
+    with torch.no_grad():
+        stages, features = model.forward_stages(clip), model.forward_features(clip)
+        assert model.forward_head(features).shape == (1, model.num_features)
+    assert tuple(stages) == tuple(info.name for info in model.stage_info)
+    for info, found in [*zip(model.stage_info, stages.values(), strict=True), (model.feature_info, features)]:
+        sides = tuple(-(-side // stride) for side, stride in zip(clip.shape[2:], info.stride, strict=True))
+        assert found.shape == (1, info.channels, *sides), info
