@@ -6,7 +6,6 @@ deblocking and weighted prediction each of them costs about half. Any decoder st
 """
 
 import hashlib
-import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.media import probe
-from avlearn.media.decode import Resampled, Samples, is_untimed
+from avlearn.media.decode import Resampled, Samples, is_untimed, presented
 from avlearn.media.picture import displayed
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.writer import SoundTrack, replacing
@@ -192,44 +191,16 @@ def _pictures(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fractio
     with open_media(source) as container:
         stream = video_stream(container)
         aspect = stream.sample_aspect_ratio
-        for instant, lasts, frame in _decoded(container, stream):
+        for instant, lasts, frame, damaged in presented(container, stream):
+            if damaged and size:
+                raise MediaError(f"it is damaged: the picture at {float(instant):.2f} s cannot be decoded")
+            # A stream cut out of another begins with frames whose references are gone; no player shows them.
+            if damaged:
+                continue
             size = size or _size(*displayed(frame, aspect), short_side)
             yield instant, lasts, _converted(frame, *size)
     if size is None:
         raise NoVideoError("the picture stream holds no frame")
-
-
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """Frames with ever later instants.
-
-    Raises:
-        MediaError: one after the first leans on what is damaged.
-    """
-    base, usual = stream.time_base, 1 / (stream.average_rate or stream.guessed_rate or 25)
-    stamps: list[int] | None = [] if is_untimed(container, stream) else None
-    last, damaged = None, False
-    for packet in container.demux(stream):
-        if stamps is not None and packet.dts is not None and packet.size:
-            heapq.heappush(stamps, packet.dts)
-        try:
-            frames = packet.decode()
-        except (av.error.InvalidDataError, av.error.EOFError):
-            damaged = True
-            continue
-        for frame in frames:
-            damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-            # Frames come in presentation order: the next one has the smallest stamp that is left.
-            pts = heapq.heappop(stamps) if stamps else frame.pts
-            if damaged and last is not None:
-                raise MediaError(f"it is damaged: the picture after {float(last):.2f} s cannot be decoded")
-            instant = pts * base if pts is not None else (last + usual if last is not None else Fraction(0))
-            # A stream cut out of another begins with frames whose references are gone; no player shows them.
-            if damaged or (last is not None and instant <= last):
-                continue
-            last = instant
-            yield instant, (frame.duration or 0) * base or usual, frame
 
 
 def _size(width: int, height: int, short_side: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain, pairwise
 from math import gcd
 
@@ -72,12 +73,12 @@ class Frames:
             for instant in instants:
                 while following is not None and following[0] <= instant + slack:
                     current, following = following, next(frames, None)
-                time, frame, duration, damaged = current
+                time, duration, frame, damaged = current
                 if following is None and instant >= time + duration - slack:
                     return
                 if damaged and self.strict:
-                    raise MediaError(f"{self.source} is damaged: its picture at {time:.2f} s cannot be decoded")
-                yield time, frame
+                    raise MediaError(f"{self.source} is damaged: its picture at {float(time):.2f} s cannot be decoded")
+                yield float(time), frame
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Iterator, float]]:
@@ -91,47 +92,58 @@ class Frames:
                 slack = tick_slack(float(stream.time_base))
                 begin = float((stream.start_time or 0) * stream.time_base)
                 if back is None or self.start < begin + 1.0 or is_untimed(container, stream):
-                    yield self._timed(container, stream, False), slack
+                    yield presented(container, stream), slack
                     return
                 try:
                     container.seek(int((self.start - back) / stream.time_base), stream=stream)
                 except av.error.FFmpegError:
                     continue
-                frames = self._timed(container, stream, True)
+                frames = presented(container, stream, True)
                 first = next(frames, None)
                 # Not every picture that a container calls a keyframe can be decoded alone.
                 if first is not None and first[0] <= self.start + slack and not first[3]:
                     yield chain([first], frames), slack
                     return
 
-    def _timed(self, container, stream, sought: bool) -> Iterator[tuple[float, av.VideoFrame, float, bool]]:
-        """Presentation time, frame, duration, and whether it leans on what could not be decoded."""
-        base = float(stream.time_base)
-        usual = 1 / (frame_rate(stream) or 25)
-        begin, last = float(stream.start_time or 0) * base, -np.inf
-        stamps: list[int] | None = [] if is_untimed(container, stream) else None
-        damaged = False
-        for packet in container.demux(stream):
-            if sought and not packet.is_keyframe:
+
+def presented(
+    container: av.container.InputContainer, stream: av.VideoStream, sought: bool = False
+) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame, bool]]:
+    """Frames in order of presentation, each later than the one before.
+
+    Args:
+        container, stream: at their beginning, or at a keyframe.
+        sought: whether packets before the next keyframe are to be passed over.
+
+    Yields:
+        Instant and duration in seconds, frame, and whether it leans on what could not be decoded.
+    """
+    base = stream.time_base
+    usual = 1 / Fraction(frame_rate(stream) or 25).limit_denominator(100_000)
+    begin, last = (stream.start_time or 0) * base, None
+    stamps: list[int] | None = [] if is_untimed(container, stream) else None
+    damaged = False
+    for packet in container.demux(stream):
+        if sought and not packet.is_keyframe:
+            continue
+        sought = False
+        if stamps is not None and packet.dts is not None and packet.size:
+            heapq.heappush(stamps, packet.dts)
+        try:
+            frames = packet.decode()
+        except (av.error.InvalidDataError, av.error.EOFError):
+            damaged = True
+            continue
+        for frame in frames:
+            damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+            # Frames come in presentation order: the next one has the smallest stamp that is left.
+            pts = heapq.heappop(stamps) if stamps else frame.pts
+            instant = pts * base if pts is not None else begin if last is None else last + usual
+            if last is not None and instant <= last:
+                damaged = damaged or instant < last
                 continue
-            sought = False
-            if stamps is not None and packet.dts is not None and packet.size:
-                heapq.heappush(stamps, packet.dts)
-            try:
-                frames = packet.decode()
-            except (av.error.InvalidDataError, av.error.EOFError):
-                damaged = True
-                continue
-            for frame in frames:
-                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                # Frames come in presentation order: the next one has the smallest stamp that is left.
-                pts = heapq.heappop(stamps) if stamps else frame.pts
-                time = pts * base if pts is not None else max(last, begin - usual) + usual
-                if time <= last:
-                    damaged = damaged or time < last
-                    continue
-                last = time
-                yield last, frame, float(frame.duration or 0) * base or usual, damaged
+            last = instant
+            yield instant, (frame.duration or 0) * base or usual, frame, damaged
 
 
 class Samples:
