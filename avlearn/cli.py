@@ -236,6 +236,20 @@ def pretrain(
         typer.echo(f"wrote {folder}")
 
 
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Like 'slowfast*'.")] = "*",
+    json_path: Json = None,
+) -> None:
+    """List the encoders: what each costs, and who published it.
+
+    Example: avlearn models 'slowfast*'
+    """
+    from avlearn.models.listing import model_list
+
+    _tell(model_list(pattern), json_path)
+
+
 @recipe_app.command("show")
 def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None) -> None:
     """Print a recipe, composed and checked, every default spelled out."""

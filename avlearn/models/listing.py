@@ -1,0 +1,58 @@
+"""The registered encoders as a table for people, programs and documents."""
+
+from dataclasses import asdict, dataclass
+
+from avlearn.errors import ModelError
+from avlearn.models.registry import Spec, list_models, model_spec
+
+_HEADS = ("name", "kind", "params M", "GMACs", "at TxHxW", "published", "top-1", "paper")
+
+
+@dataclass(frozen=True)
+class ModelList:
+    """Encoders and their specs, by name."""
+
+    specs: dict[str, Spec]
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": "avlearn.models/1", "models": {name: asdict(spec) for name, spec in self.specs.items()}}
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                name,
+                spec.kind,
+                f"{spec.params / 1e6:.2f}",
+                f"{spec.gmacs:.2f}" if spec.gmacs else "",
+                "x".join(map(str, spec.clip)) if spec.clip else "",
+                f"{spec.published_gmacs:g}" if spec.published_gmacs else "",
+                f"{spec.top1:.1f}" if spec.top1 else "",
+                spec.paper,
+            )
+            for name, spec in self.specs.items()
+        ]
+
+    def text(self) -> str:
+        """For people."""
+        rows = [_HEADS, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def markdown(self) -> str:
+        """For a document: the table, and what a reader must know of single figures."""
+        lines = ["| " + " | ".join(row) + " |" for row in (_HEADS, ("---",) * len(_HEADS), *self._rows())]
+        notes = [f"- `{name}`: {spec.note}" for name, spec in self.specs.items() if spec.note]
+        return "\n".join([*lines, "", *notes])
+
+
+def model_list(pattern: str = "*") -> ModelList:
+    """Encoders whose names match a shell pattern.
+
+    Raises:
+        ModelError: there are none.
+    """
+    names = list_models(pattern)
+    if not names:
+        raise ModelError(f"no encoder's name matches '{pattern}'")
+    return ModelList({name: model_spec(name) for name in names})

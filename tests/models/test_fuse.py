@@ -1,0 +1,46 @@
+"""Folding batch norms away changes no result, and says where it cannot."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.video import r2plus1d_18
+
+from avlearn.errors import ModelError
+from avlearn.models import create_model
+from avlearn.models.fuse import fuse
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Norms with statistics of their own, so that folding them is no small thing."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize("build", [r2plus1d_18, lambda: create_model("slowfast_tiny", num_classes=7)])
+def test_results_stay_and_norms_go(build):
+    model = shaken(build())
+    x = torch.rand(2, 3, 8, 32, 32)
+    fused = fuse(model, torch.rand(1, 3, 8, 32, 32))
+    with torch.inference_mode():
+        assert torch.allclose(fused(x), model(x), rtol=1e-3, atol=1e-4)
+    assert any(isinstance(m, nn.BatchNorm3d) for m in model.modules())
+    assert not any(isinstance(m, nn.BatchNorm3d) for m in fused.modules())
+
+
+def test_a_convolution_that_is_used_twice_is_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x + self.norm(x)
+
+    with pytest.raises(ModelError, match="cannot be folded"):
+        fuse(shaken(Twice()), torch.rand(1, 3, 8, 8))
