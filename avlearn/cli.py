@@ -238,13 +238,29 @@ def pretrain(
 
 @app.command()
 def models(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Like 'slowfast*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Like 'slowfast*', or the word show.")] = "*",
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="After show: whose stages to draw.")] = None,
+    clip: Annotated[str | None, typer.Option(metavar="TxHxW", help="Of the stages' sizes.")] = None,
     json_path: Json = None,
 ) -> None:
-    """List the encoders: what each costs, and who published it.
+    """List the encoders: what each costs, and who published it; or draw the stages of one.
 
     Example: avlearn models 'slowfast*'
+
+    Example: avlearn models show slowfast_r50_8x8 --clip 32x256x256
     """
+    if pattern != "show" and (name, clip) != (None, None):
+        raise AvlearnError("to draw the stages of a network: avlearn models show NAME [--clip TxHxW]")
+    if pattern == "show":
+        from avlearn.models.anatomy import anatomy
+
+        if name is None:
+            raise AvlearnError("whose stages? avlearn models show NAME")
+        sides = clip.split("x") if clip else None
+        if sides and (len(sides) != 3 or not all(side.isdigit() for side in sides)):
+            raise AvlearnError(f"'{clip}' is no clip: give frames, rows and columns, like 16x112x112")
+        typer.echo(anatomy(name, [int(side) for side in sides] if sides else None).text())
+        return
     from avlearn.models.listing import model_list
 
     _tell(model_list(pattern), json_path)

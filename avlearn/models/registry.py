@@ -5,10 +5,12 @@ import fnmatch
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
 from avlearn.errors import ModelError
+from avlearn.models.importers import load_weights
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,19 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_builders, pattern))
 
 
-def create_model(name: str, *, num_classes: int | None = None, **options: object) -> nn.Module:
+def create_model(
+    name: str, *, weights: str | Path | None = None, num_classes: int | None = None, **options: object
+) -> nn.Module:
     """Build an encoder.
 
     Args:
         name: one of `list_models()`.
+        weights: a released weight file of that network (see `importers.load_weights`); without, they are random.
         num_classes: size of the linear classifier; None leaves it out (``forward`` gives features).
         options: the builder's own keyword arguments.
 
     Raises:
-        ModelError: the name or an option is unknown (the nearest valid one is named).
+        ModelError: the name or an option is unknown (the nearest valid one is named), or the weights do not fit.
     """
     _, builder = _find(name)
     known = inspect.signature(builder).parameters
@@ -91,4 +96,6 @@ def create_model(name: str, *, num_classes: int | None = None, **options: object
     model = builder(**options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
+    if weights is not None:
+        load_weights(model, weights)
     return model

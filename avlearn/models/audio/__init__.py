@@ -1,3 +1,3 @@
 """Audio encoders: log-mel spectrogram in, one feature vector a time step out."""
 
-from avlearn.models.audio import conv2d, resnet  # noqa: F401
+from avlearn.models.audio import ast, conv2d, resnet, vgg, waveform  # noqa: F401

@@ -1,4 +1,7 @@
-"""A small convolutional network over log-mel spectrograms."""
+"""Plain convolutional networks over spectrograms: a small one of ours, and that of AVID (Morgado et al., CVPR 2021).
+
+Parameters of the latter have the names of AVID-CMA's checkpoints (under ``audio_model.`` there).
+"""
 
 from torch import Tensor, nn
 
@@ -41,3 +44,53 @@ class Conv2d(Encoder):
 def conv2d_tiny() -> Conv2d:
     """The default beside ``dsconv_tiny``."""
     return Conv2d((16, 32, 64, 128))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn1(self.conv1(x)).relu()
+        return self.bn2(self.conv2(x)).relu()
+
+
+class Conv2dAVID(Encoder):
+    """``[B, 1, F, N]``, N best a multiple of 16, to ``[B, 512, N // 16]``: the largest answer of all frequencies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = _conv(1, 64, 7, 2)
+        self.block1 = _Block(64, 64, 2)
+        self.block2 = _Block(64, 128, 2)
+        self.block3 = _Block(128, 256, 2)
+        self.block4 = _Block(256, 512, 1)
+        self.feature_info = FeatureInfo(512, (16, 0, 0))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        frames = x.shape[-1] // 16 * 16
+        x = x[..., :frames].transpose(2, 3)  # as in the checkpoints: [B, 1, N, F]
+        for stage in (self.conv1, self.block1, self.block2, self.block3, self.block4):
+            x = self.run(stage, x)
+        return x.amax(3)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features pooled by their maximum over time, as published."""
+        return self.classifier(self.dropout(features.amax(2)))
+
+
+@register(
+    Spec(
+        "audio",
+        "Morgado et al., CVPR 2021 (AVID)",
+        4_725_696,
+        note="Conv2D-10, the layout of AVID-CMA's checkpoints without their projection",
+    )
+)
+def conv2d_10() -> Conv2dAVID:
+    """9 convolutions; 257 linear bins in decibels, standardised; window 43 ms (1024), hop 10 ms, 24 kHz, 200 frames."""
+    return Conv2dAVID()

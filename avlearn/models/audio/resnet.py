@@ -1,18 +1,27 @@
-"""ResNet-18 (He et al., CVPR 2016) over log-mel spectrograms, torchvision's blocks."""
+"""ResNets (He et al., CVPR 2016) over log spectrograms, of torchvision's blocks.
+
+Parameters of a checkpoint of torchvision lie in ``stem.0`` (``conv1``), ``stem.1`` (``bn1``) and ``layers.{0..3}``
+(``layer{1..4}``).
+"""
 
 from torch import Tensor, nn
-from torchvision.models import resnet18 as torchvision_resnet18
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 
 
 class ResNet(Encoder):
-    """``[B, 1, F, N]`` to ``[B, 512, N // 8]``: frequency averaged, time kept at an eighth."""
+    """``[B, 1, F, N]`` to ``[B, 512, N // 8]``: frequency averaged, time kept at an eighth.
 
-    def __init__(self) -> None:
+    Args:
+        blocks: of each stage, of two convolutions each.
+    """
+
+    def __init__(self, blocks: tuple[int, int, int, int] = (2, 2, 2, 2)) -> None:
         super().__init__()
-        net = torchvision_resnet18(weights=None)
+        net = TorchvisionResNet(BasicBlock, list(blocks))
         stem = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
         self.stem = nn.Sequential(stem, net.bn1, net.relu, net.maxpool)
         self.layers = nn.Sequential(net.layer1, net.layer2, net.layer3, net.layer4)
@@ -25,10 +34,28 @@ class ResNet(Encoder):
 
     def forward_features(self, x: Tensor) -> Tensor:
         frames = x.shape[-1] // 8 * 8
-        return self.layers(self.stem(x[..., :frames])).mean(2)
+        x = self.stem(x[..., :frames])
+        for layer in self.layers:
+            x = self.run(layer, x)
+        return x.mean(2)
 
 
-@register(Spec("audio", "He et al., CVPR 2016; one input channel, time stride 8", 11_170_240))
+_NOTE = "one input channel; time stride 8 where 32 was published; parameters without the classifier"
+
+
+@register(Spec("audio", "Patrick et al., ICCV 2021 (GDT)", 4_899_520, note=_NOTE))
+def resnet9() -> ResNet:
+    """9 layers; 40 log-mel bands, window 20 ms, hop 10 ms, 24 kHz."""
+    return ResNet((1, 1, 1, 1))
+
+
+@register(Spec("audio", "He et al., CVPR 2016", 11_170_240, note=_NOTE))
 def resnet18() -> ResNet:
-    """18 layers."""
-    return ResNet()
+    """18 layers; for audio in LVS (Chen et al., CVPR 2021): 257 bins, window 32 ms, hop 14.9 ms, 16 kHz."""
+    return ResNet((2, 2, 2, 2))
+
+
+@register(Spec("audio", "He et al., CVPR 2016", 21_278_400, note=_NOTE))
+def resnet34() -> ResNet:
+    """34 layers; for audio in VGGSound (Chen et al., ICASSP 2020): 257 bins, window 32 ms, hop 10 ms, 16 kHz."""
+    return ResNet((3, 4, 6, 3))

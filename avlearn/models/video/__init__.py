@@ -1,3 +1,21 @@
 """Video encoders."""
 
-from avlearn.models.video import dsconv, r2plus1d, slowfast  # noqa: F401
+from avlearn.models.video import (  # noqa: F401
+    c3d,
+    dsconv,
+    inception,
+    inflated,
+    motionformer,
+    mvit,
+    p3d,
+    r2plus1d,
+    resnet,
+    slowfast,
+    slowfast_tiny,
+    swin3d,
+    timesformer,
+    videomae,
+    vivit,
+    vtn,
+    x3d,
+)

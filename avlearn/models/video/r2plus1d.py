@@ -1,47 +1,178 @@
-"""R(2+1)D (Tran et al., CVPR 2018), torchvision's implementation behind our interface."""
+"""R(2+1)D (Tran et al., CVPR 2018): each 3 x 3 x 3 convolution is one over space, then one over time.
 
-import torch
-from torch import Tensor
-from torchvision.models.video import r2plus1d_18 as torchvision_r2plus1d_18
+Between the two lie as many channels as keep the parameters of the whole. torchvision counts them once for a block,
+from its input and output; the authors' own networks for each convolution. Both are in the world, with weights.
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+Parameter names are torchvision's: ``layer{l}.{j}.conv{1,2}.0.{0: space, 1: norm, 3: time}``.
+"""
+
+from typing import Literal
+
+from torch import nn
+
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.convolution import Conv3d
+from avlearn.models.video.resnet import (
+    DEPTHS,
+    TORCHVISION_MEAN,
+    TORCHVISION_STD,
+    Triple,
+    VideoResNet,
+    simple_stem,
+    statistics,
+)
 
-_MEAN, _STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-
-
-class R2Plus1D(Encoder):
-    """``[B, 3, T, H, W]`` in [0, 1] to ``[B, 512, T / temporal_stride, H / 16, W / 16]``."""
-
-    def __init__(self, temporal_stride: int):
-        super().__init__()
-        if temporal_stride not in (1, 2, 4, 8):
-            raise ValueError(f"temporal_stride is 1, 2, 4 or 8, not {temporal_stride}")
-        net = torchvision_r2plus1d_18(weights=None)
-        self.stem = net.stem
-        self.layers = torch.nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
-        self._limit_temporal_stride(temporal_stride)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1, 1), persistent=False)
-        self.feature_info = FeatureInfo(512, (temporal_stride, 16, 16))
-
-    def _limit_temporal_stride(self, wanted: int) -> None:
-        # The published network halves time in layers 2, 3 and 4. A synchronization objective needs finer
-        # steps: the late halvings go, the weights keep their shapes.
-        for halvings_before, layer in enumerate(list(self.layers)[1:]):
-            if 2 ** (halvings_before + 1) > wanted:
-                for module in layer.modules():
-                    if isinstance(module, torch.nn.Conv3d) and module.stride[0] == 2:
-                        module.stride = (1, *module.stride[1:])
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        x = self.stem((x - self.mean) / self.std)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+MidWidth = Literal["per-block", "per-conv"]
 
 
-@register(Spec("video", "Tran et al., CVPR 2018", 31_300_125))
-def r2plus1d_18(temporal_stride: int = 8) -> R2Plus1D:
-    """18 layers; ``temporal_stride=8`` is the published network."""
-    return R2Plus1D(temporal_stride)
+def _separated(inputs: int, middle: int, outputs: int, stride: Triple) -> nn.Module:
+    time, y, x = stride
+    return nn.Sequential(
+        Conv3d(inputs, middle, (1, 3, 3), (1, y, x), (0, 1, 1), bias=False),
+        nn.BatchNorm3d(middle),
+        nn.ReLU(inplace=True),
+        Conv3d(middle, outputs, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False),
+    )
+
+
+def _middle(inputs: int, outputs: int) -> int:
+    return 27 * inputs * outputs // (9 * inputs + 3 * outputs)
+
+
+def _per_block(inputs: int, outputs: int, start: int, stride: Triple) -> nn.Module:
+    return _separated(inputs, _middle(start, outputs), outputs, stride)
+
+
+def _per_conv(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    return _separated(inputs, _middle(inputs, outputs), outputs, stride)
+
+
+def _time_first(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    time, y, x = stride
+    return nn.Sequential(
+        Conv3d(inputs, outputs, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False),
+        nn.BatchNorm3d(outputs),
+        nn.ReLU(inplace=True),
+        Conv3d(outputs, outputs, (1, 3, 3), (1, y, x), (0, 1, 1), bias=False),
+    )
+
+
+def _separated_stem(in_chans: int) -> nn.Sequential:
+    return nn.Sequential(
+        Conv3d(in_chans, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        nn.BatchNorm3d(45),
+        nn.ReLU(inplace=True),
+        Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        nn.BatchNorm3d(64),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _r2plus1d(depth: int, mid_width: MidWidth, in_chans: int, temporal_stride: int, eps: float) -> VideoResNet:
+    if mid_width not in ("per-block", "per-conv"):
+        raise ValueError(f"mid_width is per-block or per-conv, not {mid_width}")
+    if temporal_stride not in (1, 2, 4, 8):
+        raise ValueError(f"temporal_stride is 1, 2, 4 or 8, not {temporal_stride}")
+    # Where time is to be strided over less, the late halvings go; weights keep their shapes.
+    halvings = [2 if 2**i <= temporal_stride else 1 for i in (1, 2, 3)]
+    return VideoResNet(
+        _separated_stem(in_chans),
+        (1, 2),
+        DEPTHS[depth],
+        [_per_block if mid_width == "per-block" else _per_conv] * 4,
+        bottleneck=depth > 34,
+        time_strides=(1, *halvings),
+        eps=eps,
+        mean=statistics(TORCHVISION_MEAN, in_chans),
+        std=statistics(TORCHVISION_STD, in_chans),
+    )
+
+
+_TRAN = "Tran et al., CVPR 2018"
+
+
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        31_505_325,
+        400,
+        (16, 112, 112),
+        40.519,
+        top1=67.5,
+        note="torchvision's; the paper's counts channels per convolution: 33,370,839 parameters",
+    )
+)
+def r2plus1d_18(
+    temporal_stride: int = 8, mid_width: MidWidth = "per-block", in_chans: int = 3, eps: float = 1e-5
+) -> VideoResNet:
+    """18 layers; ``temporal_stride=8`` is the published network. The authors' weights: per-conv, ``eps`` 1e-3."""
+    return _r2plus1d(18, mid_width, in_chans, temporal_stride, eps)
+
+
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        63_697_175,
+        400,
+        (32, 112, 112),
+        152.356,
+        152.0,
+        74.2,
+        "what later papers list as R(2+1)D, 152 GFLOPs; the authors' model zoo prints 199.0, at 128 x 128",
+    )
+)
+def r2plus1d_34(
+    temporal_stride: int = 8, mid_width: MidWidth = "per-conv", in_chans: int = 3, eps: float = 1e-3
+) -> VideoResNet:
+    """34 layers."""
+    return _r2plus1d(34, mid_width, in_chans, temporal_stride, eps)
+
+
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        118_226_785,
+        400,
+        (32, 112, 112),
+        251.997,
+        329.1,
+        77.3,
+        "bottlenecks, no pool in the stem; published cost is at 128 x 128",
+    )
+)
+def r2plus1d_152(
+    temporal_stride: int = 8, mid_width: MidWidth = "per-conv", in_chans: int = 3, eps: float = 1e-3
+) -> VideoResNet:
+    """152 layers."""
+    return _r2plus1d(152, mid_width, in_chans, temporal_stride, eps)
+
+
+@register(
+    Spec(
+        "video",
+        "after Tran et al., CVPR 2018",
+        28_107_600,
+        400,
+        (16, 224, 224),
+        57.534,
+        top1=76.0,
+        note="pytorchvideo's; time comes before space, with as many channels between them as the bottleneck has",
+    )
+)
+def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:
+    """Bottlenecks of 50 layers; a stem without time; space is halved in the first group, too."""
+    return VideoResNet(
+        simple_stem(in_chans, 64, 1),
+        (1, 2),
+        DEPTHS[50],
+        [_time_first] * 4,
+        bottleneck=True,
+        time_strides=(1, 1, 2, 2),
+        space_strides=(2, 2, 2, 2),
+        mean=(0.45,) * in_chans,
+        std=(0.225,) * in_chans,
+        dropout=0.5,
+    )

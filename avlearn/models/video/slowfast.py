@@ -1,55 +1,297 @@
-"""SlowFast in small: the two pathways of Feichtenhofer et al. (ICCV 2019) at a laptop's size."""
+"""SlowFast (Feichtenhofer et al., ICCV 2019): few frames with many channels, many frames with few.
+
+Names: ``slow.*`` and ``fast.*`` as in ``resnet.py``, ``laterals.{i}.{0: conv, 1: norm}``; PySlowFast's
+``s{i}.pathway{0,1}_...`` and ``s{i}_fuse.{conv_f2s,bn}`` come to them by renaming. The classifier reads the slow
+channels, then the fast ones, as PySlowFast's does.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.convolution import Conv3d
+from avlearn.models.video.inflated import NONLOCAL_50, inflated
+from avlearn.models.video.nonlocal_block import NonLocalKind
+from avlearn.models.video.resnet import VideoResNet, init_classifier, init_weights
+
+Lateral = Literal["none", "sum", "concat", "sample", "conv"]
+FastInput = Literal["rgb", "gray", "flow"]
+
+_SLOW = ((1,), (1,), (3,), (3,))
+_FAST = ((3,), (3,), (3,), (3,))
+_LUMA = (0.299, 0.587, 0.114)
+_WIDTH = 64
 
 
-def _conv(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int) -> nn.Sequential:
-    padding = tuple(k // 2 for k in kernel)
-    return nn.Sequential(
-        nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), padding, bias=False),
-        nn.BatchNorm3d(outputs),
-        nn.ReLU(inplace=True),
+class TimeToChannel(nn.Module):
+    """``[B, C, alpha T, Y, X]`` to ``[B, alpha C, T, Y, X]``."""
+
+    def __init__(self, alpha: int) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (-1, self.alpha)).movedim(3, 1).flatten(1, 2)
+
+
+class TimeSample(nn.Module):
+    """``[B, C, alpha T, Y, X]`` to ``[B, C, T, Y, X]``."""
+
+    def __init__(self, alpha: int) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.alpha]
+
+
+def slow_frames(x: Tensor, alpha: int) -> Tensor:
+    """One frame in alpha, the first and the last among them: ``[B, C, T, Y, X]`` to ``[B, C, T / alpha, Y, X]``.
+
+    Released weights were trained on these, not on ``x[:, :, ::alpha]``.
+    """
+    frames, wanted = x.shape[2], x.shape[2] // alpha
+    return x[:, :, torch.arange(wanted, device=x.device) * (frames - 1) // max(wanted - 1, 1)]
+
+
+class SlowFast(Encoder):
+    """``[B, C, T, H, W]`` in [0, 1], T a multiple of alpha, to ``[B, 32 (64 + 64 / beta_inv), T, H / 32, W / 32]``.
+
+    Slow features are repeated in time and come first.
+
+    Args:
+        depth: of both pathways.
+        alpha: the slow pathway sees every alpha-th frame.
+        beta_inv: the fast pathway has so many times fewer channels.
+        lateral: what the slow pathway gets from the fast one after the stem and three groups. ``sum`` and ``concat``
+            lay the fast frames of one slow step behind each other as channels; ``sample`` takes one of them; ``conv``
+            is a convolution over time with twice as many outputs.
+        lateral_kernel: frames that it sees.
+        temporal_blocks: blocks of the third group that see several frames, in the slow and the fast pathway.
+        fast_input: ``gray``: the luma of the colours; ``flow``: two more channels of the input, after the colours,
+            0.5 where nothing moves.
+        nonlocal_after: in the slow pathway, by group, the blocks after which a non-local one stands.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        alpha: int,
+        *,
+        beta_inv: int = 8,
+        lateral: Lateral = "conv",
+        lateral_kernel: int = 5,
+        temporal_blocks: Sequence[int] = (6, 6),
+        fast_input: FastInput = "rgb",
+        in_chans: int = 3,
+        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
+        nonlocal_kind: NonLocalKind = "dot",
+        nonlocal_pool: Sequence[int] = (1, 2, 2),
+    ) -> None:
+        if fast_input not in ("rgb", "gray", "flow"):
+            raise ValueError(f"fast_input is rgb, gray or flow, not {fast_input}")
+        if fast_input == "gray" and in_chans != 3:
+            raise ValueError(f"gray is made of 3 channels, not {in_chans}")
+        motion = 2 if fast_input == "flow" else 0
+        super().__init__((0.45,) * in_chans + (0.5,) * motion, (0.225,) * (in_chans + motion), 0.5)
+        self.alpha, self.fast_input, self.colours = alpha, fast_input, in_chans
+        luma = torch.tensor(_LUMA).view(3, 1, 1, 1) if fast_input == "gray" else None
+        self.register_buffer("luma", luma, persistent=False)
+        narrow = _WIDTH // beta_inv
+        fast_channels = [narrow, *(narrow * 4 * 2**i for i in range(3))]
+        self.adds, joined = self._make_laterals(lateral, lateral_kernel, fast_channels)
+        fast_chans = {"rgb": in_chans, "gray": 1, "flow": 2}[fast_input]
+        self.fast = inflated(
+            depth, fast_chans, 5, _FAST, width=narrow, temporal_blocks=temporal_blocks[1], preprocess=False
+        )
+        self.slow = inflated(
+            depth,
+            in_chans,
+            1,
+            _SLOW,
+            width=_WIDTH,
+            temporal_blocks=temporal_blocks[0],
+            joined=joined,
+            nonlocal_after=nonlocal_after,
+            nonlocal_kind=nonlocal_kind,
+            nonlocal_pool=nonlocal_pool,
+            preprocess=False,
+        )
+        init_weights(self.laterals)
+        self.stage_info = tuple(
+            FeatureInfo(slow.channels + fast.channels, fast.stride, slow.name)
+            for slow, fast in zip(self.slow.stage_info, self.fast.stage_info, strict=True)
+        )
+        last = self.stage_info[-1]
+        self.feature_info = FeatureInfo(last.channels, last.stride)
+
+    def _make_laterals(self, kind: Lateral, kernel: int, channels: Sequence[int]) -> tuple[bool, list[int]]:
+        """Sets ``laterals``; gives whether they are added to the slow channels, else how many come to them."""
+        alpha = self.alpha
+        if kind == "conv":
+            layers = [
+                nn.Sequential(
+                    Conv3d(c, 2 * c, (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0), bias=False),
+                    nn.BatchNorm3d(2 * c),
+                    nn.ReLU(inplace=True),
+                )
+                for c in channels
+            ]
+            factor = 2
+        elif kind == "sample":
+            layers, factor = [TimeSample(alpha) for _ in channels], 1
+        elif kind in ("sum", "concat"):
+            layers, factor = [TimeToChannel(alpha) for _ in channels], alpha
+            if kind == "sum" and alpha * channels[0] != _WIDTH:
+                raise ValueError(f"lateral sum needs beta_inv = alpha = {alpha}")
+        elif kind == "none":
+            layers, factor = [], 0
+        else:
+            raise ValueError(f"lateral is none, sum, concat, sample or conv, not {kind}")
+        self.laterals = nn.ModuleList(layers)
+        adds = kind == "sum"
+        return adds, [0 if adds else factor * c for c in channels]
+
+    def reset_classifier(self, num_classes: int | None) -> None:
+        super().reset_classifier(num_classes)
+        init_classifier(self.classifier)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalized input to those of the slow and the fast pathway."""
+        if x.shape[2] % self.alpha:
+            raise ValueError(f"frames are a multiple of {self.alpha}, not {x.shape[2]}")
+        slow = slow_frames(x[:, : self.colours], self.alpha)
+        if self.fast_input == "gray":
+            return slow, (x * self.luma).sum(1, keepdim=True)
+        return slow, x[:, self.colours :] if self.fast_input == "flow" else x
+
+    def _pathways(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Name, slow and fast output of each stage."""
+        slow, fast = self._split(self.normalized(x))
+        stages = zip(self.slow.stages(), self.fast.stages(), strict=True)
+        for i, ((name, slow_stage), (_, fast_stage)) in enumerate(stages):
+            slow, fast = self.run(slow_stage, slow), self.run(fast_stage, fast)
+            yield name, slow, fast
+            if i < len(self.laterals):
+                side = self.run(self.laterals[i], fast)
+                slow = slow + side if self.adds else torch.cat([slow, side], 1)
+
+    def _joined(self, slow: Tensor, fast: Tensor) -> Tensor:
+        return torch.cat([slow.repeat_interleave(self.alpha, 2), fast], 1)
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        return {name: self._joined(slow, fast) for name, slow, fast in self._pathways(x)}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        for _, slow, fast in self._pathways(x):  # noqa: B007 (the last ones remain)
+            pass
+        return self._joined(slow, fast)
+
+
+_FEICHTENHOFER = "Feichtenhofer et al., ICCV 2019"
+_CLIP = (32, 224, 224)
+_AT_256 = "published cost is at 256 x 256"
+
+
+@register(Spec("video", _FEICHTENHOFER, 608_632, 400, _CLIP, 4.910, 4.9, 51.7, "no temporal kernels in two groups"))
+def fast_only_r50(in_chans: int = 3) -> VideoResNet:
+    """The fast pathway's width alone; unlike the pathway, its first two groups see one frame at a time."""
+    return inflated(50, in_chans, 5, _SLOW, width=_WIDTH // 8)
+
+
+@register(Spec("video", _FEICHTENHOFER, 34_480_216, 400, _CLIP, 27.639, 36.1, 75.6, _AT_256))
+def slowfast_r50_4x16(
+    in_chans: int = 3,
+    alpha: int = 8,
+    beta_inv: int = 8,
+    lateral: Lateral = "conv",
+    lateral_kernel: int = 5,
+    fast_input: FastInput = "rgb",
+) -> SlowFast:
+    """4 slow frames, 32 fast ones."""
+    return SlowFast(
+        50,
+        alpha,
+        beta_inv=beta_inv,
+        lateral=lateral,
+        lateral_kernel=lateral_kernel,
+        fast_input=fast_input,
+        in_chans=in_chans,
     )
 
 
-class SlowFastTiny(Encoder):
-    """``[B, 3, T, H, W]`` in [0, 1], T a multiple of 8, to ``[B, D, T // 2, H // 8, W // 8]``.
-
-    The fast pathway sees every second frame with few channels, the slow one every eighth with many;
-    after each stage the fast features reach the slow ones through a time-strided convolution.
-    """
-
-    alpha = 4
-
-    def __init__(self, slow: tuple[int, int, int], fast: tuple[int, int, int]):
-        super().__init__()
-        self.fast = nn.ModuleList()
-        self.slow = nn.ModuleList()
-        self.lateral = nn.ModuleList()
-        fast_inputs, slow_inputs = 3, 3
-        for i, (wide, narrow) in enumerate(zip(slow, fast, strict=True)):
-            self.fast.append(_conv(fast_inputs, narrow, (3, 3, 3), 2))
-            self.slow.append(_conv(slow_inputs, wide, (1 if i < 2 else 3, 3, 3), 2))
-            self.lateral.append(nn.Conv3d(narrow, 2 * narrow, (5, 1, 1), (self.alpha, 1, 1), (2, 0, 0), bias=False))
-            fast_inputs, slow_inputs = narrow, wide + 2 * narrow
-        self.feature_info = FeatureInfo(slow_inputs + fast[-1], (2, 8, 8))
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        x = x - 0.5
-        fast = x[:, :, ::2]
-        slow = fast[:, :, :: self.alpha]
-        for fast_stage, slow_stage, lateral in zip(self.fast, self.slow, self.lateral, strict=True):
-            fast, slow = fast_stage(fast), slow_stage(slow)
-            slow = torch.cat([slow, lateral(fast)], 1)
-        slow = slow.repeat_interleave(self.alpha, 2)[:, :, : fast.shape[2]]
-        return torch.cat([slow, fast], 1)
+@register(Spec("video", _FEICHTENHOFER, 34_566_488, 400, _CLIP, 50.309, 65.7, 77.0, _AT_256))
+def slowfast_r50_8x8(
+    in_chans: int = 3,
+    alpha: int = 4,
+    beta_inv: int = 8,
+    lateral: Lateral = "conv",
+    lateral_kernel: int = 7,
+    fast_input: FastInput = "rgb",
+) -> SlowFast:
+    """8 slow frames, 32 fast ones; laterals see 7 frames."""
+    return SlowFast(
+        50,
+        alpha,
+        beta_inv=beta_inv,
+        lateral=lateral,
+        lateral_kernel=lateral_kernel,
+        fast_input=fast_input,
+        in_chans=in_chans,
+    )
 
 
-@register(Spec("video", "after Feichtenhofer et al., ICCV 2019; our size", 392_216))
-def slowfast_tiny() -> SlowFastTiny:
-    """Three stages; alpha 4; the fast pathway has a quarter of the slow one's channels."""
-    return SlowFastTiny((32, 64, 128), (8, 16, 32))
+@register(Spec("video", _FEICHTENHOFER, 41_838_680, 400, _CLIP, 72.229, note="PySlowFast's"))
+def slowfast_r50_8x8_nl(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "dot", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> SlowFast:
+    """Five non-local blocks in the slow pathway; laterals see 5 frames."""
+    return SlowFast(
+        50, 4, in_chans=in_chans, nonlocal_after=NONLOCAL_50, nonlocal_kind=nonlocal_kind, nonlocal_pool=nonlocal_pool
+    )
+
+
+_R101 = "temporal kernels in the first six blocks of the third group; published cost is at 256 x 256"
+
+
+@register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, _CLIP, 81.548, 106.0, 77.9, _R101))
+def slowfast_r101_8x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6)) -> SlowFast:
+    """101 layers; pytorchvideo's has ``temporal_blocks`` (23, 23)."""
+    return SlowFast(101, 4, temporal_blocks=temporal_blocks, in_chans=in_chans)
+
+
+@register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, (64, 224, 224), 163.095, 213.0, 78.9, _R101))
+def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6)) -> SlowFast:
+    """101 layers; 16 slow frames, 64 fast ones."""
+    return SlowFast(101, 4, temporal_blocks=temporal_blocks, in_chans=in_chans)
+
+
+@register(
+    Spec(
+        "video",
+        _FEICHTENHOFER,
+        60_080_088,
+        400,
+        (64, 256, 256),
+        233.962,
+        234.0,
+        79.8,
+        "the published cost needs the pool (2, 2, 2) of the AVA recipe; that of Kinetics has (1, 2, 2): 242.0",
+    )
+)
+def slowfast_r101_16x8_nl(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "dot", nonlocal_pool: Sequence[int] = (2, 2, 2)
+) -> SlowFast:
+    """Three non-local blocks in the third group of the slow pathway."""
+    return SlowFast(
+        101,
+        4,
+        in_chans=in_chans,
+        nonlocal_after=((), (), (6, 13, 20), ()),
+        nonlocal_kind=nonlocal_kind,
+        nonlocal_pool=nonlocal_pool,
+    )

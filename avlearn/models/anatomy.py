@@ -1,0 +1,118 @@
+"""A network's stages as papers draw them: kernels, and the size of what comes out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from avlearn.errors import ModelError
+from avlearn.models.cost import cost
+from avlearn.models.registry import create_model, model_spec
+
+_HEADS = ("stage", "kernels, channels", "output CxTxHxW", "params M")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What lies between two resolutions: ``kernels`` in words, ``output`` ``(C, T, H, W)``, parameters."""
+
+    name: str
+    kernels: str
+    output: tuple[int, ...]
+    params: int
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The stages of a network for one clip ``(C, T, H, W)``; 10^9 multiply-adds and parameters of the whole."""
+
+    name: str
+    clip: tuple[int, ...]
+    stages: tuple[Stage, ...]
+    params: int
+    gmacs: float
+
+    def text(self) -> str:
+        """For people."""
+        rows = [_HEADS, ("input", "", _sides(self.clip), "")]
+        rows += [
+            (s.name, s.kernels, _sides(s.output), f"{s.params / 1e6:.2f}" if s.params else "") for s in self.stages
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, f"{self.name}: {self.params / 1e6:.2f} M parameters, {self.gmacs:.2f} GMACs"])
+
+
+def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
+    """The stages of a registered video encoder, with a classifier of 400 classes; nothing is computed.
+
+    Args:
+        name: of the encoder.
+        clip: frames, rows and columns; those of its spec by default.
+
+    Raises:
+        ModelError: there is no such encoder, or its spec has no clip, or it cannot take this one.
+    """
+    spec = model_spec(name)
+    if clip is None and spec.clip is None:
+        raise ModelError(f"the spec of {name} names no clip: give one, like 16x112x112")
+    shape = (3, *(clip or spec.clip))
+    with torch.device("meta"):
+        model = create_model(name, num_classes=spec.classes)
+    seen: list[tuple[object, Tensor]] = []
+
+    def run(stage: Callable[..., Tensor], *x: Tensor) -> Tensor:
+        seen.append((stage, stage(*x)))
+        return seen[-1][1]
+
+    try:
+        params, gmacs = cost(model, shape)
+        model.run = run
+        with torch.no_grad():
+            outputs = model.forward_stages(torch.empty(1, *shape, device="meta"))
+    except NotImplementedError as error:
+        raise ModelError(f"{name} is not divided into stages") from error
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"{name} cannot take {_sides(shape)}: {(str(error) or 'too small').splitlines()[0]}"
+        ) from error
+    modules = dict(model.named_modules())
+    if all(isinstance(output, Tensor) and output.ndim == 5 for _, output in seen):
+        names, left = {id(module): name for name, module in modules.items()}, iter(outputs)
+        found = [(names.get(id(stage)) or next(left), stage, output) for stage, output in seen]
+    else:  # tokens: what comes of them is on the grid only when it leaves
+        found = [(name, modules.get(name), output) for name, output in outputs.items()]
+    return Anatomy(name, shape, tuple(_stage(*parts) for parts in found), params, gmacs)
+
+
+def _stage(name: str, stage: object, output: Tensor) -> Stage:
+    params = sum(p.numel() for p in stage.parameters()) if isinstance(stage, nn.Module) else 0
+    return Stage(name, _kernels(stage), tuple(output.shape[1:]), params)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _kernels(stage: object) -> str:
+    """Convolutions of each block, equal blocks counted: "[1x1x1 64, 1x3x3 64, 1x1x1 256] x3"."""
+    if not isinstance(stage, nn.Module):
+        return ""
+    blocks = [list(_convolutions(child)) for child in stage.children()]
+    if not any(len(block) > 1 for block in blocks):
+        blocks = [[name for block in blocks for name in block]]
+    found = []
+    for block, equal in groupby(block for block in blocks if block):
+        times = len(list(equal))
+        found.append(f"[{', '.join(block)}]" + (f" x{times}" if times > 1 else ""))
+    return ", ".join(found) or type(stage).__name__
+
+
+def _convolutions(module: nn.Module) -> Iterator[str]:
+    for name, part in module.named_modules():
+        # Shortcuts are no part of what a block does to its input.
+        if isinstance(part, nn.Conv3d) and "downsample" not in name and not name.endswith("branch1"):
+            groups = " each" if part.groups == part.in_channels > 1 else ""
+            yield f"{_sides(part.kernel_size)} {part.out_channels}{groups}"

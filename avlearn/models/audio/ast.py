@@ -1,0 +1,100 @@
+"""Audio Spectrogram Transformer (Gong et al., Interspeech 2021), of timm's blocks.
+
+Parameters have the names of the authors' checkpoints (less ``v.``), but for the head (``mlp_head.{0,1}`` there).
+"""
+
+from functools import partial
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.registry import Spec, register
+
+_PATCH, _STRIDE = 16, 10
+
+
+class AST(Encoder):
+    """``[B, 1, F, N]`` to ``[B, width, (N - 6) // 10]``: patches of 16 frames, 10 apart, averaged over frequency.
+
+    Where fewer patches lie along an axis than positions were learned for, the middle ones are taken; where there are
+    more, positions are interpolated.
+
+    Args:
+        width, depth, heads: of the transformer.
+        bins, frames: of the spectrogram that positions are learned for.
+    """
+
+    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, bins: int = 128, frames: int = 1024) -> None:
+        super().__init__()
+        self.grid = ((bins - _PATCH) // _STRIDE + 1, (frames - _PATCH) // _STRIDE + 1)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, _PATCH, _STRIDE)})
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        self.norm = norm(width)
+        self.head_norm = nn.LayerNorm(width)
+        self.feature_info = FeatureInfo(width, (_STRIDE, 0, 0))
+        for weight in (self.cls_token, self.dist_token, self.pos_embed):
+            nn.init.trunc_normal_(weight, std=0.02)
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        """``[1, 2 + N, D]`` for a grid of patches along frequency and time."""
+        special, learned = self.pos_embed.split([2, self.grid[0] * self.grid[1]], 1)
+        if grid == self.grid:
+            return self.pos_embed
+        learned = learned.transpose(1, 2).unflatten(2, self.grid)
+        for axis, (wanted, have) in enumerate(zip(grid, self.grid, strict=True)):
+            if wanted < have:
+                learned = learned.narrow(2 + axis, have // 2 - wanted // 2, wanted)
+        if learned.shape[2:] != grid:
+            learned = F.interpolate(learned, grid, mode="bilinear")
+        return torch.cat([special, learned.flatten(2).transpose(1, 2)], 1)
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens ``[B, 2 + N, D]`` and the grid that all but the first two lie on."""
+        x = self.patch_embed["proj"](x)
+        grid = (x.shape[2], x.shape[3])
+        special = torch.cat([self.cls_token, self.dist_token], 1).expand(len(x), -1, -1)
+        x = torch.cat([special, x.flatten(2).transpose(1, 2)], 1) + self._positions(grid)
+        for block in self.blocks:
+            x = self.run(block, x)
+        return self.norm(x), grid
+
+    def _classify(self, x: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.head_norm(x)))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        tokens, grid = self._encode(x)
+        return tokens[:, 2:].unflatten(1, grid).mean(1).transpose(1, 2)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self._classify(features.mean(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As published, scores are read from the mean of the class and the distillation token."""
+        tokens, _ = self._encode(x)
+        return self._classify(tokens[:, :2].mean(1))
+
+
+@register(
+    Spec(
+        "audio",
+        "Gong et al., Interspeech 2021",
+        86_594_063,
+        527,
+        note="AST-B with strides of 10, as finetuned on AudioSet (0.459 mAP); give it standardised values: "
+        "(x + 4.2677) / 9.138 on AudioSet",
+    )
+)
+def ast_b() -> AST:
+    """128 log-mel bands (Kaldi's), window 25 ms, hop 10 ms, 16 kHz, 1024 frames; steps of 0.1 s."""
+    return AST()

@@ -1,0 +1,82 @@
+"""The sound tower of Owens and Efros (ECCV 2018): convolutions over samples, no spectrogram.
+
+Modules follow the scopes of the released TensorFlow network (``sf/conv1_1`` .. ``sf/conv5_1``).
+"""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.registry import Spec, register
+
+
+class _Conv1d(nn.Conv1d):
+    """Padded as TensorFlow pads: what is odd goes to the end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = max(self.kernel_size[0] - self.stride[0], 0)
+        return super().forward(F.pad(x, (missing // 2, missing - missing // 2)))
+
+
+def _norm(channels: int) -> nn.BatchNorm1d:
+    return nn.BatchNorm1d(channels, eps=1e-3)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(_Conv1d(inputs, outputs, kernel, stride, bias=False), _norm(outputs))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int = 4) -> None:
+        super().__init__()
+        self.first = _conv(inputs, outputs, 15, stride)
+        self.second = _Conv1d(outputs, outputs, 15)
+        self.short = nn.MaxPool1d(1, stride) if inputs == outputs else _conv(inputs, outputs, 1, stride)
+        self.norm = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.short(x) + self.second(self.first(x).relu())).relu()
+
+
+class Waveform(Encoder):
+    """``[B, C, S]`` samples in [-1, 1] to ``[B, 128, S // 1024]``; C is 2, stereo, as published."""
+
+    def __init__(self, in_chans: int = 2) -> None:
+        super().__init__()
+        self.conv1 = _conv(in_chans, 64, 65, 4)
+        self.pool = nn.MaxPool1d(4)
+        self.conv2 = _Block(64, 128)
+        self.conv3 = _Block(128, 128)
+        self.conv4 = _Block(128, 256)
+        self.conv5 = _conv(256, 128, 3)
+        self.feature_info = FeatureInfo(128, (1024, 0, 0))
+        for module in self.modules():
+            if isinstance(module, nn.Conv1d):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = x[..., : x.shape[-1] // 1024 * 1024]
+        x = x.sign() * (1 + 255 * x.abs()).log() / math.log(256)  # soft sounds are brought up (mu-law)
+        x = self.pool(self.conv1(x).relu())
+        for block in (self.conv2, self.conv3, self.conv4):
+            x = self.run(block, x)
+        return self.conv5(x).relu()
+
+
+@register(
+    Spec(
+        "audio",
+        "Owens and Efros, ECCV 2018",
+        2_486_016,
+        note="the layout of the released code, without its pooling to the steps of the video network before the last "
+        "convolution, and with 1,600 scales of normalisations that it leaves out; input is samples, which "
+        "feature_info.stride counts",
+    )
+)
+def waveform_multisensory(in_chans: int = 2) -> Waveform:
+    """Stereo at 21 kHz, 4.2 s; steps of 49 ms."""
+    return Waveform(in_chans)

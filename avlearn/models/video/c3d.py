@@ -1,0 +1,143 @@
+"""C3D (Tran et al., ICCV 2015): eight 3x3x3 convolutions, five poolings, three linear layers.
+
+Parameter names are those of mmaction2's backbone (``conv1a.conv``, ``fc6``); the linear layers are within
+``classifier``, the last of them as ``fc8``.
+"""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.registry import Spec, register
+
+_STAGES = {  # convolutions by name, with the channels of a stage
+    "layer1": (("conv1a",), 64),
+    "layer2": (("conv2a",), 128),
+    "layer3": (("conv3a", "conv3b"), 256),
+    "layer4": (("conv4a", "conv4b"), 512),
+    "layer5": (("conv5a", "conv5b"), 512),
+}
+
+
+class C3D(Encoder):
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 512, T / 16, H / 32, W / 32]``, each stage ending with its pooling.
+
+    The linear layers see a grid of 4 x 4 cells (3 x 3 without ``pad_last``), which is that of 16 frames of 112 x 112;
+    features of other sizes are averaged to it.
+
+    Args:
+        norm: batch norm after each convolution, with its epsilon; None for none.
+        pad_last: the last pooling, of 7 x 7 cells, keeps the outermost row and column.
+        mean, std: of the channels.
+        hidden: channels between the linear layers.
+    """
+
+    def __init__(
+        self,
+        norm: float | None,
+        pad_last: bool,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        hidden: int = 4096,
+    ) -> None:
+        super().__init__(mean, std, dropout=0.5)
+        self.hidden, self.grid = hidden, (1, 4, 4) if pad_last else (1, 3, 3)
+        channels = len(mean)
+        info = []
+        for number, (name, (convolutions, width)) in enumerate(_STAGES.items(), 1):
+            for convolution in convolutions:
+                layers: dict[str, nn.Module] = {"conv": nn.Conv3d(channels, width, 3, padding=1)}
+                if norm is not None:
+                    layers["bn"] = nn.BatchNorm3d(width, norm)
+                layers["relu"] = nn.ReLU(inplace=True)
+                self.add_module(convolution, nn.Sequential(OrderedDict(layers)))
+                channels = width
+            info.append(FeatureInfo(width, (2 ** (number - 1), 2**number, 2**number), name))
+        self.pool1 = nn.MaxPool3d((1, 2, 2))
+        self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
+        self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1) if pad_last else 0)
+        self.feature_info, self.stage_info = FeatureInfo(512, (16, 32, 32)), tuple(info)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+
+    def reset_classifier(self, num_classes: int | None) -> None:
+        """Put a new last layer on the two hidden linear layers, or take all three off (None)."""
+        if num_classes is None:
+            self.classifier = nn.Identity()
+            return
+        if isinstance(self.classifier, nn.Identity):
+            cells = self.grid[1] * self.grid[2]
+            layers = OrderedDict(
+                fc6=_linear(self.num_features * cells, self.hidden),
+                relu6=nn.ReLU(inplace=True),
+                dropout6=self.dropout,
+                fc7=_linear(self.hidden, self.hidden),
+                relu7=nn.ReLU(inplace=True),
+                dropout7=self.dropout,
+            )
+            self.classifier = nn.Sequential(layers)
+        self.classifier.add_module("fc8", _linear(self.hidden, num_classes))
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [
+            (name, nn.Sequential(*(self.get_submodule(c) for c in convolutions), self.get_submodule(f"pool{name[-1]}")))
+            for name, (convolutions, _) in _STAGES.items()
+        ]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        if isinstance(self.classifier, nn.Identity):
+            return features.mean((2, 3, 4))
+        return self.classifier(F.adaptive_avg_pool3d(features, self.grid).flatten(1))
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=0.005)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _channels(statistics: tuple[float, float, float], count: int) -> tuple[float, ...]:
+    """Statistics of RGB, or their mean for each of another number of channels."""
+    return statistics if count == 3 else (sum(statistics) / 3,) * count
+
+
+@register(
+    Spec(
+        "video",
+        "Tran et al., ICCV 2015",
+        79_634_576,
+        400,
+        (16, 112, 112),
+        38.549,
+        38.5,
+        note="39.5 in some lectures counts the linear layers too high; weights of Sports-1M have 487 classes",
+    )
+)
+def c3d(in_chans: int = 3) -> C3D:
+    """The original: no batch norm, the last pooling padded."""
+    mean = tuple(channel / 255 for channel in (104.0, 117.0, 128.0))
+    return C3D(None, True, _channels(mean, in_chans), (1 / 255,) * in_chans)
+
+
+@register(
+    Spec(
+        "video",
+        "Tran et al., CVPR 2018 (the baseline in VMZ)",
+        64_960_016,
+        400,
+        (16, 112, 112),
+        38.534,
+        38.5,
+        66.6,
+        "top-1 VMZ's",
+    )
+)
+def c3d_bn(in_chans: int = 3) -> C3D:
+    """With batch norm; the last pooling drops the outermost row and column."""
+    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+    return C3D(1e-3, False, _channels(mean, in_chans), _channels(std, in_chans))

@@ -1,0 +1,288 @@
+"""Inception-V1 in three dimensions: I3D (Carreira and Zisserman, CVPR 2017), S3D and S3D-G (Xie et al., ECCV 2018).
+
+One trunk: what differs is whether convolutions are separated into space and time, whether branches are gated, and
+how edges are padded. Parameter names are torchvision's (``features.N``); gates come last in their branch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.registry import Spec, register
+from avlearn.models.video.convolution import Conv3d
+
+_Triple = tuple[int, int, int]
+
+# Channels of a block: 1x1x1 | 1x1x1, 3x3x3 | 1x1x1, 3x3x3 | pooling, 1x1x1.
+_MIXED = {
+    "mixed_3": ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
+    "mixed_4": (
+        (192, 96, 208, 16, 48, 64),
+        (160, 112, 224, 24, 64, 64),
+        (128, 128, 256, 24, 64, 64),
+        (112, 144, 288, 32, 64, 64),
+        (256, 160, 320, 32, 128, 128),
+    ),
+    "mixed_5": ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
+}
+# Where the stages lie in ``features``, and their strides.
+_STAGES = {
+    "stem": (0, 1, (2, 2, 2)),
+    "conv_2": (1, 4, (2, 4, 4)),
+    "mixed_3": (4, 7, (2, 8, 8)),
+    "mixed_4": (7, 13, (4, 16, 16)),
+    "mixed_5": (13, 16, (8, 32, 32)),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs between the networks of this file.
+
+    Attributes:
+        separable: convolutions over time and space are one over space, then one over time.
+        stem: kernel of the first convolution; None for a separable 7x7x7.
+        same: edges are padded as TensorFlow pads them: on even sizes a stride of two pads more behind than before.
+        gated: branches are weighted by a gate.
+        temporal_norm: separate convolutions over time have batch norm; else a bias, and start as the identity.
+        eps: of batch norm.
+        mean_window: the classifier averages over all windows of 2 x 7 x 7 cells, not over all cells alike.
+    """
+
+    separable: bool = True
+    stem: _Triple | None = None
+    same: bool = False
+    gated: bool = False
+    temporal_norm: bool = True
+    eps: float = 1e-3
+    mean_window: bool = True
+
+
+def _same(x: Tensor, kernel: _Triple, stride: _Triple) -> Tensor:
+    """``[B, C, T, H, W]`` padded so that each side becomes itself divided by the stride, rounded up."""
+    pad: list[int] = []
+    for side, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # the last side comes first
+        total = max(k - (side % s or s), 0)
+        pad += [total // 2, total - total // 2]
+    return F.pad(x, pad)
+
+
+class SameConv3d(Conv3d):
+    """A convolution padded as TensorFlow does it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(_same(x, self.kernel_size, self.stride))
+
+
+class SameMaxPool3d(nn.Module):
+    """Pooling padded as TensorFlow does it; input is never negative, so that zeros beyond the edge are never chosen."""
+
+    def __init__(self, kernel: _Triple, stride: _Triple) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(_same(x, self.kernel, self.stride), self.kernel, self.stride)
+
+
+class Gate(nn.Module):
+    """Channels weighted by what their means say: ``[B, C, T, H, W]`` to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((2, 3, 4))).sigmoid()[:, :, None, None, None]
+
+
+def _pool(kernel: _Triple, stride: _Triple, same: bool) -> nn.Module:
+    if same:
+        return SameMaxPool3d(kernel, stride)
+    # Odd kernels are padded on both sides; the only even one is 2x2x2.
+    return nn.MaxPool3d(kernel, stride, tuple((k - 1) // 2 for k in kernel))
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: _Triple, stride: _Triple, variant: Variant, norm: bool = True
+) -> nn.Sequential:
+    """Convolution, batch norm (or a bias) and ReLU."""
+    kind, padding = (SameConv3d, 0) if variant.same and max(stride) > 1 else (Conv3d, tuple(k // 2 for k in kernel))
+    layers: list[nn.Module] = [kind(inputs, outputs, kernel, stride, padding, bias=not norm)]
+    if norm:
+        layers.append(nn.BatchNorm3d(outputs, variant.eps))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
+
+
+def _spacetime(inputs: int, outputs: int, size: int, stride: int, variant: Variant) -> nn.Sequential:
+    if not variant.separable:
+        return _conv(inputs, outputs, (size,) * 3, (stride,) * 3, variant)
+    space = _conv(inputs, outputs, (1, size, size), (1, stride, stride), variant)
+    time = _conv(outputs, outputs, (size, 1, 1), (stride, 1, 1), variant, variant.temporal_norm)
+    if not variant.temporal_norm:
+        nn.init.dirac_(time[0].weight)
+        nn.init.zeros_(time[0].bias)
+    return nn.Sequential(space, time)
+
+
+class Mixed(nn.Module):
+    """Four branches, concatenated: ``[B, C, T, H, W]`` to ``[B, D, T, H, W]``."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], variant: Variant) -> None:
+        super().__init__()
+        width0, inner1, width1, inner2, width2, width3 = widths
+        one = (1, 1, 1)
+        self.branch0 = _conv(inputs, width0, one, one, variant)
+        self.branch1 = nn.Sequential(
+            _conv(inputs, inner1, one, one, variant), _spacetime(inner1, width1, 3, 1, variant)
+        )
+        self.branch2 = nn.Sequential(
+            _conv(inputs, inner2, one, one, variant), _spacetime(inner2, width2, 3, 1, variant)
+        )
+        self.branch3 = nn.Sequential(_pool((3, 3, 3), one, False), _conv(inputs, width3, one, one, variant))
+        if variant.gated:
+            for branch, width in zip(self.children(), (width0, width1, width2, width3), strict=True):
+                branch.append(Gate(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.branch0(x), self.branch1(x), self.branch2(x), self.branch3(x)], 1)
+
+
+class Inception3d(Encoder):
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 1024, T / 8, H / 32, W / 32]``.
+
+    Args:
+        variant: which of the networks.
+        mean, std: of the channels; none where the network was trained on [0, 1].
+        in_chans: channels of the input.
+        dropout: before the classifier.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        in_chans: int = 3,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(mean, std, dropout)
+        self.mean_window = variant.mean_window
+        if variant.stem is None:
+            stem = _spacetime(in_chans, 64, 7, 2, variant)
+        else:
+            stem = _conv(in_chans, 64, variant.stem, (2, 2, 2), variant)
+        third = _spacetime(64, 192, 3, 1, variant)
+        if variant.gated:
+            third.append(Gate(192))
+        small, halved = (1, 3, 3), (1, 2, 2)
+        layers = [stem, _pool(small, halved, variant.same), _conv(64, 64, (1, 1, 1), (1, 1, 1), variant), third]
+        pools = {"mixed_3": (small, halved), "mixed_4": ((3, 3, 3), (2, 2, 2)), "mixed_5": ((2, 2, 2), (2, 2, 2))}
+        channels = {"stem": 64, "conv_2": 192}
+        width = 192
+        for name, blocks in _MIXED.items():
+            layers.append(_pool(*pools[name], variant.same))
+            for widths in blocks:
+                layers.append(Mixed(width, widths, variant))
+                width = widths[0] + widths[2] + widths[4] + widths[5]
+            channels[name] = width
+        self.features = nn.Sequential(*layers)
+        self.feature_info = FeatureInfo(width, (8, 32, 32))
+        self.stage_info = tuple(FeatureInfo(channels[name], _STAGES[name][2], name) for name in _STAGES)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d) and module.bias is None:
+                nn.init.trunc_normal_(module.weight, std=0.01)
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [(name, self.features[start:end]) for name, (start, end, _) in _STAGES.items()]
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        if self.mean_window:
+            # Cells in the middle lie in more windows than those at the ends, so that they weigh more.
+            window = [min(side, most) for side, most in zip(features.shape[2:], (2, 7, 7), strict=True)]
+            features = F.avg_pool3d(features, window, 1)
+        return super().forward_head(features)
+
+
+@register(
+    Spec(
+        "video",
+        "Carreira and Zisserman, CVPR 2017",
+        12_697_264,
+        400,
+        (64, 224, 224),
+        111.153,
+        108.0,
+        72.1,
+        "108 is what papers print, no released definition has it; top-1 of RGB, as the SlowFast paper quotes it",
+    )
+)
+def i3d_inception(in_chans: int = 3) -> Inception3d:
+    """The RGB stream; ``in_chans=2`` for the other one, of optical flow: 0.5 is no motion, 0 and 1 are 20 pixels."""
+    return Inception3d(
+        Variant(separable=False, stem=(7, 7, 7), same=True), (0.5,) * in_chans, (0.5,) * in_chans, in_chans, dropout=0.5
+    )
+
+
+_S3D_PAPER = "Xie et al., ECCV 2018"
+
+
+@register(
+    Spec(
+        "video",
+        f"{_S3D_PAPER} (torchvision's definition)",
+        8_320_048,
+        400,
+        (64, 224, 224),
+        71.916,
+        66.4,
+        72.2,
+        "separable 7x7x7 stem, not the paper's; top-1 the paper's (torchvision's weights: 68.4, one clip)",
+    )
+)
+def s3d(in_chans: int = 3) -> Inception3d:
+    """Separable convolutions throughout."""
+    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+    if in_chans != 3:
+        mean, std = (sum(mean) / 3,) * in_chans, (sum(std) / 3,) * in_chans
+    return Inception3d(Variant(), mean, std, in_chans)
+
+
+@register(
+    Spec(
+        "video",
+        f"{_S3D_PAPER} (TensorFlow slim's definition)",
+        8_310_064,
+        400,
+        (64, 224, 224),
+        64.184,
+        66.4,
+        note="parameters with batch norm (scale and shift) everywhere; slim has none after convolutions over time",
+    )
+)
+def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True) -> Inception3d:
+    """A dense 3x7x7 stem; ``temporal_norm=False`` leaves out batch norm after convolutions over time, as slim does."""
+    variant = Variant(stem=(3, 7, 7), same=True, temporal_norm=temporal_norm)
+    return Inception3d(variant, (0.5,) * in_chans, (0.5,) * in_chans, in_chans)
+
+
+@register(
+    Spec(
+        "video",
+        f"{_S3D_PAPER}; the definition of Miech et al., CVPR 2020 (HowTo100M)",
+        9_649_872,
+        512,
+        (64, 224, 224),
+        64.182,
+        71.4,
+        74.7,
+        "classes are the 512 of the joint space with text; top-1 the paper's, of its own S3D-G",
+    )
+)
+def s3d_g(in_chans: int = 3) -> Inception3d:
+    """A dense 3x7x7 stem and gates."""
+    variant = Variant(stem=(3, 7, 7), same=True, gated=True, eps=1e-5, mean_window=False)
+    return Inception3d(variant, (), (), in_chans, dropout=0.0)

@@ -1,0 +1,208 @@
+"""Inflated 2-D networks of bottlenecks that keep their frames: C2D, I3D and their non-local variants, Slow.
+
+Carreira and Zisserman, CVPR 2017 (inflation); Wang et al., CVPR 2018 (C2D, I3D and non-local networks on ResNets);
+Feichtenhofer et al., ICCV 2019 (Slow). Their trunk, and how its parameters are named, is in ``resnet.py``.
+"""
+
+from collections.abc import Sequence
+
+from avlearn.models.registry import Spec, register
+from avlearn.models.video.nonlocal_block import NonLocalKind
+from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, simple_stem
+
+
+def inflated(
+    depth: int,
+    in_chans: int,
+    stem_time: int,
+    patterns: Sequence[Sequence[int]],
+    *,
+    width: int = 64,
+    temporal_blocks: int | None = None,
+    strided_stem: bool = False,
+    temporal_pool: int = 1,
+    joined: Sequence[int] = (0, 0, 0, 0),
+    nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
+    nonlocal_kind: NonLocalKind = "embedded",
+    nonlocal_pool: Sequence[int] = (1, 2, 2),
+    preprocess: bool = True,
+) -> VideoResNet:
+    """Bottlenecks of t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1 that keep their frames: 2-D, inflated, Slow and Fast networks.
+
+    Args:
+        stem_time: frames that the first convolution sees.
+        patterns: by group, the temporal kernels t, repeated from block to block.
+        temporal_blocks: only so many blocks of the third group have them, the rest have 1.
+        strided_stem: convolution and pool of the stem both halve the frames.
+        preprocess: subtract means and divide by deviations.
+    """
+    kernels = [
+        [pattern[j % len(pattern)] for j in range(n)] for n, pattern in zip(DEPTHS[depth], patterns, strict=True)
+    ]
+    if temporal_blocks is not None:
+        kernels[2] = [kernel if j < temporal_blocks else 1 for j, kernel in enumerate(kernels[2])]
+    step = 2 if strided_stem else 1
+    return VideoResNet(
+        simple_stem(in_chans, width, stem_time, step, pool=step, pool_stride=step),
+        (step * step, 4),
+        DEPTHS[depth],
+        [flat] * 4,
+        bottleneck=True,
+        width=width,
+        temporal_kernels=kernels,
+        temporal_pool=temporal_pool,
+        joined=joined,
+        nonlocal_after=nonlocal_after,
+        nonlocal_kind=nonlocal_kind,
+        nonlocal_pool=nonlocal_pool,
+        zero_init=True,
+        mean=(0.45,) * in_chans if preprocess else (),
+        std=(0.225,) * in_chans if preprocess else (),
+        dropout=0.5,
+    )
+
+
+_C2D = ((1,), (1,), (1,), (1,))
+_I3D = ((3,), (3, 1), (3, 1), (1, 3))
+_SLOW = ((1,), (1,), (3,), (3,))
+NONLOCAL_50 = ((), (1, 3), (1, 3, 5), ())
+_NONLOCAL_101 = ((), (1, 3), (6, 13, 20), ())
+_NO_NONLOCAL = ((), (), (), ())
+
+_WANG = "Wang et al., CVPR 2018"
+_SLOWFAST = "Feichtenhofer et al., ICCV 2019"
+_EIGHT = (8, 224, 224)
+_ORG = "frames are halved three times before the second group; released by the authors in Caffe2"
+
+
+@register(Spec("video", _WANG, 24_327_632, 400, _EIGHT, 19.493, top1=71.5, note="accuracy: pytorchvideo"))
+def c2d_r50(in_chans: int = 3, temporal_pool: int = 2) -> VideoResNet:
+    """2-D convolutions; time is seen by one pool only (``temporal_pool=1``: by none)."""
+    return inflated(50, in_chans, 1, _C2D, temporal_pool=temporal_pool)
+
+
+@register(Spec("video", _WANG, 31_686_096, 400, _EIGHT, 27.621, top1=74.4))
+def c2d_nl_r50(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> VideoResNet:
+    """C2D with five non-local blocks."""
+    return inflated(
+        50,
+        in_chans,
+        1,
+        _C2D,
+        temporal_pool=2,
+        nonlocal_after=NONLOCAL_50,
+        nonlocal_kind=nonlocal_kind,
+        nonlocal_pool=nonlocal_pool,
+    )
+
+
+def _i3d(
+    depth: int,
+    in_chans: int,
+    nonlocal_after: Sequence[Sequence[int]] = _NO_NONLOCAL,
+    nonlocal_kind: NonLocalKind = "embedded",
+    nonlocal_pool: Sequence[int] = (1, 2, 2),
+    strided_stem: bool = False,
+    temporal_blocks: int | None = None,
+) -> VideoResNet:
+    return inflated(
+        depth,
+        in_chans,
+        5,
+        _I3D,
+        temporal_blocks=temporal_blocks,
+        strided_stem=strided_stem,
+        temporal_pool=2,
+        nonlocal_after=nonlocal_after,
+        nonlocal_kind=nonlocal_kind,
+        nonlocal_pool=nonlocal_pool,
+    )
+
+
+@register(Spec("video", _WANG, 28_043_472, 400, _EIGHT, 28.408, top1=73.5, note="accuracy: PySlowFast"))
+def i3d_r50(in_chans: int = 3) -> VideoResNet:
+    """Every second bottleneck sees three frames."""
+    return _i3d(50, in_chans)
+
+
+@register(Spec("video", _WANG, 35_401_936, 400, _EIGHT, 36.535, top1=74.0, note="accuracy: PySlowFast"))
+def i3d_nl_r50(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> VideoResNet:
+    """I3D with five non-local blocks."""
+    return _i3d(50, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
+
+
+@register(Spec("video", _WANG, 51_754_192, 400, (8, 256, 256), 61.332))
+def i3d_r101(in_chans: int = 3) -> VideoResNet:
+    """I3D, 101 layers."""
+    return _i3d(101, in_chans)
+
+
+@register(Spec("video", _WANG, 59_112_656, 400, (8, 256, 256), 73.144))
+def i3d_nl_r101(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> VideoResNet:
+    """I3D with five non-local blocks, 101 layers; they stand where PySlowFast puts them."""
+    return _i3d(101, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
+
+
+@register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG))
+def i3d_org_r50(in_chans: int = 3) -> VideoResNet:
+    """I3D as first released: 32 frames, of which 4 remain."""
+    return _i3d(50, in_chans, strided_stem=True)
+
+
+@register(Spec("video", _WANG, 34_582_336, None, (128, 256, 256), 281.52, 282.0, 76.5, _ORG))
+def i3d_org_nl_r50(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> VideoResNet:
+    """The same for 128 frames, with five non-local blocks."""
+    return _i3d(50, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool, strided_stem=True)
+
+
+@register(
+    Spec(
+        "video",
+        _WANG,
+        53_574_464,
+        None,
+        (128, 256, 256),
+        359.10,
+        359.0,
+        77.7,
+        "published cost and parameters are those of temporal convolutions in the first six blocks of the third group"
+        " only; the released code has them in every second of all 23",
+    )
+)
+def i3d_org_nl_r101(
+    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+) -> VideoResNet:
+    """The same of 101 layers."""
+    return _i3d(101, in_chans, _NONLOCAL_101, nonlocal_kind, nonlocal_pool, strided_stem=True, temporal_blocks=6)
+
+
+@register(
+    Spec(
+        "video",
+        _SLOWFAST,
+        32_454_096,
+        400,
+        (4, 224, 224),
+        20.871,
+        27.3,
+        72.7,
+        "published cost is at 256 x 256 (20.9 in the first preprint); accuracy: PySlowFast",
+    )
+)
+def slow_r50_4x16(in_chans: int = 3) -> VideoResNet:
+    """Slow alone, four frames: only the two last groups see more than one at a time."""
+    return inflated(50, in_chans, 1, _SLOW)
+
+
+@register(Spec("video", _SLOWFAST, 32_454_096, 400, _EIGHT, 41.741, top1=74.8, note="accuracy: PySlowFast"))
+def slow_r50_8x8(in_chans: int = 3) -> VideoResNet:
+    """The same for eight frames."""
+    return inflated(50, in_chans, 1, _SLOW)

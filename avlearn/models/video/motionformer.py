@@ -1,0 +1,136 @@
+"""Motionformer (Patrick et al., NeurIPS 2021): ViT over tubelets, with attention along trajectories.
+
+Parameters have the names of the official checkpoints; ``head`` is ``classifier``. Their ``patch_embed``, an embedding
+of single frames that the network of two-frame tubelets never uses, is left out.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from avlearn.models.registry import Spec, register
+from avlearn.models.video.vit import (
+    Attention,
+    Block,
+    Grid,
+    LayerNorm,
+    Tubelets,
+    VideoTransformer,
+    attend,
+    drop_rates,
+    init_linear,
+    positions_with_class,
+    resize_positions,
+    with_class,
+)
+
+
+class TrajectoryAttention(Attention):
+    """Each patch looks for itself in every frame (a trajectory), then attends along what it found.
+
+    Args:
+        project_values: what is found is projected to values, as in the paper; the released weights are of a network
+            that takes it as it is (theirs are the first half of ``proj_kv``).
+    """
+
+    def __init__(self, dim: int, heads: int, project_values: bool):
+        super().__init__(dim, heads)
+        self.project_values = project_values
+        self.proj_q = nn.Linear(dim, dim)
+        self.proj_kv = nn.Linear(dim, 2 * dim if project_values else dim)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """``[B, 1 + T N, D]`` to the same."""
+        query, key, value = self.project(x)
+        first = attend(query[:, :1], key, value, self.heads)
+        query = query[:, 1:].unsqueeze(1).expand(-1, frames, -1, -1)
+        key, value = (part[:, 1:].unflatten(1, (frames, -1)) for part in (key, value))
+        found = attend(query, key, value, self.heads)  # [B, frame looked at, T N, D]
+        itself = found.unflatten(2, (frames, -1)).diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2).flatten(1, 2)
+        trajectory = found.transpose(1, 2)  # [B, T N, T, D]
+        key = value = self.proj_kv(trajectory)
+        if self.project_values:
+            key, value = key.chunk(2, -1)
+        else:
+            value = trajectory
+        patches = attend(self.proj_q(itself).unsqueeze(2), key, value, self.heads).squeeze(2)
+        return self.proj(torch.cat([first, patches], 1))
+
+
+class TrajectoryBlock(Block):
+    """A block of trajectory attention, ``[B, 1 + T N, D]`` to the same."""
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        return self.through_mlp(x + self.drop_path(self.attn(self.norm1(x), frames)))
+
+
+class Motionformer(VideoTransformer):
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, dim, T / 2, H / 16, W / 16]``; positions are interpolated for other sizes.
+
+    Args:
+        frames, size: of the clips that positions are learned for.
+        project_values: see `TrajectoryAttention`.
+        drop_path: stochastic depth of the last block.
+    """
+
+    def __init__(
+        self,
+        frames: int = 16,
+        size: int = 224,
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        project_values: bool = True,
+        in_chans: int = 3,
+        drop_path: float = 0.2,
+    ):
+        super().__init__(dim, depth, (2, 16, 16), (0.5,) * in_chans, (0.5,) * in_chans)
+        self.times, self.side = frames // 2, size // 16
+        self.patch_embed_3d = Tubelets(in_chans, dim, 2, 16)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.side**2, dim))
+        self.temp_embed = nn.Parameter(torch.zeros(1, self.times, dim))
+        self.blocks = nn.ModuleList(
+            TrajectoryBlock(dim, TrajectoryAttention(dim, heads, project_values), rate)
+            for rate in drop_rates(drop_path, depth)
+        )
+        self.norm = LayerNorm(dim)
+        self.pre_logits = nn.Sequential(OrderedDict(fc=nn.Linear(dim, dim), act=nn.Tanh()))
+        self.apply(init_linear)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+
+    def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
+        tokens = self.patch_embed_3d(x)
+        grid = tuple(tokens.shape[1:4])
+        places = positions_with_class(self.pos_embed, (1, self.side, self.side), (1, *grid[1:]))
+        times = resize_positions(self.temp_embed, (self.times, 1, 1), (grid[0], 1, 1))
+        tokens = tokens.flatten(2, 3) + places[:, None, 1:] + times.unsqueeze(2)
+        return with_class(self.cls_token + places[:, :1], tokens.flatten(1, 2)), grid
+
+    def on_grid(self, block: nn.Module, grid: Grid) -> Callable[[Tensor], Tensor]:
+        return partial(block, frames=grid[0])
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.classifier(self.dropout(self.pre_logits(features.flatten(2).mean(-1))))
+
+
+@register(
+    Spec(
+        "video",
+        "Patrick et al., NeurIPS 2021",
+        108_554_128,
+        400,
+        (16, 224, 224),
+        gmacs=369.359,
+        published_gmacs=369.5,
+        top1=79.7,
+        note="the paper counts 0.59 M more parameters, of an unused patch embedding",
+    )
+)
+def motionformer_b(in_chans: int = 3, project_values: bool = True, drop_path: float = 0.2) -> Motionformer:
+    """ViT-B over 16 frames; ``project_values=False`` is the network of the released weights."""
+    return Motionformer(project_values=project_values, in_chans=in_chans, drop_path=drop_path)

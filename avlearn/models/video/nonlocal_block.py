@@ -1,0 +1,59 @@
+"""Non-local blocks (Wang et al., CVPR 2018): every place of a clip looks at every other.
+
+Parameter names are PySlowFast's; ``conv_concat``, which it has not, holds the vector of the concatenation.
+"""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.models.video.convolution import Conv3d
+
+NonLocalKind = Literal["gaussian", "embedded", "dot", "concat"]
+
+
+class NonLocal(nn.Module):
+    """``[B, C, T, Y, X]`` to the same: added to the input is what each place gathers from all, by a measure of kinship.
+
+    Args:
+        channels: C; inside, half as many are compared.
+        kind: the measure. ``gaussian``: softmax of the product of two places; ``embedded``: that of their projections,
+            scaled by the root of their channels; ``dot``: their product over the number of places; ``concat``: a linear
+            map of both together, rectified, over the number of places.
+        pool: places that are looked at are first max-pooled by so much (t, y, x).
+    """
+
+    def __init__(self, channels: int, kind: NonLocalKind = "embedded", pool: tuple[int, int, int] = (1, 2, 2)) -> None:
+        super().__init__()
+        if kind not in ("gaussian", "embedded", "dot", "concat"):
+            raise ValueError(f"a non-local block is gaussian, embedded, dot or concat, not {kind}")
+        self.kind = kind
+        inner = channels // 2
+        if kind != "gaussian":
+            self.conv_theta, self.conv_phi = Conv3d(channels, inner, 1), Conv3d(channels, inner, 1)
+        self.conv_g, self.conv_out = Conv3d(channels, inner, 1), Conv3d(inner, channels, 1)
+        if kind == "concat":
+            self.conv_concat = nn.Conv1d(2 * inner, 1, 1, bias=False)
+        self.bn = nn.BatchNorm3d(channels)
+        self.pool = nn.MaxPool3d(pool) if max(pool) > 1 else nn.Identity()
+
+    def _gather(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """Queries ``[B, P, D]``, keys ``[B, Q, D]`` and values ``[B, Q, C / 2]`` to ``[B, P, C / 2]``."""
+        if self.kind in ("gaussian", "embedded"):
+            scale = 1.0 if self.kind == "gaussian" else None
+            # One head; values of another width than keys are welcome.
+            return F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=scale)[:, 0]
+        if self.kind == "dot":
+            return theta @ phi.transpose(1, 2) @ g / phi.shape[1]
+        # A linear map of two places together is the sum of one map of each: nothing is concatenated.
+        of_theta, of_phi = self.conv_concat.weight[0, :, 0].chunk(2)
+        pairs = F.relu((theta @ of_theta)[:, :, None] + (phi @ of_phi)[:, None])  # [B, P, Q]
+        return pairs @ g / phi.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.pool(x)
+        theta, phi = (x, seen) if self.kind == "gaussian" else (self.conv_theta(x), self.conv_phi(seen))
+        places = [part.flatten(2).transpose(1, 2) for part in (theta, phi, self.conv_g(seen))]
+        gathered = self._gather(*places).transpose(1, 2).unflatten(2, x.shape[2:])
+        return x + self.bn(self.conv_out(gathered))

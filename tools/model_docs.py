@@ -1,0 +1,25 @@
+"""Write docs/models.md from the specs of the registered encoders: python tools/model_docs.py"""
+
+from pathlib import Path
+
+from avlearn.models.listing import model_list
+
+HEAD = """# Encoders
+
+Printed by `python tools/model_docs.py` from the specs that tests hold the networks to. Parameters count the classifier
+of the paper (400 classes where nothing else is said; encoders of our own have none); GMACs are 10^9 multiply-adds of
+convolutions, linear maps and attention, for one clip of the size beside them. "published" is what the authors print,
+where that differs or belongs to another input; "top-1" their accuracy on Kinetics-400.
+
+"""
+
+
+def document() -> str:
+    """The whole file."""
+    return HEAD + model_list().markdown() + "\n"
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parents[1] / "docs" / "models.md"
+    path.write_text(document())
+    print(f"wrote {path}")
