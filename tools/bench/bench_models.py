@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from avlearn.models import create_model
 from avlearn.models.fuse import fuse
+from avlearn.models.importers import load_weights
+from avlearn.models.video.slowfast import slow_frames
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,37 @@ class Pair:
     """A network of ours and its reference.
 
     Attributes:
-        name, options: of ours.
-        peer: builds the reference, which takes the same clip in its own normalisation.
+        name: of ours.
+        peer: builds the reference.
         clip: frames, rows and columns.
-        rename: from the reference's names of parameters to ours.
+        inputs: from a normalised clip to what the reference takes.
     """
 
     name: str
-    options: dict
     peer: Callable[[], nn.Module]
     clip: tuple[int, int, int]
-    rename: Callable[[str], str] = lambda key: "classifier" + key[2:] if key.startswith("fc.") else key
+    inputs: Callable[[Tensor], object] = lambda x: x
 
 
-PAIRS = (
-    Pair("r3d_18", {}, reference.r3d_18, (16, 112, 112)),
-    Pair("mc3_18", {}, reference.mc3_18, (16, 112, 112)),
-    Pair("r2plus1d_18", {}, reference.r2plus1d_18, (16, 112, 112)),
-)
+def pytorchvideo_slowfast() -> nn.Module:
+    from pytorchvideo.models.slowfast import create_slowfast
+
+    # As its hub makes slowfast_r50.
+    return create_slowfast(slowfast_fusion_conv_kernel_size=(7, 1, 1), model_num_class=400)
+
+
+PAIRS = [
+    Pair("r3d_18", reference.r3d_18, (16, 112, 112)),
+    Pair("mc3_18", reference.mc3_18, (16, 112, 112)),
+    Pair("r2plus1d_18", reference.r2plus1d_18, (16, 112, 112)),
+    Pair("s3d", reference.s3d, (16, 224, 224)),
+    Pair("swin3d_t", reference.swin3d_t, (16, 224, 224)),
+    Pair("mvit_v2_s_16x4", reference.mvit_v2_s, (16, 224, 224)),
+]
+if importlib.util.find_spec("pytorchvideo"):
+    PAIRS.append(
+        Pair("slowfast_r50_8x8", pytorchvideo_slowfast, (32, 224, 224), lambda x: [slow_frames(x, 4), x]),
+    )
 
 
 def couple(pair: Pair) -> tuple[nn.Module, nn.Module]:
@@ -60,17 +75,17 @@ def couple(pair: Pair) -> tuple[nn.Module, nn.Module]:
         if isinstance(module, nn.BatchNorm3d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.8, 1.2)
-    ours = create_model(pair.name, num_classes=400, **pair.options).eval()
-    ours.load_state_dict({pair.rename(key): value for key, value in peer.state_dict().items()})
+    ours = create_model(pair.name, num_classes=400).eval()
+    load_weights(ours, peer.state_dict())
     return ours, peer
 
 
-def forward(model: nn.Module, x: Tensor) -> None:
+def forward(model: nn.Module, x: object) -> None:
     with torch.inference_mode():
         model(x)
 
 
-def step(model: nn.Module, x: Tensor) -> None:
+def step(model: nn.Module, x: object) -> None:
     model(x).sum().backward()
     model.zero_grad()
 
@@ -92,23 +107,28 @@ def measure(pair: Pair, shrink: int, rounds: int) -> list[dict]:
     ours, peer = couple(pair)
     frames, rows, columns = pair.clip
     x = torch.rand(2, 3, frames, rows // shrink, columns // shrink)
-    seen = ours.normalized(x)
+
+    def seen() -> object:
+        # Anew each time: pathways of pytorchvideo's write into the list that they are given.
+        return pair.inputs(normalized.clone())
+
+    normalized = ours.normalized(x)
     fused = fuse(ours, x[:1])
     with torch.inference_mode():
-        expected = peer(seen)
+        expected = peer(seen())
         apart = max(float((model(x) - expected).abs().max()) for model in (ours, fused)) / float(expected.abs().max())
     assert apart < 1e-4, f"{pair.name} is {apart:.1e} off its reference"
     used = medians(
         {
             "ours": lambda: forward(fused, x),
             "ours as is": lambda: forward(ours, x),
-            "peer": lambda: forward(peer, seen),
+            "peer": lambda: forward(peer, seen()),
         },
         rounds,
     )
     ours.train()
     peer.train()
-    trained = medians({"ours": lambda: step(ours, x), "peer": lambda: step(peer, seen)}, rounds)
+    trained = medians({"ours": lambda: step(ours, x), "peer": lambda: step(peer, seen())}, rounds)
     where = type(peer).__module__.partition(".")[0]
     size = f"2x{frames}x{rows // shrink}x{columns // shrink}"
     return [
@@ -128,7 +148,7 @@ def row(case: str, peer: str, ours_ms: float, peer_ms: float) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="networks (default: all)")
-    parser.add_argument("--quick", action="store_true", help="half the size and three rounds: under a minute")
+    parser.add_argument("--quick", action="store_true", help="the small ones at half the size, three rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take the median of (default: 7, quick 3)")
     parser.add_argument("--threads", type=int, default=1, help="of both (default: 1)")
     parser.add_argument("--json", metavar="FILE", help="write the ratios, a list of rows")
@@ -137,7 +157,7 @@ def main() -> None:
     rows = []
     print(f"{'':44}{'peer':>14}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
     for pair in PAIRS:
-        if options.names and pair.name not in options.names:
+        if pair.name not in options.names if options.names else options.quick and pair.clip[1] > 112:
             continue
         for found in measure(pair, 2 if options.quick else 1, options.rounds or (3 if options.quick else 7)):
             rows.append(found)
