@@ -155,14 +155,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
-    print(f"{'':44}{'peer':>14}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
+    print(f"{'':50}{'peer':>14}{'ours ms':>10}{'peer ms':>10}{'ratio':>8}")
     for pair in PAIRS:
         if pair.name not in options.names if options.names else options.quick and pair.clip[1] > 112:
             continue
         for found in measure(pair, 2 if options.quick else 1, options.rounds or (3 if options.quick else 7)):
             rows.append(found)
             print(
-                f"{found['case']:44}{found['peer']:>14}{found['ours_ms']:10.1f}{found['peer_ms']:10.1f}"
+                f"{found['case']:50}{found['peer']:>14}{found['ours_ms']:10.1f}{found['peer_ms']:10.1f}"
                 f"{found['ratio']:8.2f}"
             )
     if importlib.util.find_spec("pytorchvideo") is None:

@@ -1,0 +1,32 @@
+"""The table of encoders: for people, for programs, and the document in the repository."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from avlearn.errors import ModelError
+from avlearn.models import list_models
+from avlearn.models.listing import model_list
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_document_is_printed_from_the_specs_of_today():
+    document = runpy.run_path(str(ROOT / "tools" / "model_docs.py"))["document"]()
+    assert (ROOT / "docs" / "models.md").read_text() == document, "run: python tools/model_docs.py"
+
+
+def test_patterns_and_json():
+    found = model_list("slowfast_r50*")
+    assert list(found.specs) == list_models("slowfast_r50*")
+    lines = found.text().splitlines()
+    assert len(lines) == len(found.specs) + 1
+    row = next(line for line in lines if line.startswith("slowfast_r50_8x8 "))
+    assert row.split()[1:7] == ["video", "34.57", "50.31", "32x224x224", "65.7", "77.0"]
+    told = json.loads(json.dumps(found.to_dict()))
+    assert told["schema"] == "avlearn.models/1"
+    assert told["models"]["slowfast_r50_8x8"]["params"] == 34_566_488
+    with pytest.raises(ModelError, match="no encoder's name matches"):
+        model_list("zz*")
