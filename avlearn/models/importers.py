@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
@@ -33,6 +34,17 @@ def _renamed(tensors: Tensors, renames: Sequence[Rename]) -> Tensors:
 
 def _letter(letter: str) -> int:
     return "abc".index(letter) + 1
+
+
+def _joined(tensors: Tensors, part: str) -> Tensors:
+    """Query, key and value, named ``part`` with q, k or v in place of its brace, as one ``qkv``."""
+    found = dict(tensors)
+    pattern = re.compile(r"^(.+\.attn\.)" + re.escape(part).replace(r"\{\}", "q") + r"\.(weight|bias)$")
+    for match in filter(None, map(pattern.match, tensors)):
+        names = [f"{match[1]}{part.format(letter)}.{match[2]}" for letter in "qkv"]
+        if all(name in found for name in names):
+            found[f"{match[1]}qkv.{match[2]}"] = torch.cat([found.pop(name) for name in names])
+    return found
 
 
 # ---- torchvision, and VMZ's PyTorch weights
@@ -137,6 +149,14 @@ def _pytorchvideo(tensors: Tensors) -> Tensors:
     )
 
 
+def _pytorchvideo_mvit(tensors: Tensors) -> Tensors:
+    """Its pools are there twice, under other names."""
+    tensors = {name: tensor for name, tensor in tensors.items() if "._attention_pool_" not in name}
+    tensors = _renamed(tensors, [(r"^cls_positional_encoding\.", ""), (r"^patch_embed\.patch_model\.", "conv_proj.")])
+    tensors = _renamed(tensors, [(r"^norm_embed\.", "norm."), (r"^head\.proj\.", "classifier.")])
+    return _pyslowfast_mvit(_joined(tensors, "{}"))
+
+
 def _pytorchvideo_x3d(tensors: Tensors) -> Tensors:
     """The names of the stem's two convolutions are exchanged there."""
 
@@ -227,6 +247,24 @@ def _hf_timesformer(tensors: Tensors) -> Tensors:
     )
 
 
+def _hf_vivit(tensors: Tensors) -> Tensors:
+    tensors = {name.removeprefix("vivit."): tensor for name, tensor in tensors.items()}
+    tensors = _renamed(tensors, [(r"^layers\.(\d+)\.attention\.", r"blocks.\1.attn."), (r"^layers\.", "blocks.")])
+    tensors = _renamed(
+        tensors,
+        [
+            (r"^embeddings\.cls_token$", "cls_token"),
+            (r"^embeddings\.position_embeddings$", "pos_embed"),
+            (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+            (r"\.attn\.o_proj\.", ".attn.proj."),
+            (r"\.layernorm_before\.", ".norm1."),
+            (r"\.layernorm_after\.", ".norm2."),
+            (r"^layernorm\.", "norm."),
+        ],
+    )
+    return _joined(tensors, "{}_proj")
+
+
 LAYOUTS: dict[str, Callable[[Tensors], Tensors]] = {
     "avlearn": lambda tensors: tensors,
     "torchvision": _torchvision,
@@ -235,9 +273,11 @@ LAYOUTS: dict[str, Callable[[Tensors], Tensors]] = {
     "pyslowfast mvit": _pyslowfast_mvit,
     "pytorchvideo": _pytorchvideo,
     "pytorchvideo x3d": _pytorchvideo_x3d,
+    "pytorchvideo mvit": _pytorchvideo_mvit,
     "mmaction2": _mmaction2,
     "mmaction2 c3d": _mmaction2_c3d,
     "hugging face timesformer": _hf_timesformer,
+    "hugging face vivit": _hf_vivit,
 }
 
 

@@ -35,6 +35,10 @@ PAIRS = [
     ("ptv_csn_r101", "ir_csn_101", {}, "pytorchvideo"),
     ("ptv_r2plus1d_r50", "r2plus1d_r50", {}, "pytorchvideo"),
     ("ptv_x3d_m", "x3d_m", {"shortcut_norm": False}, "pytorchvideo x3d"),
+    ("ptv_mvit_base_16x4", "mvit_v1_b_16x4", {}, "pytorchvideo mvit"),
+    ("hf_vivit", "vivit_b", {}, "hugging face vivit"),
+    ("mma_c2d", "c2d_r50", {}, "mmaction2"),
+    ("mma_i3d_r50_32", "i3d_org_r50", {}, "mmaction2"),
     ("mma_slowonly_r50_8x8", "slow_r50_8x8", {}, "mmaction2"),
     ("mma_ipcsn_r152", "ip_csn_152", {}, "mmaction2"),
     ("mma_ircsn_r152", "ir_csn_152", {}, "mmaction2"),
@@ -64,11 +68,14 @@ def test_every_parameter_finds_its_place(file, name, options, layout):
     classes = tensors[heads[-1]].shape[0]
     model = create_model(name, num_classes=classes, **options)
     assert load_weights(model, tensors) == layout
-    # Each tensor's value went to one parameter, and none is left as it was.
-    values = [float(p.flatten()[0]) for p in model.parameters()]
-    assert all(bool((p == p.flatten()[0]).all()) for p in model.parameters())
+    # Each tensor's value went to one parameter (or the third of one, where query, key and value were apart), none is
+    # left as it was, and no two are the same.
+    pieces = [p.chunk(3) if ".qkv." in name else (p,) for name, p in model.named_parameters()]
+    assert all(bool((piece == piece.flatten()[0]).all()) for parts in pieces for piece in parts)
+    values = [tuple(float(piece.flatten()[0]) for piece in parts) for parts in pieces]
     assert len(set(values)) == len(values)
-    assert set(values) <= {float(t.flatten()[0]) for t in tensors.values()}
+    assert {value for parts in values for value in parts} <= {float(t.flatten()[0]) for t in tensors.values()}
+    assert all(list(parts) == sorted(parts) for parts in values)  # query, key, value: as they are listed
 
 
 def test_a_file_by_create_model(tmp_path):
