@@ -309,7 +309,10 @@ def _peak(frame: av.AudioFrame) -> float:
     channels = frame.layout.nb_channels
     if channels >= 8 and not frame.format.is_packed:  # PyAV cannot reach planes past the eighth
         frame = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)[0]
-    return float(np.abs(to_float(frame, channels)).max(initial=0.0))
+    peak = float(np.abs(to_float(frame, channels)).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise MediaError("its sound has samples that are no numbers")
+    return peak
 
 
 def _looks(path: str, kind: str, start: float, duration: float, windows: int) -> Iterator[av.frame.Frame]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from avlearn.data import scan as scanning
 from avlearn.data.manifest import Entry, Event, read_manifest
@@ -199,6 +200,13 @@ def test_short(tmp_path):
     make(tmp_path / "a.mp4", 0.8)
     assert flagged(tmp_path / "a.mp4") == (("short",), "")
     assert flagged(tmp_path / "a.mp4", min_duration=0.5) == ((), "")
+
+
+def test_sound_that_is_no_numbers_is_undecodable(tmp_path):
+    sound = np.zeros((16_000 * 2, 1), np.float32)
+    sound[8_000:24_000] = np.nan
+    soundfile.write(tmp_path / "a.wav", sound, 16_000, "FLOAT")
+    assert flagged(tmp_path / "a.wav") == (("undecodable",), "its sound has samples that are no numbers")
 
 
 def test_variable_fps(tmp_path):
