@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from avlearn.errors import ModelError
-from avlearn.models.importers import load_weights
+from avlearn.models.checkpoint import read_tensors
+from avlearn.models.importers import Tensors, find_layout, load_weights
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,14 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(
-    name: str, *, weights: str | Path | None = None, num_classes: int | None = None, **options: object
+    name: str, *, weights: str | Path | Tensors | None = None, num_classes: int | None = None, **options: object
 ) -> nn.Module:
     """Build an encoder.
 
     Args:
         name: one of `list_models()`.
-        weights: a released weight file of that network (see `importers.load_weights`); without, they are random.
+        weights: a released weight file of that network, or its tensors (see `avlearn.models.importers`); without, they
+            are random.
         num_classes: size of the linear classifier; None leaves it out (``forward`` gives features).
         options: the builder's own keyword arguments.
 
@@ -88,6 +90,10 @@ def create_model(
     """
     _, builder = _find(name)
     known = inspect.signature(builder).parameters
+    tensors = read_tensors(weights) if isinstance(weights, str | Path) else weights
+    if tensors:
+        needed = {key: value for key, value in find_layout(tensors).options.items() if key in known}
+        options = {**needed, **options}
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.0)
@@ -96,6 +102,10 @@ def create_model(
     model = builder(**options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
-    if weights is not None:
-        load_weights(model, weights)
+    if tensors:
+        try:
+            load_weights(model, tensors)
+        except ModelError as error:
+            source = weights if isinstance(weights, str | Path) else "the weights"
+            raise ModelError(f"{source}: {error}") from error
     return model

@@ -1,0 +1,82 @@
+"""Released weights under our names: for each layout of the field, where its parameters go.
+
+A layout is recognised by its own names, so that a file needs no more than the name of the network it is for.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from avlearn.errors import ModelError
+from avlearn.models.importers import authors, huggingface, mmaction2, pyslowfast, pytorchvideo, torchvision
+from avlearn.models.importers.layout import Layout, Tensors
+
+_OURS = Layout("avlearn", "", lambda tensors: tensors)
+# In this order: the names of the first ones are the most particular.
+LAYOUTS: tuple[Layout, ...] = (
+    *pytorchvideo.LAYOUTS,
+    *pyslowfast.LAYOUTS,
+    *mmaction2.LAYOUTS,
+    *huggingface.LAYOUTS,
+    *authors.LAYOUTS,
+    *torchvision.LAYOUTS,
+    _OURS,
+)
+
+_SHOWN = 4  # names of a group that a message lists
+
+
+def find_layout(tensors: Tensors) -> Layout:
+    """The layout that names are of; our own where they are of no other."""
+    return next(layout for layout in LAYOUTS if any(re.search(layout.mark, name) for name in tensors))
+
+
+def load_weights(model: nn.Module, tensors: Tensors) -> Layout:
+    """Give an encoder released weights, and what goes with them: the mean and deviation of channels.
+
+    A classifier for other classes than theirs stays as it is.
+
+    Args:
+        model: made by `create_model`, with the ``options`` of the layout (see `find_layout`).
+        tensors: of a weight file (see `read_tensors`).
+
+    Returns:
+        The layout.
+
+    Raises:
+        ModelError: not every parameter of the model is there, in its shape; the groups that are missing are named.
+    """
+    layout = find_layout(tensors)
+    renamed = layout.rename(tensors)
+    wanted = model.state_dict()
+    found = _fitted(renamed, wanted)
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    if all(name in renamed for name in missing if name.startswith("classifier.")):
+        missing = [name for name in missing if not name.startswith("classifier.")]
+    if missing:
+        raise ModelError(
+            f"{len(missing)} of {len(wanted)} parameters are missing or have another shape (by the names of "
+            f"{layout.name}): {_groups(missing)}"
+        )
+    model.load_state_dict({**wanted, **found})
+    if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
+        model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)
+    return layout
+
+
+def _fitted(tensors: Tensors, wanted: Tensors) -> Tensors:
+    """Tensors that the model has, in its shapes: sides of one more or fewer are taken for the same."""
+    fitted = {}
+    for name, tensor in tensors.items():
+        shape = wanted[name].shape if name in wanted else None
+        if shape is not None and [s for s in tensor.shape if s > 1] == [s for s in shape if s > 1]:
+            fitted[name] = tensor.reshape(shape)
+    return fitted
+
+
+def _groups(names: Sequence[str]) -> str:
+    groups = sorted({name.rpartition(".")[0] for name in names})
+    more = f" and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    return ", ".join(groups[:_SHOWN]) + more

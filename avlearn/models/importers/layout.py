@@ -1,0 +1,60 @@
+"""What a layout of released weights is, and how names are changed."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+Rename = tuple[str, str | Callable[[re.Match], str]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How some code names the weights that it released, and what they need besides.
+
+    Attributes:
+        name: of the code.
+        mark: regular expression; a file is of this layout where it fits one of its names (and none before it fits).
+        rename: its tensors under our names.
+        options: of the builder, where the released network differs from what it builds by default.
+        mean, std: of the channels, in [0, 1], that the weights were trained with; empty: those of the encoder.
+    """
+
+    name: str
+    mark: str
+    rename: Callable[[Tensors], Tensors]
+    options: Mapping[str, object] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+def renamed(tensors: Tensors, renames: Sequence[Rename]) -> Tensors:
+    """Names after the first rename that fits; those that none fits stay."""
+    found = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in renames:
+            renamed, times = re.subn(pattern, replacement, name, count=1)
+            if times:
+                name = renamed
+                break
+        found[name] = tensor
+    return found
+
+
+def letter(name: str) -> int:
+    """The number of a, b or c."""
+    return "abc".index(name) + 1
+
+
+def joined(tensors: Tensors, part: str) -> Tensors:
+    """Query, key and value, named ``part`` with q, k or v in place of its brace, as one ``qkv``."""
+    found = dict(tensors)
+    pattern = re.compile(r"^(.+\.attn\.)" + re.escape(part).replace(r"\{\}", "q") + r"\.(weight|bias)$")
+    for match in filter(None, map(pattern.match, tensors)):
+        names = [f"{match[1]}{part.format(letter)}.{match[2]}" for letter in "qkv"]
+        if all(name in found for name in names):
+            found[f"{match[1]}qkv.{match[2]}"] = torch.cat([found.pop(name) for name in names])
+    return found
