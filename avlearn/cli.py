@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
+weights_app = typer.Typer(no_args_is_help=True, help="Weights that were released for the encoders.")
+app.add_typer(weights_app, name="weights")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")]
 ModelName = Annotated[
@@ -264,6 +266,40 @@ def models(
     from avlearn.models.listing import model_list
 
     _tell(model_list(pattern), json_path)
+
+
+@weights_app.command("import")
+def weights_import(
+    source: Annotated[str, typer.Argument(metavar="FILE|ADDRESS|NAME", help="A weight file, or what to fetch.")],
+    encoder: Annotated[str, typer.Option("--as", metavar="ENCODER", help="Whose weights they are.")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The encoder's folder.")],
+) -> None:
+    """Take over released weights: check that they fit, and write them with what they expect of a video.
+
+    Reads the files of PySlowFast, pytorchvideo, torchvision, VMZ, mmaction2, Hugging Face, timm and of many papers'
+    authors. Nothing that is pickled in them is executed.
+
+    Example: avlearn weights import SLOWFAST_8x8_R50.pyth --as slowfast_r50_8x8 -o models/slowfast
+
+    Example: avlearn weights import torchvision --as r2plus1d_18 -o models/r2plus1d
+    """
+    from avlearn.models.folder import import_weights
+
+    typer.echo(import_weights(source, encoder, out).text())
+
+
+@weights_app.command("list")
+def weights_list(
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Of encoders' names, like 'slowfast*'.")] = "*",
+    json_path: Json = None,
+) -> None:
+    """List the weights that are fetched by name, in the networks' order.
+
+    Example: avlearn weights list 'slowfast*'
+    """
+    from avlearn.models.listing import weight_list
+
+    _tell(weight_list(pattern), json_path)
 
 
 @recipe_app.command("show")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
+from avlearn.models.checkpoint import write_tensors
 from avlearn.models.familiarity import Familiarity
 from avlearn.models.registry import create_model
 from avlearn.models.unet import MaskUNet
@@ -155,11 +156,7 @@ def frames_to_input(frames: Tensor) -> Tensor:
 def save(model: AudioVisual, folder: Path, card: str) -> None:
     """Write a model folder: weights, ``config.json`` and the card ``README.md``."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    temporary = folder / ".model.safetensors.part"
-    save_file(weights, temporary)
-    temporary.chmod(0o644)  # safetensors writes files for the owner alone
-    temporary.replace(folder / "model.safetensors")
+    write_tensors(model, folder / "model.safetensors")
     config = {"format": FORMAT, **asdict(model.config)}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "README.md").write_text(card)

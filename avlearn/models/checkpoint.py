@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 
@@ -50,6 +50,15 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def write_tensors(model: nn.Module, path: Path) -> None:
+    """A model's tensors as safetensors; the file is whole or is not there."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    part = path.with_name(f".{path.name}.part")
+    save_file(tensors, part)
+    part.chmod(0o644)  # safetensors writes files for the owner alone
+    part.replace(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

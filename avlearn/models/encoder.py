@@ -1,11 +1,13 @@
 """The interface that every encoder has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from avlearn.models.importers import Report
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Encoder(nn.Module):
 
     Input is in [0, 1]; what a network was trained on besides (mean and deviation) it takes care of itself.
 
+    ``config`` holds what `create_model` made it of, ``loaded`` what became of its weight file.
+
     Subclasses set ``feature_info`` and ``stage_info``, and give `stages` (or, where data takes another course than from
     stage to stage, override `forward_stages` and `forward_features`).
 
@@ -32,6 +36,8 @@ class Encoder(nn.Module):
 
     feature_info: FeatureInfo
     stage_info: tuple[FeatureInfo, ...] = ()
+    config: Mapping[str, object]
+    loaded: Report | None = None
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = (), dropout: float = 0.0) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_models, model_spec
+from avlearn.models.weights import Released, released_weights
 
 _HEADS = ("name", "kind", "params M", "GMACs", "at TxHxW", "published", "top-1", "paper")
 
@@ -35,9 +36,7 @@ class ModelList:
 
     def text(self) -> str:
         """For people."""
-        rows = [_HEADS, *self._rows()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return _aligned([_HEADS, *self._rows()])
 
     def markdown(self) -> str:
         """For a document: the table, and what a reader must know of single figures."""
@@ -56,3 +55,37 @@ def model_list(pattern: str = "*") -> ModelList:
     if not names:
         raise ModelError(f"no encoder's name matches '{pattern}'")
     return ModelList({name: model_spec(name) for name in names})
+
+
+@dataclass(frozen=True)
+class WeightList:
+    """Weights that can be fetched by name."""
+
+    weights: tuple[Released, ...]
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": "avlearn.weights/1", "weights": [asdict(released) for released in self.weights]}
+
+    def text(self) -> str:
+        """For people."""
+        rows = [(w.encoder, w.name, w.data, w.top1, w.address) for w in self.weights]
+        return _aligned([("encoder", "name", "data", "top-1", "address"), *rows])
+
+
+def weight_list(pattern: str = "*") -> WeightList:
+    """Released weights of the encoders whose names match a shell pattern.
+
+    Raises:
+        ModelError: there are none.
+    """
+    names = list_models(pattern)
+    found = tuple(released for released in released_weights() if released.encoder in names)
+    if not found:
+        raise ModelError(f"no weights are known by name for '{pattern}'")
+    return WeightList(found)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

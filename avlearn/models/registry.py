@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from avlearn.errors import ModelError
-from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers import Tensors, find_layout, load_weights
+from avlearn.models.importers import Tensors, load_weights
+from avlearn.models.weights import Weights, open_weights
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Spec:
         published_gmacs: what the authors print, where that differs or belongs to another input (see ``note``).
         top1: published accuracy on Kinetics-400, percent, over many views; with its source in ``note``.
         note: what a reader of papers must know to understand the figures.
+        stride: frames of a video, of about 30 a second, from one of the clip's to the next.
+        resize: pixels of a video's shorter side before the clip is cut out of it, or its rows and columns.
     """
 
     kind: str
@@ -39,6 +41,8 @@ class Spec:
     published_gmacs: float | None = None
     top1: float | None = None
     note: str = ""
+    stride: int | None = None
+    resize: int | tuple[int, int] | None = None
 
 
 _builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}
@@ -74,14 +78,18 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(
-    name: str, *, weights: str | Path | Tensors | None = None, num_classes: int | None = None, **options: object
+    name: str,
+    *,
+    weights: str | Path | Tensors | Weights | None = None,
+    num_classes: int | None = None,
+    **options: object,
 ) -> nn.Module:
     """Build an encoder.
 
     Args:
         name: one of `list_models()`.
-        weights: a released weight file of that network, or its tensors (see `avlearn.models.importers`); without, they
-            are random.
+        weights: a weight file that was released for that network, its address, its name where it is known by one, or
+            what `open_weights` takes besides; without, they are random.
         num_classes: size of the linear classifier; None leaves it out (``forward`` gives features).
         options: the builder's own keyword arguments.
 
@@ -90,10 +98,9 @@ def create_model(
     """
     _, builder = _find(name)
     known = inspect.signature(builder).parameters
-    tensors = read_tensors(weights) if isinstance(weights, str | Path) else weights
-    if tensors:
-        needed = {key: value for key, value in find_layout(tensors).options.items() if key in known}
-        options = {**needed, **options}
+    if weights is not None:
+        weights = weights if isinstance(weights, Weights) else open_weights(weights, name)
+        options = {**{key: value for key, value in weights.layout.options.items() if key in known}, **options}
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.0)
@@ -102,10 +109,10 @@ def create_model(
     model = builder(**options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
-    if tensors:
+    model.config = {"name": name, "num_classes": num_classes, "options": options}
+    if weights is not None:
         try:
-            load_weights(model, tensors)
+            model.loaded = load_weights(model, weights.tensors, weights.layout)
         except ModelError as error:
-            source = weights if isinstance(weights, str | Path) else "the weights"
-            raise ModelError(f"{source}: {error}") from error
+            raise ModelError(f"{weights.source}: {error}") from error
     return model

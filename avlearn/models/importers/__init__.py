@@ -5,15 +5,16 @@ A layout is recognised by its own names, so that a file needs no more than the n
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 from avlearn.models.importers import authors, huggingface, mmaction2, pyslowfast, pytorchvideo, torchvision
 from avlearn.models.importers.layout import Layout, Tensors
 
-_OURS = Layout("avlearn", "", lambda tensors: tensors)
+OURS = Layout("avlearn", "", lambda tensors: tensors)
 # In this order: the names of the first ones are the most particular.
 LAYOUTS: tuple[Layout, ...] = (
     *pytorchvideo.LAYOUTS,
@@ -22,10 +23,19 @@ LAYOUTS: tuple[Layout, ...] = (
     *huggingface.LAYOUTS,
     *authors.LAYOUTS,
     *torchvision.LAYOUTS,
-    _OURS,
+    OURS,
 )
 
 _SHOWN = 4  # names of a group that a message lists
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a file: its layout, how many of its tensors were taken, and the names (ours) of those left."""
+
+    layout: str
+    taken: int
+    left: list[str]
 
 
 def find_layout(tensors: Tensors) -> Layout:
@@ -33,7 +43,7 @@ def find_layout(tensors: Tensors) -> Layout:
     return next(layout for layout in LAYOUTS if any(re.search(layout.mark, name) for name in tensors))
 
 
-def load_weights(model: nn.Module, tensors: Tensors) -> Layout:
+def load_weights(model: nn.Module, tensors: Tensors, layout: Layout | None = None) -> Report:
     """Give an encoder released weights, and what goes with them: the mean and deviation of channels.
 
     A classifier for other classes than theirs stays as it is.
@@ -41,20 +51,18 @@ def load_weights(model: nn.Module, tensors: Tensors) -> Layout:
     Args:
         model: made by `create_model`, with the ``options`` of the layout (see `find_layout`).
         tensors: of a weight file (see `read_tensors`).
-
-    Returns:
-        The layout.
+        layout: of their names; found out if not given.
 
     Raises:
         ModelError: not every parameter of the model is there, in its shape; the groups that are missing are named.
     """
-    layout = find_layout(tensors)
+    layout = layout or find_layout(tensors)
     renamed = layout.rename(tensors)
     wanted = model.state_dict()
     found = _fitted(renamed, wanted)
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
-    if all(name in renamed for name in missing if name.startswith("classifier.")):
-        missing = [name for name in missing if not name.startswith("classifier.")]
+    others = [name for name in missing if name in renamed and _of_other_classes(name, renamed[name], wanted[name])]
+    missing = [name for name in missing if name not in others]
     if missing:
         raise ModelError(
             f"{len(missing)} of {len(wanted)} parameters are missing or have another shape (by the names of "
@@ -63,7 +71,20 @@ def load_weights(model: nn.Module, tensors: Tensors) -> Layout:
     model.load_state_dict({**wanted, **found})
     if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
         model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)
-    return layout
+    return Report(layout.name, len(found), sorted(renamed.keys() - found.keys()))
+
+
+def classes_of(model: nn.Module, tensors: Tensors, layout: Layout) -> int | None:
+    """How many classes the weights of a model tell apart; None where they have no classifier."""
+    model.reset_classifier(1)
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    bias = layout.rename(tensors).get(f"{linear[-1]}.bias")
+    return None if bias is None else bias.numel()
+
+
+def _of_other_classes(name: str, found: Tensor, wanted: Tensor) -> bool:
+    # Sides of one come from classifiers that are convolutions.
+    return name.startswith("classifier.") and found[0].numel() == wanted[0].numel()
 
 
 def _fitted(tensors: Tensors, wanted: Tensors) -> Tensors:
