@@ -58,3 +58,16 @@ def test_weights_of_caffe2_see_half_a_cell_further():
         torch.nn.init.zeros_(head.classifier.bias)
     aligned, shifted = (float(head(ramp, box)) for head in heads)
     assert shifted - aligned == pytest.approx(0.5, abs=1e-5)
+
+
+def test_detectors_of_the_released_shape_score_boxes():
+    torch.manual_seed(0)
+    model = create_model("slowfast_r50_8x8", num_classes=80, output_stride=16).eval()
+    assert model.feature_info.stride == (1, 16, 16)
+    head = RoIHead(model.num_features, 80, model.feature_info.stride[2], aligned=False).eval()
+    head.classifier = model.classifier
+    boxes = torch.tensor([[0, 0, 0, 63, 63], [1, 5, 9, 40, 50], [1, 0, 0, 63, 63]], dtype=torch.float32)
+    with torch.inference_mode():
+        features = model.forward_features(torch.rand(2, 3, 8, 64, 64))
+        assert features.shape == (2, 2304, 8, 4, 4)
+        assert head(features, boxes).shape == (3, 80)

@@ -24,6 +24,38 @@ def test_slow_frames_of_the_released_weights():
     assert slow_frames(torch.arange(32).view(1, 1, -1, 1, 1), 4).flatten().tolist() == [0, 4, 8, 13, 17, 22, 26, 31]
 
 
+def test_every_frame_of_a_step_is_the_first_one_if_wanted():
+    model = create_model("slowfast_r50_4x16", frame_picking="every", alpha=4)
+    slow, fast = model._split(torch.arange(32.0).view(1, 1, -1, 1, 1).expand(1, 3, -1, 1, 1))
+    assert slow[0, 0].flatten().tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert fast.shape[2] == 32
+
+
+@pytest.mark.parametrize("name", ["slowfast_r50_4x16", "slowfast_r101_16x8_nl", "slow_r50_8x8"])
+def test_detection_has_a_map_of_half_the_stride_and_the_same_parameters(name):
+    with torch.device("meta"):
+        models = [create_model(name, num_classes=80, output_stride=stride).eval() for stride in (32, 16)]
+        x = torch.empty(1, 3, 32, 64, 64)
+        coarse, fine = (model.forward_stages(x) for model in models)
+    shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in models]
+    assert shapes[0] == shapes[1]
+    assert models[1].feature_info.stride == models[1].stage_info[-1].stride == (1, 16, 16)
+    assert models[1].stage_info[:-1] == models[0].stage_info[:-1]
+    assert (coarse["layer4"].shape[3:], fine["layer4"].shape[3:]) == ((2, 2), (4, 4))
+    assert coarse["layer3"].shape == fine["layer3"].shape
+
+
+def test_the_last_group_of_a_detector_looks_two_apart():
+    torch.manual_seed(0)
+    group = create_model("slow_r50_4x16", output_stride=16).layer4.eval()
+    convs = [block.conv2[0] for block in group]
+    assert all((c.stride, c.padding, c.dilation) == ((1, 1, 1), (0, 2, 2), (1, 2, 2)) for c in convs)
+    x = torch.randn(1, 1024, 1, 15, 15, requires_grad=True)
+    torch.nn.init.ones_(group[0].conv3[1].weight)
+    seen = torch.autograd.grad(group[0](x)[..., 7, 7].sum(), x)[0].abs().amax((0, 1, 2)) > 0
+    assert {tuple(place) for place in seen.nonzero().tolist()} == {(y, x) for y in (5, 7, 9) for x in (5, 7, 9)}
+
+
 def test_the_mean_of_the_features_is_that_of_both_pathways(model):
     x = torch.rand(2, 3, 16, 32, 32)
     with torch.inference_mode():
@@ -91,6 +123,10 @@ def test_wrong_options_are_named(model):
         create_model("slowfast_r50_4x16", lateral="sum", beta_inv=4)
     with pytest.raises(ValueError, match="none, sum, concat, sample or conv, not cat"):
         create_model("slowfast_r50_4x16", lateral="cat")
+    with pytest.raises(ValueError, match="linspace or every, not random"):
+        create_model("slowfast_r50_4x16", frame_picking="random")
+    with pytest.raises(ValueError, match="16 or 32, not 8"):
+        create_model("slowfast_r50_4x16", output_stride=8)
     with pytest.raises(ValueError, match="rgb, gray or flow, not audio"):
         create_model("slowfast_r50_4x16", fast_input="audio")
     with pytest.raises(ValueError, match="made of 3 channels, not 1"):

@@ -7,8 +7,8 @@ Feichtenhofer et al., ICCV 2019 (Slow). Their trunk, and how its parameters are 
 from collections.abc import Sequence
 
 from avlearn.models.registry import Spec, register
-from avlearn.models.video.nonlocal_block import NonLocalKind
-from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, simple_stem
+from avlearn.models.video.nonlocal_block import NonLocalKind, NonLocalStyle
+from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, flat_dilated, simple_stem
 
 
 def inflated(
@@ -20,11 +20,15 @@ def inflated(
     width: int = 64,
     temporal_blocks: int | None = None,
     strided_stem: bool = False,
+    stem_pool: int | None = None,
+    stem_padding: int = 1,
     temporal_pool: int = 1,
+    output_stride: int = 32,
     joined: Sequence[int] = (0, 0, 0, 0),
     nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
     nonlocal_kind: NonLocalKind = "embedded",
     nonlocal_pool: Sequence[int] = (1, 2, 2),
+    nonlocal_style: NonLocalStyle = "pyslowfast",
     preprocess: bool = True,
 ) -> VideoResNet:
     """Bottlenecks of t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1 that keep their frames: 2-D, inflated, Slow and Fast networks.
@@ -34,6 +38,10 @@ def inflated(
         patterns: by group, the temporal kernels t, repeated from block to block.
         temporal_blocks: only so many blocks of the third group have them, the rest have 1.
         strided_stem: convolution and pool of the stem both halve the frames.
+        stem_pool: frames that the pool of the stem sees; None: those that it strides over.
+        stem_padding: of that pool, in space.
+        output_stride: pixels of a step of the features: 32, or 16 as detection has it, where the last group keeps its
+            resolution and its 3 x 3 look two apart.
         preprocess: subtract means and divide by deviations.
     """
     kernels = [
@@ -41,20 +49,25 @@ def inflated(
     ]
     if temporal_blocks is not None:
         kernels[2] = [kernel if j < temporal_blocks else 1 for j, kernel in enumerate(kernels[2])]
+    if output_stride not in (16, 32):
+        raise ValueError(f"output_stride is 16 or 32, not {output_stride}")
     step = 2 if strided_stem else 1
+    pool = step if stem_pool is None else stem_pool
     return VideoResNet(
-        simple_stem(in_chans, width, stem_time, step, pool=step, pool_stride=step),
+        simple_stem(in_chans, width, stem_time, step, pool=pool, pool_stride=step, pool_padding=stem_padding),
         (step * step, 4),
         DEPTHS[depth],
-        [flat] * 4,
+        [flat, flat, flat, flat if output_stride == 32 else flat_dilated],
         bottleneck=True,
         width=width,
+        space_strides=(1, 2, 2, output_stride // 16),
         temporal_kernels=kernels,
         temporal_pool=temporal_pool,
         joined=joined,
         nonlocal_after=nonlocal_after,
         nonlocal_kind=nonlocal_kind,
         nonlocal_pool=nonlocal_pool,
+        nonlocal_style=nonlocal_style,
         zero_init=True,
         mean=(0.45,) * in_chans if preprocess else (),
         std=(0.225,) * in_chans if preprocess else (),
@@ -76,9 +89,13 @@ _ORG = "frames are halved three times before the second group; released by the a
 
 
 @register(Spec("video", _WANG, 24_327_632, 400, _EIGHT, 19.493, top1=71.5, note="accuracy: pytorchvideo"))
-def c2d_r50(in_chans: int = 3, temporal_pool: int = 2) -> VideoResNet:
-    """2-D convolutions; time is seen by one pool only (``temporal_pool=1``: by none)."""
-    return inflated(50, in_chans, 1, _C2D, temporal_pool=temporal_pool)
+def c2d_r50(in_chans: int = 3, temporal_pool: int = 2, stem_padding: int = 1) -> VideoResNet:
+    """2-D convolutions; time is seen by one pool only (``temporal_pool=1``: by none).
+
+    In mmaction2's the pool of the stem is not padded (``stem_padding=0``, which its weights bring with them), but in
+    those without a temporal pool it is: say both options for them.
+    """
+    return inflated(50, in_chans, 1, _C2D, temporal_pool=temporal_pool, stem_padding=stem_padding)
 
 
 @register(Spec("video", _WANG, 31_686_096, 400, _EIGHT, 27.621, top1=74.4))
@@ -106,6 +123,8 @@ def _i3d(
     nonlocal_pool: Sequence[int] = (1, 2, 2),
     strided_stem: bool = False,
     temporal_blocks: int | None = None,
+    stem_pool: int | None = None,
+    nonlocal_style: NonLocalStyle = "pyslowfast",
 ) -> VideoResNet:
     return inflated(
         depth,
@@ -114,10 +133,12 @@ def _i3d(
         _I3D,
         temporal_blocks=temporal_blocks,
         strided_stem=strided_stem,
+        stem_pool=stem_pool,
         temporal_pool=2,
         nonlocal_after=nonlocal_after,
         nonlocal_kind=nonlocal_kind,
         nonlocal_pool=nonlocal_pool,
+        nonlocal_style=nonlocal_style,
     )
 
 
@@ -150,17 +171,34 @@ def i3d_nl_r101(
 
 
 @register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG))
-def i3d_org_r50(in_chans: int = 3) -> VideoResNet:
-    """I3D as first released: 32 frames, of which 4 remain."""
-    return _i3d(50, in_chans, strided_stem=True)
+def i3d_org_r50(in_chans: int = 3, stem_pool: int = 2) -> VideoResNet:
+    """I3D as first released: 32 frames, of which 4 remain; mmaction2's weights have a ``stem_pool`` over 1 frame."""
+    return _i3d(50, in_chans, strided_stem=True, stem_pool=stem_pool)
 
 
 @register(Spec("video", _WANG, 34_582_336, None, (128, 256, 256), 281.52, 282.0, 76.5, _ORG))
 def i3d_org_nl_r50(
-    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+    in_chans: int = 3,
+    nonlocal_kind: NonLocalKind = "embedded",
+    nonlocal_pool: Sequence[int] = (1, 2, 2),
+    nonlocal_style: NonLocalStyle = "pyslowfast",
+    stem_pool: int = 2,
 ) -> VideoResNet:
-    """The same for 128 frames, with five non-local blocks."""
-    return _i3d(50, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool, strided_stem=True)
+    """The same for 128 frames, with five non-local blocks.
+
+    mmaction2's weights bring their style and pool with them, but not ``nonlocal_kind``: it is in the name of the file
+    (embedded, gaussian, or dot for dot-product), and embedded and dot have the same parameters.
+    """
+    return _i3d(
+        50,
+        in_chans,
+        NONLOCAL_50,
+        nonlocal_kind,
+        nonlocal_pool,
+        strided_stem=True,
+        stem_pool=stem_pool,
+        nonlocal_style=nonlocal_style,
+    )
 
 
 @register(
@@ -197,12 +235,12 @@ def i3d_org_nl_r101(
         "published cost is at 256 x 256 (20.9 in the first preprint); accuracy: PySlowFast",
     )
 )
-def slow_r50_4x16(in_chans: int = 3) -> VideoResNet:
-    """Slow alone, four frames: only the two last groups see more than one at a time."""
-    return inflated(50, in_chans, 1, _SLOW)
+def slow_r50_4x16(in_chans: int = 3, output_stride: int = 32) -> VideoResNet:
+    """Slow alone, four frames: only the two last groups see more than one at a time (AVA: ``output_stride=16``)."""
+    return inflated(50, in_chans, 1, _SLOW, output_stride=output_stride)
 
 
 @register(Spec("video", _SLOWFAST, 32_454_096, 400, _EIGHT, 41.741, top1=74.8, note="accuracy: PySlowFast"))
-def slow_r50_8x8(in_chans: int = 3) -> VideoResNet:
+def slow_r50_8x8(in_chans: int = 3, output_stride: int = 32) -> VideoResNet:
     """The same for eight frames."""
-    return inflated(50, in_chans, 1, _SLOW)
+    return inflated(50, in_chans, 1, _SLOW, output_stride=output_stride)

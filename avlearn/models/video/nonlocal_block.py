@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from avlearn.models.video.convolution import Conv3d
 
 NonLocalKind = Literal["gaussian", "embedded", "dot", "concat"]
+NonLocalStyle = Literal["pyslowfast", "mmaction2"]
 
 
 class NonLocal(nn.Module):
@@ -22,17 +23,29 @@ class NonLocal(nn.Module):
             scaled by the root of their channels; ``dot``: their product over the number of places; ``concat``: a linear
             map of both together, rectified, over the number of places.
         pool: places that are looked at are first max-pooled by so much (t, y, x).
+        style: ``mmaction2``, for its weights: projections are pooled, not what is projected, and those of ``embedded``
+            are not scaled; the last convolution has no bias.
     """
 
-    def __init__(self, channels: int, kind: NonLocalKind = "embedded", pool: tuple[int, int, int] = (1, 2, 2)) -> None:
+    def __init__(
+        self,
+        channels: int,
+        kind: NonLocalKind = "embedded",
+        pool: tuple[int, int, int] = (1, 2, 2),
+        style: NonLocalStyle = "pyslowfast",
+    ) -> None:
         super().__init__()
         if kind not in ("gaussian", "embedded", "dot", "concat"):
             raise ValueError(f"a non-local block is gaussian, embedded, dot or concat, not {kind}")
-        self.kind = kind
+        if style not in ("pyslowfast", "mmaction2"):
+            raise ValueError(f"the style of a non-local block is pyslowfast or mmaction2, not {style}")
+        self.kind, self.pools_projections = kind, style == "mmaction2"
+        self.scale = 1.0 if kind == "gaussian" or style == "mmaction2" else None  # None: the root of the channels
         inner = channels // 2
         if kind != "gaussian":
             self.conv_theta, self.conv_phi = Conv3d(channels, inner, 1), Conv3d(channels, inner, 1)
-        self.conv_g, self.conv_out = Conv3d(channels, inner, 1), Conv3d(inner, channels, 1)
+        self.conv_g = Conv3d(channels, inner, 1)
+        self.conv_out = Conv3d(inner, channels, 1, bias=style == "pyslowfast")
         if kind == "concat":
             self.conv_concat = nn.Conv1d(2 * inner, 1, 1, bias=False)
         self.bn = nn.BatchNorm3d(channels)
@@ -41,9 +54,8 @@ class NonLocal(nn.Module):
     def _gather(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         """Queries ``[B, P, D]``, keys ``[B, Q, D]`` and values ``[B, Q, C / 2]`` to ``[B, P, C / 2]``."""
         if self.kind in ("gaussian", "embedded"):
-            scale = 1.0 if self.kind == "gaussian" else None
             # One head; values of another width than keys are welcome.
-            return F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=scale)[:, 0]
+            return F.scaled_dot_product_attention(theta[:, None], phi[:, None], g[:, None], scale=self.scale)[:, 0]
         if self.kind == "dot":
             return theta @ phi.transpose(1, 2) @ g / phi.shape[1]
         # A linear map of two places together is the sum of one map of each: nothing is concatenated.
@@ -51,9 +63,14 @@ class NonLocal(nn.Module):
         pairs = F.relu((theta @ of_theta)[:, :, None] + (phi @ of_phi)[:, None])  # [B, P, Q]
         return pairs @ g / phi.shape[1]
 
+    def _seen(self, projection: nn.Module, x: Tensor) -> Tensor:
+        return self.pool(projection(x)) if self.pools_projections else projection(self.pool(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.pool(x)
-        theta, phi = (x, seen) if self.kind == "gaussian" else (self.conv_theta(x), self.conv_phi(seen))
-        places = [part.flatten(2).transpose(1, 2) for part in (theta, phi, self.conv_g(seen))]
+        if self.kind == "gaussian":
+            theta, phi = x, self.pool(x)
+        else:
+            theta, phi = self.conv_theta(x), self._seen(self.conv_phi, x)
+        places = [part.flatten(2).transpose(1, 2) for part in (theta, phi, self._seen(self.conv_g, x))]
         gathered = self._gather(*places).transpose(1, 2).unflatten(2, x.shape[2:])
         return x + self.bn(self.conv_out(gathered))

@@ -2,6 +2,7 @@
 
 Between the two lie as many channels as keep the parameters of the whole. torchvision counts them once for a block,
 from its input and output; the authors' own networks for each convolution. Both are in the world, with weights.
+mmaction2's, a third, separates stem and shortcuts in the same way and has a pool after the stem.
 
 Parameter names are torchvision's: ``layer{l}.{j}.conv{1,2}.0.{0: space, 1: norm, 3: time}``.
 """
@@ -18,11 +19,13 @@ from avlearn.models.video.resnet import (
     TORCHVISION_STD,
     Triple,
     VideoResNet,
+    pointwise,
     simple_stem,
     statistics,
 )
 
 MidWidth = Literal["per-block", "per-conv"]
+Variant = Literal["authors", "mmaction2"]
 
 
 def _separated(inputs: int, middle: int, outputs: int, stride: Triple) -> nn.Module:
@@ -35,8 +38,9 @@ def _separated(inputs: int, middle: int, outputs: int, stride: Triple) -> nn.Mod
     )
 
 
-def _middle(inputs: int, outputs: int) -> int:
-    return 27 * inputs * outputs // (9 * inputs + 3 * outputs)
+def _middle(inputs: int, outputs: int, space: int = 9) -> int:
+    """Channels with which a kernel of 1 x ``space`` and one of 3 x 1 have the parameters of one of 3 x ``space``."""
+    return 3 * space * inputs * outputs // (space * inputs + 3 * outputs)
 
 
 def _per_block(inputs: int, outputs: int, start: int, stride: Triple) -> nn.Module:
@@ -47,7 +51,7 @@ def _per_conv(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Modu
     return _separated(inputs, _middle(inputs, outputs), outputs, stride)
 
 
-def _time_first(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+def time_first(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
     time, y, x = stride
     return nn.Sequential(
         Conv3d(inputs, outputs, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False),
@@ -57,35 +61,70 @@ def _time_first(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Mo
     )
 
 
-def _separated_stem(in_chans: int) -> nn.Sequential:
+def _separated_pointwise(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    time, y, x = stride
+    middle = _middle(inputs, outputs, 1)
     return nn.Sequential(
-        Conv3d(in_chans, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
-        nn.BatchNorm3d(45),
+        Conv3d(inputs, middle, 1, (1, y, x), bias=False),
+        nn.BatchNorm3d(middle),
         nn.ReLU(inplace=True),
-        Conv3d(45, 64, (3, 1, 1), 1, (1, 0, 0), bias=False),
-        nn.BatchNorm3d(64),
-        nn.ReLU(inplace=True),
+        Conv3d(middle, outputs, 1, (time, 1, 1), bias=False),
     )
 
 
-def _r2plus1d(depth: int, mid_width: MidWidth, in_chans: int, temporal_stride: int, eps: float) -> VideoResNet:
+def _separated_stem(in_chans: int, width: int, middle: int = 45, pool: bool = False) -> nn.Sequential:
+    return nn.Sequential(
+        Conv3d(in_chans, middle, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False),
+        nn.BatchNorm3d(middle),
+        nn.ReLU(inplace=True),
+        Conv3d(middle, width, (3, 1, 1), 1, (1, 0, 0), bias=False),
+        nn.BatchNorm3d(width),
+        nn.ReLU(inplace=True),
+        *([nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))] if pool else []),
+    )
+
+
+def r2plus1d(
+    depth: int,
+    mid_width: MidWidth,
+    in_chans: int,
+    temporal_stride: int,
+    eps: float,
+    variant: Variant = "authors",
+    width: int = 64,
+) -> VideoResNet:
+    """Networks of separated convolutions; ``width`` is that of the stem and the first group."""
+    if variant not in ("authors", "mmaction2"):
+        raise ValueError(f"variant is authors or mmaction2, not {variant}")
     if mid_width not in ("per-block", "per-conv"):
         raise ValueError(f"mid_width is per-block or per-conv, not {mid_width}")
     if temporal_stride not in (1, 2, 4, 8):
         raise ValueError(f"temporal_stride is 1, 2, 4 or 8, not {temporal_stride}")
     # Where time is to be strided over less, the late halvings go; weights keep their shapes.
     halvings = [2 if 2**i <= temporal_stride else 1 for i in (1, 2, 3)]
-    return VideoResNet(
-        _separated_stem(in_chans),
-        (1, 2),
+    authors = variant == "authors"
+    if authors:
+        stem = _separated_stem(in_chans, width)
+    else:
+        stem = _separated_stem(in_chans, width, _middle(in_chans, width, 49), pool=True)
+    model = VideoResNet(
+        stem,
+        (1, 2 if authors else 4),
         DEPTHS[depth],
         [_per_block if mid_width == "per-block" else _per_conv] * 4,
         bottleneck=depth > 34,
+        width=width,
         time_strides=(1, *halvings),
+        shortcut=pointwise if authors else _separated_pointwise,
         eps=eps,
         mean=statistics(TORCHVISION_MEAN, in_chans),
         std=statistics(TORCHVISION_STD, in_chans),
     )
+    if not authors:
+        for name, module in model.named_modules():
+            if name == "stem.1" or name.endswith(".0.1"):  # between space and time
+                module.eps = 1e-5
+    return model
 
 
 _TRAN = "Tran et al., CVPR 2018"
@@ -107,7 +146,7 @@ def r2plus1d_18(
     temporal_stride: int = 8, mid_width: MidWidth = "per-block", in_chans: int = 3, eps: float = 1e-5
 ) -> VideoResNet:
     """18 layers; ``temporal_stride=8`` is the published network. The authors' weights: per-conv, ``eps`` 1e-3."""
-    return _r2plus1d(18, mid_width, in_chans, temporal_stride, eps)
+    return r2plus1d(18, mid_width, in_chans, temporal_stride, eps)
 
 
 @register(
@@ -124,10 +163,14 @@ def r2plus1d_18(
     )
 )
 def r2plus1d_34(
-    temporal_stride: int = 8, mid_width: MidWidth = "per-conv", in_chans: int = 3, eps: float = 1e-3
+    temporal_stride: int = 8,
+    mid_width: MidWidth = "per-conv",
+    in_chans: int = 3,
+    eps: float = 1e-3,
+    variant: Variant = "authors",
 ) -> VideoResNet:
-    """34 layers."""
-    return _r2plus1d(34, mid_width, in_chans, temporal_stride, eps)
+    """34 layers; ``variant`` for mmaction2's weights: see the head of this file (and its inner ``eps`` are 1e-5)."""
+    return r2plus1d(34, mid_width, in_chans, temporal_stride, eps, variant)
 
 
 @register(
@@ -147,7 +190,7 @@ def r2plus1d_152(
     temporal_stride: int = 8, mid_width: MidWidth = "per-conv", in_chans: int = 3, eps: float = 1e-3
 ) -> VideoResNet:
     """152 layers."""
-    return _r2plus1d(152, mid_width, in_chans, temporal_stride, eps)
+    return r2plus1d(152, mid_width, in_chans, temporal_stride, eps)
 
 
 @register(
@@ -168,7 +211,7 @@ def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:
         simple_stem(in_chans, 64, 1),
         (1, 2),
         DEPTHS[50],
-        [_time_first] * 4,
+        [time_first] * 4,
         bottleneck=True,
         time_strides=(1, 1, 2, 2),
         space_strides=(2, 2, 2, 2),

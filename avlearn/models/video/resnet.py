@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
-from avlearn.models.video.nonlocal_block import NonLocal, NonLocalKind
+from avlearn.models.video.nonlocal_block import NonLocal, NonLocalKind, NonLocalStyle
 
 Triple = tuple[int, int, int]
 _STILL = (1, 1, 1)
@@ -38,6 +38,16 @@ def flat(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
     return Conv3d(inputs, outputs, (1, 3, 3), stride, (0, 1, 1), bias=False)
 
 
+def flat_dilated(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    """1 x 3 x 3, two apart."""
+    return Conv3d(inputs, outputs, (1, 3, 3), stride, (0, 2, 2), (1, 2, 2), bias=False)
+
+
+def pointwise(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    """1 x 1 x 1: of a shortcut."""
+    return Conv3d(inputs, outputs, 1, stride, bias=False)
+
+
 def channelwise(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
     """3 x 3 x 3 in each channel for itself (interaction-reduced)."""
     return Conv3d(inputs, outputs, 3, stride, 1, groups=inputs, bias=False)
@@ -56,6 +66,7 @@ class VideoBlock(nn.Module):
         inputs, planes: channels; a bottleneck puts out four times ``planes``.
         factorisation: makes the 3 x 3 convolutions.
         temporal_kernel: of a bottleneck's first convolution.
+        shortcut: makes the convolution of a shortcut that needs one.
     """
 
     def __init__(
@@ -66,6 +77,7 @@ class VideoBlock(nn.Module):
         stride: Triple,
         bottleneck: bool,
         temporal_kernel: int = 1,
+        shortcut: Factorisation = pointwise,
     ) -> None:
         super().__init__()
         self.bottleneck = bottleneck
@@ -83,7 +95,7 @@ class VideoBlock(nn.Module):
             self.conv2 = nn.Sequential(second, nn.BatchNorm3d(planes))
         self.downsample: nn.Module = nn.Identity()
         if stride != _STILL or inputs != outputs:
-            project = Conv3d(inputs, outputs, 1, stride, bias=False)
+            project = shortcut(inputs, outputs, inputs, stride)
             self.downsample = nn.Sequential(project, nn.BatchNorm3d(outputs))
         self.relu = nn.ReLU(inplace=True)
         self.nonlocal_block: nn.Module = nn.Identity()
@@ -116,11 +128,17 @@ def statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
 
 
 def simple_stem(
-    in_chans: int, width: int, time: int, time_stride: int = 1, pool: int | None = None, pool_stride: int = 1
+    in_chans: int,
+    width: int,
+    time: int,
+    time_stride: int = 1,
+    pool: int | None = None,
+    pool_stride: int = 1,
+    pool_padding: int = 1,
 ) -> nn.Sequential:
     """time x 7 x 7 with stride 2 in space, then, where ``pool`` is given, a maximum over pool x 3 x 3."""
     conv = Conv3d(in_chans, width, (time, 7, 7), (time_stride, 2, 2), (time // 2, 3, 3), bias=False)
-    pools = [] if pool is None else [nn.MaxPool3d((pool, 3, 3), (pool_stride, 2, 2), (0, 1, 1))]
+    pools = [] if pool is None else [nn.MaxPool3d((pool, 3, 3), (pool_stride, 2, 2), (0, pool_padding, pool_padding))]
     return nn.Sequential(conv, nn.BatchNorm3d(width), nn.ReLU(inplace=True), *pools)
 
 
@@ -144,6 +162,7 @@ class VideoResNet(Encoder):
         temporal_pool: frames of which the maximum is taken between the first and the second group.
         joined: channels that come to the input of each group from elsewhere (a lateral connection).
         nonlocal_after: in each group, the blocks after which a non-local one stands.
+        shortcut: makes the convolutions of shortcuts.
         zero_init: blocks begin as identities.
         eps: of batch normalization.
     """
@@ -165,6 +184,8 @@ class VideoResNet(Encoder):
         nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
         nonlocal_kind: NonLocalKind = "embedded",
         nonlocal_pool: Sequence[int] = (1, 2, 2),
+        nonlocal_style: NonLocalStyle = "pyslowfast",
+        shortcut: Factorisation = pointwise,
         zero_init: bool = False,
         eps: float = 1e-5,
         mean: Sequence[float] = (),
@@ -183,10 +204,10 @@ class VideoResNet(Encoder):
             blocks = []
             for j in range(depths[i]):
                 kernel = temporal_kernels[i][j] if temporal_kernels else 1
-                block = VideoBlock(inputs, planes, factorisation, _STILL if j else stride, bottleneck, kernel)
+                block = VideoBlock(inputs, planes, factorisation, _STILL if j else stride, bottleneck, kernel, shortcut)
                 inputs = 4 * planes if bottleneck else planes
                 if j in nonlocal_after[i]:
-                    block.nonlocal_block = NonLocal(inputs, nonlocal_kind, tuple(nonlocal_pool))
+                    block.nonlocal_block = NonLocal(inputs, nonlocal_kind, tuple(nonlocal_pool), nonlocal_style)
                 blocks.append(block)
             self.add_module(f"layer{i + 1}", Group(blocks, pool))
             time, space = time * time_strides[i] * pool, space * space_strides[i]

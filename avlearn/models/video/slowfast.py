@@ -20,6 +20,7 @@ from avlearn.models.video.resnet import VideoResNet, init_classifier, init_weigh
 
 Lateral = Literal["none", "sum", "concat", "sample", "conv"]
 FastInput = Literal["rgb", "gray", "flow"]
+FramePicking = Literal["linspace", "every"]
 
 _SLOW = ((1,), (1,), (3,), (3,))
 _FAST = ((3,), (3,), (3,), (3,))
@@ -61,6 +62,8 @@ def slow_frames(x: Tensor, alpha: int) -> Tensor:
 class SlowFast(Encoder):
     """``[B, C, T, H, W]`` in [0, 1], T a multiple of alpha, to ``[B, 32 (64 + 64 / beta_inv), T, H / 32, W / 32]``.
 
+    With ``output_stride=16``, as for the boxes of AVA, to H / 16 and W / 16.
+
     Slow features are repeated in time and come first.
 
     Args:
@@ -71,9 +74,13 @@ class SlowFast(Encoder):
             lay the fast frames of one slow step behind each other as channels; ``sample`` takes one of them; ``conv``
             is a convolution over time with twice as many outputs.
         lateral_kernel: frames that it sees.
+        lateral_norm: it is normalized and rectified; not in mmaction2's weights.
         temporal_blocks: blocks of the third group that see several frames, in the slow and the fast pathway.
         fast_input: ``gray``: the luma of the colours; ``flow``: two more channels of the input, after the colours,
             0.5 where nothing moves.
+        frame_picking: of the slow pathway's frames: ``linspace``: see `slow_frames`; ``every``: each alpha-th, the
+            first among them (mmaction2's weights).
+        output_stride: see `inflated`.
         nonlocal_after: in the slow pathway, by group, the blocks after which a non-local one stands.
     """
 
@@ -85,8 +92,11 @@ class SlowFast(Encoder):
         beta_inv: int = 8,
         lateral: Lateral = "conv",
         lateral_kernel: int = 5,
+        lateral_norm: bool = True,
         temporal_blocks: Sequence[int] = (6, 6),
         fast_input: FastInput = "rgb",
+        frame_picking: FramePicking = "linspace",
+        output_stride: int = 32,
         in_chans: int = 3,
         nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
         nonlocal_kind: NonLocalKind = "dot",
@@ -96,17 +106,27 @@ class SlowFast(Encoder):
             raise ValueError(f"fast_input is rgb, gray or flow, not {fast_input}")
         if fast_input == "gray" and in_chans != 3:
             raise ValueError(f"gray is made of 3 channels, not {in_chans}")
+        if frame_picking not in ("linspace", "every"):
+            raise ValueError(f"frame_picking is linspace or every, not {frame_picking}")
         motion = 2 if fast_input == "flow" else 0
         super().__init__((0.45,) * in_chans + (0.5,) * motion, (0.225,) * (in_chans + motion), 0.5)
         self.alpha, self.fast_input, self.colours = alpha, fast_input, in_chans
+        self.frame_picking = frame_picking
         luma = torch.tensor(_LUMA).view(3, 1, 1, 1) if fast_input == "gray" else None
         self.register_buffer("luma", luma, persistent=False)
         narrow = _WIDTH // beta_inv
         fast_channels = [narrow, *(narrow * 4 * 2**i for i in range(3))]
-        self.adds, joined = self._make_laterals(lateral, lateral_kernel, fast_channels)
+        self.adds, joined = self._make_laterals(lateral, lateral_kernel, lateral_norm, fast_channels)
         fast_chans = {"rgb": in_chans, "gray": 1, "flow": 2}[fast_input]
         self.fast = inflated(
-            depth, fast_chans, 5, _FAST, width=narrow, temporal_blocks=temporal_blocks[1], preprocess=False
+            depth,
+            fast_chans,
+            5,
+            _FAST,
+            width=narrow,
+            temporal_blocks=temporal_blocks[1],
+            output_stride=output_stride,
+            preprocess=False,
         )
         self.slow = inflated(
             depth,
@@ -115,6 +135,7 @@ class SlowFast(Encoder):
             _SLOW,
             width=_WIDTH,
             temporal_blocks=temporal_blocks[0],
+            output_stride=output_stride,
             joined=joined,
             nonlocal_after=nonlocal_after,
             nonlocal_kind=nonlocal_kind,
@@ -129,15 +150,14 @@ class SlowFast(Encoder):
         last = self.stage_info[-1]
         self.feature_info = FeatureInfo(last.channels, last.stride)
 
-    def _make_laterals(self, kind: Lateral, kernel: int, channels: Sequence[int]) -> tuple[bool, list[int]]:
+    def _make_laterals(self, kind: Lateral, kernel: int, norm: bool, channels: Sequence[int]) -> tuple[bool, list[int]]:
         """Sets ``laterals``; gives whether they are added to the slow channels, else how many come to them."""
         alpha = self.alpha
         if kind == "conv":
             layers = [
                 nn.Sequential(
                     Conv3d(c, 2 * c, (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0), bias=False),
-                    nn.BatchNorm3d(2 * c),
-                    nn.ReLU(inplace=True),
+                    *((nn.BatchNorm3d(2 * c), nn.ReLU(inplace=True)) if norm else ()),
                 )
                 for c in channels
             ]
@@ -164,7 +184,8 @@ class SlowFast(Encoder):
         """Normalized input to those of the slow and the fast pathway."""
         if x.shape[2] % self.alpha:
             raise ValueError(f"frames are a multiple of {self.alpha}, not {x.shape[2]}")
-        slow = slow_frames(x[:, : self.colours], self.alpha)
+        slow = x[:, : self.colours]
+        slow = slow[:, :, :: self.alpha] if self.frame_picking == "every" else slow_frames(slow, self.alpha)
         if self.fast_input == "gray":
             return slow, (x * self.luma).sum(1, keepdim=True)
         return slow, x[:, self.colours :] if self.fast_input == "flow" else x
@@ -210,7 +231,10 @@ def slowfast_r50_4x16(
     beta_inv: int = 8,
     lateral: Lateral = "conv",
     lateral_kernel: int = 5,
+    lateral_norm: bool = True,
     fast_input: FastInput = "rgb",
+    frame_picking: FramePicking = "linspace",
+    output_stride: int = 32,
 ) -> SlowFast:
     """4 slow frames, 32 fast ones."""
     return SlowFast(
@@ -219,7 +243,10 @@ def slowfast_r50_4x16(
         beta_inv=beta_inv,
         lateral=lateral,
         lateral_kernel=lateral_kernel,
+        lateral_norm=lateral_norm,
         fast_input=fast_input,
+        frame_picking=frame_picking,
+        output_stride=output_stride,
         in_chans=in_chans,
     )
 
@@ -231,7 +258,10 @@ def slowfast_r50_8x8(
     beta_inv: int = 8,
     lateral: Lateral = "conv",
     lateral_kernel: int = 7,
+    lateral_norm: bool = True,
     fast_input: FastInput = "rgb",
+    frame_picking: FramePicking = "linspace",
+    output_stride: int = 32,
 ) -> SlowFast:
     """8 slow frames, 32 fast ones; laterals see 7 frames."""
     return SlowFast(
@@ -240,18 +270,30 @@ def slowfast_r50_8x8(
         beta_inv=beta_inv,
         lateral=lateral,
         lateral_kernel=lateral_kernel,
+        lateral_norm=lateral_norm,
         fast_input=fast_input,
+        frame_picking=frame_picking,
+        output_stride=output_stride,
         in_chans=in_chans,
     )
 
 
 @register(Spec("video", _FEICHTENHOFER, 41_838_680, 400, _CLIP, 72.229, note="PySlowFast's"))
 def slowfast_r50_8x8_nl(
-    in_chans: int = 3, nonlocal_kind: NonLocalKind = "dot", nonlocal_pool: Sequence[int] = (1, 2, 2)
+    in_chans: int = 3,
+    nonlocal_kind: NonLocalKind = "dot",
+    nonlocal_pool: Sequence[int] = (1, 2, 2),
+    output_stride: int = 32,
 ) -> SlowFast:
     """Five non-local blocks in the slow pathway; laterals see 5 frames."""
     return SlowFast(
-        50, 4, in_chans=in_chans, nonlocal_after=NONLOCAL_50, nonlocal_kind=nonlocal_kind, nonlocal_pool=nonlocal_pool
+        50,
+        4,
+        in_chans=in_chans,
+        nonlocal_after=NONLOCAL_50,
+        nonlocal_kind=nonlocal_kind,
+        nonlocal_pool=nonlocal_pool,
+        output_stride=output_stride,
     )
 
 
@@ -259,15 +301,31 @@ _R101 = "temporal kernels in the first six blocks of the third group; published 
 
 
 @register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, _CLIP, 81.548, 106.0, 77.9, _R101))
-def slowfast_r101_8x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6)) -> SlowFast:
-    """101 layers; pytorchvideo's has ``temporal_blocks`` (23, 23)."""
-    return SlowFast(101, 4, temporal_blocks=temporal_blocks, in_chans=in_chans)
+def slowfast_r101_8x8(
+    in_chans: int = 3,
+    temporal_blocks: Sequence[int] = (6, 6),
+    lateral_kernel: int = 5,
+    lateral_norm: bool = True,
+    frame_picking: FramePicking = "linspace",
+    output_stride: int = 32,
+) -> SlowFast:
+    """101 layers; pytorchvideo's has ``temporal_blocks`` (23, 23), mmaction2's also a ``lateral_kernel`` of 7."""
+    return SlowFast(
+        101,
+        4,
+        lateral_kernel=lateral_kernel,
+        lateral_norm=lateral_norm,
+        temporal_blocks=temporal_blocks,
+        frame_picking=frame_picking,
+        output_stride=output_stride,
+        in_chans=in_chans,
+    )
 
 
 @register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, (64, 224, 224), 163.095, 213.0, 78.9, _R101))
-def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6)) -> SlowFast:
+def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6), output_stride: int = 32) -> SlowFast:
     """101 layers; 16 slow frames, 64 fast ones."""
-    return SlowFast(101, 4, temporal_blocks=temporal_blocks, in_chans=in_chans)
+    return SlowFast(101, 4, temporal_blocks=temporal_blocks, output_stride=output_stride, in_chans=in_chans)
 
 
 @register(
@@ -284,9 +342,12 @@ def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6
     )
 )
 def slowfast_r101_16x8_nl(
-    in_chans: int = 3, nonlocal_kind: NonLocalKind = "dot", nonlocal_pool: Sequence[int] = (2, 2, 2)
+    in_chans: int = 3,
+    nonlocal_kind: NonLocalKind = "dot",
+    nonlocal_pool: Sequence[int] = (2, 2, 2),
+    output_stride: int = 32,
 ) -> SlowFast:
-    """Three non-local blocks in the third group of the slow pathway."""
+    """Three non-local blocks in the third group of the slow pathway; AVA's of 101 layers, for 32 frames as for 64."""
     return SlowFast(
         101,
         4,
@@ -294,4 +355,5 @@ def slowfast_r101_16x8_nl(
         nonlocal_after=((), (), (6, 13, 20), ()),
         nonlocal_kind=nonlocal_kind,
         nonlocal_pool=nonlocal_pool,
+        output_stride=output_stride,
     )
