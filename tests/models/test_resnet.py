@@ -8,7 +8,7 @@ from torchvision.models import video as torchvision_video
 
 from avlearn.models import create_model
 from avlearn.models.video.convolution import Conv3d
-from avlearn.models.video.nonlocal_block import NonLocal
+from avlearn.models.video.nonlocal_block import NonLocal, add_nonlocal
 from avlearn.models.video.resnet import VideoResNet, channelwise, flat, full, simple_stem
 
 
@@ -120,13 +120,21 @@ def test_a_nonlocal_block_is_its_definition(kind, pool):
 def test_nonlocal_networks_begin_as_the_same_without(kind):
     torch.manual_seed(0)
     plain = tiny().eval()
-    model = tiny(nonlocal_after=((), (1,), (0,), ()), nonlocal_kind=kind).eval()
+    model = add_nonlocal(tiny(), ((), (1,), (0,), ()), kind).eval()
     missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
     assert not unexpected
     assert {key.split(".")[2] for key in missing} == {"nonlocal_block"}
     assert {tuple(key.split(".")[:2]) for key in missing} == {("layer2", "1"), ("layer3", "0")}
     x = torch.rand(1, 3, 4, 32, 32)
     torch.testing.assert_close(model(x), plain(x))
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "r2plus1d_18", "slow_r50_8x8", "ir_csn_50", "p3d_63"])
+def test_every_residual_network_takes_nonlocal_blocks(name):
+    with torch.device("meta"):
+        model = add_nonlocal(create_model(name), ((), (1,), (0,), ()))
+        assert model(torch.empty(1, 3, 16, 64, 64)).shape == (1, model.num_features)
+    assert {key.split(".")[0] for key in model.state_dict() if "nonlocal_block" in key} == {"layer2", "layer3"}
 
 
 def test_published_blocks_begin_as_identities():
@@ -168,7 +176,7 @@ def test_p3d_sees_single_frames_in_its_last_group():
 @pytest.mark.parametrize("factorisation", [full, flat, channelwise])
 def test_checkpointing_gives_the_same_gradients(factorisation):
     torch.manual_seed(0)
-    model = tiny(factorisation, bottleneck=True, nonlocal_after=((), (1,), (), ()), time_strides=(1, 2, 1, 1))
+    model = add_nonlocal(tiny(factorisation, bottleneck=True, time_strides=(1, 2, 1, 1)), ((), (1,), (), ()))
     randomize_norms(model)
     model.reset_classifier(3)
     x = torch.rand(2, 3, 4, 32, 32)
@@ -199,7 +207,7 @@ def test_a_tiny_one_learns():
 
 
 def test_it_is_exported():
-    model = tiny(bottleneck=True, nonlocal_after=((), (1,), (), ()), temporal_pool=2).eval()
+    model = add_nonlocal(tiny(bottleneck=True, temporal_pool=2), ((), (1,), (), ())).eval()
     x = torch.rand(1, 3, 4, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))

@@ -101,7 +101,7 @@ def test_only_laterals_bring_fast_frames_to_the_slow_pathway(lateral):
     assert frames == ([0, 15] if lateral == "none" else list(range(16)))
 
 
-def test_the_fast_pathway_may_see_grey_or_flow():
+def test_the_fast_pathway_may_see_grey_differences_or_flow():
     torch.manual_seed(0)
     x = torch.rand(1, 5, 8, 32, 32)
     gray = create_model("slowfast_r50_4x16", fast_input="gray").eval()
@@ -114,6 +114,11 @@ def test_the_fast_pathway_may_see_grey_or_flow():
         torch.testing.assert_close(fast, (x[:, 3:] - 0.5) / 0.225)
         assert slow.shape[1] == 3
         assert flow(x).shape == (1, 2304)
+        moving = create_model("slowfast_r50_4x16", fast_input="difference").eval()
+        fast = moving._split(x[:, :3])[1]
+        assert fast.shape == (1, 3, 8, 32, 32)
+        assert not fast[:, :, 0].any()
+        assert torch.equal(fast[:, :, 3], x[:, :3, 3] - x[:, :3, 2])
 
 
 def test_wrong_options_are_named(model):
@@ -127,7 +132,7 @@ def test_wrong_options_are_named(model):
         create_model("slowfast_r50_4x16", frame_picking="random")
     with pytest.raises(ValueError, match="16 or 32, not 8"):
         create_model("slowfast_r50_4x16", output_stride=8)
-    with pytest.raises(ValueError, match="rgb, gray or flow, not audio"):
+    with pytest.raises(ValueError, match="rgb, gray, difference or flow, not audio"):
         create_model("slowfast_r50_4x16", fast_input="audio")
     with pytest.raises(ValueError, match="made of 3 channels, not 1"):
         create_model("slowfast_r50_4x16", fast_input="gray", in_chans=1)

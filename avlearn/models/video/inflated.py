@@ -7,7 +7,7 @@ Feichtenhofer et al., ICCV 2019 (Slow). Their trunk, and how its parameters are 
 from collections.abc import Sequence
 
 from avlearn.models.registry import Spec, register
-from avlearn.models.video.nonlocal_block import NonLocalKind, NonLocalStyle
+from avlearn.models.video.nonlocal_block import NonLocalKind, NonLocalStyle, add_nonlocal
 from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, flat_dilated, simple_stem
 
 
@@ -25,10 +25,6 @@ def inflated(
     temporal_pool: int = 1,
     output_stride: int = 32,
     joined: Sequence[int] = (0, 0, 0, 0),
-    nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
-    nonlocal_kind: NonLocalKind = "embedded",
-    nonlocal_pool: Sequence[int] = (1, 2, 2),
-    nonlocal_style: NonLocalStyle = "pyslowfast",
     preprocess: bool = True,
 ) -> VideoResNet:
     """Bottlenecks of t x 1 x 1, 1 x 3 x 3, 1 x 1 x 1 that keep their frames: 2-D, inflated, Slow and Fast networks.
@@ -64,10 +60,6 @@ def inflated(
         temporal_kernels=kernels,
         temporal_pool=temporal_pool,
         joined=joined,
-        nonlocal_after=nonlocal_after,
-        nonlocal_kind=nonlocal_kind,
-        nonlocal_pool=nonlocal_pool,
-        nonlocal_style=nonlocal_style,
         zero_init=True,
         mean=(0.45,) * in_chans if preprocess else (),
         std=(0.225,) * in_chans if preprocess else (),
@@ -79,8 +71,7 @@ _C2D = ((1,), (1,), (1,), (1,))
 _I3D = ((3,), (3, 1), (3, 1), (1, 3))
 _SLOW = ((1,), (1,), (3,), (3,))
 NONLOCAL_50 = ((), (1, 3), (1, 3, 5), ())
-_NONLOCAL_101 = ((), (1, 3), (6, 13, 20), ())
-_NO_NONLOCAL = ((), (), (), ())
+NONLOCAL_101 = ((), (1, 3), (6, 13, 20), ())
 
 _WANG = "Wang et al., CVPR 2018"
 _SLOWFAST = "Feichtenhofer et al., ICCV 2019"
@@ -103,28 +94,15 @@ def c2d_nl_r50(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
     """C2D with five non-local blocks."""
-    return inflated(
-        50,
-        in_chans,
-        1,
-        _C2D,
-        temporal_pool=2,
-        nonlocal_after=NONLOCAL_50,
-        nonlocal_kind=nonlocal_kind,
-        nonlocal_pool=nonlocal_pool,
-    )
+    return add_nonlocal(c2d_r50(in_chans), NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
 def _i3d(
     depth: int,
     in_chans: int,
-    nonlocal_after: Sequence[Sequence[int]] = _NO_NONLOCAL,
-    nonlocal_kind: NonLocalKind = "embedded",
-    nonlocal_pool: Sequence[int] = (1, 2, 2),
     strided_stem: bool = False,
     temporal_blocks: int | None = None,
     stem_pool: int | None = None,
-    nonlocal_style: NonLocalStyle = "pyslowfast",
 ) -> VideoResNet:
     return inflated(
         depth,
@@ -135,10 +113,6 @@ def _i3d(
         strided_stem=strided_stem,
         stem_pool=stem_pool,
         temporal_pool=2,
-        nonlocal_after=nonlocal_after,
-        nonlocal_kind=nonlocal_kind,
-        nonlocal_pool=nonlocal_pool,
-        nonlocal_style=nonlocal_style,
     )
 
 
@@ -153,7 +127,7 @@ def i3d_nl_r50(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
     """I3D with five non-local blocks."""
-    return _i3d(50, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
+    return add_nonlocal(i3d_r50(in_chans), NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
 @register(Spec("video", _WANG, 51_754_192, 400, (8, 256, 256), 61.332))
@@ -167,7 +141,7 @@ def i3d_nl_r101(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
     """I3D with five non-local blocks, 101 layers; they stand where PySlowFast puts them."""
-    return _i3d(101, in_chans, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
+    return add_nonlocal(i3d_r101(in_chans), NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
 @register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG))
@@ -189,16 +163,7 @@ def i3d_org_nl_r50(
     mmaction2's weights bring their style and pool with them, but not ``nonlocal_kind``: it is in the name of the file
     (embedded, gaussian, or dot for dot-product), and embedded and dot have the same parameters.
     """
-    return _i3d(
-        50,
-        in_chans,
-        NONLOCAL_50,
-        nonlocal_kind,
-        nonlocal_pool,
-        strided_stem=True,
-        stem_pool=stem_pool,
-        nonlocal_style=nonlocal_style,
-    )
+    return add_nonlocal(i3d_org_r50(in_chans, stem_pool), NONLOCAL_50, nonlocal_kind, nonlocal_pool, nonlocal_style)
 
 
 @register(
@@ -219,7 +184,8 @@ def i3d_org_nl_r101(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
     """The same of 101 layers."""
-    return _i3d(101, in_chans, _NONLOCAL_101, nonlocal_kind, nonlocal_pool, strided_stem=True, temporal_blocks=6)
+    trunk = _i3d(101, in_chans, strided_stem=True, temporal_blocks=6)
+    return add_nonlocal(trunk, NONLOCAL_101, nonlocal_kind, nonlocal_pool)
 
 
 @register(

@@ -3,12 +3,15 @@
 Parameter names are PySlowFast's; ``conv_concat``, which it has not, holds the vector of the concatenation.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avlearn.models.encoder import Encoder
 from avlearn.models.video.convolution import Conv3d
+from avlearn.models.video.resnet import init_weights
 
 NonLocalKind = Literal["gaussian", "embedded", "dot", "concat"]
 NonLocalStyle = Literal["pyslowfast", "mmaction2"]
@@ -49,6 +52,8 @@ class NonLocal(nn.Module):
         if kind == "concat":
             self.conv_concat = nn.Conv1d(2 * inner, 1, 1, bias=False)
         self.bn = nn.BatchNorm3d(channels)
+        init_weights(self)
+        nn.init.zeros_(self.bn.weight)  # it begins as the identity
         self.pool = nn.MaxPool3d(pool) if max(pool) > 1 else nn.Identity()
 
     def _gather(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
@@ -74,3 +79,24 @@ class NonLocal(nn.Module):
         places = [part.flatten(2).transpose(1, 2) for part in (theta, phi, self._seen(self.conv_g, x))]
         gathered = self._gather(*places).transpose(1, 2).unflatten(2, x.shape[2:])
         return x + self.bn(self.conv_out(gathered))
+
+
+def add_nonlocal(
+    network: Encoder,
+    after: Sequence[Sequence[int]],
+    kind: NonLocalKind = "embedded",
+    pool: Sequence[int] = (1, 2, 2),
+    style: NonLocalStyle = "pyslowfast",
+) -> Encoder:
+    """Put non-local blocks into a residual network of any kind (of `VideoResNet` or `P3D`); gives it back.
+
+    Args:
+        network: changed in place; the new blocks begin as identities.
+        after: in each of its four groups, the blocks after which a non-local one stands, from 0.
+        kind, pool, style: see `NonLocal`.
+    """
+    for info, blocks in zip(network.stage_info[1:], after, strict=True):
+        for number in blocks:
+            block = getattr(network, info.name)[number]
+            block.nonlocal_block = NonLocal(info.channels, kind, tuple(pool), style)
+    return network

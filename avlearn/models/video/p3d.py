@@ -41,6 +41,7 @@ class PseudoBlock(nn.Module):
         if stride > 1 or inputs != 4 * planes:
             project = Conv3d(inputs, 4 * planes, 1, step, bias=False)
             self.downsample = nn.Sequential(project, nn.BatchNorm3d(4 * planes))
+        self.nonlocal_block: nn.Module = nn.Identity()  # see `add_nonlocal`
 
     def _space_and_time(self, x: Tensor) -> Tensor:
         if self.kind == "2d":
@@ -51,14 +52,16 @@ class PseudoBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self._space_and_time(F.relu(self.bn1(self.conv1(x))))
-        return F.relu(self.bn4(self.conv4(y)) + self.downsample(x))
+        return self.nonlocal_block(F.relu(self.bn4(self.conv4(y)) + self.downsample(x)))
 
 
 class P3D(Encoder):
-    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 2048, T / 16, H / 32, W / 32]``."""
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 2048, T / 16, H / 32, W / 32]``; two channels are optical flow."""
 
     def __init__(self, depths: tuple[int, int, int, int], in_chans: int) -> None:
-        super().__init__(statistics(_MEAN, in_chans), statistics(_STD, in_chans), 0.5)
+        # Of optical flow, 0.5 is no motion.
+        mean = (0.5, 0.5) if in_chans == 2 else statistics(_MEAN, in_chans)
+        super().__init__(mean, statistics(_STD, in_chans), 0.5)
         self.conv1_custom = Conv3d(in_chans, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(64)
         inputs, done, stages = 64, 0, [FeatureInfo(64, (2, 4, 4), "stem")]

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
-from avlearn.models.video.nonlocal_block import NonLocal, NonLocalKind, NonLocalStyle
 
 Triple = tuple[int, int, int]
 _STILL = (1, 1, 1)
@@ -98,7 +97,7 @@ class VideoBlock(nn.Module):
             project = shortcut(inputs, outputs, inputs, stride)
             self.downsample = nn.Sequential(project, nn.BatchNorm3d(outputs))
         self.relu = nn.ReLU(inplace=True)
-        self.nonlocal_block: nn.Module = nn.Identity()
+        self.nonlocal_block: nn.Module = nn.Identity()  # see `add_nonlocal`
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(self.conv1(x))
@@ -161,7 +160,6 @@ class VideoResNet(Encoder):
         temporal_kernels: of the first convolution of each bottleneck, by group.
         temporal_pool: frames of which the maximum is taken between the first and the second group.
         joined: channels that come to the input of each group from elsewhere (a lateral connection).
-        nonlocal_after: in each group, the blocks after which a non-local one stands.
         shortcut: makes the convolutions of shortcuts.
         zero_init: blocks begin as identities.
         eps: of batch normalization.
@@ -181,10 +179,6 @@ class VideoResNet(Encoder):
         temporal_kernels: Sequence[Sequence[int]] | None = None,
         temporal_pool: int = 1,
         joined: Sequence[int] = (0, 0, 0, 0),
-        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
-        nonlocal_kind: NonLocalKind = "embedded",
-        nonlocal_pool: Sequence[int] = (1, 2, 2),
-        nonlocal_style: NonLocalStyle = "pyslowfast",
         shortcut: Factorisation = pointwise,
         zero_init: bool = False,
         eps: float = 1e-5,
@@ -206,8 +200,6 @@ class VideoResNet(Encoder):
                 kernel = temporal_kernels[i][j] if temporal_kernels else 1
                 block = VideoBlock(inputs, planes, factorisation, _STILL if j else stride, bottleneck, kernel, shortcut)
                 inputs = 4 * planes if bottleneck else planes
-                if j in nonlocal_after[i]:
-                    block.nonlocal_block = NonLocal(inputs, nonlocal_kind, tuple(nonlocal_pool), nonlocal_style)
                 blocks.append(block)
             self.add_module(f"layer{i + 1}", Group(blocks, pool))
             time, space = time * time_strides[i] * pool, space * space_strides[i]
@@ -223,8 +215,6 @@ class VideoResNet(Encoder):
                 module.eps = eps
             elif isinstance(module, VideoBlock) and zero_init:
                 nn.init.zeros_((module.conv3 if module.bottleneck else module.conv2)[1].weight)
-            elif isinstance(module, NonLocal):
-                nn.init.zeros_(module.bn.weight)
 
     def reset_classifier(self, num_classes: int | None) -> None:
         super().reset_classifier(num_classes)

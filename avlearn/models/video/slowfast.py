@@ -10,16 +10,17 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
 from avlearn.models.video.inflated import NONLOCAL_50, inflated
-from avlearn.models.video.nonlocal_block import NonLocalKind
+from avlearn.models.video.nonlocal_block import NonLocalKind, add_nonlocal
 from avlearn.models.video.resnet import VideoResNet, init_classifier, init_weights
 
 Lateral = Literal["none", "sum", "concat", "sample", "conv"]
-FastInput = Literal["rgb", "gray", "flow"]
+FastInput = Literal["rgb", "gray", "difference", "flow"]
 FramePicking = Literal["linspace", "every"]
 
 _SLOW = ((1,), (1,), (3,), (3,))
@@ -76,12 +77,11 @@ class SlowFast(Encoder):
         lateral_kernel: frames that it sees.
         lateral_norm: it is normalized and rectified; not in mmaction2's weights.
         temporal_blocks: blocks of the third group that see several frames, in the slow and the fast pathway.
-        fast_input: ``gray``: the luma of the colours; ``flow``: two more channels of the input, after the colours,
-            0.5 where nothing moves.
+        fast_input: ``gray``: the luma of the colours; ``difference``: each frame less the one before it; ``flow``: two
+            more channels of the input, after the colours, 0.5 where nothing moves.
         frame_picking: of the slow pathway's frames: ``linspace``: see `slow_frames`; ``every``: each alpha-th, the
             first among them (mmaction2's weights).
         output_stride: see `inflated`.
-        nonlocal_after: in the slow pathway, by group, the blocks after which a non-local one stands.
     """
 
     def __init__(
@@ -98,12 +98,9 @@ class SlowFast(Encoder):
         frame_picking: FramePicking = "linspace",
         output_stride: int = 32,
         in_chans: int = 3,
-        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
-        nonlocal_kind: NonLocalKind = "dot",
-        nonlocal_pool: Sequence[int] = (1, 2, 2),
     ) -> None:
-        if fast_input not in ("rgb", "gray", "flow"):
-            raise ValueError(f"fast_input is rgb, gray or flow, not {fast_input}")
+        if fast_input not in ("rgb", "gray", "difference", "flow"):
+            raise ValueError(f"fast_input is rgb, gray, difference or flow, not {fast_input}")
         if fast_input == "gray" and in_chans != 3:
             raise ValueError(f"gray is made of 3 channels, not {in_chans}")
         if frame_picking not in ("linspace", "every"):
@@ -117,7 +114,7 @@ class SlowFast(Encoder):
         narrow = _WIDTH // beta_inv
         fast_channels = [narrow, *(narrow * 4 * 2**i for i in range(3))]
         self.adds, joined = self._make_laterals(lateral, lateral_kernel, lateral_norm, fast_channels)
-        fast_chans = {"rgb": in_chans, "gray": 1, "flow": 2}[fast_input]
+        fast_chans = {"gray": 1, "flow": 2}.get(fast_input, in_chans)
         self.fast = inflated(
             depth,
             fast_chans,
@@ -137,9 +134,6 @@ class SlowFast(Encoder):
             temporal_blocks=temporal_blocks[0],
             output_stride=output_stride,
             joined=joined,
-            nonlocal_after=nonlocal_after,
-            nonlocal_kind=nonlocal_kind,
-            nonlocal_pool=nonlocal_pool,
             preprocess=False,
         )
         init_weights(self.laterals)
@@ -188,6 +182,8 @@ class SlowFast(Encoder):
         slow = slow[:, :, :: self.alpha] if self.frame_picking == "every" else slow_frames(slow, self.alpha)
         if self.fast_input == "gray":
             return slow, (x * self.luma).sum(1, keepdim=True)
+        if self.fast_input == "difference":
+            return slow, F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 1, 0))
         return slow, x[:, self.colours :] if self.fast_input == "flow" else x
 
     def _pathways(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -286,15 +282,9 @@ def slowfast_r50_8x8_nl(
     output_stride: int = 32,
 ) -> SlowFast:
     """Five non-local blocks in the slow pathway; laterals see 5 frames."""
-    return SlowFast(
-        50,
-        4,
-        in_chans=in_chans,
-        nonlocal_after=NONLOCAL_50,
-        nonlocal_kind=nonlocal_kind,
-        nonlocal_pool=nonlocal_pool,
-        output_stride=output_stride,
-    )
+    model = SlowFast(50, 4, in_chans=in_chans, output_stride=output_stride)
+    add_nonlocal(model.slow, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
+    return model
 
 
 _R101 = "temporal kernels in the first six blocks of the third group; published cost is at 256 x 256"
@@ -348,12 +338,6 @@ def slowfast_r101_16x8_nl(
     output_stride: int = 32,
 ) -> SlowFast:
     """Three non-local blocks in the third group of the slow pathway; AVA's of 101 layers, for 32 frames as for 64."""
-    return SlowFast(
-        101,
-        4,
-        in_chans=in_chans,
-        nonlocal_after=((), (), (6, 13, 20), ()),
-        nonlocal_kind=nonlocal_kind,
-        nonlocal_pool=nonlocal_pool,
-        output_stride=output_stride,
-    )
+    model = SlowFast(101, 4, in_chans=in_chans, output_stride=output_stride)
+    add_nonlocal(model.slow, ((), (), (6, 13, 20), ()), nonlocal_kind, nonlocal_pool)
+    return model
