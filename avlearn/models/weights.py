@@ -17,20 +17,30 @@ FORMAT = "avlearn.encoder/1"  # of folders
 
 @dataclass(frozen=True)
 class Released:
-    """Weights that were released: of which encoder, by whom, trained on what, top-1 in percent there, and where."""
+    """Weights that were released.
+
+    Attributes:
+        encoder, name: what to call them by; the name says who released them.
+        data: what they were trained on.
+        top1: published accuracy on it, percent; empty where another measure is published.
+        address: see `download`.
+        needs: what the file does not show and its layout does not say: options of the builder, ``mean`` and ``std``.
+    """
 
     encoder: str
     name: str
     data: str
     top1: str
     address: str
+    needs: dict[str, object]
 
 
 @cache
 def released_weights() -> tuple[Released, ...]:
     """All that are known by name."""
     with Path(__file__).with_name("released.tsv").open(newline="") as file:
-        return tuple(Released(**row) for row in csv.DictReader(file, delimiter="\t"))
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return tuple(Released(**{**row, "needs": json.loads(row["needs"] or "{}")}) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -55,19 +65,26 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
     """
     if isinstance(source, dict):
         return Weights(source, find_layout(source))
-    path = Path(source)
-    if not path.exists():
-        path = _fetched(str(source), encoder)
-    if not path.is_dir():
+    known = {released.name: released for released in released_weights() if released.encoder == encoder}
+    if str(source) in known:
+        released = known[str(source)]
+        path, needs = download(released.address), dict(released.needs)
+    else:
+        path, needs = download(str(source)) if is_address(str(source)) else Path(source), {}
+    if path.is_dir():
+        config = read_config(path)
+        if config["name"] != encoder:
+            raise ModelError(f"{path} holds weights of {config['name']}, not of {encoder}")
+        tensors, layout = read_tensors(path / "model.safetensors"), OURS
+        needs = {**config["options"], "mean": config["mean"], "std": config["std"]}
+    elif path.exists():
         tensors = read_tensors(path)
-        return Weights(tensors, find_layout(tensors), path.name)
-    config = read_config(path)
-    if config["name"] != encoder:
-        raise ModelError(f"{path} holds weights of {config['name']}, not of {encoder}")
-    mean, std = tuple(config["mean"]), tuple(config["std"])
-    return Weights(
-        read_tensors(path / "model.safetensors"), replace(OURS, options=config["options"], mean=mean, std=std)
-    )
+        layout = find_layout(tensors)
+    else:
+        names = ", ".join(known) or "none"
+        raise ModelError(f"there is no weight file {source}; weights of {encoder} that can be fetched by name: {names}")
+    mean, std = tuple(needs.pop("mean", layout.mean)), tuple(needs.pop("std", layout.std))
+    return Weights(tensors, replace(layout, options={**layout.options, **needs}, mean=mean, std=std), path.name)
 
 
 def read_config(folder: Path) -> dict:
@@ -79,13 +96,3 @@ def read_config(folder: Path) -> dict:
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder} is no folder of an encoder: it has no config.json that can be read") from error
     raise ModelError(f"{folder} is no folder of an encoder: its config.json is not of the format {FORMAT}")
-
-
-def _fetched(source: str, encoder: str) -> Path:
-    if is_address(source):
-        return download(source)
-    known = {released.name: released for released in released_weights() if released.encoder == encoder}
-    if source not in known:
-        names = ", ".join(known) or "none"
-        raise ModelError(f"there is no weight file {source}; weights of {encoder} that can be fetched by name: {names}")
-    return download(known[source].address)

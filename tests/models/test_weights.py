@@ -101,7 +101,9 @@ def test_by_name(server, file, monkeypatch):
     data = file.read_bytes()
     address = f"{server.address}/small-{digest(data)[:8]}.pth"
     server.files[f"/small-{digest(data)[:8]}.pth"] = data
-    monkeypatch.setattr(weights, "released_weights", lambda: (Released("dsconv_tiny", "ours", "world", "", address),))
+    monkeypatch.setattr(
+        weights, "released_weights", lambda: (Released("dsconv_tiny", "ours", "world", "", address, {}),)
+    )
     assert create_model("dsconv_tiny", weights="ours").loaded.layout == "avlearn"
     with pytest.raises(ModelError, match=r"no weight file theirs; weights of dsconv_tiny.*by name: ours"):
         create_model("dsconv_tiny", weights="theirs")
@@ -168,6 +170,23 @@ def test_statistics_and_options_travel_with_the_weights(tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_what_a_file_does_not_show_is_known_by_its_name(server, tmp_path, monkeypatch):
+    theirs = tmp_path / "x3d.pth"
+    torch.save(create_model("x3d_xs", shortcut_norm=False).state_dict(), theirs)
+    server.files["/x3d.pth"] = theirs.read_bytes()
+    needs = {"shortcut_norm": False, "mean": [0.1] * 3, "std": [0.2] * 3}
+    released = Released("x3d_xs", "theirs", "", "", server.address + "/x3d.pth", needs)
+    monkeypatch.setattr(weights, "released_weights", lambda: (released,))
+    model = create_model("x3d_xs", weights="theirs")
+    assert model.config["options"] == {"shortcut_norm": False}
+    assert model.std.tolist() == pytest.approx([0.2] * 3)
+    # And it goes with them into their folder.
+    import_weights("theirs", "x3d_xs", tmp_path / "folder")
+    again, _ = load_encoder(tmp_path / "folder")
+    assert again.config["options"] == {"shortcut_norm": False}
+    assert torch.equal(again.std, model.std)
+
+
 def test_videos_become_what_torchvision_makes_of_them():
     clip = torch.randint(0, 256, (40, 90, 120, 3), dtype=torch.uint8)
     theirs = torchvision.models.video.R2Plus1D_18_Weights.KINETICS400_V1.transforms()
@@ -196,6 +215,8 @@ def test_the_list_is_of_encoders_that_exist():
     for released in found:
         if "download.pytorch.org" in released.address or "openmmlab" in released.address:
             assert download._NAMED.search(released.address), released.address
+        with torch.device("meta"):
+            create_model(released.encoder, **{k: v for k, v in released.needs.items() if k not in ("mean", "std")})
     assert preprocessing_of("vggish") is None
 
 
