@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 
-# Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, Caffe2.
-_ENVELOPES = ("model_state", "state_dict", "model_state_dict", "model", "blobs")
+# Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, DeepSpeed,
+# Caffe2.
+_ENVELOPES = ("model_state", "state_dict", "model_state_dict", "model", "module", "blobs")
 # What wrappers put before every name: DistributedDataParallel, and models within models.
 _PREFIXES = ("module.", "model.")
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
@@ -66,11 +67,11 @@ def _read(path: Path) -> dict[str, Any]:
         start = file.read(9)
     if path.suffix == ".safetensors" or start[8:] == b"{":
         return load_file(path)
-    caffe2 = path.suffix == ".pkl" and start[:2] != b"PK"
-    if caffe2:
+    found: object = None
+    if path.suffix == ".pkl" and start[:2] != b"PK":
         with path.open("rb") as file:
             found = _Inert(file, encoding="latin1").load()
-    else:
+    if found is None or isinstance(found, int):  # PyTorch's; before 1.6 a number came first
         found = torch.load(path, map_location="cpu", pickle_module=_INERT, weights_only=False)
     if not isinstance(found, Mapping):
         raise ValueError(f"it holds a {type(found).__name__}, not weights by name")

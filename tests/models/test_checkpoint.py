@@ -51,9 +51,11 @@ def same(found: dict, wanted: dict = WEIGHTS) -> bool:
     ids=["bare", "ordered", "pyslowfast", "mmaction2", "timesformer", "parallel", "parameters"],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pytorch_files(tmp_path, content, zipped):
-    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
-    assert same(read_tensors(tmp_path / "a.pth"))
+@pytest.mark.parametrize("suffix", ["pth", "pkl"])
+def test_pytorch_files(tmp_path, content, zipped, suffix):
+    path = tmp_path / f"a.{suffix}"
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert same(read_tensors(path))
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])

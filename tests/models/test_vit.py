@@ -160,7 +160,7 @@ def test_tubelets_from_an_image_network():
         ours = ViViT(frames=2, **TINY).eval()
         ours.load_image_weights(theirs.state_dict(), start)
         tokens = ours.patch_embed(clip).flatten(1, 3)
-        torch.testing.assert_close(tokens, theirs.patch_embed(image), rtol=0, atol=1e-5)
+        torch.testing.assert_close(tokens, theirs.patch_embed(image), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="inflate"):
         ours.load_image_weights(theirs.state_dict(), "middle")
 

@@ -3,6 +3,7 @@
 Parameters have the names of the authors' checkpoints (less ``v.``), but for the head (``mlp_head.{0,1}`` there).
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -22,13 +23,16 @@ class AST(Encoder):
     Where fewer patches lie along an axis than positions were learned for, the middle ones are taken; where there are
     more, positions are interpolated.
 
+    Values are log-mel, standardised; but released weights bring the mean and deviation of AudioSet with them, and take
+    log-mel values as they are (zeros after the end of a sound that is shorter).
+
     Args:
         width, depth, heads: of the transformer.
         bins, frames: of the spectrogram that positions are learned for.
     """
 
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, bins: int = 128, frames: int = 1024) -> None:
-        super().__init__()
+        super().__init__((0.0,), (1.0,))
         self.grid = ((bins - _PATCH) // _STRIDE + 1, (frames - _PATCH) // _STRIDE + 1)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, _PATCH, _STRIDE)})
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -39,6 +43,7 @@ class AST(Encoder):
         self.norm = norm(width)
         self.head_norm = nn.LayerNorm(width)
         self.feature_info = FeatureInfo(width, (_STRIDE, 0, 0))
+        self.stage_info = tuple(FeatureInfo(width, (_STRIDE, _STRIDE, 0), f"blocks.{i}") for i in range(depth))
         for weight in (self.cls_token, self.dist_token, self.pos_embed):
             nn.init.trunc_normal_(weight, std=0.02)
         for module in self.blocks.modules():
@@ -59,18 +64,28 @@ class AST(Encoder):
             learned = F.interpolate(learned, grid, mode="bilinear")
         return torch.cat([special, learned.flatten(2).transpose(1, 2)], 1)
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Tokens ``[B, 2 + N, D]`` and the grid that all but the first two lie on."""
-        x = self.patch_embed["proj"](x)
+    def _steps(self, x: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+        """Tokens ``[B, 2 + N, D]`` after each block, and the grid that all but the first two lie on."""
+        x = self.patch_embed["proj"](self.normalized(x))
         grid = (x.shape[2], x.shape[3])
         special = torch.cat([self.cls_token, self.dist_token], 1).expand(len(x), -1, -1)
         x = torch.cat([special, x.flatten(2).transpose(1, 2)], 1) + self._positions(grid)
         for block in self.blocks:
             x = self.run(block, x)
-        return self.norm(x), grid
+            yield x, grid
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens after the last block, normalized, and their grid."""
+        *_, (tokens, grid) = self._steps(x)
+        return self.norm(tokens), grid
 
     def _classify(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.head_norm(x)))
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        """Patches after each block, bins before frames: ``[B, D, F', N']``."""
+        steps = zip(self.stage_info, self._steps(x), strict=True)
+        return {info.name: tokens[:, 2:].transpose(1, 2).unflatten(2, grid) for info, (tokens, grid) in steps}
 
     def forward_features(self, x: Tensor) -> Tensor:
         tokens, grid = self._encode(x)
@@ -91,8 +106,8 @@ class AST(Encoder):
         "Gong et al., Interspeech 2021",
         86_594_063,
         527,
-        note="AST-B with strides of 10, as finetuned on AudioSet (0.459 mAP); give it standardised values: "
-        "(x + 4.2677) / 9.138 on AudioSet",
+        note="AST-B with strides of 10, as finetuned on AudioSet (0.459 mAP); give it standardised values "
+        "where it learns anew, and log-mel values as they are where it was given released weights",
     )
 )
 def ast_b() -> AST:

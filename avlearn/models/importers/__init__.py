@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
-from avlearn.models.importers import authors, huggingface, mmaction2, pyslowfast, pytorchvideo, torchvision
+from avlearn.models.importers import (
+    authors,
+    authors_transformers,
+    caffe2,
+    huggingface,
+    mmaction2,
+    pyslowfast,
+    pytorchvideo,
+    torchvision,
+)
 from avlearn.models.importers.layout import Layout, Tensors
 
 OURS = Layout("avlearn", "", lambda tensors: tensors)
@@ -20,7 +29,9 @@ LAYOUTS: tuple[Layout, ...] = (
     *pytorchvideo.LAYOUTS,
     *pyslowfast.LAYOUTS,
     *mmaction2.LAYOUTS,
+    *caffe2.LAYOUTS,
     *huggingface.LAYOUTS,
+    *authors_transformers.LAYOUTS,
     *authors.LAYOUTS,
     *torchvision.LAYOUTS,
     OURS,
@@ -77,7 +88,8 @@ def load_weights(model: nn.Module, tensors: Tensors, layout: Layout | None = Non
 def classes_of(model: nn.Module, tensors: Tensors, layout: Layout) -> int | None:
     """How many classes the weights of a model tell apart; None where they have no classifier."""
     model.reset_classifier(1)
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    named = model.named_modules()
+    linear = [name for name, module in named if name.startswith("classifier") and isinstance(module, nn.Linear)]
     bias = layout.rename(tensors).get(f"{linear[-1]}.bias")
     return None if bias is None else bias.numel()
 

@@ -12,17 +12,17 @@ from torch.nn import functional as F
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 
-_STAGES = {  # convolutions by name, with the channels of a stage
-    "layer1": (("conv1a",), 64),
-    "layer2": (("conv2a",), 128),
-    "layer3": (("conv3a", "conv3b"), 256),
-    "layer4": (("conv4a", "conv4b"), 512),
-    "layer5": (("conv5a", "conv5b"), 512),
+_STAGES = {  # convolutions by name, with the channels of a stage as multiples of the first one's
+    "layer1": (("conv1a",), 1),
+    "layer2": (("conv2a",), 2),
+    "layer3": (("conv3a", "conv3b"), 4),
+    "layer4": (("conv4a", "conv4b"), 8),
+    "layer5": (("conv5a", "conv5b"), 8),
 }
 
 
 class C3D(Encoder):
-    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 512, T / 16, H / 32, W / 32]``, each stage ending with its pooling.
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 8 width, T / 16, H / 32, W / 32]``, each stage ending with its pooling.
 
     The linear layers see a grid of 4 x 4 cells (3 x 3 without ``pad_last``), which is that of 16 frames of 112 x 112;
     features of other sizes are averaged to it.
@@ -32,6 +32,7 @@ class C3D(Encoder):
         pad_last: the last pooling, of 7 x 7 cells, keeps the outermost row and column.
         mean, std: of the channels.
         hidden: channels between the linear layers.
+        width: channels of the first stage.
     """
 
     def __init__(
@@ -41,24 +42,26 @@ class C3D(Encoder):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         hidden: int = 4096,
+        width: int = 64,
     ) -> None:
         super().__init__(mean, std, dropout=0.5)
         self.hidden, self.grid = hidden, (1, 4, 4) if pad_last else (1, 3, 3)
         channels = len(mean)
         info = []
-        for number, (name, (convolutions, width)) in enumerate(_STAGES.items(), 1):
+        for number, (name, (convolutions, times)) in enumerate(_STAGES.items(), 1):
+            outputs = times * width
             for convolution in convolutions:
-                layers: dict[str, nn.Module] = {"conv": nn.Conv3d(channels, width, 3, padding=1)}
+                layers: dict[str, nn.Module] = {"conv": nn.Conv3d(channels, outputs, 3, padding=1)}
                 if norm is not None:
-                    layers["bn"] = nn.BatchNorm3d(width, norm)
+                    layers["bn"] = nn.BatchNorm3d(outputs, norm)
                 layers["relu"] = nn.ReLU(inplace=True)
                 self.add_module(convolution, nn.Sequential(OrderedDict(layers)))
-                channels = width
-            info.append(FeatureInfo(width, (2 ** (number - 1), 2**number, 2**number), name))
+                channels = outputs
+            info.append(FeatureInfo(outputs, (2 ** (number - 1), 2**number, 2**number), name))
         self.pool1 = nn.MaxPool3d((1, 2, 2))
         self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
         self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1) if pad_last else 0)
-        self.feature_info, self.stage_info = FeatureInfo(512, (16, 32, 32)), tuple(info)
+        self.feature_info, self.stage_info = FeatureInfo(channels, (16, 32, 32)), tuple(info)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -61,20 +61,23 @@ class Variant:
     mean_window: bool = True
 
 
-def _same(x: Tensor, kernel: _Triple, stride: _Triple) -> Tensor:
-    """``[B, C, T, H, W]`` padded so that each side becomes itself divided by the stride, rounded up."""
+def _same(x: Tensor, kernel: _Triple, stride: _Triple, more: _Triple = (0, 0, 0)) -> Tensor:
+    """``[B, C, T, H, W]`` padded so that each side becomes itself over the stride, rounded up; by ``more`` behind."""
     pad: list[int] = []
-    for side, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # the last side comes first
+    # The last side comes first.
+    for side, k, s, m in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], more[::-1], strict=True):
         total = max(k - (side % s or s), 0)
-        pad += [total // 2, total - total // 2]
+        pad += [total // 2, total - total // 2 + m]
     return F.pad(x, pad)
 
 
 class SameConv3d(Conv3d):
-    """A convolution padded as TensorFlow does it."""
+    """A convolution padded as TensorFlow does it; an even side of the kernel as an odd one that goes on behind."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_same(x, self.kernel_size, self.stride))
+        even = tuple(1 - k % 2 for k in self.kernel_size)
+        odd = tuple(k - e for k, e in zip(self.kernel_size, even, strict=True))
+        return super().forward(_same(x, odd, self.stride, even))
 
 
 class SameMaxPool3d(nn.Module):
@@ -282,7 +285,13 @@ def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True) -> Inception3d
         "classes are the 512 of the joint space with text; top-1 the paper's, of its own S3D-G",
     )
 )
-def s3d_g(in_chans: int = 3) -> Inception3d:
-    """A dense 3x7x7 stem and gates."""
-    variant = Variant(stem=(3, 7, 7), same=True, gated=True, eps=1e-5, mean_window=False)
+def s3d_g(in_chans: int = 3, space_to_depth: bool = False) -> Inception3d:
+    """A dense 3x7x7 stem and gates.
+
+    With ``space_to_depth`` the stem is 4x8x8, which is 2x4x4 over the pixels of cells of 2x2x2 as channels: so it is in
+    the weights of HowTo100M, which bring the option with them. Frames, rows and columns are then even.
+    """
+    variant = Variant(
+        stem=(4, 8, 8) if space_to_depth else (3, 7, 7), same=True, gated=True, eps=1e-5, mean_window=False
+    )
     return Inception3d(variant, (), (), in_chans, dropout=0.0)

@@ -1,17 +1,25 @@
 """Networks for images turned into networks for video: inflation (Carreira and Zisserman, CVPR 2017) of timm's CNNs.
 
-Not registered: there are hundreds of them. `inflate` makes one by timm's name.
+Not registered: there are hundreds of them. `inflate` makes one by timm's name. `load_image_weights` begins an encoder
+on the plan of a 2-D ResNet (C2D, I3D, Slow) from one's weights.
 """
+
+from pathlib import Path
 
 import timm
 import torch
 from timm.layers import Conv2dSame, pad_same
-from timm.models import create_feature_extractor
+from timm.models import adapt_input_conv, create_feature_extractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
+from avlearn.models.checkpoint import read_tensors
 from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.importers import Report, load_weights
+from avlearn.models.importers.layout import Layout, Tensors, renamed
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class InflatedConv(nn.Conv3d):
@@ -54,12 +62,18 @@ class Inflated(Encoder):
     what averages over an image (squeeze and excitation) averages over each frame.
     """
 
-    def __init__(self, name: str, time: int, in_chans: int, pretrained: bool) -> None:
+    def __init__(
+        self, name: str, time: int, in_chans: int, pretrained: bool, weights: str | Path | Tensors | None
+    ) -> None:
         if time < 1 or time % 2 == 0:
             raise ModelError(f"time is an odd number of frames, not {time}")
         flat = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
         if not hasattr(flat, "feature_info"):
             raise ModelError(f"timm does not say where the stages of '{name}' are")
+        if weights is not None:
+            first = flat.pretrained_cfg["first_conv"]
+            flat_layout = Layout("timm", "", lambda tensors: _of_channels(tensors, f"{first}.weight", in_chans))
+            load_weights(flat, _tensors(weights), flat_layout)
         mean, std = flat.pretrained_cfg["mean"], flat.pretrained_cfg["std"]
         if len(mean) != in_chans:
             mean, std = (sum(mean) / len(mean),) * in_chans, (sum(std) / len(std),) * in_chans
@@ -99,16 +113,76 @@ def _inflated(net: nn.Module, time: int) -> torch.fx.GraphModule:
     return torch.fx.GraphModule(net, graph)
 
 
-def inflate(name: str, time: int = 3, in_chans: int = 3, pretrained: bool = False) -> Inflated:
+def inflate(
+    name: str,
+    time: int = 3,
+    in_chans: int = 3,
+    pretrained: bool = False,
+    weights: str | Path | Tensors | None = None,
+) -> Inflated:
     """A network for video from one for images.
 
     Args:
         name: timm's, of a convolutional network.
         time: frames that each convolution with a kernel over space sees; odd.
         in_chans: channels of the input.
-        pretrained: with timm's weights.
+        pretrained: with timm's weights, which it fetches.
+        weights: a file of timm's weights for the network, or what is in it (torchvision's, where the names are the
+            same: ResNet, DenseNet); its classifier is left out.
 
     Raises:
-        ModelError: the network has layers that cannot be inflated.
+        ModelError: the network has layers that cannot be inflated, or parameters that are not in the file.
     """
-    return Inflated(name, time, in_chans, pretrained)
+    return Inflated(name, time, in_chans, pretrained, weights)
+
+
+def load_image_weights(model: Encoder, weights: str | Path | Tensors) -> Report:
+    """Give an encoder the weights of the network for images that it was inflated from, and its mean and deviation.
+
+    A video without motion then gives what the image gives, but near the first and last frames, beyond which encoders
+    see zeros. Non-local blocks, which begin as identities, and a classifier stay as they are.
+
+    Args:
+        model: of convolutions over images on the plan of a ResNet: C2D, I3D or Slow.
+        weights: a file of torchvision's or timm's ResNet of as many layers, trained on ImageNet; or what is in it.
+
+    Raises:
+        ModelError: parameters of the encoder are not in the file; their groups are named.
+    """
+    wanted = model.state_dict()
+
+    def rename(tensors: Tensors) -> Tensors:
+        tensors = renamed(
+            tensors,
+            [
+                (r"^conv1\.", "stem.0."),
+                (r"^bn1\.", "stem.1."),
+                (r"^(layer\d\.\d+)\.conv(\d)\.", r"\1.conv\2.0."),
+                (r"^(layer\d\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
+            ],
+        )
+        if "stem.0.weight" in wanted:
+            tensors = _of_channels(tensors, "stem.0.weight", wanted["stem.0.weight"].shape[1])
+        own = {name: wanted[name] for name in wanted if name.startswith("classifier.") or ".nonlocal_block." in name}
+        return {name: _over_time(tensor, wanted.get(name)) for name, tensor in tensors.items()} | own
+
+    return load_weights(model, _tensors(weights), Layout("images", "", rename, {}, *_IMAGENET))
+
+
+def _tensors(weights: str | Path | Tensors) -> Tensors:
+    return weights if isinstance(weights, dict) else read_tensors(weights)
+
+
+def _of_channels(tensors: Tensors, first: str, in_chans: int) -> Tensors:
+    """With the first convolution for so many channels, as timm makes it of one for colours."""
+    if first not in tensors:
+        return tensors
+    return {**tensors, first: adapt_input_conv(in_chans, tensors[first])}
+
+
+def _over_time(flat: Tensor, wanted: Tensor | None) -> Tensor:
+    """``[D, C, Y, X]`` to ``[D, C, T, Y, X]`` of an encoder: all frames alike, with the same sum."""
+    if wanted is None or wanted.ndim != 5 or flat.ndim != 4:
+        return flat
+    time = wanted.shape[2]
+    return flat.unsqueeze(2).expand(-1, -1, time, -1, -1) / time

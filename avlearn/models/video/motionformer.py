@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.vit import (
@@ -22,7 +23,6 @@ from avlearn.models.video.vit import (
     attend,
     drop_rates,
     init_linear,
-    positions_with_class,
     resize_positions,
     with_class,
 )
@@ -103,10 +103,18 @@ class Motionformer(VideoTransformer):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
 
+    def _places(self, grid: tuple[int, int]) -> Tensor:
+        """Positions ``[1, 1 + Y X, D]`` in a frame, as those of Motionformer-HR are made of what is learned at 224."""
+        if grid == (self.side, self.side):
+            return self.pos_embed
+        first, learned = self.pos_embed.split([1, self.side**2], 1)
+        learned = learned.transpose(1, 2).unflatten(2, (self.side, self.side))
+        return torch.cat([first, F.interpolate(learned, grid, mode="bicubic").flatten(2).transpose(1, 2)], 1)
+
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         tokens = self.patch_embed_3d(x)
         grid = tuple(tokens.shape[1:4])
-        places = positions_with_class(self.pos_embed, (1, self.side, self.side), (1, *grid[1:]))
+        places = self._places(grid[1:])
         times = resize_positions(self.temp_embed, (self.times, 1, 1), (grid[0], 1, 1))
         tokens = tokens.flatten(2, 3) + places[:, None, 1:] + times.unsqueeze(2)
         return with_class(self.cls_token + places[:, :1], tokens.flatten(1, 2)), grid

@@ -1,4 +1,4 @@
-"""VideoMAE (Tong et al., NeurIPS 2022): its fine-tuned classifier, ViT over tubelets without a class token.
+"""VideoMAE (Tong et al., NeurIPS 2022): ViT over tubelets without a class token.
 
 Parameters have the names of the official fine-tuned checkpoints; ``head`` is ``classifier``.
 """
@@ -33,10 +33,10 @@ def sinusoids(count: int, dim: int) -> Tensor:
 class VideoMAE(VideoTransformer):
     """``[B, C, T, H, W]`` in [0, 1] to ``[B, dim, T / 2, H / 16, W / 16]``; positions are interpolated for other sizes.
 
-    Features are not normalized: their mean is, before the classifier.
-
     Args:
         frames, size: of the clips that the network was trained on.
+        pooled_norm: the mean of the features is normalized, before the classifier, as in the fine-tuned network; else
+            every feature is, as in the pre-trained one.
         drop_path: stochastic depth of the last block.
     """
 
@@ -49,6 +49,7 @@ class VideoMAE(VideoTransformer):
         dim: int = 768,
         depth: int = 12,
         heads: int = 12,
+        pooled_norm: bool = True,
         in_chans: int = 3,
         drop_path: float = 0.1,
     ):
@@ -60,8 +61,8 @@ class VideoMAE(VideoTransformer):
         self.blocks = nn.ModuleList(
             Block(dim, Attention(dim, heads, key_bias=False), rate) for rate in drop_rates(drop_path, depth)
         )
-        self.norm = nn.Identity()
-        self.fc_norm = LayerNorm(dim)
+        self.norm = nn.Identity() if pooled_norm else LayerNorm(dim)
+        self.fc_norm = LayerNorm(dim) if pooled_norm else nn.Identity()
         self.apply(init_linear)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
@@ -84,6 +85,6 @@ class VideoMAE(VideoTransformer):
         note="fine-tuned classifier",
     )
 )
-def videomae_b(in_chans: int = 3, drop_path: float = 0.1) -> VideoMAE:
-    """ViT-B over 16 frames."""
-    return VideoMAE(in_chans=in_chans, drop_path=drop_path)
+def videomae_b(in_chans: int = 3, pooled_norm: bool = True, drop_path: float = 0.1) -> VideoMAE:
+    """ViT-B over 16 frames; ``pooled_norm=False`` is the network of the weights that were not fine-tuned."""
+    return VideoMAE(pooled_norm=pooled_norm, in_chans=in_chans, drop_path=drop_path)
