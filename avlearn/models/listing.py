@@ -6,7 +6,7 @@ from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_models, model_spec
 from avlearn.models.weights import Released, released_weights
 
-_HEADS = ("name", "kind", "params M", "GMACs", "at TxHxW", "published", "top-1", "paper")
+_HEADS = ("name", "kind", "params M", "GMACs", "at TxHxW", "published", "top-1", "stride", "resize", "weights", "paper")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class ModelList:
 
     def to_dict(self) -> dict:
         """JSON types."""
-        return {"schema": "avlearn.models/1", "models": {name: asdict(spec) for name, spec in self.specs.items()}}
+        models = {name: {**asdict(spec), "weights": _released(name)} for name, spec in self.specs.items()}
+        return {"schema": "avlearn.models/2", "models": models}
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
@@ -29,6 +30,9 @@ class ModelList:
                 "x".join(map(str, spec.clip)) if spec.clip else "",
                 f"{spec.published_gmacs:g}" if spec.published_gmacs else "",
                 f"{spec.top1:.1f}" if spec.top1 else "",
+                f"{spec.stride}" if spec.stride else "",
+                "x".join(map(str, spec.resize)) if isinstance(spec.resize, tuple) else f"{spec.resize or ''}",
+                ", ".join(_released(name)),
                 spec.paper,
             )
             for name, spec in self.specs.items()
@@ -84,6 +88,10 @@ def weight_list(pattern: str = "*") -> WeightList:
     if not found:
         raise ModelError(f"no weights are known by name for '{pattern}'")
     return WeightList(found)
+
+
+def _released(encoder: str) -> list[str]:
+    return [released.name for released in released_weights() if released.encoder == encoder]
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:

@@ -26,7 +26,7 @@ def test_patterns_and_json():
     row = next(line for line in lines if line.startswith("slowfast_r50_8x8 "))
     assert row.split()[1:7] == ["video", "34.57", "50.31", "32x224x224", "65.7", "77.0"]
     told = json.loads(json.dumps(found.to_dict()))
-    assert told["schema"] == "avlearn.models/1"
+    assert told["schema"] == "avlearn.models/2"
     assert told["models"]["slowfast_r50_8x8"]["params"] == 34_566_488
     with pytest.raises(ModelError, match="no encoder's name matches"):
         model_list("zz*")

@@ -119,6 +119,8 @@ def _channels(statistics: tuple[float, float, float], count: int) -> tuple[float
         38.549,
         38.5,
         note="39.5 in some lectures counts the linear layers too high; weights of Sports-1M have 487 classes",
+        stride=1,
+        resize=(128, 171),
     )
 )
 def c3d(in_chans: int = 3) -> C3D:
@@ -138,6 +140,8 @@ def c3d(in_chans: int = 3) -> C3D:
         38.5,
         66.6,
         "top-1 VMZ's",
+        stride=2,
+        resize=(128, 171),
     )
 )
 def c3d_bn(in_chans: int = 3) -> C3D:

@@ -79,7 +79,11 @@ _EIGHT = (8, 224, 224)
 _ORG = "frames are halved three times before the second group; released by the authors in Caffe2"
 
 
-@register(Spec("video", _WANG, 24_327_632, 400, _EIGHT, 19.493, top1=71.5, note="accuracy: pytorchvideo"))
+@register(
+    Spec(
+        "video", _WANG, 24_327_632, 400, _EIGHT, 19.493, top1=71.5, note="accuracy: pytorchvideo", stride=8, resize=256
+    )
+)
 def c2d_r50(in_chans: int = 3, temporal_pool: int = 2, stem_padding: int = 1) -> VideoResNet:
     """2-D convolutions; time is seen by one pool only (``temporal_pool=1``: by none).
 
@@ -89,7 +93,7 @@ def c2d_r50(in_chans: int = 3, temporal_pool: int = 2, stem_padding: int = 1) ->
     return inflated(50, in_chans, 1, _C2D, temporal_pool=temporal_pool, stem_padding=stem_padding)
 
 
-@register(Spec("video", _WANG, 31_686_096, 400, _EIGHT, 27.621, top1=74.4))
+@register(Spec("video", _WANG, 31_686_096, 400, _EIGHT, 27.621, top1=74.4, stride=8, resize=256))
 def c2d_nl_r50(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
@@ -116,13 +120,17 @@ def _i3d(
     )
 
 
-@register(Spec("video", _WANG, 28_043_472, 400, _EIGHT, 28.408, top1=73.5, note="accuracy: PySlowFast"))
+@register(
+    Spec("video", _WANG, 28_043_472, 400, _EIGHT, 28.408, top1=73.5, note="accuracy: PySlowFast", stride=8, resize=256)
+)
 def i3d_r50(in_chans: int = 3) -> VideoResNet:
     """Every second bottleneck sees three frames."""
     return _i3d(50, in_chans)
 
 
-@register(Spec("video", _WANG, 35_401_936, 400, _EIGHT, 36.535, top1=74.0, note="accuracy: PySlowFast"))
+@register(
+    Spec("video", _WANG, 35_401_936, 400, _EIGHT, 36.535, top1=74.0, note="accuracy: PySlowFast", stride=8, resize=256)
+)
 def i3d_nl_r50(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
@@ -130,13 +138,13 @@ def i3d_nl_r50(
     return add_nonlocal(i3d_r50(in_chans), NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
-@register(Spec("video", _WANG, 51_754_192, 400, (8, 256, 256), 61.332))
+@register(Spec("video", _WANG, 51_754_192, 400, (8, 256, 256), 61.332, stride=8, resize=256))
 def i3d_r101(in_chans: int = 3) -> VideoResNet:
     """I3D, 101 layers."""
     return _i3d(101, in_chans)
 
 
-@register(Spec("video", _WANG, 59_112_656, 400, (8, 256, 256), 73.144))
+@register(Spec("video", _WANG, 59_112_656, 400, (8, 256, 256), 73.144, stride=8, resize=256))
 def i3d_nl_r101(
     in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
 ) -> VideoResNet:
@@ -144,13 +152,13 @@ def i3d_nl_r101(
     return add_nonlocal(i3d_r101(in_chans), NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
-@register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG))
+@register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG, stride=2, resize=256))
 def i3d_org_r50(in_chans: int = 3, stem_pool: int = 2) -> VideoResNet:
     """I3D as first released: 32 frames, of which 4 remain; mmaction2's weights have a ``stem_pool`` over 1 frame."""
     return _i3d(50, in_chans, strided_stem=True, stem_pool=stem_pool)
 
 
-@register(Spec("video", _WANG, 34_582_336, None, (128, 256, 256), 281.52, 282.0, 76.5, _ORG))
+@register(Spec("video", _WANG, 34_582_336, None, (128, 256, 256), 281.52, 282.0, 76.5, _ORG, stride=1, resize=256))
 def i3d_org_nl_r50(
     in_chans: int = 3,
     nonlocal_kind: NonLocalKind = "embedded",
@@ -178,6 +186,8 @@ def i3d_org_nl_r50(
         77.7,
         "published cost and parameters are those of temporal convolutions in the first six blocks of the third group"
         " only; the released code has them in every second of all 23",
+        stride=1,
+        resize=256,
     )
 )
 def i3d_org_nl_r101(
@@ -199,6 +209,8 @@ def i3d_org_nl_r101(
         27.3,
         72.7,
         "published cost is at 256 x 256 (20.9 in the first preprint); accuracy: PySlowFast",
+        stride=16,
+        resize=256,
     )
 )
 def slow_r50_4x16(in_chans: int = 3, output_stride: int = 32) -> VideoResNet:
@@ -206,7 +218,20 @@ def slow_r50_4x16(in_chans: int = 3, output_stride: int = 32) -> VideoResNet:
     return inflated(50, in_chans, 1, _SLOW, output_stride=output_stride)
 
 
-@register(Spec("video", _SLOWFAST, 32_454_096, 400, _EIGHT, 41.741, top1=74.8, note="accuracy: PySlowFast"))
+@register(
+    Spec(
+        "video",
+        _SLOWFAST,
+        32_454_096,
+        400,
+        _EIGHT,
+        41.741,
+        top1=74.8,
+        note="accuracy: PySlowFast",
+        stride=8,
+        resize=256,
+    )
+)
 def slow_r50_8x8(in_chans: int = 3, output_stride: int = 32) -> VideoResNet:
     """The same for eight frames."""
     return inflated(50, in_chans, 1, _SLOW, output_stride=output_stride)

@@ -136,6 +136,8 @@ class Motionformer(VideoTransformer):
         gmacs=369.359,
         note="counted on our definition, not compared with the paper's figures; the official code has 0.59 M more "
         "parameters, of a patch embedding that it does not use",
+        stride=4,
+        resize=224,
     )
 )
 def motionformer_b(in_chans: int = 3, project_values: bool = True, drop_path: float = 0.2) -> Motionformer:

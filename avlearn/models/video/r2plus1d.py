@@ -140,6 +140,8 @@ _TRAN = "Tran et al., CVPR 2018"
         40.519,
         top1=67.5,
         note="torchvision's; the paper's counts channels per convolution: 33,370,839 parameters",
+        stride=2,
+        resize=(128, 171),
     )
 )
 def r2plus1d_18(
@@ -160,6 +162,8 @@ def r2plus1d_18(
         152.0,
         74.2,
         "what later papers list as R(2+1)D, 152 GFLOPs; the authors' model zoo prints 199.0, at 128 x 128",
+        stride=2,
+        resize=(128, 171),
     )
 )
 def r2plus1d_34(
@@ -184,6 +188,8 @@ def r2plus1d_34(
         329.1,
         77.3,
         "bottlenecks, no pool in the stem; published cost is at 128 x 128",
+        stride=2,
+        resize=(128, 171),
     )
 )
 def r2plus1d_152(
@@ -203,6 +209,8 @@ def r2plus1d_152(
         57.534,
         top1=76.0,
         note="pytorchvideo's; time comes before space, with as many channels between them as the bottleneck has",
+        stride=4,
+        resize=256,
     )
 )
 def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:

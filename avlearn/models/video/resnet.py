@@ -256,73 +256,112 @@ _TRAN = "Tran et al., CVPR 2018"
 _CLIP = (8, 112, 112)
 
 
-@register(Spec("video", _TRAN, 11_447_568, 400, _CLIP, 1.932, top1=60.0, note="parameters depend on the frames"))
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        11_447_568,
+        400,
+        _CLIP,
+        1.932,
+        top1=60.0,
+        note="parameters depend on the frames",
+        stride=2,
+        resize=(128, 171),
+    )
+)
 def r2d_18(in_chans: int = 3, frames: int = 8) -> VideoResNet:
     """The first convolution takes in all ``frames`` of a clip; from there on there is no time."""
     return _closer_look(18, 1, [flat] * 4, in_chans, frames=frames)
 
 
-@register(Spec("video", _TRAN, 11_381_712, 400, _CLIP, 13.801, top1=60.0))
+@register(Spec("video", _TRAN, 11_381_712, 400, _CLIP, 13.801, top1=60.0, stride=2, resize=(128, 171)))
 def f_r2d_18(in_chans: int = 3) -> VideoResNet:
     """Each frame for itself; features are averaged."""
     return _closer_look(18, 1, [flat] * 4, in_chans)
 
 
-@register(Spec("video", _TRAN, 11_400_528, 400, _CLIP, 14.273, top1=63.0))
+@register(Spec("video", _TRAN, 11_400_528, 400, _CLIP, 14.273, top1=63.0, stride=2, resize=(128, 171)))
 def mc2_18(in_chans: int = 3) -> VideoResNet:
     """Time in the stem, none from the first group on."""
     return _closer_look(18, 3, [flat] * 4, in_chans)
 
 
-@register(Spec("video", _TRAN, 11_695_440, 400, _CLIP, 21.671, top1=63.3, note="torchvision's mc3_18"))
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        11_695_440,
+        400,
+        _CLIP,
+        21.671,
+        top1=63.3,
+        note="torchvision's mc3_18",
+        stride=2,
+        resize=(128, 171),
+    )
+)
 def mc3_18(in_chans: int = 3) -> VideoResNet:
     """Time up to the first group."""
     return _closer_look(18, 3, [full, flat, flat, flat], in_chans)
 
 
-@register(Spec("video", _TRAN, 12_727_632, 400, _CLIP, 19.976, top1=63.0))
+@register(Spec("video", _TRAN, 12_727_632, 400, _CLIP, 19.976, top1=63.0, stride=2, resize=(128, 171)))
 def mc4_18(in_chans: int = 3) -> VideoResNet:
     """Time up to the second group."""
     return _closer_look(18, 3, [full, full, flat, flat], in_chans)
 
 
-@register(Spec("video", _TRAN, 16_856_400, 400, _CLIP, 19.950, top1=62.9))
+@register(Spec("video", _TRAN, 16_856_400, 400, _CLIP, 19.950, top1=62.9, stride=2, resize=(128, 171)))
 def mc5_18(in_chans: int = 3) -> VideoResNet:
     """Time up to the third group."""
     return _closer_look(18, 3, [full, full, full, flat], in_chans)
 
 
-@register(Spec("video", _TRAN, 33_352_656, 400, _CLIP, 19.876, top1=62.7))
+@register(Spec("video", _TRAN, 33_352_656, 400, _CLIP, 19.876, top1=62.7, stride=2, resize=(128, 171)))
 def rmc2_18(in_chans: int = 3) -> VideoResNet:
     """No time in the stem."""
     return _closer_look(18, 1, [full] * 4, in_chans)
 
 
-@register(Spec("video", _TRAN, 33_057_744, 400, _CLIP, 12.478, top1=62.8))
+@register(Spec("video", _TRAN, 33_057_744, 400, _CLIP, 12.478, top1=62.8, stride=2, resize=(128, 171)))
 def rmc3_18(in_chans: int = 3) -> VideoResNet:
     """Time from the second group on."""
     return _closer_look(18, 1, [flat, full, full, full], in_chans)
 
 
-@register(Spec("video", _TRAN, 32_025_552, 400, _CLIP, 14.546, top1=62.8))
+@register(Spec("video", _TRAN, 32_025_552, 400, _CLIP, 14.546, top1=62.8, stride=2, resize=(128, 171)))
 def rmc4_18(in_chans: int = 3) -> VideoResNet:
     """Time from the third group on."""
     return _closer_look(18, 1, [flat, flat, full, full], in_chans)
 
 
-@register(Spec("video", _TRAN, 27_896_784, 400, _CLIP, 15.393, top1=61.6))
+@register(Spec("video", _TRAN, 27_896_784, 400, _CLIP, 15.393, top1=61.6, stride=2, resize=(128, 171)))
 def rmc5_18(in_chans: int = 3) -> VideoResNet:
     """Time in the last group only."""
     return _closer_look(18, 1, [flat, flat, flat, full], in_chans)
 
 
-@register(Spec("video", _TRAN, 33_371_472, 400, _CLIP, 20.348, top1=62.3, note="torchvision's r3d_18"))
+@register(
+    Spec(
+        "video",
+        _TRAN,
+        33_371_472,
+        400,
+        _CLIP,
+        20.348,
+        top1=62.3,
+        note="torchvision's r3d_18",
+        stride=2,
+        resize=(128, 171),
+    )
+)
 def r3d_18(in_chans: int = 3) -> VideoResNet:
     """3 x 3 x 3 throughout."""
     return _closer_look(18, 3, [full] * 4, in_chans)
 
 
-@register(Spec("video", _TRAN, 63_681_104, 400, (32, 112, 112), 150.756))
+@register(Spec("video", _TRAN, 63_681_104, 400, (32, 112, 112), 150.756, stride=2, resize=(128, 171)))
 def r3d_34(in_chans: int = 3) -> VideoResNet:
     """3 x 3 x 3 throughout, 34 layers."""
     return _closer_look(34, 3, [full] * 4, in_chans)
@@ -347,37 +386,50 @@ _CSN_CLIP = (32, 224, 224)
 _AT_256 = "published cost is at 256 x 256"
 
 
-@register(Spec("video", _CSN, 13_131_152, 400, _CSN_CLIP, 42.309))
+@register(Spec("video", _CSN, 13_131_152, 400, _CSN_CLIP, 42.309, stride=2, resize=256))
 def ir_csn_50(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-reduced, 50 layers; ``eps`` 1e-5 for pytorchvideo's weights."""
     return _separated_channels(50, channelwise, in_chans, eps)
 
 
-@register(Spec("video", _CSN, 22_213_776, 400, _CSN_CLIP, 56.468, top1=77.0, note="accuracy: pytorchvideo's csn_r101"))
+@register(
+    Spec(
+        "video",
+        _CSN,
+        22_213_776,
+        400,
+        _CSN_CLIP,
+        56.468,
+        top1=77.0,
+        note="accuracy: pytorchvideo's csn_r101",
+        stride=2,
+        resize=256,
+    )
+)
 def ir_csn_101(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-reduced, 101 layers; ``eps`` 1e-5 for pytorchvideo's weights."""
     return _separated_channels(101, channelwise, in_chans, eps)
 
 
-@register(Spec("video", _CSN, 29_703_568, 400, _CSN_CLIP, 74.046, 96.7, 76.5, _AT_256))
+@register(Spec("video", _CSN, 29_703_568, 400, _CSN_CLIP, 74.046, 96.7, 76.5, _AT_256, stride=2, resize=256))
 def ir_csn_152(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-reduced, 152 layers."""
     return _separated_channels(152, channelwise, in_chans, eps)
 
 
-@register(Spec("video", _CSN, 14_396_176, 400, _CSN_CLIP, 47.652))
+@register(Spec("video", _CSN, 14_396_176, 400, _CSN_CLIP, 47.652, stride=2, resize=256))
 def ip_csn_50(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-preserved, 50 layers."""
     return _separated_channels(50, mixed_channelwise, in_chans, eps)
 
 
-@register(Spec("video", _CSN, 24_601_616, 400, _CSN_CLIP, 63.559))
+@register(Spec("video", _CSN, 24_601_616, 400, _CSN_CLIP, 63.559, stride=2, resize=256))
 def ip_csn_101(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-preserved, 101 layers."""
     return _separated_channels(101, mixed_channelwise, in_chans, eps)
 
 
-@register(Spec("video", _CSN, 33_016_592, 400, _CSN_CLIP, 83.295, 108.8, 77.8, _AT_256))
+@register(Spec("video", _CSN, 33_016_592, 400, _CSN_CLIP, 83.295, 108.8, 77.8, _AT_256, stride=2, resize=256))
 def ip_csn_152(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
     """Interaction-preserved, 152 layers."""
     return _separated_channels(152, mixed_channelwise, in_chans, eps)

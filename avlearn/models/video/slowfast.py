@@ -214,13 +214,27 @@ _CLIP = (32, 224, 224)
 _AT_256 = "published cost is at 256 x 256"
 
 
-@register(Spec("video", _FEICHTENHOFER, 608_632, 400, _CLIP, 4.910, 4.9, 51.7, "no temporal kernels in two groups"))
+@register(
+    Spec(
+        "video",
+        _FEICHTENHOFER,
+        608_632,
+        400,
+        _CLIP,
+        4.910,
+        4.9,
+        51.7,
+        "no temporal kernels in two groups",
+        stride=2,
+        resize=256,
+    )
+)
 def fast_only_r50(in_chans: int = 3) -> VideoResNet:
     """The fast pathway's width alone; unlike the pathway, its first two groups see one frame at a time."""
     return inflated(50, in_chans, 5, _SLOW, width=_WIDTH // 8)
 
 
-@register(Spec("video", _FEICHTENHOFER, 34_480_216, 400, _CLIP, 27.639, 36.1, 75.6, _AT_256))
+@register(Spec("video", _FEICHTENHOFER, 34_480_216, 400, _CLIP, 27.639, 36.1, 75.6, _AT_256, stride=2, resize=256))
 def slowfast_r50_4x16(
     in_chans: int = 3,
     alpha: int = 8,
@@ -247,7 +261,7 @@ def slowfast_r50_4x16(
     )
 
 
-@register(Spec("video", _FEICHTENHOFER, 34_566_488, 400, _CLIP, 50.309, 65.7, 77.0, _AT_256))
+@register(Spec("video", _FEICHTENHOFER, 34_566_488, 400, _CLIP, 50.309, 65.7, 77.0, _AT_256, stride=2, resize=256))
 def slowfast_r50_8x8(
     in_chans: int = 3,
     alpha: int = 4,
@@ -274,7 +288,7 @@ def slowfast_r50_8x8(
     )
 
 
-@register(Spec("video", _FEICHTENHOFER, 41_838_680, 400, _CLIP, 72.229, note="PySlowFast's"))
+@register(Spec("video", _FEICHTENHOFER, 41_838_680, 400, _CLIP, 72.229, note="PySlowFast's", stride=2, resize=256))
 def slowfast_r50_8x8_nl(
     in_chans: int = 3,
     nonlocal_kind: NonLocalKind = "dot",
@@ -290,7 +304,7 @@ def slowfast_r50_8x8_nl(
 _R101 = "temporal kernels in the first six blocks of the third group; published cost is at 256 x 256"
 
 
-@register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, _CLIP, 81.548, 106.0, 77.9, _R101))
+@register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, _CLIP, 81.548, 106.0, 77.9, _R101, stride=2, resize=256))
 def slowfast_r101_8x8(
     in_chans: int = 3,
     temporal_blocks: Sequence[int] = (6, 6),
@@ -312,7 +326,9 @@ def slowfast_r101_8x8(
     )
 
 
-@register(Spec("video", _FEICHTENHOFER, 53_774_808, 400, (64, 224, 224), 163.095, 213.0, 78.9, _R101))
+@register(
+    Spec("video", _FEICHTENHOFER, 53_774_808, 400, (64, 224, 224), 163.095, 213.0, 78.9, _R101, stride=2, resize=256)
+)
 def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6), output_stride: int = 32) -> SlowFast:
     """101 layers; 16 slow frames, 64 fast ones."""
     return SlowFast(101, 4, temporal_blocks=temporal_blocks, output_stride=output_stride, in_chans=in_chans)
@@ -329,6 +345,8 @@ def slowfast_r101_16x8(in_chans: int = 3, temporal_blocks: Sequence[int] = (6, 6
         234.0,
         79.8,
         "the published cost needs the pool (2, 2, 2) of the AVA recipe; that of Kinetics has (1, 2, 2): 242.0",
+        stride=2,
+        resize=256,
     )
 )
 def slowfast_r101_16x8_nl(

@@ -125,6 +125,8 @@ _PAPER = "Bertasius, Wang and Torresani, ICML 2021"
         published_gmacs=196.7,
         top1=77.9,
         note="0.59 T are printed for three views; 8 frames of every 32",
+        stride=32,
+        resize=224,
     )
 )
 def timesformer_b(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
@@ -132,25 +134,77 @@ def timesformer_b(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
     return TimeSformer(in_chans=in_chans, drop_path=drop_path)
 
 
-@register(Spec("video", _PAPER, 122_024_080, 400, (16, 448, 448), gmacs=1702.7, published_gmacs=1703, top1=79.6))
+@register(
+    Spec(
+        "video",
+        _PAPER,
+        122_024_080,
+        400,
+        (16, 448, 448),
+        gmacs=1702.7,
+        published_gmacs=1703,
+        top1=79.6,
+        stride=16,
+        resize=448,
+    )
+)
 def timesformer_hr(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
     """Divided attention, 16 large frames."""
     return TimeSformer(frames=16, size=448, in_chans=in_chans, drop_path=drop_path)
 
 
-@register(Spec("video", _PAPER, 121_633_936, 400, (96, 224, 224), gmacs=2379.9, published_gmacs=2380, top1=80.6))
+@register(
+    Spec(
+        "video",
+        _PAPER,
+        121_633_936,
+        400,
+        (96, 224, 224),
+        gmacs=2379.9,
+        published_gmacs=2380,
+        top1=80.6,
+        stride=4,
+        resize=224,
+    )
+)
 def timesformer_l(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
     """Divided attention, 96 frames."""
     return TimeSformer(frames=96, in_chans=in_chans, drop_path=drop_path)
 
 
-@register(Spec("video", _PAPER, 86_106_256, 400, (8, 224, 224), gmacs=140.505, top1=76.9, note="top-1 of mmaction2"))
+@register(
+    Spec(
+        "video",
+        _PAPER,
+        86_106_256,
+        400,
+        (8, 224, 224),
+        gmacs=140.505,
+        top1=76.9,
+        note="top-1 of mmaction2",
+        stride=32,
+        resize=224,
+    )
+)
 def timesformer_space_b(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
     """Attention in space alone: an image network whose class tokens are averaged over 8 frames."""
     return TimeSformer("space", in_chans=in_chans, drop_path=drop_path)
 
 
-@register(Spec("video", _PAPER, 86_112_400, 400, (8, 224, 224), gmacs=179.563, top1=77.0, note="top-1 of mmaction2"))
+@register(
+    Spec(
+        "video",
+        _PAPER,
+        86_112_400,
+        400,
+        (8, 224, 224),
+        gmacs=179.563,
+        top1=77.0,
+        note="top-1 of mmaction2",
+        stride=32,
+        resize=224,
+    )
+)
 def timesformer_joint_b(in_chans: int = 3, drop_path: float = 0.1) -> TimeSformer:
     """Attention over all patches of 8 frames at once."""
     return TimeSformer("joint", in_chans=in_chans, drop_path=drop_path)

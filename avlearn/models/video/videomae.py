@@ -83,6 +83,8 @@ class VideoMAE(VideoTransformer):
         (16, 224, 224),
         gmacs=180.345,
         note="fine-tuned classifier",
+        stride=4,
+        resize=224,
     )
 )
 def videomae_b(in_chans: int = 3, pooled_norm: bool = True, drop_path: float = 0.1) -> VideoMAE:

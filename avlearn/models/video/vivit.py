@@ -201,6 +201,8 @@ _PAPER = "Arnab et al., ICCV 2021"
         published_gmacs=455.2,
         top1=80.0,
         note="model 1",
+        stride=2,
+        resize=256,
     )
 )
 def vivit_b(in_chans: int = 3, drop_path: float = 0.0) -> ViViT:
@@ -210,7 +212,17 @@ def vivit_b(in_chans: int = 3, drop_path: float = 0.0) -> ViViT:
 
 @register(
     Spec(
-        "video", _PAPER, 115_062_928, 400, (32, 224, 224), gmacs=283.3, published_gmacs=284.4, top1=78.8, note="model 2"
+        "video",
+        _PAPER,
+        115_062_928,
+        400,
+        (32, 224, 224),
+        gmacs=283.3,
+        published_gmacs=284.4,
+        top1=78.8,
+        note="model 2",
+        stride=2,
+        resize=256,
     )
 )
 def vivit_fe_b(in_chans: int = 3, drop_path: float = 0.0) -> FactorisedViViT:
@@ -220,7 +232,17 @@ def vivit_fe_b(in_chans: int = 3, drop_path: float = 0.0) -> FactorisedViViT:
 
 @register(
     Spec(
-        "video", _PAPER, 117_319_312, 400, (32, 224, 224), gmacs=371.1, published_gmacs=372.3, top1=77.4, note="model 3"
+        "video",
+        _PAPER,
+        117_319_312,
+        400,
+        (32, 224, 224),
+        gmacs=371.1,
+        published_gmacs=372.3,
+        top1=77.4,
+        note="model 3",
+        stride=2,
+        resize=256,
     )
 )
 def vivit_fsa_b(in_chans: int = 3, drop_path: float = 0.0) -> ViViT:
@@ -230,7 +252,17 @@ def vivit_fsa_b(in_chans: int = 3, drop_path: float = 0.0) -> ViViT:
 
 @register(
     Spec(
-        "video", _PAPER, 88_952_464, 400, (32, 224, 224), gmacs=276.2, published_gmacs=277.1, top1=76.3, note="model 4"
+        "video",
+        _PAPER,
+        88_952_464,
+        400,
+        (32, 224, 224),
+        gmacs=276.2,
+        published_gmacs=277.1,
+        top1=76.3,
+        note="model 4",
+        stride=2,
+        resize=256,
     )
 )
 def vivit_fdp_b(in_chans: int = 3, drop_path: float = 0.0) -> ViViT:

@@ -151,6 +151,8 @@ class VTN(FactorisedTransformer):
         published_gmacs=4218,
         top1=78.6,
         note="4218 leaves out the multiply-adds of attention itself; 250 frames are a whole video",
+        stride=1,
+        resize=256,
     )
 )
 def vtn_b(in_chans: int = 3, frame_stride: int = 1, drop_path: float = 0.0) -> VTN:

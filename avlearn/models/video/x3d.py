@@ -196,25 +196,25 @@ _NOTE = (
 )
 
 
-@register(Spec("video", _PAPER, 3_794_322, 400, (4, 160, 160), 0.605, None, 69.1, _NOTE))
+@register(Spec("video", _PAPER, 3_794_322, 400, (4, 160, 160), 0.605, None, 69.1, _NOTE, stride=12, resize=182))
 def x3d_xs(in_chans: int = 3, shortcut_norm: bool = True) -> X3D:
     """The network of `x3d_m` on 4 frames."""
     return X3D((3, 5, 11, 7), in_chans=in_chans, shortcut_norm=shortcut_norm)
 
 
-@register(Spec("video", _PAPER, 3_794_322, 400, (13, 160, 160), 1.963, None, 73.3, _NOTE))
+@register(Spec("video", _PAPER, 3_794_322, 400, (13, 160, 160), 1.963, None, 73.3, _NOTE, stride=6, resize=182))
 def x3d_s(in_chans: int = 3, shortcut_norm: bool = True) -> X3D:
     """The network of `x3d_m` on 13 frames at the resolution of `x3d_xs`."""
     return X3D((3, 5, 11, 7), in_chans=in_chans, shortcut_norm=shortcut_norm)
 
 
-@register(Spec("video", _PAPER, 3_794_322, 400, (16, 224, 224), 4.732, None, 75.9, _NOTE))
+@register(Spec("video", _PAPER, 3_794_322, 400, (16, 224, 224), 4.732, None, 75.9, _NOTE, stride=5, resize=256))
 def x3d_m(in_chans: int = 3, shortcut_norm: bool = True) -> X3D:
     """26 blocks."""
     return X3D((3, 5, 11, 7), in_chans=in_chans, shortcut_norm=shortcut_norm)
 
 
-@register(Spec("video", _PAPER, 6_153_432, 400, (16, 312, 312), 18.368, None, 77.4, _NOTE))
+@register(Spec("video", _PAPER, 6_153_432, 400, (16, 312, 312), 18.368, None, 77.4, _NOTE, stride=5, resize=356))
 def x3d_l(in_chans: int = 3, shortcut_norm: bool = True) -> X3D:
     """55 blocks."""
     return X3D((5, 10, 25, 15), in_chans=in_chans, shortcut_norm=shortcut_norm)
