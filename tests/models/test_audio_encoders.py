@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from families import AUDIO
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18, resnet34
@@ -132,6 +133,46 @@ def test_the_waveform_tower_hears_soft_sounds_and_keeps_time():
     assert change.shape == (16,)
     assert 6 <= int(change.argmax()) <= 9
     assert change.max() > 1e-3
+
+
+@pytest.mark.parametrize("name", AUDIO)
+def test_stages_are_as_said(name):
+    """Names, channels and strides; at the ends, steps are seen beyond the sound, or left out for lack of padding."""
+    model, shape = AUDIO[name].build().eval(), AUDIO[name].shape
+    sound = torch.rand(2, *shape)
+    with torch.inference_mode():
+        stages, features = model.forward_stages(sound), model.forward_features(sound)
+    assert tuple(stages) == tuple(info.name for info in model.stage_info)
+    for info, found in zip(model.stage_info, stages.values(), strict=True):
+        assert found.shape[:2] == (2, info.channels), info
+        frames, bins, _ = info.stride
+        if not getattr(model, "windowed", False):  # windows overlap
+            assert -3 <= found.shape[-1] - shape[-1] / frames <= 16 / frames, info
+        if len(shape) == 3:
+            assert found.ndim == 4
+            assert -3 <= found.shape[2] - (shape[1] / bins if bins else 1) <= 1, info
+    assert features.shape == (2, model.feature_info.channels, found.shape[-1])
+
+
+@pytest.mark.parametrize("name", [name for name in AUDIO if name != "ast"])
+def test_features_are_the_last_stage_with_its_bins_together(name):
+    model = AUDIO[name].build().eval()
+    sound = torch.rand(2, *AUDIO[name].shape)
+    with torch.inference_mode():
+        *_, last = model.forward_stages(sound).values()
+        features = model.forward_features(sound)
+    together = last if last.ndim == 3 else last.amax(2) if name == "conv2d_10" else last.mean(2)
+    torch.testing.assert_close(features, together)
+
+
+def test_windows_of_syncnet_lie_behind_each_other_in_its_stages():
+    model = shaken(create_model("vggm_syncnet"))
+    sound = torch.rand(2, 1, 13, 48)
+    with torch.inference_mode():
+        first = model.forward_stages(sound)["conv1"]
+        assert first.shape == (2, 64, 13, 12 * 20)
+        alone = model.netcnnaud[:4](sound[..., 8:28])
+    torch.testing.assert_close(first[..., 4 * 20 : 5 * 20], alone)
 
 
 @pytest.mark.parametrize("name", ["resnet9", "conv2d_10", "vggm_avts", "vggm_syncnet", "waveform_multisensory", "ast"])

@@ -30,6 +30,8 @@ def test_results_stay_and_norms_go(build):
         assert torch.allclose(fused(x), model(x), rtol=1e-3, atol=1e-4)
     assert any(isinstance(m, nn.BatchNorm3d) for m in model.modules())
     assert not any(isinstance(m, nn.BatchNorm3d) for m in fused.modules())
+    kernels = [p for p in fused.parameters() if p.ndim == 5]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last_3d) for kernel in kernels)
 
 
 def test_a_convolution_that_is_used_twice_is_refused():

@@ -106,6 +106,30 @@ def test_the_classifier_averages_over_windows():
     assert model.forward_head(features).shape == (1, model.num_features)
 
 
+@pytest.mark.parametrize("name", ["i3d_inception", "s3d", "s3d_g"])
+def test_channels_stay_last_through_all_stages(name):
+    """Else pooling on a CPU takes longer than all convolutions."""
+    with torch.inference_mode():
+        stages = create_model(name).eval().forward_stages(torch.rand(2, 3, 16, 64, 64))
+    assert all(found.is_contiguous(memory_format=torch.channels_last_3d) for found in stages.values())
+
+
+def test_gradients_are_torchvisions():
+    reference = randomised(torchvision_s3d(num_classes=5))
+    model = create_model("s3d", num_classes=5).eval()
+    state = {k.replace("classifier.1", "classifier"): v for k, v in reference.state_dict().items()}
+    state["classifier.weight"] = state["classifier.weight"].flatten(1)
+    model.load_state_dict(state)
+    x = torch.rand(1, 3, 16, 224, 224)
+    model(x).square().sum().backward()
+    reference(model.normalized(x).contiguous()).square().sum().backward()
+    wanted = dict(reference.named_parameters())
+    for name, parameter in model.named_parameters():
+        expected = wanted[name.replace("classifier.", "classifier.1.")].grad.reshape(parameter.shape)
+        # Rounding moves single maxima from one cell to another.
+        assert (parameter.grad - expected).norm() <= 5e-3 * expected.norm(), name
+
+
 @pytest.mark.parametrize("name", ["i3d_inception", "s3d", "s3d_dense_stem", "s3d_g"])
 def test_another_number_of_channels(name):
     model = create_model(name, in_chans=2, num_classes=3).eval()

@@ -2,8 +2,8 @@
 
 Each network of ours gets the weights of its reference (torchvision; pytorchvideo where it is installed), must give the
 same scores to 1e-4, and is then timed beside it: one thread each, in turns, medians of CPU time. For inference ours has
-its batch norms folded away (`avlearn.models.fuse`), which users of the references would have to do themselves; "as is"
-is without. Training is a forward and a backward pass.
+its batch norms folded away and channels last in memory (`avlearn.models.fuse`), which users of the references would
+have to do themselves; "as is" is without. Training is a forward and a backward pass.
 """
 
 import os
@@ -112,7 +112,7 @@ def measure(pair: Pair, shrink: int, rounds: int) -> list[dict]:
         # Anew each time: pathways of pytorchvideo's write into the list that they are given.
         return pair.inputs(normalized.clone())
 
-    normalized = ours.normalized(x)
+    normalized = ours.normalized(x).contiguous()  # as users of the reference have it
     fused = fuse(ours, x[:1])
     with torch.inference_mode():
         expected = peer(seen())

@@ -3,9 +3,12 @@
 Parameters of the latter have the names of AVID-CMA's checkpoints (under ``audio_model.`` there).
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.audio.stages import AudioEncoder
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
 
 
@@ -17,7 +20,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int])
     )
 
 
-class Conv2d(Encoder):
+class Conv2d(AudioEncoder):
     """``[B, 1, 64, N]`` to ``[B, D, N // 8]``: a step spans eight spectrogram frames."""
 
     def __init__(self, widths: tuple[int, int, int, int]):
@@ -34,10 +37,20 @@ class Conv2d(Encoder):
         self.norm = nn.BatchNorm1d(last)
         self.relu = nn.ReLU(inplace=True)
         self.feature_info = FeatureInfo(last, (8, 0, 0))
+        strides = ((2, 2, 0), (4, 4, 0), (8, 8, 0), (8, 16, 0))
+        body = (
+            FeatureInfo(width, stride, f"body.{i}")
+            for i, (width, stride) in enumerate(zip(widths, strides, strict=True))
+        )
+        self.stage_info = (*body, FeatureInfo(last, (8, 0, 0), "spectrum"))
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        frames = x.shape[-1] // 8 * 8
-        return self.relu(self.norm(self.spectrum(self.body(x[..., :frames])).squeeze(2)))
+    def _over_the_spectrum(self, x: Tensor) -> Tensor:
+        """``[B, D, 4, N']`` to ``[B, D, 1, N']``."""
+        return self.relu(self.norm(self.spectrum(x).squeeze(2))).unsqueeze(2)
+
+    def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+        body = [(f"body.{i}", layer) for i, layer in enumerate(self.body)]
+        return [*body, ("spectrum", self._over_the_spectrum)]
 
 
 @register(Spec("audio", "ours: five strided convolutions over 64 mel bands", 294_512))
@@ -59,7 +72,7 @@ class _Block(nn.Module):
         return self.bn2(self.conv2(x)).relu()
 
 
-class Conv2dAVID(Encoder):
+class Conv2dAVID(AudioEncoder):
     """``[B, 1, F, N]``, N best a multiple of 16, to ``[B, 512, N // 16]``: the largest answer of all frequencies."""
 
     def __init__(self) -> None:
@@ -70,13 +83,24 @@ class Conv2dAVID(Encoder):
         self.block3 = _Block(128, 256, 2)
         self.block4 = _Block(256, 512, 1)
         self.feature_info = FeatureInfo(512, (16, 0, 0))
+        blocks = zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
+        self.stage_info = (
+            FeatureInfo(64, (2, 2, 0), "conv1"),
+            *(FeatureInfo(width, (stride, stride, 0), f"block{i}") for i, (width, stride) in enumerate(blocks, 1)),
+        )
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        frames = x.shape[-1] // 16 * 16
-        x = x[..., :frames].transpose(2, 3)  # as in the checkpoints: [B, 1, N, F]
-        for stage in (self.conv1, self.block1, self.block2, self.block3, self.block4):
-            x = self.run(stage, x)
-        return x.amax(3)
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """As in the checkpoints: ``[B, 1, N, F]``."""
+        return super().prepared(x).transpose(2, 3)
+
+    def on_grid(self, x: Tensor, batch: int) -> Tensor:
+        return x.transpose(2, 3)
+
+    def over_bins(self, x: Tensor) -> Tensor:
+        return x.amax(2)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Features pooled by their maximum over time, as published."""

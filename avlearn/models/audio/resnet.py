@@ -4,15 +4,16 @@ Parameters of a checkpoint of torchvision lie in ``stem.0`` (``conv1``), ``stem.
 (``layer{1..4}``).
 """
 
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.audio.stages import AudioEncoder
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
 
 
-class ResNet(Encoder):
+class ResNet(AudioEncoder):
     """``[B, 1, F, N]`` to ``[B, 512, N // 8]``: frequency averaged, time kept at an eighth.
 
     Args:
@@ -31,13 +32,11 @@ class ResNet(Encoder):
                 if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
                     module.stride = (2, 1)
         self.feature_info = FeatureInfo(512, (8, 0, 0))
+        groups = (FeatureInfo(64 << i, (4 if i == 0 else 8, 4 << i, 0), f"layers.{i}") for i in range(4))
+        self.stage_info = (FeatureInfo(64, (4, 4, 0), "stem"), *groups)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        frames = x.shape[-1] // 8 * 8
-        x = self.stem(x[..., :frames])
-        for layer in self.layers:
-            x = self.run(layer, x)
-        return x.mean(2)
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
 
 
 _NOTE = "one input channel; time stride 8 where 32 was published; parameters without the classifier"

@@ -4,11 +4,13 @@ Modules follow the scopes of the released TensorFlow network (``sf/conv1_1`` .. 
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.audio.stages import AudioEncoder
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
 
 
@@ -40,8 +42,11 @@ class _Block(nn.Module):
         return self.norm(self.short(x) + self.second(self.first(x).relu())).relu()
 
 
-class Waveform(Encoder):
-    """``[B, C, S]`` samples in [-1, 1] to ``[B, 128, S // 1024]``; C is 2, stereo, as published."""
+class Waveform(AudioEncoder):
+    """``[B, C, S]`` samples in [-1, 1] to ``[B, 128, S // 1024]``; C is 2, stereo, as published.
+
+    Outputs of the stages are ``[B, D', N']``.
+    """
 
     def __init__(self, in_chans: int = 2) -> None:
         super().__init__()
@@ -52,19 +57,33 @@ class Waveform(Encoder):
         self.conv4 = _Block(128, 256)
         self.conv5 = _conv(256, 128, 3)
         self.feature_info = FeatureInfo(128, (1024, 0, 0))
+        stages = zip((64, 128, 128, 256, 128), (16, 64, 256, 1024, 1024), strict=True)
+        self.stage_info = tuple(
+            FeatureInfo(width, (stride, 0, 0), f"conv{i}") for i, (width, stride) in enumerate(stages, 1)
+        )
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        x = x[..., : x.shape[-1] // 1024 * 1024]
-        x = x.sign() * (1 + 255 * x.abs()).log() / math.log(256)  # soft sounds are brought up (mu-law)
-        x = self.pool(self.conv1(x).relu())
-        for block in (self.conv2, self.conv3, self.conv4):
-            x = self.run(block, x)
+    def prepared(self, x: Tensor) -> Tensor:
+        """Soft sounds are brought up (mu-law)."""
+        x = super().prepared(x)
+        return x.sign() * (1 + 255 * x.abs()).log() / math.log(256)
+
+    def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+        blocks = [("conv2", self.conv2), ("conv3", self.conv3), ("conv4", self.conv4)]
+        return [("conv1", self._first), *blocks, ("conv5", self._last)]
+
+    def _first(self, x: Tensor) -> Tensor:
+        return self.pool(self.conv1(x).relu())
+
+    def _last(self, x: Tensor) -> Tensor:
         return self.conv5(x).relu()
+
+    def over_bins(self, x: Tensor) -> Tensor:
+        return x  # there are none
 
 
 @register(
