@@ -259,7 +259,7 @@ def models(
         if name is None:
             raise AvlearnError("whose stages? avlearn models show NAME")
         sides = clip.split("x") if clip else None
-        if sides and (len(sides) != 3 or not all(side.isdigit() for side in sides)):
+        if sides and not all(side.isdigit() for side in sides):
             raise AvlearnError(f"'{clip}' is no clip: give frames, rows and columns, like 16x112x112")
         typer.echo(anatomy(name, [int(side) for side in sides] if sides else None).text())
         return

@@ -8,7 +8,8 @@ HEAD = """# Encoders
 
 Printed by `python tools/model_docs.py` from the specs that tests hold the networks to. Parameters count the classifier
 of the paper (400 classes where nothing else is said; encoders of our own have none); GMACs are 10^9 multiply-adds of
-convolutions, linear maps and attention, for one clip of the size beside them. "published" is what the authors print,
+convolutions, linear maps and attention, for one input of the size beside them: frames, rows and columns; bins and
+frames; or samples (those of audio networks are our own count). "published" is what the authors print,
 where that differs or belongs to another input; "top-1" their accuracy on Kinetics-400. A clip takes every "stride"-th
 frame of a video of about 30 a second, after its shorter side (or rows and columns) was scaled to "resize" pixels.
 "weights" can be given by name, `create_model(NAME, weights="torchvision")`; `avlearn weights list` has their addresses.

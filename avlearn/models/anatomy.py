@@ -6,17 +6,18 @@ from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd as Convolution
 
 from avlearn.errors import ModelError
 from avlearn.models.cost import cost
 from avlearn.models.registry import create_model, model_spec
 
-_HEADS = ("stage", "kernels, channels", "output CxTxHxW", "params M")
+_HEADS = ("stage", "kernels, channels", "output", "params M")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What lies between two resolutions: ``kernels`` in words, ``output`` ``(C, T, H, W)``, parameters."""
+    """What lies between two resolutions: ``kernels`` in words, ``output`` channels first, parameters."""
 
     name: str
     kernels: str
@@ -26,7 +27,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The stages of a network for one clip ``(C, T, H, W)``; 10^9 multiply-adds and parameters of the whole."""
+    """The stages of a network for one clip, channels first; 10^9 multiply-adds and parameters of the whole."""
 
     name: str
     clip: tuple[int, ...]
@@ -46,19 +47,19 @@ class Anatomy:
 
 
 def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
-    """The stages of a registered video encoder, with a classifier of 400 classes; nothing is computed.
+    """The stages of a registered encoder, with the classifier of its spec; nothing is computed.
 
     Args:
         name: of the encoder.
-        clip: frames, rows and columns; those of its spec by default.
+        clip: frames, rows and columns; bins and frames; or samples. Those of its spec by default.
 
     Raises:
-        ModelError: there is no such encoder, or its spec has no clip, or it cannot take this one.
+        ModelError: there is no such encoder, or it cannot take this clip.
     """
     spec = model_spec(name)
-    if clip is None and spec.clip is None:
-        raise ModelError(f"the spec of {name} names no clip: give one, like 16x112x112")
-    shape = (3, *(clip or spec.clip))
+    shape = (spec.shape[0], *(clip or spec.clip))
+    if len(shape) != len(spec.shape):
+        raise ModelError(f"{name} cannot take {_sides(clip)}: give a clip like {_sides(spec.clip)}")
     with torch.device("meta"):
         model = create_model(name, num_classes=spec.classes)
     seen: list[tuple[object, Tensor]] = []
@@ -72,16 +73,18 @@ def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
         model.run = run
         with torch.no_grad():
             outputs = model.forward_stages(torch.empty(1, *shape, device="meta"))
-    except NotImplementedError as error:
-        raise ModelError(f"{name} is not divided into stages") from error
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"{name} cannot take {_sides(shape)}: {(str(error) or 'too small').splitlines()[0]}"
         ) from error
     modules = dict(model.named_modules())
-    if all(isinstance(output, Tensor) and output.ndim == 5 for _, output in seen):
-        names, left = {id(module): name for name, module in modules.items()}, iter(outputs)
-        found = [(names.get(id(stage)) or next(left), stage, output) for stage, output in seen]
+    if seen and all(isinstance(output, Tensor) and output.ndim == len(shape) + 1 for _, output in seen):
+        if len(seen) == len(outputs):
+            names = list(outputs)
+        else:  # pathways: each has stages of its own
+            known = {id(module): name for name, module in modules.items()}
+            names = [known[id(stage)] for stage, _ in seen]
+        found = [(name, *parts) for name, parts in zip(names, seen, strict=True)]
     else:  # tokens: what comes of them is on the grid only when it leaves
         found = [(name, modules.get(name), output) for name, output in outputs.items()]
     return Anatomy(name, shape, tuple(_stage(*parts) for parts in found), params, gmacs)
@@ -113,6 +116,6 @@ def _kernels(stage: object) -> str:
 def _convolutions(module: nn.Module) -> Iterator[str]:
     for name, part in module.named_modules():
         # Shortcuts are no part of what a block does to its input.
-        if isinstance(part, nn.Conv3d) and "downsample" not in name and not name.endswith("branch1"):
+        if isinstance(part, Convolution) and "downsample" not in name and not name.endswith("branch1"):
             groups = " each" if part.groups == part.in_channels > 1 else ""
             yield f"{_sides(part.kernel_size)} {part.out_channels}{groups}"

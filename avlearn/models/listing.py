@@ -6,7 +6,7 @@ from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_models, model_spec
 from avlearn.models.weights import Released, released_weights
 
-_HEADS = ("name", "kind", "params M", "GMACs", "at TxHxW", "published", "top-1", "stride", "resize", "weights", "paper")
+_HEADS = ("name", "kind", "params M", "GMACs", "at", "published", "top-1", "stride", "resize", "weights", "paper")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ModelList:
                 name,
                 spec.kind,
                 f"{spec.params / 1e6:.2f}",
-                f"{spec.gmacs:.2f}" if spec.gmacs else "",
-                "x".join(map(str, spec.clip)) if spec.clip else "",
+                f"{spec.gmacs:.2f}",
+                "x".join(map(str, spec.clip)),
                 f"{spec.published_gmacs:g}" if spec.published_gmacs else "",
                 f"{spec.top1:.1f}" if spec.top1 else "",
                 f"{spec.stride}" if spec.stride else "",

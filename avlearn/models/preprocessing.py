@@ -52,6 +52,6 @@ class Preprocessing:
 def preprocessing_of(encoder: str) -> Preprocessing | None:
     """How the weights of an encoder's paper were tested; None for audio, and where the spec does not say."""
     spec = model_spec(encoder)
-    if spec.clip is None or spec.stride is None or spec.resize is None:
+    if spec.stride is None or spec.resize is None:
         return None
     return Preprocessing(spec.clip[0], spec.stride, spec.resize, spec.clip[1:])

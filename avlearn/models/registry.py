@@ -23,8 +23,8 @@ class Spec:
         paper: who published it, where, and when (or what it is, for our own).
         params: parameters, exact.
         classes: of the classifier that ``params`` counts; None for none.
-        clip: frames, rows and columns of the input at which ``gmacs`` holds.
-        gmacs: 10^9 multiply-adds of convolutions, linear maps and attention, for one clip; 0 where it is not given.
+        clip: the input at which ``gmacs`` holds: frames, rows and columns; or bins and frames; or samples.
+        gmacs: 10^9 multiply-adds of convolutions, linear maps and attention, for one clip.
         published_gmacs: what the authors print, where that differs or belongs to another input (see ``note``).
         top1: published accuracy on Kinetics-400, percent, over many views; with its source in ``note``.
         note: what a reader of papers must know to understand the figures.
@@ -36,13 +36,18 @@ class Spec:
     paper: str
     params: int
     classes: int | None = None
-    clip: tuple[int, int, int] | None = None
+    clip: tuple[int, ...] = ()
     gmacs: float = 0.0
     published_gmacs: float | None = None
     top1: float | None = None
     note: str = ""
     stride: int | None = None
     resize: int | tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input, with its channels: colours, one spectrogram, or two of sound."""
+        return ({3: 3, 2: 1, 1: 2}[len(self.clip)], *self.clip)
 
 
 _builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}

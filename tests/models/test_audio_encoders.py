@@ -188,12 +188,3 @@ def test_learns_with_checkpointing_as_without(name):
     F.cross_entropy(model(sound), torch.tensor([0, 1])).backward()
     for key, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, plain[key])
-
-
-@pytest.mark.parametrize("name", ["conv2d_10", "vggm_avts", "vggm_syncnet", "waveform_multisensory", "ast"])
-def test_exports(name):
-    model = small_ast() if name == "ast" else create_model(name).eval()
-    shape = {"waveform_multisensory": (2, 4096), "vggm_syncnet": (1, 13, 32), "vggm_avts": (1, 40, 32)}
-    sound = torch.rand(2, *shape.get(name, (1, 32, 64)))
-    program = torch.export.export(model, (sound,))
-    torch.testing.assert_close(program.module()(sound), model(sound))

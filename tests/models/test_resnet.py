@@ -190,29 +190,6 @@ def test_checkpointing_gives_the_same_gradients(factorisation):
         torch.testing.assert_close(plain, saved)
 
 
-def test_a_tiny_one_learns():
-    torch.manual_seed(0)
-    model = tiny(time_strides=(1, 2, 2, 2)).train()
-    model.reset_classifier(2)
-    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
-    x, y = torch.rand(4, 3, 8, 32, 32), torch.tensor([0, 1, 0, 1])
-    losses = []
-    for _ in range(12):
-        loss = F.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_it_is_exported():
-    model = add_nonlocal(tiny(bottleneck=True, temporal_pool=2), ((), (1,), (), ())).eval()
-    x = torch.rand(1, 3, 4, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
-
-
 def test_a_convolution_pads_as_it_is_told():
     torch.manual_seed(0)
     reference = nn.Conv3d(2, 2, (3, 1, 1), padding=(1, 0, 0), padding_mode="circular")

@@ -166,12 +166,6 @@ def test_checkpointing_gives_the_same_gradients_and_a_step_helps(model):
     model.load_state_dict(before)
 
 
-def test_it_is_exported(model):
-    x = torch.rand(1, 3, 8, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
-
-
 def test_slowfast_tiny_keeps_its_parameters():
     """Models were saved with these names and shapes."""
     shapes = {key: tuple(value.shape) for key, value in create_model("slowfast_tiny").state_dict().items()}

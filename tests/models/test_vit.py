@@ -375,11 +375,3 @@ def test_a_step_of_training_lowers_the_loss(name):
     assert loss().item() < before
     unused = {k for k, p in model.named_parameters() if p.grad is None}
     assert not unused
-
-
-@models
-def test_exports(name):
-    model = with_classes(MODELS[name]())
-    x = torch.rand(1, 3, 4, 32, 32)
-    program = torch.export.export(model, (x,))
-    torch.testing.assert_close(program.module()(x), model(x), rtol=0, atol=1e-5)

@@ -29,16 +29,25 @@ class AST(Encoder):
     Args:
         width, depth, heads: of the transformer.
         bins, frames: of the spectrogram that positions are learned for.
+        eps: of the norms; the authors' is 1e-6, that of Hugging Face's definition 1e-12.
     """
 
-    def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, bins: int = 128, frames: int = 1024) -> None:
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        bins: int = 128,
+        frames: int = 1024,
+        eps: float = 1e-6,
+    ) -> None:
         super().__init__((0.0,), (1.0,))
         self.grid = ((bins - _PATCH) // _STRIDE + 1, (frames - _PATCH) // _STRIDE + 1)
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, _PATCH, _STRIDE)})
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm = partial(nn.LayerNorm, eps=eps)
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
         self.norm = norm(width)
         self.head_norm = nn.LayerNorm(width)
@@ -87,9 +96,13 @@ class AST(Encoder):
         steps = zip(self.stage_info, self._steps(x), strict=True)
         return {info.name: tokens[:, 2:].transpose(1, 2).unflatten(2, grid) for info, (tokens, grid) in steps}
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def forward_patches(self, x: Tensor) -> Tensor:
+        """``[B, 1, F, N]`` to patches after the last block, normalized, not yet averaged: ``[B, F', N', D]``."""
         tokens, grid = self._encode(x)
-        return tokens[:, 2:].unflatten(1, grid).mean(1).transpose(1, 2)
+        return tokens[:, 2:].unflatten(1, grid)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_patches(x).mean(1).transpose(1, 2)
 
     def forward_head(self, features: Tensor) -> Tensor:
         return self._classify(features.mean(2))
@@ -106,6 +119,8 @@ class AST(Encoder):
         "Gong et al., Interspeech 2021",
         86_594_063,
         527,
+        (128, 1024),
+        130.514,
         note="AST-B with strides of 10, as finetuned on AudioSet (0.459 mAP); give it standardised values "
         "where it learns anew, and log-mel values as they are where it was given released weights",
     )

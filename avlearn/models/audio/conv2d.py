@@ -53,7 +53,7 @@ class Conv2d(AudioEncoder):
         return [*body, ("spectrum", self._over_the_spectrum)]
 
 
-@register(Spec("audio", "ours: five strided convolutions over 64 mel bands", 294_512))
+@register(Spec("audio", "ours: five strided convolutions over 64 mel bands", 294_512, None, (64, 200), 0.0209))
 def conv2d_tiny() -> Conv2d:
     """The default beside ``dsconv_tiny``."""
     return Conv2d((16, 32, 64, 128))
@@ -112,6 +112,9 @@ class Conv2dAVID(AudioEncoder):
         "audio",
         "Morgado et al., CVPR 2021 (AVID)",
         4_725_696,
+        None,
+        (257, 200),
+        1.346,
         note="Conv2D-10, the layout of AVID-CMA's checkpoints without their projection",
     )
 )

@@ -92,6 +92,9 @@ class VGGM(AudioEncoder):
         "audio",
         "Chung and Zisserman, ACCV-W 2016 (SyncNet)",
         5_664_704,
+        None,
+        (13, 20),
+        1.220,
         note="the audio half of syncnet_v2.model; features of steps from the third to the third last are SyncNet's "
         "of windows that begin 8 frames earlier",
     )
@@ -106,6 +109,9 @@ def vggm_syncnet() -> VGGM:
         "audio",
         "Korbar et al., NeurIPS 2018 (AVTS)",
         11_691_456,
+        None,
+        (40, 100),
+        5.383,
         note="VGG-M on 40 filter banks; no code was released: SyncNet's layers, with the last spanning all rows that "
         "are left, and no projection",
     )
@@ -172,6 +178,9 @@ class VGGish(AudioEncoder):
         "audio",
         "Hershey et al., ICASSP 2017",
         72_141_184,
+        None,
+        (64, 96),
+        0.864,
         note="the layout of AudioSet's release; its whitening and quantisation are left out",
     )
 )

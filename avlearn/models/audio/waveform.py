@@ -91,6 +91,9 @@ class Waveform(AudioEncoder):
         "audio",
         "Owens and Efros, ECCV 2018",
         2_486_016,
+        None,
+        (87_588,),
+        0.997,
         note="the layout of the released code, without its pooling to the steps of the video network before the last "
         "convolution, and with 1,600 scales of normalisations that it leaves out; input is samples, which "
         "feature_info.stride counts",

@@ -4,6 +4,8 @@ It sees colour at every second frame, and motion as grey differences to the fram
 a 25 fps clip costs 11 million multiply-adds for each 80 ms step at 64 x 64.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,6 +56,11 @@ class DsConv(Encoder):
         self.stage2, self.time2 = _conv(second, third, 4, 2), TemporalConv(third)
         self.stage3, self.time3 = _conv(third, last, 1, 1), TemporalConv(last)
         self.mix = nn.Conv2d(last, last, 1)
+        self.stage_info = (
+            FeatureInfo(second, (2, 4, 4), "stage1"),
+            FeatureInfo(third, (2, 8, 8), "stage2"),
+            FeatureInfo(last, (2, 8, 8), "stage3"),
+        )
         self.feature_info = FeatureInfo(last, (2, 8, 8))
 
     @staticmethod
@@ -67,24 +74,36 @@ class DsConv(Encoder):
         colour = x[:, :, 0 : 2 * steps : 2].transpose(1, 2) - 0.5  # [B, T', 3, H, W]
         return torch.cat([colour, torch.stack(motion, 2)], 2)
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _steps(self, x: Tensor) -> Iterator[Tensor]:
+        """``[B, D, T / 2, Y, X]`` after each stage."""
         x = self._colour_and_motion(x)
-        batch, steps = x.shape[:2]
-        x = self.stage1(self.stem(x.flatten(0, 1))).unflatten(0, (batch, steps))
-        x = self.stage2(self.time1(x).flatten(0, 1)).unflatten(0, (batch, steps))
-        x = self.stage3(self.time2(x).flatten(0, 1)).unflatten(0, (batch, steps))
-        x = self.time3(x).flatten(0, 1)
+        batch = len(x)
+        x = self.stem(x.flatten(0, 1))
+        for stage, time in (self.stage1, self.time1), (self.stage2, self.time2):
+            x = time(stage(x).unflatten(0, (batch, -1)))
+            yield x.transpose(1, 2)
+            x = x.flatten(0, 1)
+        x = self.time3(self.stage3(x).unflatten(0, (batch, -1))).flatten(0, 1)
         x = x + self.mix(x)
-        return x.unflatten(0, (batch, steps)).transpose(1, 2)
+        yield x.unflatten(0, (batch, -1)).transpose(1, 2)
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        return {info.name: found for info, found in zip(self.stage_info, self._steps(x), strict=True)}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        *_, last = self._steps(x)
+        return last
 
 
-@register(Spec("video", "ours: separable convolutions over colour and grey differences", 71_072))
+@register(
+    Spec("video", "ours: separable convolutions over colour and grey differences", 71_072, None, (50, 64, 64), 0.2474)
+)
 def dsconv_tiny() -> DsConv:
     """The default: learns the synthetic world in minutes on a CPU."""
     return DsConv((16, 32, 64, 128))
 
 
-@register(Spec("video", "ours: dsconv_tiny at one and a half times the width", 155_760))
+@register(Spec("video", "ours: dsconv_tiny at one and a half times the width", 155_760, None, (50, 64, 64), 0.4792))
 def dsconv_small() -> DsConv:
     """For longer trainings."""
     return DsConv((24, 48, 96, 192))

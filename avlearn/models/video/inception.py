@@ -226,6 +226,8 @@ class Inception3d(Encoder):
         108.0,
         72.1,
         "108 is what papers print, no released definition has it; top-1 of RGB, as the SlowFast paper quotes it",
+        stride=1,
+        resize=256,
     )
 )
 def i3d_inception(in_chans: int = 3) -> Inception3d:
@@ -249,6 +251,8 @@ _S3D_PAPER = "Xie et al., ECCV 2018"
         66.4,
         72.2,
         "separable 7x7x7 stem, not the paper's; top-1 the paper's (torchvision's weights: 68.4, one clip)",
+        stride=2,
+        resize=(256, 256),
     )
 )
 def s3d(in_chans: int = 3) -> Inception3d:
@@ -269,6 +273,8 @@ def s3d(in_chans: int = 3) -> Inception3d:
         64.184,
         66.4,
         note="parameters with batch norm (scale and shift) everywhere; slim has none after convolutions over time",
+        stride=1,
+        resize=256,
     )
 )
 def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True) -> Inception3d:

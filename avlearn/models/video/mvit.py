@@ -184,6 +184,8 @@ def _on_grid(tokens: Tensor, grid: Grid) -> Tensor:
         70.599,
         top1=78.5,
         note="MViT-B, 16x4; accuracy of torchvision's port, 78.9 in the model zoo of PySlowFast",
+        stride=4,
+        resize=256,
     )
 )
 def mvit_v1_b_16x4(in_chans: int = 3) -> MViT:
@@ -201,6 +203,8 @@ def mvit_v1_b_16x4(in_chans: int = 3) -> MViT:
         169.958,
         top1=80.3,
         note="MViT-B, 32x3; accuracy of pytorchvideo's model zoo",
+        stride=3,
+        resize=256,
     )
 )
 def mvit_v1_b_32x3(in_chans: int = 3) -> MViT:
@@ -218,6 +222,8 @@ def mvit_v1_b_32x3(in_chans: int = 3) -> MViT:
         235.776,
         note="MViT-B-24, 32x3; trained on Kinetics-600 (83.9 %); PySlowFast's MVIT_B_32x3_CONV.yaml sets its depth "
         "twice and builds this",
+        stride=3,
+        resize=256,
     )
 )
 def mvit_v1_b24_32x3(in_chans: int = 3) -> MViT:
@@ -235,6 +241,8 @@ def mvit_v1_b24_32x3(in_chans: int = 3) -> MViT:
         64.224,
         top1=80.8,
         note="MViTv2-S, 16x4; accuracy of torchvision's port, 81.0 in the paper",
+        stride=4,
+        resize=256,
     )
 )
 def mvit_v2_s_16x4(in_chans: int = 3) -> MViT:
@@ -252,6 +260,8 @@ def mvit_v2_s_16x4(in_chans: int = 3) -> MViT:
         224.473,
         top1=82.9,
         note="MViTv2-B, 32x3",
+        stride=3,
+        resize=256,
     )
 )
 def mvit_v2_b_32x3(in_chans: int = 3) -> MViT:
@@ -270,6 +280,8 @@ def mvit_v2_b_32x3(in_chans: int = 3) -> MViT:
         published_gmacs=2828.0,
         top1=86.1,
         note="MViTv2-L, 40x3 at 312 pixels, pretrained on ImageNet-21k; the authors print 217.6 M parameters",
+        stride=3,
+        resize=356,
     )
 )
 def mvit_v2_l_40x3(in_chans: int = 3) -> MViT:

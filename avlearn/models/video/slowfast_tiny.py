@@ -1,5 +1,7 @@
 """SlowFast in small: the two pathways of Feichtenhofer et al. (ICCV 2019) at a laptop's size."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -36,20 +38,31 @@ class SlowFastTiny(Encoder):
             self.slow.append(_conv(slow_inputs, wide, (1 if i < 2 else 3, 3, 3), 2))
             self.lateral.append(nn.Conv3d(narrow, 2 * narrow, (5, 1, 1), (self.alpha, 1, 1), (2, 0, 0), bias=False))
             fast_inputs, slow_inputs = narrow, wide + 2 * narrow
+        self.stage_info = tuple(
+            FeatureInfo(wide + 3 * narrow, (2, 2 ** (i + 1), 2 ** (i + 1)), f"stage{i + 1}")
+            for i, (wide, narrow) in enumerate(zip(slow, fast, strict=True))
+        )
         self.feature_info = FeatureInfo(slow_inputs + fast[-1], (2, 8, 8))
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _steps(self, x: Tensor) -> Iterator[Tensor]:
+        """Both pathways after each stage, the slow one first."""
         x = x - 0.5
         fast = x[:, :, ::2]
         slow = fast[:, :, :: self.alpha]
         for fast_stage, slow_stage, lateral in zip(self.fast, self.slow, self.lateral, strict=True):
             fast, slow = fast_stage(fast), slow_stage(slow)
             slow = torch.cat([slow, lateral(fast)], 1)
-        slow = slow.repeat_interleave(self.alpha, 2)[:, :, : fast.shape[2]]
-        return torch.cat([slow, fast], 1)
+            yield torch.cat([slow.repeat_interleave(self.alpha, 2)[:, :, : fast.shape[2]], fast], 1)
+
+    def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
+        return {info.name: found for info, found in zip(self.stage_info, self._steps(x), strict=True)}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        *_, last = self._steps(x)
+        return last
 
 
-@register(Spec("video", "after Feichtenhofer et al., ICCV 2019; our size", 392_216))
+@register(Spec("video", "after Feichtenhofer et al., ICCV 2019; our size", 392_216, None, (32, 64, 64), 0.1636))
 def slowfast_tiny() -> SlowFastTiny:
     """Three stages; alpha 4; the fast pathway has a quarter of the slow one's channels."""
     return SlowFastTiny((32, 64, 128), (8, 16, 32))
