@@ -132,19 +132,21 @@ def _train(run_dir: Path, minutes: float, share: float, seed: int) -> Path:
 def _seconds_per_step(recipe) -> float:
     """Time of a training step on this machine, from a few on noise."""
     from avlearn.models.audiovisual import ModelConfig
-    from avlearn.objectives import Dense
+    from avlearn.tasks.pretrain import Pretrain
+    from avlearn.train import build_objective
 
     torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
     clip, batch = recipe.clip, recipe.trainer.batch_size
     model = AudioVisual(ModelConfig(size=clip.size))
-    objective = Dense(0.05, 20.0, True)
+    task = Pretrain(model, build_objective(recipe, model, batch), {}, None, 0)
     frames = round(clip.seconds * clip.fps)
     samples = round((clip.seconds + 2 * clip.context) * clip.sample_rate)
     best = float("inf")
     for _ in range(4):
         start = time.monotonic()
-        features = model(torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples))
-        objective(*features, torch.zeros(batch, dtype=torch.long)).loss.backward()
+        video, audio = torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples)
+        zeros = torch.zeros(batch, dtype=torch.long)
+        task.output(video, audio, {"offset": zeros, "index": zeros}).loss.backward()
         best = min(best, time.monotonic() - start)
     return best * 1.25  # loading, augmentation, the optimizer
 

@@ -85,13 +85,52 @@ class Separator(_Section):
     same_class_share: Share = 0.3
 
 
-class Objective(_Section):
-    """What the towers are trained on."""
+class Shift(_Section):
+    """The smallest shift that counts as wrong, in seconds: from ``first`` to ``last`` by a share of the training."""
+
+    first: Positive = 0.16
+    last: Positive = 0.16
+    until: Share = 0.0
+
+
+class DenseObjective(_Section):
+    """Which clip's sound, and at which offset?"""
 
     name: Literal["dense"] = "dense"
+    shift: Shift = Shift()
     temperature: Positive = 0.05
     pool_scale: Positive = 20.0
     learn_temperature: bool = True
+
+
+class ClipObjective(_Section):
+    """Whose sound? ``gdt``: also when, and in which direction?"""
+
+    name: Literal["infonce", "gdt"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+
+
+class SegmentsObjective(_Section):
+    """Which of all segments of the batch?"""
+
+    name: Literal["segments"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    seconds: Positive = 0.64
+
+
+class MarginObjective(_Section):
+    """Distances within and beyond a margin."""
+
+    name: Literal["margin"]
+    shift: Shift = Shift()
+    margin: Positive = 0.99
+    hard_share: Share = 0.25
+    hard_from: Share = 0.3
+
+
+Objective = Annotated[DenseObjective | ClipObjective | SegmentsObjective | MarginObjective, Field(discriminator="name")]
 
 
 class Augment(_Section):
@@ -139,7 +178,7 @@ class Recipe(_Section):
     clip: ClipWindow = ClipWindow()
     model: Model = Model()
     separator: Separator | None = None
-    objective: Objective = Objective()
+    objective: Objective = DenseObjective()
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer()
     trainer: Trainer = Trainer()
@@ -243,7 +282,10 @@ def _as_group(forced: str, raw: str) -> str:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    parts = [str(part) for part in first["loc"]]
+    if parts[:1] == ["objective"] and len(parts) > 2:
+        del parts[1]  # the name of the objective, by which its options are told from those of others
+    where = ".".join(parts)
     if first["type"] == "extra_forbidden":
         near = _nearest(where, _keys(Recipe))
         return f"no such key '{where}'; the nearest is '{near}'"

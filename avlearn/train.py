@@ -32,7 +32,7 @@ from avlearn.models.audiovisual import (
     load,
     save,
 )
-from avlearn.objectives import Dense
+from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
 from avlearn.recipe import Recipe
 from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine
 from avlearn.tasks.optimization import adamw
@@ -94,8 +94,7 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         task.load_state_dict(state)
     model = task.model.eval()
     if recipe.task == "pretrain":
-        scale = float(task.objective.log_scale.detach().exp())
-        model.config = replace(model.config, score_scale=round(scale, 4))
+        model.config = replace(model.config, score_scale=round(float(task.objective.scale), 4))
         _meet(model, val_data, fold)
     save(model, run_dir / "model", card(run_dir))
     return run_dir / "model"
@@ -235,7 +234,6 @@ def _build(recipe: Recipe):
         size=clip.size,
         sample_rate=clip.sample_rate,
         seconds=clip.seconds,
-        pool_scale=recipe.objective.pool_scale,
         spectrogram=Spectrogram(**options.spectrogram.model_dump()),
         trained_on=origin,
     )
@@ -246,13 +244,27 @@ def _build(recipe: Recipe):
         usable = _usable(rows, name, recipe.data.exclude, rule)
         cache = _cache(recipe, usable) if recipe.data.cache else None
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
-    objective = Dense(
-        recipe.objective.temperature,
-        recipe.objective.pool_scale,
-        recipe.objective.learn_temperature,
-    )
+    objective = build_objective(recipe, model, len(data[0]))
+    model.config = replace(model.config, pool_scale=objective.pool_scale)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
     return task, *data, collate, lambda run: _card(recipe, origin, len(data[0]), run)
+
+
+def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:
+    """The recipe's objective for a model, and so many clips to train on."""
+    clip, step = recipe.clip, model.step
+    setting = Setting(
+        step,
+        steps=round(clip.seconds / step),
+        offsets=round(2 * clip.context / step) + 1,
+        video_channels=model.video.num_features,
+        audio_channels=model.audio.num_features,
+        dim=model.config.dim,
+        clips=clips,
+    )
+    shift = ShiftSchedule(**recipe.objective.shift.model_dump())
+    options = recipe.objective.model_dump(exclude={"name", "shift"})
+    return OBJECTIVES[recipe.objective.name](shift, setting, **options)
 
 
 def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str):
@@ -402,16 +414,14 @@ def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
             print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
     print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
     if recipe.task == "pretrain":
-        from avlearn.models.audiovisual import frames_to_input
-
-        features = model(frames_to_input(batch["video"]), batch["audio"])
-        output = task.objective(*features, batch["offset"])
-        print(f"features    video {list(features[0].shape)}, audio {list(features[1].shape)}")
-        loss = output.loss
+        video, audio = frames_to_input(batch["video"]), batch["audio"]
+        features = [list(x.shape) for x in model(video, audio)]
+        print(f"features    video {features[0]}, audio {features[1]}")
+        loss = task.output(video, audio, batch).loss
     else:
         loss = task._loss(batch)
     loss.backward()
-    print(f"loss        {float(loss):.3f}")
+    print(f"loss        {float(loss.detach()):.3f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"memory      {peak:.2f} GiB at most")
 

@@ -3,6 +3,7 @@
 import pytest
 
 from avlearn.errors import RecipeError
+from avlearn.objectives import OBJECTIVES
 from avlearn.recipe import list_recipes, load_recipe
 
 
@@ -13,6 +14,19 @@ def test_every_recipe_composes_and_reads_back(name, tmp_path):
     written = tmp_path / "again.yaml"
     written.write_text(recipe.to_yaml())
     assert load_recipe(written) == recipe
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_is_a_piece(name):
+    recipe = load_recipe("sync_world", [f"objective={name}"])
+    assert recipe.objective.name == name
+
+
+def test_a_wrong_option_of_an_objective_is_named():
+    with pytest.raises(
+        RecipeError, match=r"no such key 'objective\.temprature'; the nearest is 'objective\.temperature'"
+    ):
+        load_recipe("sync_world", ["objective=gdt", "objective.temprature=1"])
 
 
 def test_a_recipe_anywhere_finds_its_pieces(tmp_path):

@@ -3,7 +3,6 @@
 import torch
 from torch.nn import functional as F
 
-from avlearn.objectives import Dense
 from avlearn.objectives.similarity import heatmap, offset_scores, pair_scores, peak_weights, strongest_place
 
 
@@ -44,21 +43,3 @@ def test_the_heatmap_points_at_the_planted_place():
     weights = peak_weights(heat, strongest_place(heat), 20.0)
     assert torch.allclose(weights.sum((1, 2)), torch.ones(3))
     assert weights[0, 3].sum() == 0
-
-
-def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
-    video, audio = planted(7)
-    objective = Dense(0.05, 20.0, True)
-    right = objective(video, audio, torch.full((3,), 7)).loss
-    wrong = objective(video, audio, torch.full((3,), 15)).loss
-    assert right < 0.5 * wrong
-    assert right.isfinite()
-
-
-def test_neighbours_of_the_true_offset_are_not_negatives():
-    video, audio = planted(7)
-    objective = Dense(0.05, 20.0, True)
-    before = objective(video, audio, torch.full((3,), 7)).logs["picture_to_sound"]
-    audio[:, :, 17] = -audio[:, :, 17]  # heard only at offsets from 8 on
-    changed = objective(video, audio, torch.full((3,), 7)).logs["picture_to_sound"]
-    assert torch.isclose(before, changed, atol=0.02)

@@ -1,0 +1,173 @@
+"""What every objective has: a batch as the towers give it, negatives of all processes, a schedule of shifts."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional as F
+
+from avlearn.objectives.similarity import offset_scores
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A batch as the towers give it, on one clock: step 0 of the picture coincides with step ``offset`` of the sound.
+
+    Attributes:
+        video: ``[B, D, T, Y, X]`` in the common space, of unit length over D.
+        audio: ``[B, D, U]`` likewise, ``U > T``.
+        offset: ``[B]``, integer steps.
+        clip: ``[B]``, the number of each clip in its data set.
+        video_features: ``[B, D', T, Y, X]``, before the common space.
+        audio_features: ``[B, D'', U]``, likewise.
+    """
+
+    video: Tensor
+    audio: Tensor
+    offset: Tensor
+    clip: Tensor
+    video_features: Tensor
+    audio_features: Tensor
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """A loss (scalar tensor) and figures to log beside it."""
+
+    loss: Tensor
+    logs: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ShiftSchedule:
+    """How near to the truth a shifted sound may be to count as wrong: from far to near, evenly in ratio.
+
+    Attributes:
+        first, last: smallest shift in seconds at the start, and from ``until`` on.
+        until: share of the training.
+    """
+
+    first: float
+    last: float
+    until: float
+
+    def __call__(self, progress: float) -> float:
+        """Seconds, at a share of the training in [0, 1]."""
+        done = min(progress / self.until, 1.0) if self.until > 0 else 1.0
+        return math.exp((1 - done) * math.log(self.first) + done * math.log(self.last))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an objective has to do with.
+
+    Attributes:
+        step: seconds of a step.
+        steps: of a picture (see `Pair`).
+        offsets: that the sound allows.
+        video_channels, audio_channels: of the features, before the common space.
+        dim: of the common space.
+        clips: of the data set.
+    """
+
+    step: float
+    steps: int
+    offsets: int
+    video_channels: int
+    audio_channels: int
+    dim: int
+    clips: int
+
+
+class Objective(nn.Module):
+    """Features to a loss.
+
+    Args:
+        schedule: of the smallest shift that counts as wrong.
+        setting: of towers and data.
+
+    Attributes:
+        progress: share of the training that is done; whoever trains sets it.
+        pool_scale: sharpness of the soft maximum over places.
+        scale: one over the temperature of similarities.
+    """
+
+    progress: float = 0.0
+    pool_scale: float = 20.0
+    scale: float | Tensor = 20.0
+
+    def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
+        super().__init__()
+        self.schedule, self.setting = schedule, setting
+
+    def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the towers are to see of a batch; here: all as it is.
+
+        Args:
+            video: ``[B, C, T, H, W]`` in [0, 1].
+            audio: ``[B, S]``.
+            offset: ``[B]`` steps.
+        """
+        return video, audio, offset
+
+    def forward(self, pair: Pair) -> ObjectiveOutput:
+        """The loss of a batch."""
+        raise NotImplementedError
+
+    def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
+        """How well each picture goes with its own sound, shifted: the higher the better.
+
+        Args:
+            pair: of one process.
+            offsets: ``[O]``, steps from the true offset: 0 is the truth.
+
+        Returns:
+            ``[B, O]``; NaN where less than half of the picture has sound.
+        """
+        rows = [
+            offset_scores(pair.video[i : i + 1], pair.audio[i : i + 1], self.pool_scale, int(pair.offset[i]), offsets)
+            for i in range(len(pair.video))
+        ]
+        return torch.cat(rows)
+
+    @property
+    def nearest(self) -> int:
+        """The smallest shift that counts as wrong now, in steps."""
+        return max(round(self.schedule(self.progress) / self.setting.step), 1)
+
+    def wrong_offsets(self, pair: Pair) -> Tensor:
+        """A wrong offset of each clip: ``[B]``, drawn from those that are shifted far enough.
+
+        Where no offset is far enough, the one that is farthest.
+        """
+        at = torch.arange(self.setting.offsets, device=pair.offset.device)
+        shift = (at - pair.offset[:, None]).abs()
+        fit = (shift >= self.nearest) | (shift == shift.amax(1, keepdim=True))
+        return torch.multinomial(fit.float(), 1)[:, 0]
+
+
+def sound_at(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
+    """The sound that goes with a picture of so many steps: ``[B, D, U]`` and ``[B]`` to ``[B, D, steps]``."""
+    index = offset[:, None] + torch.arange(steps, device=audio.device)
+    return audio.gather(2, index[:, None].expand(-1, audio.shape[1], -1))
+
+
+def clip_embeddings(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """One vector a clip, of unit length: ``[B, D, T, Y, X]`` and ``[B, D, T]`` to ``[B, D]`` each."""
+    return F.normalize(video.mean((2, 3, 4)), dim=1), F.normalize(audio.mean(2), dim=1)
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """Concatenate ``[B, ...]`` of all processes along B, in rank order; gradients flow back to each."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return x
+    return torch.cat(all_gather(x.contiguous()))
+
+
+def own_rows(count: int, device: torch.device) -> Tensor:
+    """Where this process' ``count`` clips lie among those of all processes."""
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return torch.arange(count, device=device) + rank * count

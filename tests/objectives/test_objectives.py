@@ -1,0 +1,96 @@
+"""What objectives reward: the truth, and not what looks like it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from planted import SETTING, planted, spread
+
+from avlearn.objectives import OBJECTIVES, Dense, ShiftSchedule
+
+NOW = ShiftSchedule(0.16, 0.16, 0.0)
+
+
+def dense() -> Dense:
+    return Dense(NOW, SETTING, 0.05, 20.0, True)
+
+
+def contrastive(name: str):
+    options = {"segments": {"temperature": 0.07, "seconds": 0.4}}
+    options["margin"] = {"margin": 0.99, "hard_share": 0.5, "hard_from": 0.0}
+    return OBJECTIVES[name](NOW, SETTING, **options.get(name, {"temperature": 0.07}))
+
+
+def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
+    pair = planted(7)
+    right = dense()(pair).loss
+    wrong = dense()(replace(pair, offset=torch.full((4,), 15))).loss
+    assert right < 0.5 * wrong
+    assert right.isfinite()
+
+
+def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
+    pair = planted(7)
+    before = dense()(pair).logs["picture_to_sound"]
+    audio = pair.audio.clone()
+    audio[:, :, 17] = -audio[:, :, 17]  # heard only at offsets from 8 on
+    assert torch.isclose(before, dense()(replace(pair, audio=audio)).logs["picture_to_sound"], atol=0.02)
+    # A sound that fits as well two steps later: wrong, until the schedule begins at half a second.
+    twice = pair.audio.clone()
+    twice[:, :, 9:19] = twice[:, :, 7:17].clone()
+    pair = replace(planted(7), audio=twice)
+    far = Dense(ShiftSchedule(0.5, 0.16, 0.5), SETTING, 0.05, 20.0, True)
+    losses = []
+    for far.progress in (0.0, 1.0):
+        losses.append(float(far(pair).logs["picture_to_sound"]))
+    assert losses[0] < losses[1] - 0.1
+
+
+def test_the_schedule_goes_from_far_to_near_evenly_in_ratio():
+    schedule = ShiftSchedule(1.6, 0.1, 0.5)
+    assert [schedule(done) for done in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1.6, 0.4, 0.1, 0.1])
+    assert ShiftSchedule(0.2, 0.2, 0.0)(0.0) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["infonce", "gdt", "segments", "margin"])
+def test_contrastive_losses_are_least_for_the_truth(name):
+    torch.manual_seed(1)
+    objective, pair = contrastive(name), spread(7)
+    right = sum(float(objective(pair).loss) for _ in range(5))
+    other_clips = replace(pair, video=pair.video.roll(1, 0))
+    assert right < 0.5 * sum(float(objective(other_clips).loss) for _ in range(5))
+
+
+@pytest.mark.parametrize(("name", "tells"), [("infonce", False), ("gdt", True), ("margin", True)])
+def test_which_losses_know_when(name, tells):
+    """Sound that is the same at all times: whose it is can be told, when it was not."""
+    torch.manual_seed(1)
+    objective, pair = contrastive(name), spread(7)
+    still = pair.audio[:, :, 7:8].expand_as(pair.audio)
+    still = replace(pair, audio=still, video=still[:, :, :10, None, None].expand_as(pair.video))
+    before = sum(float(objective(pair).loss) for _ in range(20))
+    after = sum(float(objective(still).loss) for _ in range(20))
+    assert (after > before + 1.0) == tells
+
+
+def test_gdt_sees_every_clip_backwards():
+    objective = contrastive("gdt")
+    video, audio = torch.rand(2, 3, 4, 8, 8), torch.rand(2, 100)
+    seen, heard, offset = objective.transform(video, audio, torch.tensor([0, 3]))
+    assert torch.equal(seen[2:], video.flip(2))
+    assert torch.equal(heard[2:], audio.flip(1))
+    assert offset.tolist() == [0, 3, 20, 17]
+
+
+def test_wrong_offsets_are_far_enough_and_none_is_left_out():
+    pair = planted(7)
+    objective = Dense(ShiftSchedule(0.4, 0.4, 0.0), SETTING, 0.05, 20.0, True)
+    drawn = {int(o) for _ in range(200) for o in objective.wrong_offsets(pair)}
+    assert drawn == {0, 1, 2, *range(12, 21)}
+
+
+def test_scores_of_shifts_are_highest_at_the_truth():
+    pair = replace(planted(7), offset=torch.tensor([7, 7, 7, 7]))
+    scores = dense().offset_scores(pair, torch.arange(-5, 6))
+    assert scores.shape == (4, 11)
+    assert scores.argmax(1).tolist() == [5] * 4
