@@ -11,11 +11,12 @@ REAL = Path(__file__).resolve().parents[2] / "shared" / "media" / "real"
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
-    """Every test draws the same numbers in every run."""
+def repeatable() -> None:
+    """Every test draws the same numbers in every run, on one thread: what ran before may have set others."""
     import torch
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

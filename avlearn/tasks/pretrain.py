@@ -28,13 +28,16 @@ class Pretrain(lightning.LightningModule):
         """AdamW with its schedule."""
         return self.optimizer_of(self)
 
-    def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
-        """What the objective says of ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
+    def pair(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> Pair:
+        """What the towers give for ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
         video, audio, offset = self.objective.transform(video, audio, batch["offset"])
         seen, heard = self.model.video_features(video), self.model.audio_features(audio)
         clip = batch["index"].repeat(len(offset) // len(batch["index"]))
-        pair = Pair(self.model.place(seen), self.model.hear(heard), offset, clip, seen, heard)
-        return self.objective(pair)
+        return Pair(self.model.place(seen), self.model.hear(heard), offset, clip, seen, heard)
+
+    def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
+        """What the objective says of them."""
+        return self.objective(self.pair(video, audio, batch))
 
     def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
         """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``offset [B]``, ``index [B]``."""

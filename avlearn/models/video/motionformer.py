@@ -1,4 +1,4 @@
-"""Motionformer (Patrick et al., NeurIPS 2021): ViT over tubelets, with attention along trajectories.
+"""Motionformer (Patrick et al., NeurIPS 2021): ViT over tubelets, with attention along trajectories or divided.
 
 Parameters have the names of the official checkpoints; ``head`` is ``classifier``. Their ``patch_embed``, an embedding
 of single frames that the network of two-frame tubelets never uses, is left out.
@@ -67,6 +67,46 @@ class TrajectoryBlock(Block):
         return self.through_mlp(x + self.drop_path(self.attn(self.norm1(x), frames)))
 
 
+class DividedAttention(Attention):
+    """Patches attend to the class token and to their own frame, or to their own place; the class token to all.
+
+    Args:
+        over_time: patches attend to their place in every frame, and not to their frame.
+    """
+
+    def __init__(self, dim: int, heads: int, over_time: bool):
+        super().__init__(dim, heads)
+        self.over_time = over_time
+
+    def _groups(self, tokens: Tensor, frames: int) -> Tensor:
+        """Patches ``[B, T N, D]`` to those that see each other, ``[B, T, N, D]`` or ``[B, N, T, D]``."""
+        groups = tokens.unflatten(1, (frames, -1))
+        return groups.transpose(1, 2) if self.over_time else groups
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """``[B, 1 + T N, D]`` to the same."""
+        query, key, value = self.project(x)
+        first = attend(query[:, :1], key, value, self.heads)
+        query = self._groups(query[:, 1:], frames)
+        key, value = (with_class(part[:, None, :1], self._groups(part[:, 1:], frames)) for part in (key, value))
+        patches = attend(query, key, value, self.heads)
+        patches = patches.transpose(1, 2) if self.over_time else patches
+        return self.proj(torch.cat([first, patches.flatten(1, 2)], 1))
+
+
+class DividedBlock(Block):
+    """Attention over time, then over space, then the MLP: ``[B, 1 + T N, D]`` to the same."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float):
+        super().__init__(dim, DividedAttention(dim, heads, over_time=False), drop_path)
+        self.norm3 = LayerNorm(dim)
+        self.timeattn = DividedAttention(dim, heads, over_time=True)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        x = x + self.timeattn(self.norm3(x), frames)
+        return self.through_mlp(x + self.drop_path(self.attn(self.norm1(x), frames)))
+
+
 class Motionformer(VideoTransformer):
     """``[B, C, T, H, W]`` in [0, 1] to ``[B, dim, T / 2, H / 16, W / 16]``; positions are interpolated for other sizes.
 
@@ -74,6 +114,7 @@ class Motionformer(VideoTransformer):
         frames, size: of the clips that positions are learned for.
         project_values: see `TrajectoryAttention`.
         drop_path: stochastic depth of the last block.
+        attention: along a ``trajectory``, or ``divided`` between time and space.
     """
 
     def __init__(
@@ -86,7 +127,10 @@ class Motionformer(VideoTransformer):
         project_values: bool = True,
         in_chans: int = 3,
         drop_path: float = 0.2,
+        attention: str = "trajectory",
     ):
+        if attention not in ("trajectory", "divided"):
+            raise ValueError(f"attention is 'trajectory' or 'divided', not '{attention}'")
         super().__init__(dim, depth, (2, 16, 16), (0.5,) * in_chans, (0.5,) * in_chans)
         self.times, self.side = frames // 2, size // 16
         self.patch_embed_3d = Tubelets(in_chans, dim, 2, 16)
@@ -94,7 +138,9 @@ class Motionformer(VideoTransformer):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.side**2, dim))
         self.temp_embed = nn.Parameter(torch.zeros(1, self.times, dim))
         self.blocks = nn.ModuleList(
-            TrajectoryBlock(dim, TrajectoryAttention(dim, heads, project_values), rate)
+            DividedBlock(dim, heads, rate)
+            if attention == "divided"
+            else TrajectoryBlock(dim, TrajectoryAttention(dim, heads, project_values), rate)
             for rate in drop_rates(drop_path, depth)
         )
         self.norm = LayerNorm(dim)
