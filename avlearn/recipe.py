@@ -64,8 +64,9 @@ class SpectrogramOptions(_Section):
 
 
 class Model(_Section):
-    """The two towers, by the names of their encoders."""
+    """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given."""
 
+    base: str | None = None
     video: str = "dsconv_tiny"
     audio: str = "conv2d_tiny"
     video_options: dict[str, int | float | bool | str] = {}
@@ -130,7 +131,59 @@ class MarginObjective(_Section):
     hard_from: Share = 0.3
 
 
-Objective = Annotated[DenseObjective | ClipObjective | SegmentsObjective | MarginObjective, Field(discriminator="name")]
+class AVIDObjective(_Section):
+    """Whose sound, of all clips? From ``agreement_from`` of the training on with positives by agreement."""
+
+    name: Literal["avid"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    negatives: Count = 1024
+    positives: Count = 32
+    agreement_from: Share = 0.5
+
+
+class ClustersObjective(_Section):
+    """Which cluster, by the clips' own features? Made anew after so many steps."""
+
+    name: Literal["clusters"]
+    shift: Shift = Shift()
+    assign: Literal["kmeans", "sinkhorn"] = "kmeans"
+    clusters: int = Field(64, ge=2)
+    every: Count = 100
+
+
+class ShiftBCEObjective(_Section):
+    """Aligned or shifted? Until ``slow_until`` of the training with every fourth frame only."""
+
+    name: Literal["shift_bce"]
+    shift: Shift = Shift(first=0.96, last=0.96)
+    width: Count = 64
+    slow_until: Share = 0.05
+
+
+class OffsetObjective(_Section):
+    """Which of all offsets, and is there any? ``frozen``: the towers stay as ``model.base`` has them."""
+
+    name: Literal["offset"]
+    shift: Shift = Shift()
+    dim: Count = 128
+    layers: Count = 3
+    heads: Count = 8
+    frozen: bool = False
+    sync_weight: float = Field(1.0, ge=0)
+
+
+Objective = Annotated[
+    DenseObjective
+    | ClipObjective
+    | SegmentsObjective
+    | MarginObjective
+    | AVIDObjective
+    | ClustersObjective
+    | ShiftBCEObjective
+    | OffsetObjective,
+    Field(discriminator="name"),
+]
 
 
 class Augment(_Section):
@@ -189,6 +242,8 @@ class Recipe(_Section):
             raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
         if self.task == "separate" and self.separator is None:
             raise ValueError("separator.base: the task 'separate' needs a trained model")
+        if isinstance(self.objective, OffsetObjective) and self.objective.frozen and self.model.base is None:
+            raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
         return self
 
     def to_yaml(self) -> str:

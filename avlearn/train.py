@@ -238,6 +238,8 @@ def _build(recipe: Recipe):
         trained_on=origin,
     )
     model = AudioVisual(config)
+    if options.base is not None:
+        _start_from(model, options.base)
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
@@ -246,8 +248,23 @@ def _build(recipe: Recipe):
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = build_objective(recipe, model, len(data[0]))
     model.config = replace(model.config, pool_scale=objective.pool_scale)
+    if getattr(objective, "frozen", False):
+        # Evaluation mode, so that the statistics of batch norms stay as well.
+        model.eval().requires_grad_(False)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
     return task, *data, collate, lambda run: _card(recipe, origin, len(data[0]), run)
+
+
+def _start_from(model: AudioVisual, name_or_path: str) -> None:
+    """Give a model the towers of another, which must be built and fed alike."""
+    base = load(name_or_path)
+    fed = ("video", "audio", "video_options", "audio_options", "dim", "fps", "size", "sample_rate", "spectrogram")
+    for key in fed:
+        theirs, ours = getattr(base.config, key), getattr(model.config, key)
+        if theirs != ours:
+            raise RecipeError(f"model.base: {name_or_path} has {key} {theirs}, the recipe {ours}")
+    for part in ("video", "audio", "video_head", "audio_head"):
+        getattr(model, part).load_state_dict(getattr(base, part).state_dict())
 
 
 def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:

@@ -45,8 +45,7 @@ class Preprocessing:
     def text(self) -> str:
         """For people."""
         size = f"shorter side {self.resize}" if isinstance(self.resize, int) else "{} x {} pixels".format(*self.resize)
-        step = f"every {self.stride}" if self.stride > 1 else "each"
-        return f"{self.frames} frames, {step} of 30 a second; {size}, crop {self.crop[0]} x {self.crop[1]}"
+        return f"{self.frames} frames, {self.stride} / 30 s apart; {size}, crop {self.crop[0]} x {self.crop[1]}"
 
 
 def preprocessing_of(encoder: str) -> Preprocessing | None:

@@ -64,7 +64,7 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
         ModelError: there is no such thing, it cannot be read, or the folder is another encoder's.
     """
     if isinstance(source, dict):
-        return Weights(source, find_layout(source))
+        return Weights(source, find_layout(source, encoder))
     known = {released.name: released for released in released_weights() if released.encoder == encoder}
     if str(source) in known:
         released = known[str(source)]
@@ -79,7 +79,7 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
         needs = {**config["options"], "mean": config["mean"], "std": config["std"]}
     elif path.exists():
         tensors = read_tensors(path)
-        layout = find_layout(tensors)
+        layout = find_layout(tensors, encoder)
     else:
         names = ", ".join(known) or "none"
         raise ModelError(f"there is no weight file {source}; weights of {encoder} that can be fetched by name: {names}")

@@ -1,8 +1,12 @@
 """Losses: features to a scalar and what to log. Each names the negatives that it uses."""
 
+from avlearn.objectives.clusters import Clusters
 from avlearn.objectives.contrastive import GDT, InfoNCE, Margin, Segments
 from avlearn.objectives.dense import Dense
+from avlearn.objectives.fusion import ShiftBCE
+from avlearn.objectives.memory import AVID
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+from avlearn.objectives.offset import OffsetClassifier
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "dense": Dense,
@@ -10,6 +14,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "gdt": GDT,
     "segments": Segments,
     "margin": Margin,
+    "avid": AVID,
+    "clusters": Clusters,
+    "shift_bce": ShiftBCE,
+    "offset": OffsetClassifier,
 }
 
 __all__ = ["OBJECTIVES", "Dense", "Objective", "ObjectiveOutput", "Pair", "Setting", "ShiftSchedule"]

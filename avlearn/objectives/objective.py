@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from avlearn.objectives.similarity import offset_scores
@@ -93,11 +92,13 @@ class Objective(nn.Module):
         progress: share of the training that is done; whoever trains sets it.
         pool_scale: sharpness of the soft maximum over places.
         scale: one over the temperature of similarities.
+        common_space: whether it teaches the towers to meet there, which all that compares them needs.
     """
 
     progress: float = 0.0
     pool_scale: float = 20.0
     scale: float | Tensor = 20.0
+    common_space: bool = True
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
         super().__init__()
@@ -139,14 +140,17 @@ class Objective(nn.Module):
         return max(round(self.schedule(self.progress) / self.setting.step), 1)
 
     def wrong_offsets(self, pair: Pair) -> Tensor:
-        """A wrong offset of each clip: ``[B]``, drawn from those that are shifted far enough.
+        """A wrong offset of each clip: ``[B]``, the right one shifted by the smallest shift at least, around the end.
 
-        Where no offset is far enough, the one that is farthest.
+        (By half of the offsets, where the smallest shift is longer than that.)
+
+        So every offset is as often wrong as right where right ones are drawn evenly. Were it otherwise, the sound alone
+        would tell: its features are different near the ends.
         """
-        at = torch.arange(self.setting.offsets, device=pair.offset.device)
-        shift = (at - pair.offset[:, None]).abs()
-        fit = (shift >= self.nearest) | (shift == shift.amax(1, keepdim=True))
-        return torch.multinomial(fit.float(), 1)[:, 0]
+        offsets = self.setting.offsets
+        nearest = min(self.nearest, offsets // 2)
+        shift = torch.randint(nearest, offsets - nearest + 1, pair.offset.shape, device=pair.offset.device)
+        return (pair.offset + shift) % offsets
 
 
 def sound_at(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
@@ -160,11 +164,28 @@ def clip_embeddings(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
     return F.normalize(video.mean((2, 3, 4)), dim=1), F.normalize(audio.mean(2), dim=1)
 
 
+class _Gather(torch.autograd.Function):
+    """All processes' ``[B, ...]``; back comes the sum of all processes' gradients of the own part."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        # Collectives go by the order in memory, which need not be that of the axes.
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed.chunk(dist.get_world_size())[dist.get_rank()]
+
+
 def gather_with_gradient(x: Tensor) -> Tensor:
     """Concatenate ``[B, ...]`` of all processes along B, in rank order; gradients flow back to each."""
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return x
-    return torch.cat(all_gather(x.contiguous()))
+    return _Gather.apply(x.contiguous())
 
 
 def own_rows(count: int, device: torch.device) -> Tensor:

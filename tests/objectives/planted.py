@@ -1,9 +1,10 @@
 """Batches whose truth is known: places that sound, each in a pattern of its own, at an offset."""
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from avlearn.objectives import Pair, Setting
+from avlearn.objectives import Objective, Pair, Setting
 
 SETTING = Setting(step=0.08, steps=10, offsets=21, video_channels=64, audio_channels=64, dim=64, clips=4)
 
@@ -24,3 +25,35 @@ def spread(offset: int, **options: int) -> Pair:
     steps = pair.video.shape[2]
     video = pair.audio[:, :, offset : offset + steps, None, None].expand_as(pair.video)
     return Pair(video, pair.audio, pair.offset, pair.clip, video, pair.audio)
+
+
+def vectors(video: torch.Tensor, audio: torch.Tensor, clip: torch.Tensor) -> Pair:
+    """Clips of a single step and place: ``[B, D]`` each."""
+    seen, heard = video[:, :, None, None, None], audio[:, :, None]
+    return Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), torch.zeros_like(clip), clip, seen, heard)
+
+
+def learn(objective: Objective, causes: torch.Tensor, shuffle: bool, steps: int = 300) -> dict[str, torch.Tensor]:
+    """Train linear towers on two noisy views of what causes each clip, ``[N, C]``: logs for clips not trained on.
+
+    Half of the clips are trained on, in batches of 16; ``shuffle`` gives each of them the sound of another.
+    """
+    torch.manual_seed(0)
+    dim = objective.setting.dim
+    mixes = torch.randn(2, causes.shape[1], dim)
+    looks, sounds = (causes @ mix + torch.randn(len(causes), dim) for mix in mixes)
+    towers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim)])
+    trained = len(causes) // 2
+    order = torch.randperm(trained) if shuffle else torch.arange(trained)
+    optimizer = torch.optim.Adam([*towers.parameters(), *objective.parameters()], 0.003)
+    objective.train()
+    for step in range(steps):
+        clip = torch.randint(trained, (16,))
+        objective.progress = step / steps
+        loss = objective(vectors(towers[0](looks[clip]), towers[1](sounds[order[clip]]), clip)).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    held = torch.arange(trained, len(causes))
+    with torch.no_grad():
+        return objective.eval()(vectors(towers[0](looks[held]), towers[1](sounds[held]), held)).logs

@@ -14,25 +14,27 @@ from avlearn.models.registry import Spec, register
 
 
 class ResNet(AudioEncoder):
-    """``[B, 1, F, N]`` to ``[B, 512, N // 8]``: frequency averaged, time kept at an eighth.
+    """``[B, 1, F, N]`` to ``[B, 512, N // temporal_stride]``: frequency averaged.
 
     Args:
         blocks: of each stage, of two convolutions each.
+        temporal_stride: 8, 16 or 32 (as published) frames a step: the last stages halve frequency only.
     """
 
-    def __init__(self, blocks: tuple[int, int, int, int] = (2, 2, 2, 2)) -> None:
+    def __init__(self, blocks: tuple[int, int, int, int] = (2, 2, 2, 2), temporal_stride: int = 8) -> None:
         super().__init__()
+        if temporal_stride not in (8, 16, 32):
+            raise ValueError(f"temporal_stride is 8, 16 or 32, not {temporal_stride}")
         net = TorchvisionResNet(BasicBlock, list(blocks))
         stem = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
         self.stem = nn.Sequential(stem, net.bn1, net.relu, net.maxpool)
         self.layers = nn.Sequential(net.layer1, net.layer2, net.layer3, net.layer4)
-        # Published strides would leave a step of 32 frames; the last two halve frequency only.
-        for layer in (net.layer3, net.layer4):
+        for layer, published in ((net.layer3, 16), (net.layer4, 32)):
             for module in layer.modules():
-                if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                if isinstance(module, nn.Conv2d) and module.stride == (2, 2) and published > temporal_stride:
                     module.stride = (2, 1)
-        self.feature_info = FeatureInfo(512, (8, 0, 0))
-        groups = (FeatureInfo(64 << i, (4 if i == 0 else 8, 4 << i, 0), f"layers.{i}") for i in range(4))
+        self.feature_info = FeatureInfo(512, (temporal_stride, 0, 0))
+        groups = (FeatureInfo(64 << i, (min(4 << i, temporal_stride), 4 << i, 0), f"layers.{i}") for i in range(4))
         self.stage_info = (FeatureInfo(64, (4, 4, 0), "stem"), *groups)
 
     def stages(self) -> list[tuple[str, nn.Module]]:
@@ -43,9 +45,14 @@ _NOTE = "one input channel; time stride 8 where 32 was published; parameters wit
 
 
 @register(Spec("audio", "Patrick et al., ICCV 2021 (GDT)", 4_899_520, None, (40, 200), 0.324, note=_NOTE))
-def resnet9() -> ResNet:
-    """9 layers; 40 log-mel bands, window 20 ms, hop 10 ms, 24 kHz."""
-    return ResNet((1, 1, 1, 1))
+def resnet9(temporal_stride: int = 8) -> ResNet:
+    """9 layers; 40 log-mel bands, window 20 ms, hop 10 ms, 24 kHz.
+
+    The weights of GDT and SeLaVi (Asano et al., NeurIPS 2020) are for ``temporal_stride=32``, of which only whole steps
+    are seen: 96 of the 99 frames of their second. GDT's saw log energies of 16-bit samples, less 1.93 and over 17.89;
+    SeLaVi's 257 bands at 48 kHz.
+    """
+    return ResNet((1, 1, 1, 1), temporal_stride)
 
 
 @register(Spec("audio", "He et al., CVPR 2016", 11_170_240, None, (257, 300), 5.522, note=_NOTE))

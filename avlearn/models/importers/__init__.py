@@ -3,7 +3,6 @@
 A layout is recognised by its own names, so that a file needs no more than the name of the network it is for.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 from avlearn.models.importers import (
+    audiovisual,
     authors,
     authors_transformers,
     caffe2,
@@ -33,6 +33,7 @@ LAYOUTS: tuple[Layout, ...] = (
     *huggingface.LAYOUTS,
     *authors_transformers.LAYOUTS,
     *authors.LAYOUTS,
+    *audiovisual.LAYOUTS,
     *torchvision.LAYOUTS,
     OURS,
 )
@@ -49,9 +50,12 @@ class Report:
     left: list[str]
 
 
-def find_layout(tensors: Tensors) -> Layout:
-    """The layout that names are of; our own where they are of no other."""
-    return next(layout for layout in LAYOUTS if any(re.search(layout.mark, name) for name in tensors))
+def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
+    """The layout that names are of; our own where they are of no other.
+
+    Of a file with two networks, the one that is like the encoder of that name: the video network where it is not said.
+    """
+    return next(layout for layout in LAYOUTS if layout.fits(tensors, encoder))
 
 
 def load_weights(model: nn.Module, tensors: Tensors, layout: Layout | None = None) -> Report:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class Layout:
         rename: its tensors under our names.
         options: of the builder, where the released network differs from what it builds by default.
         mean, std: of the channels, in [0, 1], that the weights were trained with; empty: those of the encoder.
+        encoders: a shell pattern of the names of those that it is for, where a file holds more than one network.
+        shape: of the tensor whose name ``mark`` fits, where names alone do not tell.
     """
 
     name: str
@@ -29,6 +32,13 @@ class Layout:
     options: Mapping[str, object] = field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    encoders: str = "*"
+    shape: tuple[int, ...] | None = None
+
+    def fits(self, tensors: Tensors, encoder: str) -> bool:
+        """Whether tensors are named in this way, and are for the encoder of that name."""
+        marked = (tensor for name, tensor in tensors.items() if re.search(self.mark, name))
+        return fnmatch(encoder, self.encoders) and any(self.shape in (None, tensor.shape) for tensor in marked)
 
 
 def renamed(tensors: Tensors, renames: Sequence[Rename]) -> Tensors:

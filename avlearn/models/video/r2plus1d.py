@@ -2,14 +2,15 @@
 
 Between the two lie as many channels as keep the parameters of the whole. torchvision counts them once for a block,
 from its input and output; the authors' own networks for each convolution. Both are in the world, with weights.
-mmaction2's, a third, separates stem and shortcuts in the same way and has a pool after the stem.
+mmaction2's, a third, separates stem and shortcuts in the same way and has a pool after the stem; AVID's, a fourth, has
+as many channels between the two as after them.
 
 Parameter names are torchvision's: ``layer{l}.{j}.conv{1,2}.0.{0: space, 1: norm, 3: time}``.
 """
 
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
@@ -18,6 +19,7 @@ from avlearn.models.video.resnet import (
     TORCHVISION_MEAN,
     TORCHVISION_STD,
     Triple,
+    VideoBlock,
     VideoResNet,
     pointwise,
     simple_stem,
@@ -227,3 +229,59 @@ def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:
         std=(0.225,) * in_chans,
         dropout=0.5,
     )
+
+
+def _equal(inputs: int, outputs: int, _start: int, stride: Triple) -> nn.Module:
+    return _separated(inputs, outputs, outputs, stride)
+
+
+class AVIDResNet(VideoResNet):
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 8 width, T / 8, H / 32, W / 32]``: AVID's, whose stem is not separated.
+
+    A block is normalised once its shortcut has been added, and neither of the two before.
+
+    Args:
+        in_chans: C.
+        depths: number of blocks of each group.
+        width: channels of the stem and the first group.
+    """
+
+    def __init__(self, in_chans: int = 3, depths: tuple[int, int, int, int] = (2, 2, 2, 2), width: int = 64) -> None:
+        super().__init__(
+            simple_stem(in_chans, width, 3, pool=1),
+            (1, 4),
+            depths,
+            [_equal] * 4,
+            width=width,
+            time_strides=(1, 2, 2, 2),
+            mean=statistics((0.485, 0.456, 0.406), in_chans),
+            std=statistics((0.229, 0.224, 0.225), in_chans),
+        )
+        for module in self.modules():
+            if isinstance(module, VideoBlock):
+                # Removing both norms leaves the convolutions under their names.
+                module.relu = nn.Sequential(module.conv2.pop(1), module.relu)
+                if isinstance(module.downsample, nn.Sequential):
+                    module.downsample.pop(1)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features pooled by their maximum over time and space, as published."""
+        return self.classifier(self.dropout(features.flatten(2).amax(2)))
+
+
+@register(
+    Spec(
+        "video",
+        "Morgado et al., CVPR 2021 (AVID)",
+        15_379_136,
+        None,
+        (8, 224, 224),
+        12.126,
+        note="the video half of AVID-CMA's checkpoints, without their projection",
+        stride=2,
+        resize=256,
+    )
+)
+def r2plus1d_18_avid(in_chans: int = 3) -> AVIDResNet:
+    """18 layers; published with 8 or 32 frames at 16 a second."""
+    return AVIDResNet(in_chans)

@@ -1,0 +1,91 @@
+"""Do this picture and this sound go together? A network that sees both at once, after Owens and Efros."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, sound_at
+
+SLOW = 4  # of so many frames one is shown at first
+
+
+class ShiftBCE(Objective):
+    """Aligned or shifted? Negatives: the clip's own sound at another time, and no other clips.
+
+    Early fusion (Owens & Efros, ECCV 2018): the sound is laid over all places of the picture, a small 3-D convolutional
+    network looks at both, and one logit, averaged over time and places, says whether they are aligned. Each clip is
+    trained on twice, aligned and shifted. The picture's frames are fewer at first and all of them later, as in the
+    paper; the network is smaller, and its norms are over each clip alone.
+
+    Args:
+        schedule, setting: see `Objective`.
+        width: channels of the network.
+        slow_until: share of the training, in [0, 1], in which the picture shows every fourth frame only.
+    """
+
+    common_space = False
+
+    def __init__(self, schedule: ShiftSchedule, setting: Setting, width: int, slow_until: float) -> None:
+        super().__init__(schedule, setting)
+        self.slow_until = slow_until
+        # A 1x1x1 convolution of concatenated channels is the sum of one of each part: nothing needs to be tiled.
+        self.picture = nn.Conv3d(setting.video_channels, width, 1)
+        self.sound = nn.Conv1d(setting.audio_channels, width, 1, bias=False)
+        self.trunk = nn.Sequential(
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv3d(width, width, 3, padding=1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+            nn.Conv3d(width, width, 3, padding=1, bias=False),
+            nn.GroupNorm(1, width),
+            nn.ReLU(),
+        )
+        self.last = nn.Conv3d(width, 1, 1)
+
+    def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The batch; until ``slow_until`` each frame is the last of those that are shown."""
+        if self.progress < self.slow_until:
+            video = video[:, :, torch.arange(video.shape[2], device=video.device) // SLOW * SLOW]
+        return video, audio, offset
+
+    def forward(self, pair: Pair) -> ObjectiveOutput:
+        picture = self.picture(pair.video_features)
+        offsets = torch.cat([pair.offset, self.wrong_offsets(pair)])
+        logits = self._maps(picture.repeat(2, 1, 1, 1, 1), pair.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
+        aligned = (torch.arange(len(logits), device=logits.device) < len(picture)).to(logits)
+        loss = F.binary_cross_entropy_with_logits(logits, aligned)
+        right = ((logits > 0) == aligned.bool()).float().mean()
+        # The common space takes no part, but processes that average gradients want one for every parameter.
+        unused = 0.0 * (pair.video.sum() + pair.audio.sum())
+        return ObjectiveOutput(loss + unused, {"told_apart": right})
+
+    def cam(self, pair: Pair) -> Tensor:
+        """Where the picture goes with the sound at the true offset: ``[B, Y, X]``, whose mean is the logit.
+
+        The class activation map (Zhou et al., CVPR 2016), averaged over time: what the last layer makes of each place.
+        """
+        return self._maps(self.picture(pair.video_features), pair.audio_features, pair.offset)
+
+    def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
+        """The logit of being aligned at each shifted offset.
+
+        Args:
+            pair: of one process.
+            offsets: ``[O]``, steps from the true offset: 0 is the truth.
+
+        Returns:
+            ``[B, O]``; NaN where part of the picture has no sound.
+        """
+        picture, last = self.picture(pair.video_features), pair.audio.shape[2] - pair.video.shape[2]
+        scores = []
+        for shift in offsets:
+            at = pair.offset + shift
+            logits = self._maps(picture, pair.audio_features, at.clamp(0, last)).mean((1, 2))
+            scores.append(logits.masked_fill((at < 0) | (at > last), float("nan")))
+        return torch.stack(scores, 1)
+
+    def _maps(self, picture: Tensor, audio: Tensor, offset: Tensor) -> Tensor:
+        """``[B, width, T, Y, X]`` and features ``[B, D'', U]`` at offsets ``[B]`` to logits ``[B, Y, X]``."""
+        sound = self.sound(sound_at(audio, offset, picture.shape[2]))
+        return self.last(self.trunk(picture + sound[..., None, None]))[:, 0].mean(1)

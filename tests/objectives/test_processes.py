@@ -1,0 +1,116 @@
+"""One batch gives the same loss and gradients however many processes share it."""
+
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.distributed as dist
+from planted import SETTING
+from pydantic import TypeAdapter
+from torch import nn
+from torch.nn import functional as F
+
+from avlearn import recipe
+from avlearn.objectives import OBJECTIVES, Objective, Pair, ShiftSchedule
+
+CLIP = torch.tensor([0, 6, 2, 3, 11, 6, 9, 1])  # one of them twice, in two processes
+CASES = {
+    **{name: {} for name in OBJECTIVES if name not in ("margin", "avid", "clusters", "offset")},
+    "margin, other clips": {"hard_share": 0.0},
+    "margin, other times": {"hard_share": 1.0},
+    "avid": {"agreement_from": 1.0},
+    "avid, agreement": {"agreement_from": 0.0},
+    "offset": {"sync_weight": 0.0},  # draws wrong sounds among the clips of its own process
+    "clusters, kmeans": {"assign": "kmeans", "clusters": 3, "every": 1},
+    "clusters, sinkhorn": {"assign": "sinkhorn", "clusters": 3, "every": 1},
+}
+
+
+def built(case: str) -> Objective:
+    name = case.split(",")[0]
+    section = TypeAdapter(recipe.Objective).validate_python({"name": name, **CASES[case]})
+    torch.manual_seed(0)
+    setting = replace(SETTING, clips=12)
+    shift = ShiftSchedule(**section.shift.model_dump())
+    objective = OBJECTIVES[name](shift, setting, **section.model_dump(exclude={"name", "shift"}))
+    objective.progress = 0.9
+    for module in objective.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+    return objective
+
+
+def same_columns(*arguments, device=None) -> torch.Tensor:
+    """In place of ``torch.randint``: integers that do not depend on the row."""
+    *bounds, size = arguments
+    low, high = (0, *bounds)[-2:]
+    columns = torch.arange(size[1]) if len(size) > 1 else torch.tensor(2)
+    return (low + columns % (high - low)).expand(size)
+
+
+def outcome(case: str, rank: int, world: int) -> dict[str, torch.Tensor]:
+    """Loss and gradients of the third batch, and what the objective then remembers."""
+    objective = built(case)
+    own = slice(rank * 8 // world, (rank + 1) * 8 // world)
+    generator = torch.Generator().manual_seed(1)
+    draws = {
+        "randint": same_columns,
+        "rand": lambda *size, device=None: torch.full(size, 0.5),
+        "multinomial": lambda weights, count: weights.argmax(1, keepdim=True),
+    }
+    for _ in range(3):
+        seen, heard = torch.randn(8, 64, 10, 2, 3, generator=generator), torch.randn(8, 64, 30, generator=generator)
+        offset = torch.randint(21, (8,), generator=generator)[own]
+        seen, heard = seen[own].requires_grad_(), heard[own].requires_grad_()
+        pair = Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, CLIP[own], seen, heard)
+        with patch.multiple("torch", **draws):
+            loss = objective(pair).loss
+        objective.zero_grad()
+        loss.backward()
+    return {
+        "loss": loss.detach(),
+        "seen": torch.zeros_like(seen) if seen.grad is None else seen.grad,
+        "heard": torch.zeros_like(heard) if heard.grad is None else heard.grad,
+        **{f"parameter {name}": value.grad for name, value in objective.named_parameters() if value.grad is not None},
+        **{f"buffer {name}": value for name, value in objective.named_buffers()},
+    }
+
+
+def process(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting-{world}", rank=rank, world_size=world)
+    torch.save({case: outcome(case, rank, world) for case in CASES}, f"{folder}/{world}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> dict[int, list[dict]]:
+    """What each process of 1, 2 and 4 has of every case."""
+    folder = Path(tmp_path_factory.mktemp("processes"))
+    for world in (1, 2, 4):
+        torch.multiprocessing.spawn(process, (world, str(folder)), nprocs=world)
+    return {world: [torch.load(folder / f"{world}-{rank}.pt") for rank in range(world)] for world in (1, 2, 4)}
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_processes_agree_with_one(case, world, shared):
+    alone = outcome(case, 0, 1)
+    parts = [part[case] for part in shared[world]]
+    assert abs(sum(part["loss"] for part in parts) / world - alone["loss"]) < 1e-5 * alone["loss"].abs().clamp(min=1)
+    for name in ("seen", "heard"):
+        # Each process has its features' gradient of the sum of all losses; averaging parameters' makes it the mean's.
+        gradient = torch.cat([part[name] for part in parts]) / world
+        assert alone[name].abs().max() > 0
+        assert torch.allclose(gradient, alone[name], rtol=0, atol=1e-5 * float(alone[name].abs().max()))
+    for name in alone:
+        if name.startswith("parameter"):
+            gradient = sum(part[name] for part in parts) / world
+            assert torch.allclose(gradient, alone[name], rtol=1e-4, atol=1e-5)
+        if name.startswith("buffer"):
+            assert all(torch.equal(part[name], parts[0][name]) for part in parts)
+            assert torch.allclose(parts[0][name], alone[name], atol=1e-5)
