@@ -320,33 +320,73 @@ def recipe_list() -> None:
 
 @app.command()
 def sync(
-    file: File,
+    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER|LIST", help="LIST: a .txt with a path a line.")],
     model: ModelName = "default",
-    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file with the delay applied.")] = None,
-    max_offset: Annotated[float, typer.Option(min=0.2, max=10, help="Seconds searched on each side.")] = 1.5,
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its sound put right.")] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="With --fix: mend a drift, by resampling the sound.")] = False,
+    max_offset: Annotated[
+        float | None, typer.Option(min=0.2, max=10, help="Seconds searched on each side; else by the length.")
+    ] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Seconds that count as in sync.")] = 0.04,
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PNG", help="Also draw the curve.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
-    """Is the file in sync? Offset in ms: positive when the audio leads.
+    """Is the file in sync? Offset in ms, drift, and edits; offsets are positive when the audio leads.
+
+    Exit code: 0 in sync within the tolerance (or fixed), 1 out of sync, 3 undecidable, 2 error; of many files, the
+    worst in this order.
 
     Example: avlearn sync talk.mp4 --fix talk_fixed.mp4
+
+    Example: avlearn sync videos/ --json report.json
     """
-    from avlearn.apply.sync import sync_file
-    from avlearn.media import remux
+    from avlearn.apply.sync import fix_file, sync_file
+    from avlearn.apply.sync_files import EXIT_CODES, listed_files
     from avlearn.models.audiovisual import load
 
-    result = sync_file(file, load(model), max_offset=max_offset, tolerance=tolerance)
+    if drift and not fix:
+        raise AvlearnError("--drift goes with --fix OUT")
+    files = listed_files(source)
+    if files is not None:
+        if fix or out:
+            raise AvlearnError("--fix and --output take one FILE")
+        raise typer.Exit(_sync_many(files, model, max_offset, tolerance, workers, json_path))
+    result = sync_file(source, load(model), max_offset=max_offset, tolerance=tolerance)
     _tell(result, json_path)
     if out:
         from avlearn.report.plots import offset_curve, write_png
 
         write_png(out, offset_curve(result.offsets, result.scores, result.offset))
     if fix:
-        if result.offset is None:
-            raise AvlearnError(f"{file} is not fixed: {result.reason}")
-        remux(file, fix, audio_delay=result.offset)
+        fix_file(result, fix, resample=drift)
         typer.echo(f"wrote {fix}", err=json_path == "-")
+    raise typer.Exit(0 if fix else EXIT_CODES[result.status])
+
+
+def _sync_many(
+    files: list[Path], model: str, max_offset: float | None, tolerance: float, workers: int | None,
+    json_path: str | None,
+) -> int:  # fmt: skip
+    """A line a file as it gets done, then all of them in order; the exit code."""
+    from contextlib import closing
+
+    from avlearn.apply.sync_files import EXIT_CODES, SyncTable, sync_files
+
+    done = {}
+    stopped = False
+    with closing(sync_files(files, model, max_offset=max_offset, tolerance=tolerance, workers=workers)) as results:
+        try:
+            for number, result in results:
+                done[number] = result
+                typer.echo(f"[{len(done)}/{len(files)}] {result.text()}", err=True)
+        except KeyboardInterrupt:
+            stopped = True
+    table = SyncTable([done[number] for number in sorted(done)])
+    _tell(table, json_path)
+    if stopped:
+        typer.echo(f"avlearn: stopped with {len(done)} of {len(files)} done", err=True)
+    return 130 if stopped else EXIT_CODES[table.worst]
 
 
 @app.command()

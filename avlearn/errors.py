@@ -33,5 +33,9 @@ class ModelError(AvlearnError):
     """A model is unknown, or its folder cannot be read."""
 
 
+class SyncError(AvlearnError):
+    """A file's sound cannot be put in sync with its picture."""
+
+
 class OutputError(AvlearnError):
     """A result cannot be written where it was asked to go."""

@@ -247,7 +247,7 @@ def _build(recipe: Recipe):
         cache = _cache(recipe, usable) if recipe.data.cache else None
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = build_objective(recipe, model, len(data[0]))
-    model.config = replace(model.config, pool_scale=objective.pool_scale)
+    model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
     if getattr(objective, "frozen", False):
         # Evaluation mode, so that the statistics of batch norms stay as well.
         model.eval().requires_grad_(False)

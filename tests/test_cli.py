@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from avlearn.media import write_video
+from avlearn.media import remux, write_video, write_wav
 
 COMMANDS = [
     "quickstart",
@@ -67,6 +67,9 @@ def wrong(tmp_path_factory):
         (["pretrain", "sync_wrld"], "nearest is 'sync_world'"),
         (["sync", "missing.mp4"], "does not exist"),
         (["sync", "mute.mp4"], "no sound"),
+        (["sync", "none.txt"], "cannot read the list"),
+        (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
+        (["sync", "mute.mp4", "--drift"], "goes with --fix"),
         (["localize", "text.mp4"], "not a media file"),
         (["separate", "."], "is a folder"),
         (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
@@ -91,10 +94,32 @@ def test_sync_as_json_has_a_stable_schema(small_world):
     done = run("sync", clip, "--json", "-")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["schema"] == "avlearn.sync/1"
+    assert result["schema"] == "avlearn.sync/2"
     assert {"offset", "confidence", "verdict", "windows", "offsets", "scores", "notice"} <= set(result)
     assert abs(result["offset"]) < 0.04
     assert result["notice"] is None
+
+
+def test_sync_tells_scripts_by_its_exit_code(small_world, tmp_path):
+    clip = next((small_world / "clips").glob("*.mp4"))
+    late, silent = tmp_path / "late.mp4", tmp_path / "silent.mp4"
+    remux(clip, late, audio_delay=0.3)
+    write_wav(tmp_path / "silence.wav", np.zeros((1, 64000), np.float32), 16000)
+    remux(clip, silent, replace_audio=tmp_path / "silence.wav")
+    done = run("sync", late)
+    assert done.returncode == 1, done.stderr
+    assert "audio lags by" in done.stdout
+    assert run("sync", late, "--tolerance", "0.5").returncode == 0
+    assert run("sync", silent).returncode == 3
+    refused = run("sync", silent, "--fix", tmp_path / "fixed.mp4")
+    assert refused.returncode == 2
+    assert "not fixed: the sound track is silent" in refused.stderr
+    assert run("sync", late, "--fix", tmp_path / "fixed.mp4").returncode == 0
+    assert run("sync", tmp_path / "fixed.mp4").returncode == 0
+    (tmp_path / "list.txt").write_text("late.mp4\nfixed.mp4\n")
+    done = run("sync", tmp_path / "list.txt", "--workers", 1, "--json", "-")
+    assert done.returncode == 1, done.stderr
+    assert [r["status"] for r in json.loads(done.stdout)] == ["out of sync", "in sync"]
 
 
 def test_a_file_unlike_the_training_data_is_noticed(tmp_path):

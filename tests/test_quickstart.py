@@ -1,6 +1,7 @@
 """The quickstart's page: one file, whole, and readable in a browser at desktop and phone width."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,9 @@ def report(tmp_path_factory):
     """A quickstart of half a minute's training: what it learns does not matter here."""
     from avlearn.quickstart import quickstart
 
-    return quickstart(tmp_path_factory.mktemp("quick") / "run", minutes=0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)  # other tests run beside it
+        return quickstart(tmp_path_factory.mktemp("quick") / "run", minutes=0.5)
 
 
 @pytest.mark.slow

@@ -1,36 +1,200 @@
-"""How well does ``avlearn sync`` measure and mend known delays? python tools/sync_error.py WORK [MODEL]"""
+"""How well does ``avlearn sync`` measure, mend, and refuse? python tools/sync_error.py WORK [--calibrate FOLDER]
 
-import sys
+All clips are of worlds of their own, rendered into WORK. With --calibrate, the map from evidence to
+confidence is first fitted on other worlds than those of the figures, and written into the model's folder.
+"""
+
+import argparse
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from avlearn import load, make_world, sync_file
-from avlearn.media import remux
+from avlearn import load, make_world, read_clip, sync_file
+from avlearn.apply.confidence import calibrate
+from avlearn.apply.sync import SyncResult, fix_file
+from avlearn.data.world import WorldConfig
+from avlearn.errors import SyncError
+from avlearn.media import remux, write_video, write_wav
+from avlearn.models.audiovisual import CALIBRATION, AudioVisual
 
-DELAYS = (0.0, 0.04, -0.04, 0.12, -0.12, 0.3, -0.3, 0.8, -0.8)  # seconds that the sound is late
+CALIBRATION_WORLDS = ((4.0, 300, 8100), (8.0, 100, 8101), (20.0, 40, 8102), (2.5, 100, 8103))  # seconds, clips, seed
+SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # of the figures
+FURTHEST = 2.0  # seconds that the sound is late or early
+DRIFTS = (-2400, -300, -100, 100, 300, 2400)  # milliseconds a minute by which the sound is ever later
+BINS = (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)
+
+
+def world(work: Path, seconds: float, clips: int, seed: int) -> list[Path]:
+    """The clips of a world."""
+    folder = work / f"world-{seed}"
+    make_world(folder, clips, seed, WorldConfig(duration=seconds), workers=2, split="test")
+    return sorted((folder / "clips").glob("*.mp4"))[:clips]
+
+
+def is_right(result: SyncResult, truth: float, step: float) -> bool:
+    """Whether the best offset is the true one to a step of the model, be it named or not."""
+    return result.best is not None and abs(result.best - truth) <= step
+
+
+def fit(work: Path, model: AudioVisual, out: Path) -> None:
+    """Delayed clips, and as many with another's sound: which offsets are right?"""
+    rng = np.random.default_rng(0)
+    evidence, right = [], []
+    for seconds, count, seed in CALIBRATION_WORLDS:
+        clips = world(work, seconds, count, seed)
+        furthest = min(FURTHEST, seconds / 2)
+        for k, clip in enumerate(clips):
+            delay = rng.uniform(-furthest, furthest)
+            remux(clip, work / "late.mp4", audio_delay=delay)
+            remux(clip, work / "other.mp4", replace_audio=clips[(k + rng.integers(1, count)) % count])
+            for name, truth in (("late", -delay), ("other", np.inf)):
+                result = sync_file(work / f"{name}.mp4", model)
+                if result.evidence:
+                    evidence.append(result.evidence)
+                    right.append(is_right(result, truth, model.step))
+    model.sync_calibration = calibrate(evidence, np.array(right))
+    out.write_text(json.dumps(model.sync_calibration, indent=1) + "\n")
+    print(f"calibrated on {len(right)} clips, {np.mean(right):.3f} of them right: {out}")
+
+
+def quantiles(name: str, values: list[float]) -> None:
+    """A line of a figure's spread, milliseconds."""
+    middle, high, most = np.percentile(np.abs(values) * 1000, [50, 95, 100])
+    print(f"{name}: median {middle:.1f} ms, 95 % {high:.1f} ms, most {most:.1f} ms (n = {len(values)})")
+
+
+def report_short(work: Path, model: AudioVisual) -> None:
+    """Delayed clips before and after the fix; silence, stills, and another's sound."""
+    clips = world(work, *SHORT)
+    rng = np.random.default_rng(1)
+    named, left, undecided = [], [], {"true": 0, "silent": 0, "still": 0, "unrelated": 0}
+    confidences, right = [], []
+    late, bad, fixed = work / "late.mp4", work / "bad.mp4", work / "fixed.mp4"
+    for k, clip in enumerate(clips):
+        delay = rng.uniform(-FURTHEST, FURTHEST)
+        remux(clip, late, audio_delay=delay)
+        result = sync_file(late, model)
+        confidences.append(result.confidence)
+        right.append(is_right(result, -delay, model.step))
+        if result.offset is None:
+            undecided["true"] += 1
+        else:
+            named.append(result.offset + delay)
+            fix_file(result, fixed)
+            # What is left, by the truth and by measuring again.
+            left.append((result.offset + delay, sync_file(fixed, model).offset))
+        whole = read_clip(clip)
+        write_video(bad, whole.video, whole.fps, audio=whole.audio * 0, sample_rate=whole.sample_rate)
+        undecided["silent"] += sync_file(bad, model).offset is None
+        still = np.repeat(whole.video[:1].astype(np.float32), len(whole.video), 0)
+        if k % 2:  # a camera's noise moves where nothing else does
+            still += rng.normal(0, 2, still.shape)
+        frames = still.round().clip(0, 255).astype(np.uint8)
+        write_video(bad, frames, whole.fps, audio=whole.audio, sample_rate=whole.sample_rate)
+        undecided["still"] += sync_file(bad, model).offset is None
+        remux(clip, bad, replace_audio=clips[(k + rng.integers(1, len(clips))) % len(clips)])
+        result = sync_file(bad, model)
+        undecided["unrelated"] += result.offset is None
+        confidences.append(result.confidence)
+        right.append(False)
+    print(f"{len(clips)} clips of {SHORT[0]:g} s, delayed by -{FURTHEST:g} to {FURTHEST:g} s")
+    quantiles("  offset that is named", named)
+    again = [measured for _, measured in left if measured is not None]
+    quantiles("  after --fix, measured again", again)
+    print(f"  after --fix, undecidable: {len(left) - len(again)} of {len(left)}")
+    for name, count in undecided.items():
+        print(f"  undecidable, {name}: {count} of {len(clips)} ({count / len(clips):.3f})")
+    reliability(np.array(confidences), np.array(right))
+
+
+def reliability(confidences: np.ndarray, right: np.ndarray) -> None:
+    """Said beside found, in bins of the confidence."""
+    print("  confidence     clips   said   right within a step (delayed clips and unrelated sound, as many)")
+    gap = 0.0
+    for low, high in pairwise(BINS):
+        inside = (confidences >= low) & ((confidences < high) | (high == 1.0))
+        if inside.any():
+            said, found = confidences[inside].mean(), right[inside].mean()
+            gap += abs(said - found) * inside.mean()
+            print(f"  {low:4.2f} to {high:4.2f}  {inside.sum():6d}  {said:5.3f}  {found:5.3f}")
+    print(f"  expected calibration error {gap:.4f}, Brier score {((confidences - right) ** 2).mean():.4f}")
+
+
+def report_long(work: Path, model: AudioVisual) -> None:
+    """Drifts and edits: which are found, how exactly; and which are seen where there are none."""
+    clips = world(work, *LONG)
+    rng = np.random.default_rng(2)
+    made, fixed = work / "made.mp4", work / "fixed.mp4"
+    seen = {"drift": 0, "step": 0, "unrelated": 0}
+    drifts: dict[int, list] = {drift: [] for drift in DRIFTS}
+    left, jumps, times, refused = [], [], [], 0
+    for k, clip in enumerate(clips):
+        result = sync_file(clip, model)
+        seen["drift"] += result.drift is not None
+        seen["step"] += bool(result.steps)
+        remux(clip, made, replace_audio=clips[(k + rng.integers(1, len(clips))) % len(clips)])
+        seen["unrelated"] += sync_file(made, model).offset is not None
+        drift = DRIFTS[k % len(DRIFTS)]
+        slope = drift / 60_000
+        remux(clip, made, audio_delay=rng.uniform(-0.5, 0.5), audio_drift=slope)
+        result = sync_file(made, model)
+        # Sound that is late by d + s t at its own time t is late by (d + s t) / (1 - s) at the picture's.
+        drifts[drift].append(None if result.drift is None else result.drift + drift / (1 - slope))
+        if result.drift is not None:
+            fix_file(result, fixed, resample=True)
+            again = sync_file(fixed, model)
+            left.append(again.offset if again.drift is None else np.inf)
+        sound = read_clip(clip, video=False)
+        at, before = rng.uniform(8, 22), rng.uniform(-0.5, 0.5)
+        after = before + rng.choice([-1, 1]) * rng.uniform(0.08, 1.0)
+        write_wav(work / "cut.wav", edited(sound.audio, sound.sample_rate, at, before, after), sound.sample_rate)
+        remux(clip, made, replace_audio=work / "cut.wav")
+        result = sync_file(made, model)
+        if len(result.steps) == 1:
+            step = result.steps[0]
+            times.append(step["time"] - at)
+            jumps += [step["before"] - before, step["after"] - after]
+            try:
+                fix_file(result, fixed)
+            except SyncError:
+                refused += 1
+    print(f"{len(clips)} clips of {LONG[0]:g} s")
+    print(
+        f"  seen where there is none: drift {seen['drift']}, step {seen['step']}; unrelated named {seen['unrelated']}"
+    )
+    for drift, errors in drifts.items():
+        found = [abs(e) for e in errors if e is not None]
+        said = f", median error {np.median(found):.1f}, most {np.max(found):.1f} ms a minute" if found else ""
+        print(f"  drift of {drift:+d} ms a minute: found in {len(found)} of {len(errors)}{said}")
+    quantiles("  after --fix --drift, measured again", left)
+    print(f"  one edit of 80 to 1000 ms: found in {len(times)} of {len(clips)}, --fix refused {refused}")
+    quantiles("  offsets on both sides", jumps)
+    quantiles("  when it is", times)
+
+
+def edited(sound: np.ndarray, rate: int, at: float, before: float, after: float) -> np.ndarray:
+    """Sound ``[C, S]`` that leads by one offset up to a time, and by another from there on."""
+    index = np.arange(sound.shape[1])
+    source = index + np.round(np.where(index < at * rate, before, after) * rate).astype(int)
+    inside = (source >= 0) & (source < sound.shape[1])
+    return np.where(inside, sound[:, source.clip(0, sound.shape[1] - 1)], 0).astype(np.float32)
 
 
 def main() -> None:
-    """Ten clips of a world of its own, each delay: errors of the offset, and what is left after the fix."""
-    work = Path(sys.argv[1])
-    model = load(sys.argv[2] if len(sys.argv) > 2 else "default")
-    make_world(work / "sync_error", 10, 7000, split="test")
-    errors, left, undecided = [], [], 0
-    for clip in sorted((work / "sync_error" / "clips").glob("*.mp4")):
-        for delay in DELAYS:
-            remux(clip, work / "late.mp4", audio_delay=delay)
-            offset = sync_file(work / "late.mp4", model).offset
-            if offset is None:
-                undecided += 1
-                continue
-            errors.append(abs(offset + delay) * 1000)
-            remux(work / "late.mp4", work / "fixed.mp4", audio_delay=offset)
-            left.append(abs(sync_file(work / "fixed.mp4", model).offset) * 1000)
-    for name, values in (("offset", errors), ("after the fix", left)):
-        quantiles = np.percentile(values, [50, 90, 100])
-        print(f"{name}: median {quantiles[0]:.1f} ms, 90 % {quantiles[1]:.1f} ms, most {quantiles[2]:.1f} ms")
-    print(f"undecided: {undecided} of {len(DELAYS) * 10}")
+    """Calibrate where asked for, then print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="the model's folder")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = load(args.model)
+    if args.calibrate:
+        fit(args.work, model, args.calibrate / CALIBRATION)
+    report_short(args.work, model)
+    report_long(args.work, model)
 
 
 if __name__ == "__main__":

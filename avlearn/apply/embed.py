@@ -23,7 +23,7 @@ def _over_time(sequence: Tensor) -> Tensor:
 def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
     """Features of a window for recognition.
 
-    The picture is averaged over places weighted by the window's own sound heatmap.
+    The picture is averaged over places, weighted by the window's own sound heatmap where the model has a common space.
 
     Args:
         model: the towers.
@@ -33,9 +33,12 @@ def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tu
     Returns:
         Video ``[B, 3 D]`` and audio ``[B, 3 D']``.
     """
-    heat = heatmap(model.place(features), model.hear(audio_features))
-    weights = (heat * model.config.pool_scale).flatten(1).softmax(1).view_as(heat)
-    seen = torch.einsum("bdtyx,byx->bdt", features, weights)
+    if model.config.common_space:
+        heat = heatmap(model.place(features), model.hear(audio_features))
+        weights = (heat * model.config.pool_scale).flatten(1).softmax(1).view_as(heat)
+        seen = torch.einsum("bdtyx,byx->bdt", features, weights)
+    else:
+        seen = features.mean((3, 4))
     return _over_time(seen), _over_time(audio_features)
 
 

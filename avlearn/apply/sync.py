@@ -1,58 +1,75 @@
-"""Is a file's sound in sync with its picture? By how much is it off?"""
+"""Is a file's sound in sync with its picture? By how much is it off, and does that change?"""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from avlearn.apply.windows import SILENCE, Notice, probe_both
-from avlearn.errors import NoAudioError, NoVideoError
-from avlearn.media import stream
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.objectives.similarity import offset_scores
+from avlearn.apply.confidence import Evidence, probability
+from avlearn.apply.drift import Timeline, fit_timeline
+from avlearn.apply.offsets import Curves, offset_curves
+from avlearn.errors import SyncError
+from avlearn.media import remux
+from avlearn.models.audiovisual import AudioVisual
 
-PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
 STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
-_CHUNK = 20.0  # seconds of sound that are encoded at a time
+_SURE = 0.5  # confidence below which no offset is named
+_OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
 
 
 @dataclass(frozen=True)
 class SyncResult:
     """How far sound and picture are apart.
 
+    Offsets are positive when the audio leads (the repair delays it by that much).
+
     Attributes:
         path: the file.
-        offset: seconds, positive when the audio leads (the repair delays it by that much); None
-            where the file cannot be synchronized.
-        confidence: probability in [0, 1] that the model gives to offsets within a step of this one.
-        verdict: ``in sync``, ``audio leads by 120 ms``, ``audio lags by 40 ms``, ``cannot be synchronized``.
+        status: ``in sync``, ``out of sync``, or ``undecidable``.
+        offset: seconds; of the longest segment where there are steps, at the start of the file where it drifts;
+            None where the file cannot be synchronized.
+        best: seconds, the offset that fits best, also where that is not good enough to be named; None where the sound
+            is silent. The confidence is of this one.
+        drift: milliseconds a minute by which the offset grows; None where it does not significantly.
+        steps: one dict an edit, in order: ``time`` (seconds from the start, good to about a second), ``before``
+            and ``after`` (offsets, seconds).
+        confidence: probability in [0, 1] that the offset is right within a step of the model.
+        calibrated: whether that probability was held to clips with known delays; else it is the share of the
+            posterior that lies there, which tends to be too sure.
+        verdict: ``in sync (+3 ms, within 40 ms)``, ``audio leads by 120 ms``, ``cannot be synchronized``, ...
         reason: why it cannot, else "".
         tolerance: seconds that count as in sync.
-        offsets: ``[O]`` seconds, the grid of the curve.
-        scores: ``[O]`` mean similarity at each offset (NaN where too little sound overlaps).
-        windows: one dict a window: ``start``, ``offset``, ``confidence``.
+        offsets: ``[O]`` seconds, the grid of the curve; empty where the sound is silent.
+        scores: ``[O]`` mean similarity at each offset, steps and drift taken out (NaN where too little sound overlaps).
+        windows: one dict a window: ``start``, ``offset``, ``confidence`` (share of the window's posterior).
+        evidence: what the confidence stands on; None where the sound is silent.
         notice: a line where the file is unlike the training data, else None.
     """
 
     path: str
+    status: str
     offset: float | None
+    best: float | None
+    drift: float | None
+    steps: list[dict]
     confidence: float
+    calibrated: bool
     verdict: str
     reason: str
     tolerance: float
     offsets: np.ndarray
     scores: np.ndarray
     windows: list[dict]
+    evidence: Evidence | None
     notice: str | None
 
     def to_dict(self) -> dict:
-        """JSON types; offsets in seconds."""
+        """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds."""
         values = asdict(self)
         values["offsets"] = [round(float(v), 4) for v in self.offsets]
         values["scores"] = [None if np.isnan(v) else round(float(v), 5) for v in self.scores]
-        return {"schema": "avlearn.sync/1", **values}
+        return {"schema": "avlearn.sync/2", **values}
 
     def text(self) -> str:
         """For people."""
@@ -61,150 +78,198 @@ class SyncResult:
         return said + (f"\nnote: {self.notice}" if self.notice else "")
 
 
-@torch.inference_mode()
-def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> tuple[Tensor, float]:
-    """A file's whole sound in the common space, at `PHASES` places within each step.
+def sync_file(
+    path: str | Path, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
+) -> SyncResult:
+    """Find the offset between a file's sound and its picture, and whether it changes.
 
-    Returns:
-        ``[PHASES, dim, U]``, whose phase p of step u begins at ``(u + p / PHASES) * step`` seconds from
-        the start of the file; and the root mean square of the sound.
+    Every window of the picture is compared with the sound at all offsets on a grid of a fraction of the
+    model's step. The windows' best offsets tell of edits and of a drift; with these taken out, the windows'
+    curves are added up and the peak is interpolated.
+
+    Args:
+        path: any file with picture and sound.
+        model: from `avlearn.load`.
+        max_offset: seconds searched on each side; by default half of what the picture lasts, from 2.24 to 5.
+        tolerance: seconds that count as in sync.
 
     Raises:
-        NoAudioError: the track holds no sound to speak of.
+        MediaError: the file cannot be read, or has no picture or no sound.
     """
-    rate = model.config.sample_rate
-    step = round(model.step * rate)
-    margin = 8 * step  # the encoder's reach on each side
-    chunk = round(_CHUNK * rate / step) * step
-    seconds = (chunk + 2 * margin + step) / rate
-    pieces, energy, samples = [], 0.0, 0
-    for clip in stream(path, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
-        audio = torch.from_numpy(clip.audio).to(model.device)
-        energy += float(audio[:, :chunk].square().sum())
-        samples += min(audio.shape[1], chunk)
-        first = not pieces
-        phases = []
-        steps = (audio.shape[1] - (PHASES - 1) * step // PHASES) // step
-        if steps < 2:
-            break
-        for phase in range(PHASES):
-            begin = phase * step // PHASES
-            phases.append(audio[0, begin : begin + steps * step])
-        features = model.audio_features(torch.stack(phases))
-        notice.add_audio(features[:1])
-        heard = model.hear(features)
-        last = audio.shape[1] < round(seconds * rate)
-        # Each chunk but the first gives up its first margin (the one before has it better).
-        lower = 0 if first else margin // step
-        upper = heard.shape[2] if last else (chunk + margin) // step
-        pieces.append(heard[:, :, lower:upper])
-        if last:
-            break
-    if not pieces:
-        raise NoAudioError(f"{path}: the sound track is shorter than two steps of the model")
-    return torch.cat(pieces, 2), (energy / max(samples, 1)) ** 0.5
+    curves = offset_curves(path, model, max_offset)
+    if curves is None:
+        return _undecidable(path, "the sound track is silent", tolerance, model)
+    heard = np.isfinite(curves.scores).any(1)
+    if not heard.any():
+        return _undecidable(path, "there is no sound within reach of the picture", tolerance, model)
+    step = model.step
+    # A mean over n steps of similarity that is random around zero tells as much as n such steps.
+    nats = model.config.score_scale * step / model.config.seconds
+    middles = curves.starts[heard] + curves.lengths[heard] / 2
+    steps = np.where(np.isfinite(curves.scores), curves.steps, 0)[heard]
+    rows = curves.scores[heard] - np.nanmedian(curves.scores[heard], 1, keepdims=True)
+    peaks = [_peak(row, row * count * nats, curves.offsets, step) for row, count in zip(rows, steps, strict=True)]
+    own = np.array([peak.offset for peak in peaks])
+    timeline = fit_timeline(middles, own, np.array([peak.mass for peak in peaks]), step / 8)
+    scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
+    peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
+    evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
+    calibration = model.sync_calibration
+    confidence = probability(evidence, calibration) if calibration else peak.mass
+    reason = ""
+    if curves.motion < STILL:
+        reason = "the picture does not move"
+    elif confidence < _SURE:
+        reason = f"no offset stands out, confidence {confidence:.2f}"
+    span = float(curves.starts[-1] + curves.lengths[-1])
+    values = _values(timeline, peak.offset, middles, span)
+    inside = max(abs(v) for v in values) <= tolerance
+    edits = [
+        {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
+        for edge, (before, after) in zip(timeline.edges, pairwise(values), strict=False)
+    ]
+    drift = round(timeline.slope * 60_000, 1) if timeline.slope else None
+    offset = values[0] if drift else peak.offset
+    windows = [
+        {"start": round(float(start), 3), "offset": round(p.offset, 4), "confidence": round(p.mass, 4)}
+        for start, p in zip(curves.starts[heard], peaks, strict=True)
+    ]
+    return SyncResult(
+        path=str(path),
+        status="undecidable" if reason else "in sync" if inside else "out of sync",
+        offset=None if reason else round(offset, 4),
+        best=round(peak.offset, 4),
+        drift=None if reason else drift,
+        steps=[] if reason else edits,
+        confidence=round(confidence, 4),
+        calibrated=calibration is not None,
+        verdict="cannot be synchronized" if reason else _verdict(offset, drift, edits, values, inside, tolerance),
+        reason=reason,
+        tolerance=tolerance,
+        offsets=curves.offsets,
+        scores=scores,
+        windows=windows,
+        evidence=evidence,
+        notice=curves.notice,
+    )
 
 
-def _posterior(scores: np.ndarray, offsets: np.ndarray, scale: float, reach: float):
-    """Best offset by a parabola through the best three, and the probability mass within ``reach``."""
-    known = np.isfinite(scores)
-    logits = np.where(known, scores * scale, -np.inf)
+def fix_file(result: SyncResult, out: str | Path, *, resample: bool = False) -> None:
+    """Write the file again with its sound where the picture says it belongs.
+
+    An offset alone is mended by a remux: picture and sound are copied as they are.
+
+    Args:
+        result: of the file.
+        out: another file; its suffix names the container.
+        resample: mend a drift too; the sound is then resampled and encoded again.
+
+    Raises:
+        SyncError: the file cannot be synchronized, has an edit, or drifts and may not be resampled.
+        MediaError, OutputError: as `avlearn.media.remux`.
+    """
+    if result.offset is None:
+        raise SyncError(f"{result.path} is not fixed: {result.reason}")
+    if result.steps:
+        places = ", ".join(
+            f"from {_milliseconds(s['before'])} to {_milliseconds(s['after'])} near {s['time']:.1f} s"
+            for s in result.steps
+        )
+        raise SyncError(f"{result.path} is not fixed: its offset jumps {places}; cut it there and fix the pieces")
+    if result.drift and not resample and result.status != "in sync":
+        raise SyncError(
+            f"{result.path} is not fixed: its sound drifts by {result.drift:+.0f} ms a minute; "
+            "--drift mends that by resampling the sound"
+        )
+    remux(result.path, out, audio_delay=result.offset, audio_drift=(result.drift or 0.0) / 60_000 if resample else 0.0)
+
+
+def _undecidable(path: str | Path, reason: str, tolerance: float, model: AudioVisual) -> SyncResult:
+    """Of a file that gives no curve."""
+    none = np.zeros(0)
+    return SyncResult(
+        str(path), "undecidable", None, None, None, [], 0.0, model.sync_calibration is not None,
+        "cannot be synchronized", reason, tolerance, none, none, [], None, None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """The best offset of a curve, its index, and the posterior's share within a step of it."""
+
+    offset: float
+    index: int
+    mass: float
+
+
+def _peak(scores: np.ndarray, logits: np.ndarray, offsets: np.ndarray, reach: float) -> _Peak:
+    """Where logits ``[O]`` are largest, between the grid's points by a parabola through scores ``[O]``."""
+    known = np.isfinite(logits)
+    logits = np.where(known, logits, -np.inf)
     mass = np.exp(logits - logits.max())
     mass /= mass.sum()
     best = int(np.argmax(logits))
     offset = float(offsets[best])
     if 0 < best < len(scores) - 1 and known[best - 1] and known[best + 1]:
         left, middle, right = scores[best - 1 : best + 2]
-        bend = left - 2 * middle + right
-        if bend < 0:
-            offset += 0.5 * (left - right) / bend * (offsets[1] - offsets[0])
-    return offset, float(mass[np.abs(offsets - offsets[best]) <= reach + 1e-6].sum())
+        if middle >= max(left, right) and (bend := left - 2 * middle + right) < 0:
+            offset += float(0.5 * (left - right) / bend * (offsets[1] - offsets[0]))
+    return _Peak(offset, best, float(mass[np.abs(offsets - offsets[best]) <= reach + 1e-6].sum()))
 
 
-@torch.inference_mode()
-def sync_file(path: str | Path, model: AudioVisual, *, max_offset: float = 1.5, tolerance: float = 0.04) -> SyncResult:
-    """Find the offset between a file's sound and its picture.
+def _added_up(
+    rows: np.ndarray, steps: np.ndarray, shifts: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean curve ``[O]`` of curves ``[W, O]``, each moved back by its shift, and the steps ``[O]`` that are in it.
 
-    Every window of the picture is compared with the sound at all offsets on a grid of a fraction of the
-    model's step; the windows' curves are averaged and the peak is interpolated.
-
-    Args:
-        path: any file with picture and sound.
-        model: from `avlearn.load`.
-        max_offset: seconds searched on each side.
-        tolerance: seconds that count as in sync.
-
-    Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+    NaN where less than half a window was heard (half of the most that was, in a shorter file).
     """
-    probe_both(path)
-    notice = Notice(model)
-    heard, loudness = encode_sound(path, model, notice)
-    config = model.config
-    reach = round(max_offset / model.step)
-    steps = torch.arange(-reach, reach + 1)
-    # Compared with sound that comes o steps later, the sound lags by o steps: it leads by -o.
-    fine = model.step / PHASES
-    delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
-    keep = delays.abs() <= reach * PHASES
-    offsets = -(delays[keep].numpy() * fine)[::-1]
-    curves, starts, motion = [], [], 0.0
-    first = None
-    step_frames = round(model.step * config.fps)
-    hop = config.seconds / 2
-    hop = max(round(hop / model.step), 1) * model.step
-    shape = {"fps": config.fps, "size": config.size}
-    for clip in stream(path, config.seconds, hop, audio=False, **shape):
-        first = clip.start if first is None else first
-        count = len(clip.video) // step_frames
-        if count < 3 and curves:
-            continue
-        frames = clip.video[: max(count, 1) * step_frames]
-        if count < 1:
-            continue
-        motion = max(motion, float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean()))
-        features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
-        begin = round((clip.start - first) / model.step)
-        notice.add_video(features)
-        placed = model.place(features)
-        scores = offset_scores(placed.expand(PHASES, -1, -1, -1, -1), heard, config.pool_scale, begin, steps)
-        curve = scores.T.flatten()[keep].cpu().numpy()[::-1]
-        curves.append(curve)
-        starts.append(clip.start - first)
-    if not curves:
-        raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
-    scale = config.score_scale
-    stack = np.stack(curves)
-    centred = stack - np.nanmedian(stack, 1, keepdims=True)
-    known = np.isfinite(centred).mean(0) >= 0.5
-    scores = np.where(known, np.nanmean(np.where(known, centred, 0), 0), np.nan)
-    rows = []
-    for start, curve in zip(starts, centred, strict=True):
-        if np.isfinite(curve).any():
-            offset, confidence = _posterior(curve, offsets, scale, model.step)
-            rows.append(
-                {
-                    "start": round(start, 3),
-                    "offset": round(offset, 4),
-                    "confidence": round(confidence, 4),
-                }
-            )
-    offset, confidence = _posterior(scores, offsets, scale * len(curves) ** 0.5, model.step)
-    reason = ""
-    if loudness < SILENCE:
-        reason = "the sound track is silent"
-    elif motion < STILL:
-        reason = "the picture does not move"
-    elif confidence < 0.3:
-        reason = f"no offset stands out, confidence {confidence:.2f}"
-    milliseconds = round(offset * 1000)
-    if reason:
-        verdict = "cannot be synchronized"
-    elif abs(offset) <= tolerance:
-        verdict = f"in sync ({milliseconds:+d} ms, within {tolerance * 1000:.0f} ms)"
-    else:
-        verdict = f"audio {'leads' if offset > 0 else 'lags'} by {abs(milliseconds)} ms"
-    return SyncResult(
-        str(path), None if reason else round(offset, 4), round(confidence, 4), verdict, reason,
-        tolerance, offsets, scores, rows, notice.text(),
-    )  # fmt: skip
+    total, weight = np.zeros(len(offsets)), np.zeros(len(offsets))
+    for row, count, shift in zip(np.nan_to_num(rows), steps, shifts, strict=True):
+        share = np.interp(offsets + shift, offsets, count, left=0, right=0)
+        weight += share
+        total += share * np.interp(offsets + shift, offsets, row)
+    enough = weight >= min(steps.max(), weight.max()) / 2
+    return np.where(enough, total / np.maximum(weight, 1e-9), np.nan), weight
+
+
+def _evidence(
+    peak: _Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, steps: np.ndarray, curves: Curves,
+    model: AudioVisual,
+) -> Evidence:  # fmt: skip
+    full = model.config.seconds / model.step
+    nats = np.nan_to_num(scores * weight, nan=-np.inf) * model.config.score_scale / full * _OVERLAP
+    rivals = nats[np.abs(curves.offsets - peak.offset) > 2 * model.step]
+    margin = max(float(nats[peak.index] - rivals.max()), 0.0) if len(rivals) else 0.0
+    shares = steps[:, peak.index] / steps.max()
+    agreeing = shares[np.abs(own - peak.offset) <= model.step].sum() / max(shares.sum(), 1e-9)
+    return Evidence(round(float(scores[peak.index]), 4), round(float(np.log1p(margin)), 4), round(float(agreeing), 4))
+
+
+def _values(timeline: Timeline, offset: float, middles: np.ndarray, span: float) -> list[float]:
+    """The offset of each segment in order; at the start and at the end of a file that drifts."""
+    if timeline.slope:
+        return [offset + timeline.slope * (time - float(middles.mean())) for time in (0.0, span)]
+    return [offset + float(timeline.shifts[timeline.segment == s][0]) for s in range(len(timeline.edges) + 1)]
+
+
+def _milliseconds(offset: float) -> str:
+    return f"{round(offset * 1000):+d} ms"
+
+
+def _leads(offset: float) -> str:
+    return f"{'leads' if offset > 0 else 'lags'} by {abs(round(offset * 1000))} ms"
+
+
+def _verdict(
+    offset: float, drift: float | None, edits: list[dict], values: list[float], inside: bool, tolerance: float
+) -> str:
+    if inside:
+        return f"in sync ({_milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"
+    if drift:
+        return (
+            f"audio {_leads(values[0])} at the start and {_leads(values[1])} at the end, "
+            f"a drift of {drift:+.0f} ms a minute"
+        )
+    said = f"audio {_leads(values[0])}"
+    return said + "".join(f", from {edit['time']:.1f} s on it {_leads(edit['after'])}" for edit in edits)

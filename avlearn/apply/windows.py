@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 
@@ -74,6 +74,11 @@ class Notice:
     """Gathers pooled features of a file and says, in one line, when it is unlike the training data."""
 
     def __init__(self, model: AudioVisual):
+        if not model.config.common_space:
+            raise ModelError(
+                "this model's objective taught it no common space of picture and sound: its encoders are there for "
+                "`avlearn probe` and `avlearn embed`, not for this"
+            )
         self.model = model
         self.video: list[Tensor] = []
         self.audio: list[Tensor] = []

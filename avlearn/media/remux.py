@@ -7,6 +7,7 @@ import av
 from avlearn.errors import NoVideoError, OutputError
 from avlearn.media.decode import Samples
 from avlearn.media.probe import probe
+from avlearn.media.retime import Retimed
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.writer import SoundTrack, replacing
 
@@ -18,15 +19,20 @@ def remux(
     out: str | Path,
     *,
     audio_delay: float = 0.0,
+    audio_drift: float = 0.0,
     replace_audio: str | Path | None = None,
 ) -> None:
     """Copy picture and sound packet by packet, the sound shifted in time.
+
+    Only a drift, or another sound, makes the sound be encoded again.
 
     Args:
         path: the file.
         out: another file; its suffix names the container.
         audio_delay: seconds by which the sound plays later (negative: earlier; what would come before the
             picture is dropped).
+        audio_drift: seconds a second by which that delay grows from the picture's first frame on; the sound is
+            resampled.
         replace_audio: a file whose sound (from the picture's first frame on) takes the place of the old.
 
     Raises:
@@ -41,7 +47,8 @@ def remux(
         picture = video_stream(source)
         if picture is None:
             raise NoVideoError(f"{path} has no picture")
-        sound = audio_stream(source) if replace_audio is None else None
+        copied = replace_audio is None and not audio_drift
+        sound = audio_stream(source) if copied else None
         # Delays are edit lists, in ticks of the whole file: milliseconds, unless told otherwise.
         fine = sound is not None and out.suffix.lower() in (".mp4", ".m4v", ".mov")
         options = {"movie_timescale": str(sound.time_base.denominator)} if fine else {}
@@ -50,14 +57,17 @@ def remux(
                 copies = {picture.index: target.add_stream_from_template(picture)}
                 if sound is not None:
                     copies[sound.index] = target.add_stream_from_template(sound)
-                track = None
-                if replace_audio is not None:
-                    samples = Samples(replace_audio, probe(replace_audio).start)
+                track = samples = None
+                if not copied:
+                    if replace_audio is not None:
+                        samples = Samples(replace_audio, probe(replace_audio).start)
+                    else:
+                        samples = Retimed(path, origin - audio_delay, 1 - audio_drift)
                     track = SoundTrack(target, samples.rate, samples.channels)
                 target.start_encoding()
             except (ValueError, av.error.FFmpegError) as error:
                 raise OutputError(f"{out.suffix} cannot hold the streams of {path}: write a .mkv") from error
-            _copy(source, target, copies, sound, audio_delay, origin, track, track and samples)
+            _copy(source, target, copies, sound, audio_delay, origin, track, samples)
 
 
 def _copy(source, target, copies, sound, delay, origin, track, samples) -> None:
@@ -87,12 +97,12 @@ def _copy(source, target, copies, sound, delay, origin, track, samples) -> None:
         track.finish()
 
 
-def _finished(track: SoundTrack, samples: Samples) -> bool:
+def _finished(track: SoundTrack, samples: Samples | Retimed) -> bool:
     end = samples.end()
     return end is not None and track.written >= end
 
 
-def _feed(track: SoundTrack, samples: Samples) -> None:
+def _feed(track: SoundTrack, samples: Samples | Retimed) -> None:
     wanted = round(_CHUNK * samples.rate)
     piece = samples.read(track.written, wanted)
     end = samples.end()

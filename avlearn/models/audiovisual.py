@@ -18,6 +18,7 @@ from avlearn.models.unet import MaskUNet
 from avlearn.signal import LogMel
 
 FORMAT = "avlearn.model/1"
+CALIBRATION = "sync.json"  # beside config.json: see avlearn.apply.confidence
 _ZOO = Path(__file__).resolve().parent / "zoo"
 
 
@@ -60,6 +61,7 @@ class ModelConfig:
     labels: tuple[str, ...] = ()  # of the classifiers; empty where there are none
     trained_on: str = ""  # one line, for the message about files unlike it
     score_scale: float = 20.0  # one over the temperature that training ended with
+    common_space: bool = True  # whether its objective taught the towers to meet there
 
     @classmethod
     def from_dict(cls, values: dict) -> "ModelConfig":
@@ -113,6 +115,7 @@ class AudioVisual(nn.Module):
                 "audio": Familiarity(self.audio.num_features),
             }
         )
+        self.sync_calibration: dict | None = None  # of the confidence in an offset, where it was measured
         self.classifiers = nn.ModuleDict()
         if config.labels:
             sizes = {"video": 3 * self.video.num_features, "audio": 3 * self.audio.num_features}
@@ -160,6 +163,8 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     config = {"format": FORMAT, **asdict(model.config)}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "README.md").write_text(card)
+    # A calibration that lies there is of the weights that were just replaced.
+    (folder / CALIBRATION).unlink(missing_ok=True)
 
 
 def load(name_or_path: str | Path) -> AudioVisual:
@@ -185,6 +190,8 @@ def load(name_or_path: str | Path) -> AudioVisual:
             raise ModelError(f"{folder}/config.json is not of the format {FORMAT}")
         model = AudioVisual(ModelConfig.from_dict(values))
         model.load_state_dict(load_file(folder / "model.safetensors"))
+        if (folder / CALIBRATION).is_file():
+            model.sync_calibration = json.loads((folder / CALIBRATION).read_text())
     except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{folder} is not a readable model folder: {reason}") from error

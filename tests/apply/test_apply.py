@@ -1,11 +1,11 @@
 """The readouts on files: contracts that hold whatever the model has learned."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_files
@@ -77,20 +77,6 @@ def test_classify_and_embed(model, stereo, tmp_path):
     embed_files([stereo], model, tmp_path / "features.parquet")
     with pytest.raises(OutputError, match=r"\.npz or \.parquet"):
         embed_files([stereo], model, tmp_path / "features.txt")
-
-
-def test_sync_curve_has_the_sign_of_the_design(stereo):
-    """An ear that hears, and an eye that sees, one and the same clock: the offset is the delay's negative."""
-    # A stand-in for a trained model: both towers read the sample of time that test media carry.
-    from avlearn.apply import sync as room
-
-    offsets = torch.arange(-10, 11)
-    video = torch.nn.functional.normalize(torch.randn(1, 8, 25, 2, 2), dim=1)
-    audio = torch.zeros(1, 8, 60)
-    audio[:, :, 20:45] = video[:, :, :, 1, 1]  # heard where the picture begins at step 17: three steps late
-    scores = room.offset_scores(video, audio, 20.0, 17, offsets)[0].numpy()
-    found, _ = room._posterior(scores[::-1], -(offsets.numpy() * 0.08)[::-1], 20.0, 0.08)
-    assert found == pytest.approx(-0.24, abs=0.04)  # the audio lags
 
 
 def test_a_still_picture_and_silence_cannot_be_synchronized(model, tmp_path):
@@ -165,3 +151,14 @@ def test_the_default_model_measures_and_mends_a_delay(tmp_path, small_world):
             left.append(abs(sync_file(tmp_path / "fixed.mp4", model).offset))
     assert np.median(errors) < 0.02
     assert np.median(left) < 0.02
+
+
+def test_a_model_without_a_common_space_is_refused_where_it_is_needed(model, stereo, tmp_path):
+    config = model.config
+    try:
+        model.config = replace(config, common_space=False)
+        for tool in (sync_file, localize_file, separate_file):
+            with pytest.raises(ModelError, match="no common space"):
+                tool(stereo, model, *([] if tool is sync_file else [tmp_path / "out"]))
+    finally:
+        model.config = config

@@ -1,0 +1,73 @@
+"""How probable it is that an offset is right: Platt's map from what the windows' curves say (Platt, 1999)."""
+
+from dataclasses import astuple, dataclass, fields
+
+import numpy as np
+
+FORMAT = "avlearn.sync_confidence/1"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for an offset.
+
+    Attributes:
+        height: mean similarity there, above the windows' medians, -2 to 2.
+        margin: log(1 + nats by which it beats the best offset that is more than two steps away); it grows with the
+            number of windows.
+        agreement: share of the windows, by the sound they have there, whose own best offset is within a step.
+    """
+
+    height: float
+    margin: float
+    agreement: float
+
+
+def probability(evidence: Evidence, calibration: dict) -> float:
+    """That the offset is right within a step of the model, from 0 to 1; it falls with none of the evidence.
+
+    Args:
+        evidence: for one file.
+        calibration: what `calibrate` returned.
+    """
+    logit = calibration["bias"] + sum(
+        calibration["weights"][f.name] * getattr(evidence, f.name) for f in fields(evidence)
+    )
+    return float(1 / (1 + np.exp(-logit)))
+
+
+def calibrate(evidence: list[Evidence], right: np.ndarray) -> dict:
+    """Fit the map: logistic regression with weights of zero or more, by maximum likelihood with a weak prior.
+
+    Targets are drawn in from 0 and 1 as by Platt (1999), which keeps the map from being surer than its examples.
+
+    Args:
+        evidence: of N files, some of which cannot be synchronized.
+        right: ``[N]`` whether each offset was right.
+
+    Returns:
+        JSON types: ``format``, ``weights`` by name, and ``bias``.
+    """
+    from scipy.optimize import minimize
+
+    x = np.array([astuple(e) for e in evidence])
+    positive = int(right.sum())
+    negative = len(right) - positive
+    target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    spread = x.std(0) + 1e-9
+    scaled = (x - x.mean(0)) / spread
+
+    def loss(p: np.ndarray) -> tuple[float, np.ndarray]:
+        logit = scaled @ p[1:] + p[0]
+        error = 1 / (1 + np.exp(-logit)) - target
+        value = (np.logaddexp(0, logit) - target * logit).sum() + 0.5 * (p[1:] ** 2).sum()
+        return value, np.concatenate([[error.sum()], scaled.T @ error + p[1:]])
+
+    limits = [(None, None)] + [(0, None)] * x.shape[1]
+    found = minimize(loss, np.zeros(1 + x.shape[1]), jac=True, bounds=limits).x
+    weights = found[1:] / spread
+    return {
+        "format": FORMAT,
+        "weights": {f.name: round(float(w), 5) for f, w in zip(fields(Evidence), weights, strict=True)},
+        "bias": round(float(found[0] - weights @ x.mean(0)), 5),
+    }

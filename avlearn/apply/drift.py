@@ -1,0 +1,123 @@
+"""How an offset changes over a file: not at all, at edits, or steadily."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
+_TRUNCATE = 3.0  # deviations from which on a window counts as mistaken, however far off it is
+_STEP_COST = 8.0  # nats an edit must save: four mistaken windows cannot
+_LINE_COST = 4.0  # nats a drift must save over none
+_SIGNIFICANT = 4.0  # standard errors a drift must be away from none
+_PAIRS = 4000  # lines through two windows that are tried
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The offset over time, relative to one of its values: constant, in segments, or along a line.
+
+    Attributes:
+        edges: seconds between two segments, from the start of the file; empty for one segment.
+        slope: seconds a second; 0.0 where the sound does not drift.
+        shifts: ``[W]`` seconds that each window's offset differs by from that of the longest segment, or from
+            that in the middle of the windows.
+        segment: ``[W]`` number of each window's segment.
+    """
+
+    edges: tuple[float, ...]
+    slope: float
+    shifts: np.ndarray
+    segment: np.ndarray
+
+
+def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation: float) -> Timeline:
+    """Choose among one offset, several with edits between them, and a steady drift.
+
+    Each model pays for what it leaves unexplained, a square of deviations that is cut off for windows that
+    are mistaken, and for its parameters; the cheapest is taken, the simplest of equals.
+
+    Args:
+        times: ``[W]`` seconds, the middles of the windows.
+        offsets: ``[W]`` seconds.
+        weights: ``[W]`` from 0 to 1, how sure each is.
+        deviation: seconds that a right offset is off by.
+    """
+    count = len(times)
+    flat = Timeline((), 0.0, np.zeros(count), np.zeros(count, int))
+    if count < 4:
+        return flat
+    levels = np.arange(offsets.min(), offsets.max() + deviation, deviation / 2)
+    costs = _cost(offsets[:, None] - levels, weights[:, None], deviation)
+    one = float(costs.sum(0).min())
+    segment, many = _segments(costs)
+    line, slanted = _line(times, offsets, weights, deviation)
+    if many + 1e-9 < min(one, slanted):
+        return _steps(times, offsets, weights, segment)
+    if slanted < one and line:
+        return Timeline((), line, line * (times - times.mean()), flat.segment)
+    return flat
+
+
+def _cost(residuals: np.ndarray, weights: np.ndarray, deviation: float) -> np.ndarray:
+    """Nats, up to a constant."""
+    return _OVERLAP * weights * 0.5 * np.minimum((residuals / deviation) ** 2, _TRUNCATE**2)
+
+
+def _segments(costs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Numbers ``[W]`` of the segments of the cheapest path through costs ``[W, L]``, and what it costs."""
+    total = costs[0].copy()
+    came = np.zeros(costs.shape, int)
+    stay = np.arange(costs.shape[1])
+    for w in range(1, len(costs)):
+        best = int(total.argmin())
+        jump = total[best] + _STEP_COST < total
+        came[w] = np.where(jump, best, stay)
+        total = np.where(jump, total[best] + _STEP_COST, total) + costs[w]
+    level = int(total.argmin())
+    path = [level]
+    for w in range(len(costs) - 1, 0, -1):
+        path.append(int(came[w][path[-1]]))
+    changes = np.diff(path[::-1]) != 0
+    return np.concatenate([[0], np.cumsum(changes)]), float(total.min())
+
+
+def _steps(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, segment: np.ndarray) -> Timeline:
+    numbers = range(segment.max() + 1)
+    values = np.array([_weighted_median(offsets[segment == s], weights[segment == s]) for s in numbers])
+    longest = int(np.bincount(segment).argmax())
+    edges = tuple(float(times[segment == s][-1] + times[segment == s + 1][0]) / 2 for s in numbers[:-1])
+    return Timeline(edges, 0.0, values[segment] - values[longest], segment)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+
+
+def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation: float) -> tuple[float, float]:
+    """Slope of the best line by weighted least squares, 0.0 where it is not significant, and its cost."""
+    # Of lines through two windows that lie far apart, the cheapest is near enough to tell who is mistaken.
+    first, second = np.triu_indices(len(times), max(len(times) // 3, 1))
+    chosen = np.linspace(0, len(first) - 1, min(len(first), _PAIRS)).astype(int)
+    first, second = first[chosen], second[chosen]
+    slopes = (offsets[second] - offsets[first]) / (times[second] - times[first])
+    costs = [
+        _cost(offsets - offsets[i] - slope * (times - times[i]), weights, deviation).sum()
+        for i, slope in zip(first, slopes, strict=True)
+    ]
+    best = int(np.argmin(costs))
+    residuals = offsets - offsets[first[best]] - slopes[best] * (times - times[first[best]])
+    w = weights * (np.abs(residuals) < _TRUNCATE * deviation)
+    free = _OVERLAP * w.sum() - 2
+    if free < 1:
+        return 0.0, np.inf
+    t = times - np.average(times, weights=w)
+    y = offsets - np.average(offsets, weights=w)
+    spread = (w * t**2).sum()
+    slope = float((w * t * y).sum() / spread)
+    residuals = y - slope * t
+    error = np.sqrt((w * residuals**2).sum() / (free * spread))
+    if abs(slope) < _SIGNIFICANT * error:
+        return 0.0, np.inf
+    return slope, float(_cost(residuals, weights, deviation).sum()) + _LINE_COST

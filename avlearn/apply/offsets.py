@@ -1,0 +1,162 @@
+"""Every window of a file's picture against its sound at every offset: what all of synchronization reads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.media import stream
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.objectives.similarity import offset_scores
+
+PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
+_CHUNK = 20.0  # seconds of sound that are encoded at a time
+_NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in one that is twice as long
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A file's whole sound in the common space.
+
+    Attributes:
+        features: ``[PHASES, dim, U]``; phase p of step u begins at ``(first + u + p / PHASES) * step`` seconds from
+            the start of the file. Silence before the first and after the last sound is left out: that there is
+            none tells nothing.
+        first: steps of silence left out at the start.
+    """
+
+    features: Tensor
+    first: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Similarity of picture and sound over offsets, for each window of the picture.
+
+    Attributes:
+        offsets: ``[O]`` seconds on a grid of a fraction of the model's step, positive when the audio leads.
+        starts: ``[W]`` seconds of the windows from the start of the file.
+        lengths: ``[W]`` seconds of the windows.
+        scores: ``[W, O]`` mean similarity; NaN where less than half of the window has sound.
+        steps: ``[W, O]`` steps of the model in that mean.
+        motion: mean change of a pixel from frame to frame, of 255, in the window where it is largest.
+        notice: a line where the file is unlike the training data, else None.
+    """
+
+    offsets: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    scores: np.ndarray
+    steps: np.ndarray
+    motion: float
+    notice: str | None
+
+    @property
+    def grid(self) -> float:
+        """Seconds from an offset to the next."""
+        return float(self.offsets[1] - self.offsets[0])
+
+
+@torch.inference_mode()
+def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> Sound | None:
+    """A file's whole sound, at `PHASES` places within each step; None where all of it is silence.
+
+    Raises:
+        NoAudioError: the track holds no sound to speak of.
+    """
+    rate = model.config.sample_rate
+    step = round(model.step * rate)
+    margin = 8 * step  # the encoder's reach on each side
+    chunk = round(_CHUNK * rate / step) * step
+    seconds = (chunk + 2 * margin + step) / rate
+    pieces, levels = [], []
+    for clip in stream(path, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
+        audio = torch.from_numpy(clip.audio).to(model.device)
+        first = not pieces
+        phases = []
+        steps = (audio.shape[1] - (PHASES - 1) * step // PHASES) // step
+        if steps < 2:
+            break
+        for phase in range(PHASES):
+            begin = phase * step // PHASES
+            phases.append(audio[0, begin : begin + steps * step])
+        features = model.audio_features(torch.stack(phases))
+        notice.add_audio(features[:1])
+        heard = model.hear(features)
+        last = audio.shape[1] < round(seconds * rate)
+        # Each chunk but the first gives up its first margin (the one before has it better).
+        lower = 0 if first else margin // step
+        upper = heard.shape[2] if last else (chunk + margin) // step
+        pieces.append(heard[:, :, lower:upper])
+        levels.append(phases[0].view(-1, step).square().mean(1).sqrt()[lower:upper])
+        if last:
+            break
+    if not pieces:
+        raise NoAudioError(f"{path}: the sound track is shorter than two steps of the model")
+    loud = (torch.cat(levels) >= SILENCE).nonzero()
+    if not len(loud):
+        return None
+    begin, end = int(loud[0]), int(loud[-1]) + 1
+    return Sound(torch.cat(pieces, 2)[:, :, begin:end], begin)
+
+
+@torch.inference_mode()
+def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None = None) -> Curves | None:
+    """Compare every window of the picture with the sound at all offsets; None where the sound is silent.
+
+    Windows last as long as those of the training and overlap by half.
+
+    Args:
+        path: any file with picture and sound.
+        model: from `avlearn.load`.
+        max_offset: seconds searched on each side; by default half of what the picture lasts, from 2.24 to 5.
+
+    Raises:
+        MediaError: the file cannot be read, or has no picture or no sound.
+    """
+    info = probe_both(path)
+    notice = Notice(model)
+    sound = encode_sound(path, model, notice)
+    if sound is None:
+        return None
+    if max_offset is None:
+        max_offset = min(max(info.video.duration / 2, _NEAR), _FAR)
+    config = model.config
+    reach = round(max_offset / model.step)
+    steps = torch.arange(-reach, reach + 1)
+    # Compared with sound that comes o steps later, the sound lags by o steps: it leads by -o.
+    fine = model.step / PHASES
+    delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
+    keep = delays.abs() <= reach * PHASES
+    step_frames = round(model.step * config.fps)
+    hop = max(round(config.seconds / 2 / model.step), 1) * model.step
+    rows, counts, starts, lengths, motion = [], [], [], [], 0.0
+    first = None
+    for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
+        first = clip.start if first is None else first
+        length = len(clip.video) // step_frames
+        if length < 1 or (length < 3 and rows):
+            continue
+        frames = clip.video[: length * step_frames]
+        motion = max(motion, float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean()))
+        features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
+        notice.add_video(features)
+        placed = model.place(features).expand(PHASES, -1, -1, -1, -1)
+        begin = round((clip.start - first) / model.step) - sound.first
+        scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
+        index = begin + torch.arange(length)[None] + steps[:, None]
+        known = ((index >= 0) & (index < sound.features.shape[2])).sum(1)
+        rows.append(scores.T.flatten()[keep].cpu().numpy()[::-1])
+        counts.append(known.repeat_interleave(PHASES)[keep].numpy()[::-1])
+        starts.append(clip.start - first)
+        lengths.append(length * model.step)
+    if not rows:
+        raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
+    offsets = -(delays[keep].numpy() * fine)[::-1]
+    return Curves(
+        offsets, np.array(starts), np.array(lengths), np.stack(rows), np.stack(counts), motion, notice.text()
+    )  # fmt: skip

@@ -1,0 +1,131 @@
+"""Synchronization of many files in parallel processes: what cannot be read is a row, not the end."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import torch
+
+from avlearn.apply.sync import SyncResult, sync_file
+from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.data.scan import folder_entries
+from avlearn.errors import DataError, MediaError
+from avlearn.models.audiovisual import AudioVisual, load
+
+EXIT_CODES = {"in sync": 0, "out of sync": 1, "undecidable": 3, "error": 2}
+_WORST = ("in sync", "out of sync", "undecidable", "error")
+
+
+@dataclass(frozen=True)
+class SyncFailure:
+    """A file that could not be measured: its path, and why."""
+
+    path: str
+    reason: str
+    status: str = "error"
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": "avlearn.sync/2", "path": self.path, "status": self.status, "reason": self.reason}
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self.path}: error: {self.reason}"
+
+
+@dataclass(frozen=True)
+class SyncTable:
+    """Results of many files, in their order."""
+
+    results: list[SyncResult | SyncFailure]
+
+    @property
+    def worst(self) -> str:
+        """Of in sync, out of sync, undecidable, error: the last that occurs."""
+        return max((result.status for result in self.results), key=_WORST.index, default="in sync")
+
+    def to_dict(self) -> list[dict]:
+        """A list of what each file's ``to_dict`` gives."""
+        return [result.to_dict() for result in self.results]
+
+    def text(self) -> str:
+        """A row a file, and how many there are of each status."""
+        rows = [("status", "offset", "drift", "edits", "confidence", "file"), *map(_row, self.results)]
+        widths = [max(len(row[k]) for row in rows) for k in range(5)]
+        lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
+        counts = {status: sum(r.status == status for r in self.results) for status in _WORST}
+        return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in counts.items() if count)])
+
+
+def _row(result: SyncResult | SyncFailure) -> tuple[str, ...]:
+    if isinstance(result, SyncFailure):
+        return result.status, "", "", "", "", f"{result.path} ({result.reason})"
+    offset = "" if result.offset is None else f"{result.offset * 1000:+.0f} ms"
+    drift = f"{result.drift:+.0f} ms/min" if result.drift else ""
+    edits = str(len(result.steps)) if result.steps else ""
+    reason = f" ({result.reason})" if result.reason else ""
+    return result.status, offset, drift, edits, f"{result.confidence:.2f}", result.path + reason
+
+
+def listed_files(source: Path) -> list[Path] | None:
+    """Files of a folder, or of a ``.txt`` with a path a line (relative to it); None for anything else.
+
+    Raises:
+        DataError: it names no file, or is not text.
+    """
+    if source.is_dir():
+        return [entry.path for entry in folder_entries(source)]
+    if source.suffix.lower() != ".txt":
+        return None
+    try:
+        lines = source.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the list {source}: {getattr(error, 'strerror', None) or error}") from error
+    files = [source.parent / line.strip() for line in lines if line.strip()]
+    if not files:
+        raise DataError(f"{source} names no file")
+    return files
+
+
+def sync_files(
+    paths: Sequence[Path],
+    model: str,
+    *,
+    max_offset: float | None = None,
+    tolerance: float = 0.04,
+    workers: int | None = None,
+) -> Generator[tuple[int, SyncResult | SyncFailure], None, None]:
+    """`sync_file` for many files; close the generator to end the processes at once.
+
+    Args:
+        paths: the files.
+        model: name or folder, as for `avlearn.load`.
+        max_offset, tolerance: as for `sync_file`.
+        workers: processes of one thread each; all cores by default.
+
+    Raises:
+        ModelError: there is no such model.
+
+    Yields:
+        Number of a file and its result, as they get done.
+    """
+    load(model)  # a name that is wrong is wrong for all files
+    work = partial(_sync_one, model, max_offset, tolerance)
+    for number, result in in_processes(work, paths, workers):
+        if result is CRASHED:
+            result = SyncFailure(str(paths[number]), "the process died of it")
+        yield number, result
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str) -> AudioVisual:
+    torch.set_num_threads(1)
+    return load(model)
+
+
+def _sync_one(model: str, max_offset: float | None, tolerance: float, path: Path) -> SyncResult | SyncFailure:
+    try:
+        return sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
+    except MediaError as error:
+        return SyncFailure(str(path), str(error).removeprefix(str(path)).lstrip(": "))

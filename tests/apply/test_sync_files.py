@@ -1,0 +1,81 @@
+"""Many files at once: every one is a row, and the worst of them is what the script sees."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from avlearn.apply.sync import sync_file
+from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, listed_files, sync_files
+from avlearn.errors import DataError, ModelError
+from avlearn.models.audiovisual import load
+
+
+@pytest.fixture(scope="module")
+def clips(small_world):
+    return sorted((small_world / "clips").glob("*.mp4"))
+
+
+def test_processes_give_what_one_gives(clips, tmp_path):
+    (tmp_path / "bad.mp4").write_text("hello")
+    paths = [clips[0], tmp_path / "bad.mp4", tmp_path / "missing.mp4", clips[1]]
+    found = dict(sync_files(paths, "default", workers=1))
+    assert sorted(found) == [0, 1, 2, 3]
+    assert found[0].to_dict() == sync_file(clips[0], load("default")).to_dict()
+    assert found[1].status == "error"
+    assert found[1].reason.startswith("is not a media file")
+    assert found[2].reason == "does not exist"
+    assert found[3].status == "in sync"
+    with pytest.raises(ModelError, match="no model 'unheard_of'"):
+        next(sync_files(paths, "unheard_of"))
+
+
+def test_a_list_is_of_paths_relative_to_it(tmp_path, small_world):
+    (tmp_path / "list.txt").write_text("a.mp4\n\n  b/c.mp4  \n/d.mp4\n")
+    found = listed_files(tmp_path / "list.txt")
+    assert [str(p) for p in found] == [f"{tmp_path}/a.mp4", f"{tmp_path}/b/c.mp4", "/d.mp4"]
+    assert len(listed_files(small_world / "clips")) == 12
+    assert listed_files(tmp_path / "a.mp4") is None
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match="names no file"):
+        listed_files(tmp_path / "empty.txt")
+    with pytest.raises(DataError, match="No such file"):
+        listed_files(tmp_path / "none.txt")
+
+
+def test_the_worst_decides(clips):
+    fine = sync_file(clips[0], load("default"))
+    results = [fine, replace(fine, status="out of sync"), replace(fine, status="undecidable")]
+    results.append(SyncFailure("x.mp4", "does not exist"))
+    codes = [EXIT_CODES[SyncTable(results[: k + 1]).worst] for k in range(4)]
+    assert codes == [0, 1, 3, 2]
+    table = SyncTable(results[::-1])
+    assert table.text().splitlines()[-1] == "1 in sync, 1 out of sync, 1 undecidable, 1 error"
+    assert json.loads(json.dumps(table.to_dict()))[0] == {
+        "schema": "avlearn.sync/2", "path": "x.mp4", "status": "error", "reason": "does not exist",
+    }  # fmt: skip
+
+
+def test_ctrl_c_leaves_what_is_done(clips, tmp_path):
+    for k in range(300):
+        shutil.copy(clips[k % len(clips)], tmp_path / f"{k:03d}.mp4")
+    words = [sys.executable, "-m", "avlearn", "sync", tmp_path, "--workers", "1", "--json", tmp_path / "out.json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not running.stderr.readline().startswith("[3/"):
+            assert running.poll() is None
+        os.kill(running.pid, signal.SIGINT)
+        begun = time.monotonic()
+        out, said = running.communicate()
+    assert running.returncode == 130
+    assert time.monotonic() - begun < 30
+    assert "Traceback" not in said
+    done = json.loads((tmp_path / "out.json").read_text())
+    assert 3 <= len(done) < 300
+    assert f"stopped with {len(done)} of 300 done" in said
+    assert len(out.splitlines()) == len(done) + 2
