@@ -61,10 +61,15 @@ class Job:
     clips: int
 
 
-def clips(root: Path, name: str, count: int, seed: int) -> tuple[list[Row], ClipCache]:
-    """Rendered and decoded once."""
-    manifest = make_world(root / f"{name}-{count}", count, seed, WorldConfig.preset("standard"), workers=os.cpu_count())
-    rows = read_manifest(manifest)
+def render(root: Path, name: str, count: int, seed: int) -> tuple[list[Row], ClipCache]:
+    """Clips of the standard world, rendered and decoded."""
+    make_world(root / f"{name}-{count}", count, seed, WorldConfig.preset("standard"), workers=os.cpu_count())
+    return clips(root, name, count)
+
+
+def clips(root: Path, name: str, count: int) -> tuple[list[Row], ClipCache]:
+    """What `render` left."""
+    rows = read_manifest(root / f"{name}-{count}" / "manifest.parquet")
     return rows, decode_once(rows, root / "decoded", 25.0, 64, 16000, os.cpu_count() or 1)
 
 
@@ -164,8 +169,8 @@ def run(job: Job) -> dict:
     torch.manual_seed(job.seed)
     recipe = load_recipe("sync_world", [f"objective={job.objective}", *OPTIONS.get(job.objective, [])])
     root = Path(job.root)
-    rows, cache = clips(root, "train", job.clips, 0)
-    _, held_out = clips(root, "test", job.clips // 5, 1)
+    rows, cache = clips(root, "train", job.clips)
+    _, held_out = clips(root, "test", job.clips // 5)
     clip = recipe.clip
     model = AudioVisual(ModelConfig())
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
@@ -196,8 +201,8 @@ def main() -> None:
     options = parser.parse_args()
     seconds, seeds, count = (3.0, 1, 50) if options.quick else (options.minutes * 60, options.seeds, 1000)
     names = options.objectives or list(OBJECTIVES)
-    clips(options.root, "train", count, 0)
-    _, held_out = clips(options.root, "test", count // 5, 1)
+    render(options.root, "train", count, 0)
+    _, held_out = render(options.root, "test", count // 5, 1)
     jobs = [Job(name, seed, seconds, str(options.root), count) for name in names for seed in range(seeds)]
     print(f"{seconds / 60:g} CPU minutes each, {seeds} seeds, {len(held_out.video)} held-out clips")
     print(f"{'':<12}{'steps':>8}" + "".join(f"{name:>16}" for name in MEASURES))
