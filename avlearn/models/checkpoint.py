@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
+from avlearn.media.writer import replacing
 
 # Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, DeepSpeed,
 # Caffe2.
@@ -54,12 +55,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def write_tensors(model: nn.Module, path: Path) -> None:
-    """A model's tensors as safetensors; the file is whole or is not there."""
+    """A model's tensors as safetensors; the file is whole or is not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part)
-    part.chmod(0o644)  # safetensors writes files for the owner alone
-    part.replace(path)
+    with replacing(path) as part:
+        try:
+            save_file(tensors, part)
+        except safetensors.SafetensorError as error:  # a full disk
+            raise OSError(str(error)) from error
+        part.chmod(0o644)  # safetensors writes files for the owner alone
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class Objective(nn.Module):
         self.schedule, self.setting = schedule, setting
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the towers are to see of a batch; here: all as it is.
+        """What the towers are to see of a batch that is trained on; here: all as it is.
 
         Args:
             video: ``[B, C, T, H, W]`` in [0, 1].

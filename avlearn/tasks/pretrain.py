@@ -30,7 +30,9 @@ class Pretrain(lightning.LightningModule):
 
     def pair(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> Pair:
         """What the towers give for ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
-        video, audio, offset = self.objective.transform(video, audio, batch["offset"])
+        offset = batch["offset"]
+        if self.training:
+            video, audio, offset = self.objective.transform(video, audio, offset)
         seen, heard = self.model.video_features(video), self.model.audio_features(audio)
         clip = batch["index"].repeat(len(offset) // len(batch["index"]))
         return Pair(self.model.place(seen), self.model.hear(heard), offset, clip, seen, heard)

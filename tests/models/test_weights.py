@@ -7,14 +7,16 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from safetensors import SafetensorError
 from torch import nn
 
 from avlearn.errors import ModelError, OutputError
-from avlearn.models import create_model, download, weights
+from avlearn.models import checkpoint, create_model, download, weights
 from avlearn.models.folder import import_weights, load_encoder
 from avlearn.models.preprocessing import Preprocessing, preprocessing_of
 from avlearn.models.registry import list_models
@@ -153,6 +155,17 @@ def test_a_folder_holds_all_that_is_needed(file, tmp_path):
         load_encoder(folder)
     with pytest.raises(OutputError, match="cannot write"):
         import_weights(file, "dsconv_tiny", file)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(file, tmp_path, monkeypatch):
+    def full(_: dict, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OutputError, match=r"cannot write .*model\.safetensors: .*No space left"):
+        import_weights(file, "dsconv_tiny", tmp_path / "folder")
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_statistics_and_options_travel_with_the_weights(tmp_path):

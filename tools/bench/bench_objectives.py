@@ -122,12 +122,8 @@ def measure(task: Pretrain, cache: ClipCache, rule: WindowRule) -> dict[str, flo
     reach = round(rule.context / rule.step)
     shifts = torch.arange(-reach, reach + 1)
     scores, seen, heard = [], [], []
-    plain = Objective.transform
     for batch in centred(cache, rule):
-        video, audio = frames_to_input(batch["video"]), batch["audio"]
-        # As it is: what an objective does to batches is for training.
-        objective.transform = lambda *given: plain(objective, *given)
-        pair = task.pair(video, audio, batch)
+        pair = task.pair(frames_to_input(batch["video"]), batch["audio"], batch)
         scores.append(objective.offset_scores(pair, shifts))
         seen.append(pair.video)
         heard.append(pair.audio[:, :, reach : reach + pair.video.shape[2]])
