@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avlearn.apply.embed import describe
 from avlearn.apply.separate import separate_window
+from avlearn.build import solo_features
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError
@@ -26,7 +27,6 @@ from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import heatmap, offset_scores, pair_scores
 from avlearn.signal import Stft
 from avlearn.tasks.separate import Mixtures
-from avlearn.train import solo_features
 
 _BATCH = 16
 _OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side

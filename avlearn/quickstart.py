@@ -131,9 +131,9 @@ def _train(run_dir: Path, minutes: float, share: float, seed: int) -> Path:
 
 def _seconds_per_step(recipe) -> float:
     """Time of a training step on this machine, from a few on noise."""
+    from avlearn.build import build_objective
     from avlearn.models.audiovisual import ModelConfig
     from avlearn.tasks.pretrain import Pretrain
-    from avlearn.train import build_objective
 
     torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
     clip, batch = recipe.clip, recipe.trainer.batch_size

@@ -89,8 +89,9 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     """Held-out offsets rise far above chance with the right sound, and stay at chance with another clip's."""
     import json
 
+    from avlearn.build import build
     from avlearn.data.cache import ClipCache
-    from avlearn.train import _build, pretrain
+    from avlearn.train import pretrain
 
     words = [
         f"data.root={tmp_path}", "data.world.preset=solo", "data.world.train_clips=160", "data.world.val_clips=48",
@@ -107,12 +108,12 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     chance = 3 / 25
     assert right > 3 * chance
 
-    task, train, val, *_ = _build(recipe)
+    built = build(recipe)
+    task, val = built.task, built.val
     task.load_state_dict(torch.load(tmp_path / "right" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
     task.eval()
-    for data in (train, val):
-        cache = data.cache
-        data.cache = ClipCache(cache.video, cache.audio[::-1], cache.fps, cache.sample_rate)
+    cache = val.cache
+    val.cache = ClipCache(cache.video, cache.audio[::-1], cache.fps, cache.sample_rate)
     from avlearn.data.clips import collate
 
     with torch.inference_mode():

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avlearn.build import build_objective
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
@@ -40,7 +41,6 @@ from avlearn.objectives.similarity import pair_scores
 from avlearn.recipe import Recipe, load_recipe
 from avlearn.tasks.optimization import adamw
 from avlearn.tasks.pretrain import Pretrain
-from avlearn.train import build_objective
 
 FAR = 7  # steps (0.56 s) by which a shifted pair is off at least
 GALLERY = 100

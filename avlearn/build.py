@@ -1,0 +1,244 @@
+"""From a recipe to what is trained: clips, model, objective, task."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.scan import scan_folder
+from avlearn.errors import DataError, RecipeError
+from avlearn.models.audiovisual import (
+    AudioVisual,
+    ModelConfig,
+    SeparatorConfig,
+    Spectrogram,
+    frames_to_input,
+    load,
+)
+from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
+from avlearn.recipe import Recipe
+from avlearn.tasks.pretrain import Pretrain
+from avlearn.tasks.separate import Mixtures, Separate, seen_source
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a recipe describes.
+
+    Attributes:
+        task: with its model, and without an optimizer yet (``task.optimizer_of``).
+        train, val: the clips of each.
+        collate: samples to a batch.
+        origin: of the clips, in words.
+    """
+
+    task: lightning.LightningModule
+    train: Dataset
+    val: Dataset
+    collate: Callable[[list], dict]
+    origin: str
+
+
+def _rows(source: str) -> list[Row]:
+    path = Path(source)
+    if path.is_dir() and (path / "manifest.parquet").exists():
+        path = path / "manifest.parquet"
+    rows = scan_folder(path) if path.is_dir() else read_manifest(path)
+    if not rows:
+        raise DataError(f"{source} names no clip")
+    return rows
+
+
+def _line(label: str) -> Callable[[int, int], None]:
+    """Progress of a preparation: a line at every tenth."""
+
+    def say(done: int, total: int) -> None:
+        if done == total or done % max(total // 10, 1) == 0:
+            print(f"{label} {done}/{total}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows; a world is rendered where the recipe names no data."""
+    data = recipe.data
+    if data.train is None:
+        from avlearn.data.world import WorldConfig, make_world
+
+        if data.world is None:
+            raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
+        config = WorldConfig.preset(data.world.preset)
+        found = []
+        for split, clips, seed in (
+            ("train", data.world.train_clips, 2 * data.world.seed),
+            ("val", data.world.val_clips, 2 * data.world.seed + 1),
+        ):
+            out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
+            manifest = make_world(
+                out, clips, seed, config, workers=os.cpu_count(), split=split,
+                progress=_line(f"rendering {split} clips"),
+            )  # fmt: skip
+            found.append(read_manifest(manifest))
+        return found[0], found[1]
+    train = _rows(data.train)
+    if data.val is not None:
+        return train, _rows(data.val)
+    splits = {row.split for row in train}
+    if "val" in splits and "train" in splits:
+        return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
+    order = np.random.default_rng(recipe.seed).permutation(len(train))
+    held = max(len(train) // 10, 1)
+    if len(train) < 2:
+        raise DataError(f"{data.train} has one clip: nothing is left for validation")
+    return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
+
+
+def _cache(recipe: Recipe, rows: list[Row]) -> ClipCache:
+    clip = recipe.clip
+    return decode_once(
+        rows, Path(recipe.data.root) / "decoded", clip.fps, clip.size, clip.sample_rate,
+        os.cpu_count() or 1, _line("decoding clips"),
+    )  # fmt: skip
+
+
+def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
+    """Rows that windows can be cut from; says which are left out and why."""
+    for row in rows:
+        if row.reason:
+            print(f"left out {row.path}: {row.reason}", file=sys.stderr)
+    usable = [row for row in rows if not row.reason]
+    for flag in exclude:
+        kept = [row for row in usable if flag not in row.flags]
+        if len(kept) < len(usable):
+            print(f"left out {len(usable) - len(kept)} {name} clips: {flag}", file=sys.stderr)
+        usable = kept
+    kept = [row for row in usable if row.duration >= rule.sound_seconds - 1e-3]
+    if not kept:
+        raise DataError(f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context)")
+    if len(kept) < len(usable):
+        print(
+            f"left out {len(usable) - len(kept)} {name} clips: shorter than {rule.sound_seconds:g} s", file=sys.stderr
+        )
+    return kept
+
+
+def build(recipe: Recipe) -> Experiment:
+    """Build what a recipe describes; a world is rendered where it names no data.
+
+    Raises:
+        RecipeError, DataError, ModelError: the recipe asks for what is not there.
+    """
+    train_rows, val_rows = _sources(recipe)
+    origin = recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
+    if recipe.task == "separate":
+        return _build_separation(recipe, train_rows, val_rows, origin)
+    clip, options = recipe.clip, recipe.model
+    config = ModelConfig(
+        video=options.video,
+        audio=options.audio,
+        video_options=dict(options.video_options),
+        audio_options=dict(options.audio_options),
+        dim=options.dim,
+        fps=clip.fps,
+        size=clip.size,
+        sample_rate=clip.sample_rate,
+        seconds=clip.seconds,
+        spectrogram=Spectrogram(**options.spectrogram.model_dump()),
+        trained_on=origin,
+    )
+    model = AudioVisual(config)
+    if options.base is not None:
+        _start_from(model, options.base)
+    rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
+    data = []
+    for name, rows in (("training", train_rows), ("validation", val_rows)):
+        usable = _usable(rows, name, recipe.data.exclude, rule)
+        cache = _cache(recipe, usable) if recipe.data.cache else None
+        data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
+    objective = build_objective(recipe, model, len(data[0]))
+    model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
+    if getattr(objective, "frozen", False):
+        # Evaluation mode, so that the statistics of batch norms stay as well.
+        model.eval().requires_grad_(False)
+    task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
+    return Experiment(task, *data, collate, origin)
+
+
+def _start_from(model: AudioVisual, name_or_path: str) -> None:
+    """Give a model the towers of another, which must be built and fed alike."""
+    base = load(name_or_path)
+    fed = ("video", "audio", "video_options", "audio_options", "dim", "fps", "size", "sample_rate", "spectrogram")
+    for key in fed:
+        theirs, ours = getattr(base.config, key), getattr(model.config, key)
+        if theirs != ours:
+            raise RecipeError(f"model.base: {name_or_path} has {key} {theirs}, the recipe {ours}")
+    for part in ("video", "audio", "video_head", "audio_head"):
+        getattr(model, part).load_state_dict(getattr(base, part).state_dict())
+
+
+def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:
+    """The recipe's objective for a model, and so many clips to train on."""
+    clip, step = recipe.clip, model.step
+    setting = Setting(
+        step,
+        steps=round(clip.seconds / step),
+        offsets=round(2 * clip.context / step) + 1,
+        video_channels=model.video.num_features,
+        audio_channels=model.audio.num_features,
+        dim=model.config.dim,
+        clips=clips,
+    )
+    shift = ShiftSchedule(**recipe.objective.shift.model_dump())
+    options = recipe.objective.model_dump(exclude={"name", "shift"})
+    return OBJECTIVES[recipe.objective.name](shift, setting, **options)
+
+
+def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str) -> Experiment:
+    settings = recipe.separator
+    base = load(settings.base)
+    separator = SeparatorConfig(tuple(settings.channels), settings.window, settings.hop, settings.bins)
+    values = {**base.config.__dict__, "separator": separator}
+    model = AudioVisual(ModelConfig(**values))
+    model.load_state_dict(base.state_dict(), strict=False)
+    model.eval()
+    data = []
+    for rows in (train_rows, val_rows):
+        # A mixture's truth is a clip's own sound: clips with one source in the picture and none beside it.
+        flagged = any("sources:1" in row.flags for row in rows)
+        if flagged:
+            rows = [r for r in rows if "sources:1" in r.flags and "offscreen" not in r.flags]
+        cache = _cache(recipe, rows)
+        features = solo_features(model, cache)
+        labels = [row.labels[0] if row.labels else "" for row in rows]
+        data.append(
+            Mixtures(
+                cache.audio,
+                features,
+                labels if any(labels) else None,
+                recipe.separator.same_class_share,
+                recipe.clip.seconds,
+                model.step,
+                model.config.sample_rate,
+            )
+        )
+    task = Separate(model, None)
+    return Experiment(task, *data, default_collate, origin)
+
+
+def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.ndarray:
+    """`seen_source` over a cache of clips with one source each: float32 ``[N, D, T]``."""
+    found = []
+    for first in range(0, len(cache.video), batch):
+        frames = torch.from_numpy(np.array(cache.video[first : first + batch]))
+        audio = torch.from_numpy(np.array(cache.audio[first : first + batch]))
+        found.append(seen_source(model, frames_to_input(frames), audio).numpy())
+    return np.concatenate(found)
