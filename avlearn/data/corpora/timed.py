@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from avlearn.data.corpora.actions import check_fold
 from avlearn.data.corpora.tree import Tree, read_lines, read_records, read_table
 from avlearn.data.manifest import Entry, Event
 from avlearn.errors import DataError
@@ -103,15 +104,18 @@ def ava(media: Tree, lists: Tree, start: float = 0.0) -> list[Entry]:
     return _gathered(media, (row for split, path in files for row in read_table(path, partial(parse, split), form)))
 
 
-def grid(media: Tree, lists: Tree) -> list[Entry]:
+def grid(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
     """GRID (University of Sheffield, 2006): 34 speakers say 1,000 sentences each, three seconds a sentence. CC BY 4.0.
 
     There is no list: the sentences are the files that lie somewhere below a folder ``s1`` to ``s34``, and their words
     come from the ``.align`` file of the same name below a folder of the same speaker (``align/s1``, ``s1/align``),
     rows ``FROM TO WORD`` with 25,000 units to the second. A sentence without one has no events.
 
-    Labels: the speaker. Events: the words, silences left out. Splits: none is published. Order: speaker, sentence.
+    Labels: the speaker. Events: the words, silences left out. Splits: none is published; ours have no speaker in
+    common: ``fold`` 1 tests the speakers from s18 on, 2 those before, and of the other half the last speaker is val.
+    Order: speaker, sentence.
     """
+    check_fold(fold, 2)
 
     def key(path: Path, root: Path) -> tuple[int, str]:
         speakers = [re.fullmatch(r"s(\d+)", part) for part in path.relative_to(root).parts[:-1]]
@@ -122,12 +126,15 @@ def grid(media: Tree, lists: Tree) -> list[Entry]:
         return None if label in ("sil", "sp") else Event(label, int(begin) / 25000, int(end) / 25000)
 
     aligns = {key(path, lists.folder): path for path in lists.lists if path.suffix == ".align"}
+    files = {key(Path(path), media.folder) for paths in media.media.values() for path in paths}
+    sentences = sorted((speaker, stem) for speaker, stem in files if speaker)
+    known = [speaker for speaker, _ in sentences if (speaker < 18) == (fold == 1)]
     entries = []
-    for sentence in sorted({key(Path(path), media.folder) for paths in media.media.values() for path in paths}):
+    for sentence in sentences:
         speaker, stem = sentence
-        if speaker:
-            words = read_lines(aligns[sentence], word, "FROM TO WORD") if sentence in aligns else ()
-            entries.append(Entry(media.find(f"s{speaker}/{stem}.mpg"), (f"s{speaker}",), "", tuple(words)))
+        split = "test" if speaker not in known else "val" if speaker == known[-1] else "train"
+        words = read_lines(aligns[sentence], word, "FROM TO WORD") if sentence in aligns else ()
+        entries.append(Entry(media.find(f"s{speaker}/{stem}.mpg"), (f"s{speaker}",), split, tuple(words)))
     if not entries:
         raise DataError(
             f"{media.folder} holds no s1/NAME.mpg of GRID: it is offered at https://zenodo.org/records/3625687"

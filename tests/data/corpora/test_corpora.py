@@ -36,7 +36,7 @@ def test_a_missing_list_is_named_with_where_it_is_offered(tmp_path, name):
     [
         ("kinetcs400", {}, "there is no corpus 'kinetcs400': do you mean 'kinetics400'"),
         ("ucf101", {"fld": 2}, "ucf101 has no option 'fld': do you mean 'fold'"),
-        ("grid", {"fold": 2}, "grid has no option 'fold'"),
+        ("grid", {"fold": 3}, "no fold 3: choose 1 to 2"),
         ("ucf101", {"fold": 4}, "no fold 4: choose 1 to 3"),
         ("hmdb51", {"fold": 0}, "no fold 0: choose 1 to 3"),
         ("esc10", {"fold": 6}, "no fold 6: choose 1 to 5"),

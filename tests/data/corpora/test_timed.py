@@ -115,15 +115,18 @@ def test_grid(tmp_path, aligns):
             "s1/bbaf2n.wav": "",
             "s2/bbaf3s.mpg": "",
             "s2/._bbaf3s.mpg": "",
+            "s20/bbaf2n.mpg": "",
             "tutorial.mp4": "",
         },
     )
     entries = read_corpus("grid", tmp_path)
     assert brief(entries, tmp_path) == [
-        ("s1/bbaf2n.mp4", "s1", ""),
-        ("s2/bbaf3s.mpg", "s2", ""),
-        ("s10/video/mpg_6000/bbaf2n.mpg", "s10", ""),
+        ("s1/bbaf2n.mp4", "s1", "train"),
+        ("s2/bbaf3s.mpg", "s2", "train"),
+        ("s10/video/mpg_6000/bbaf2n.mpg", "s10", "val"),
+        ("s20/bbaf2n.mpg", "s20", "test"),
     ]
+    assert [entry.split for entry in read_corpus("grid", tmp_path, fold=2)] == ["test", "test", "test", "val"]
     assert entries[0].events == (Event("bin", 0.95, 1.18), Event("blue", 1.36, 1.42))
     assert entries[1].events == () and entries[2].events == (Event("lay", 0.0, 1.0),)
     lay(tmp_path, {aligns.format("s2", "bbaf3s"): "0 23750 sil\n23750 bin\n"})

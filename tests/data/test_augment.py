@@ -1,0 +1,52 @@
+import torch
+
+from avlearn.data.augment import augment_audio, augment_video
+
+STILL = {"flip": False, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
+
+
+def seed(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def ramps(clips: int, side: int = 32) -> torch.Tensor:
+    """Clips ``[B, 3, 4, side, side]`` whose red is the place from left to right, green from top to bottom, blue time."""
+    across, down = torch.arange(side).add(0.5).div(side).expand(side, side), torch.arange(4) / 4
+    red, green = (x.expand(clips, 4, side, side) for x in (across, across.T))
+    return torch.stack([red, green, down[:, None, None].expand(clips, 4, side, side)], 1).clone()
+
+
+def test_nothing_to_change_changes_nothing():
+    assert torch.equal(augment_video(ramps(2), seed(0), **STILL), ramps(2))
+    sound = torch.randn(2, 100)
+    assert torch.equal(augment_audio(sound, seed(0), gain=0.0), sound)
+
+
+def test_a_zoomed_clip_is_a_window_of_it_the_same_in_all_frames():
+    seen = augment_video(ramps(64), seed(0), **STILL, zoom=0.4)
+    assert torch.allclose(seen[:, 2], ramps(64)[:, 2])  # each frame stays at its time
+    assert torch.allclose(seen[:, :2, :1].expand(-1, -1, 4, -1, -1), seen[:, :2], atol=1e-6)
+    inner = seen[:, 0, 0, 16, 1:-1]  # within the window a ramp stays a ramp, less steep by what was cut off
+    slopes = inner.diff(dim=1) * 32
+    assert torch.allclose(slopes, slopes[:, :1].expand_as(slopes), atol=1e-4)
+    assert 0.59 < slopes.min() < 0.65 and 0.95 < slopes.max() < 1.001
+    left, right = seen[:, 0, 0, 16, 0], seen[:, 0, 0, 16, -1]
+    assert left.min() >= 0 and right.max() <= 1 and left.max() > 0.2 and right.min() < 0.8
+    down = seen[:, 1, 0, 1:-1, 16].diff(dim=1) * 32
+    assert torch.allclose(down[:, 0], slopes[:, 0], atol=1e-4)  # the shape of things is kept
+
+
+def test_light_changes_by_clip_and_stays_in_range():
+    seen = augment_video(ramps(16), seed(1), flip=False, brightness=0.25, contrast=0.25, colour=0.15)
+    assert seen.min() >= 0 and seen.max() <= 1
+    change = (seen - ramps(16))[:, :, :, 8:-8, 8:-8].mean((2, 3, 4))
+    assert change.std(0).min() > 0.02 and (change[:, 0] - change[:, 1]).abs().max() > 0.02
+
+
+def test_half_of_the_clips_are_mirrored_and_the_sound_is_scaled():
+    seen = augment_video(ramps(64), seed(2), **{**STILL, "flip": True})
+    mirrored = seen[:, 0, 0, 0, 0] > 0.5
+    assert 16 < mirrored.sum() < 48
+    assert torch.equal(seen[mirrored].flip(-1), ramps(int(mirrored.sum())))
+    gains = augment_audio(torch.ones(256, 10), seed(3), gain=0.35)
+    assert gains.std(1).max() == 0 and 0.70 < gains.min() < 0.74 and 1.36 < gains.max() < 1.42
