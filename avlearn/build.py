@@ -1,9 +1,11 @@
 """From a recipe to what is trained: clips, model, objective, task."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import isclose
 from pathlib import Path
 
 import lightning
@@ -15,7 +17,7 @@ from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
-from avlearn.errors import DataError, RecipeError
+from avlearn.errors import DataError, ModelError, RecipeError
 from avlearn.models.audiovisual import (
     AudioVisual,
     ModelConfig,
@@ -24,6 +26,8 @@ from avlearn.models.audiovisual import (
     frames_to_input,
     load,
 )
+from avlearn.models.encoder import Encoder
+from avlearn.models.registry import create_model
 from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
 from avlearn.recipe import Recipe
 from avlearn.tasks.pretrain import Pretrain
@@ -95,6 +99,8 @@ def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     splits = {row.split for row in train}
     if "val" in splits and "train" in splits:
         return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
+    if "train" in splits:
+        train = [row for row in train if row.split == "train"]  # what is held out for a test stays so
     order = np.random.default_rng(recipe.seed).permutation(len(train))
     held = max(len(train) // 10, 1)
     if len(train) < 2:
@@ -131,8 +137,12 @@ def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: Window
     return kept
 
 
-def build(recipe: Recipe) -> Experiment:
+def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     """Build what a recipe describes; a world is rendered where it names no data.
+
+    Args:
+        recipe: what to build.
+        resumed: a checkpoint has the towers' weights, so what they started from is not read and may be gone.
 
     Raises:
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
@@ -141,48 +151,106 @@ def build(recipe: Recipe) -> Experiment:
     origin = recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
     if recipe.task == "separate":
         return _build_separation(recipe, train_rows, val_rows, origin)
-    clip, options = recipe.clip, recipe.model
-    config = ModelConfig(
-        video=options.video,
-        audio=options.audio,
-        video_options=dict(options.video_options),
-        audio_options=dict(options.audio_options),
-        dim=options.dim,
-        fps=clip.fps,
-        size=clip.size,
-        sample_rate=clip.sample_rate,
-        seconds=clip.seconds,
-        spectrogram=Spectrogram(**options.spectrogram.model_dump()),
-        trained_on=origin,
-    )
-    model = AudioVisual(config)
-    if options.base is not None:
-        _start_from(model, options.base)
-    rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
+    model = build_model(recipe, origin)
+    if not resumed:
+        _start(model, recipe)
+    clip = recipe.clip
+    grid = getattr(recipe.objective, "grid", None) or model.step
+    rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
     data = []
     for name, rows in (("training", train_rows), ("validation", val_rows)):
         usable = _usable(rows, name, recipe.data.exclude, rule)
         cache = _cache(recipe, usable) if recipe.data.cache else None
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = build_objective(recipe, model, len(data[0]))
-    model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
-    if getattr(objective, "frozen", False):
+    if objective.frozen:
         # Evaluation mode, so that the statistics of batch norms stay as well.
         model.eval().requires_grad_(False)
+    else:
+        model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
     return Experiment(task, *data, collate, origin)
+
+
+def build_model(recipe: Recipe, origin: str) -> AudioVisual:
+    """The recipe's towers, as they are before the training on clips of some origin."""
+    clip, options = recipe.clip, recipe.model
+    config = ModelConfig(
+        video=options.video,
+        audio=options.audio,
+        video_options=dict(options.video_options),
+        audio_options=dict(options.audio_options),
+        video_mean=options.video_mean or (),
+        video_std=options.video_std or (),
+        dim=options.dim,
+        fps=clip.fps,
+        size=clip.size,
+        sample_rate=clip.sample_rate,
+        seconds=clip.seconds,
+        spectrogram=Spectrogram(**options.spectrogram.model_dump()),
+        resample=options.resample,
+        segment=options.segment,
+        trained_on=origin,
+    )
+    return AudioVisual(config)
+
+
+def _start(model: AudioVisual, recipe: Recipe) -> None:
+    """Give a model what the recipe starts from, if anything."""
+    if recipe.model.base is not None:
+        _start_from(model, recipe.model.base)
+    for tower in ("video", "audio"):
+        source = getattr(recipe.model, f"{tower}_weights")
+        if source is not None:
+            _start_released(model, tower, source)
+
+
+def _start_released(model: AudioVisual, tower: str, source: str) -> None:
+    """Give a tower released weights; the recipe must say what they need besides."""
+    key, encoder, config = f"model.{tower}_weights", getattr(model, tower), model.config
+    options = getattr(config, f"{tower}_options")
+    try:
+        released = create_model(getattr(config, tower), weights=source, **options)
+    except ModelError as error:
+        raise RecipeError(f"{key}: {error}") from error
+    needs = {f"{tower}_options.{k}": value for k, value in released.config["options"].items() if k not in options}
+    theirs = _statistics(released)
+    if theirs != _statistics(encoder):
+        if tower == "video":
+            needs |= dict(zip(("video_mean", "video_std"), theirs, strict=True))
+        else:
+            # The front end standardises, where the encoder alone would have done it.
+            needs |= {
+                f"spectrogram.{k}": value
+                for k, (value,) in zip(("mean", "std"), theirs, strict=True)
+                if not isclose(value, getattr(config.spectrogram, k), rel_tol=1e-5)
+            }
+    if needs:
+        words = " ".join(f"model.{k}={json.dumps(value, separators=(',', ':'))}" for k, value in needs.items())
+        raise RecipeError(f"{key}: the recipe must have what {source} needs besides: {words}")
+    encoder.load_state_dict(released.state_dict())
+    print(f"{key}: {released.loaded.taken} tensors by the names of {released.loaded.layout}", file=sys.stderr)
+
+
+def _statistics(encoder: Encoder) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the channels, to the digits that single precision has; of none, empty."""
+    parts = ([] if part is None else part.tolist() for part in (encoder.mean, encoder.std))
+    mean, std = ([float(f"{value:.7g}") for value in part] for part in parts)
+    return mean, std
 
 
 def _start_from(model: AudioVisual, name_or_path: str) -> None:
     """Give a model the towers of another, which must be built and fed alike."""
     base = load(name_or_path)
-    fed = ("video", "audio", "video_options", "audio_options", "dim", "fps", "size", "sample_rate", "spectrogram")
-    for key in fed:
+    built = ("video", "audio", "video_options", "audio_options", "video_mean", "video_std", "dim")
+    for key in (*built, "fps", "size", "sample_rate", "spectrogram", "resample", "segment"):
         theirs, ours = getattr(base.config, key), getattr(model.config, key)
         if theirs != ours:
             raise RecipeError(f"model.base: {name_or_path} has {key} {theirs}, the recipe {ours}")
     for part in ("video", "audio", "video_head", "audio_head"):
         getattr(model, part).load_state_dict(getattr(base, part).state_dict())
+    read = {key: getattr(base.config, key) for key in ("pool_scale", "score_scale", "common_space")}
+    model.config = replace(model.config, **read)
 
 
 def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:

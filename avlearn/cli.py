@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -329,6 +330,13 @@ def sync(
     ] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Seconds that count as in sync.")] = 0.04,
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PNG", help="Also draw the curve.")] = None,
+    released: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="WEIGHTS", help="Also ask SyncNet v2, Synchformer or SparseSync: their file."),
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(metavar="X,Y,W,H", help="Where SyncNet's face is, in pixels: no face is detected.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -340,19 +348,33 @@ def sync(
     Example: avlearn sync talk.mp4 --fix talk_fixed.mp4
 
     Example: avlearn sync videos/ --json report.json
+
+    LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
     """
+    from dataclasses import replace
+
+    from avlearn.apply.released_sync import ask, load_released
     from avlearn.apply.sync import fix_file, sync_file
-    from avlearn.apply.sync_files import EXIT_CODES, listed_files
+    from avlearn.apply.sync_files import EXIT_CODES, listed_files, sync_files
     from avlearn.models.audiovisual import load
 
     if drift and not fix:
         raise AvlearnError("--drift goes with --fix OUT")
+    face = _box(crop) if crop else None
+    if face and not released:
+        raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
     files = listed_files(source)
     if files is not None:
         if fix or out:
             raise AvlearnError("--fix and --output take one FILE")
-        raise typer.Exit(_sync_many(files, model, max_offset, tolerance, workers, json_path))
+        results = sync_files(
+            files, model, max_offset=max_offset, tolerance=tolerance, released=released or (), crop=face,
+            workers=workers,
+        )  # fmt: skip
+        raise typer.Exit(_sync_many(results, len(files), json_path))
+    networks = [load_released(path) for path in released or ()]
     result = sync_file(source, load(model), max_offset=max_offset, tolerance=tolerance)
+    result = replace(result, others=ask(source, networks, face))
     _tell(result, json_path)
     if out:
         from avlearn.report.plots import offset_curve, write_png
@@ -364,28 +386,33 @@ def sync(
     raise typer.Exit(0 if fix else EXIT_CODES[result.status])
 
 
-def _sync_many(
-    files: list[Path], model: str, max_offset: float | None, tolerance: float, workers: int | None,
-    json_path: str | None,
-) -> int:  # fmt: skip
+def _box(text: str) -> tuple[int, int, int, int]:
+    """Left, top, width and height."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts) or not all(map(int, parts[2:])):
+        raise AvlearnError(f"'{text}' is no box: give left, top, width and height in pixels, like 400,80,224,224")
+    return tuple(map(int, parts))
+
+
+def _sync_many(results: Generator, count: int, json_path: str | None) -> int:
     """A line a file as it gets done, then all of them in order; the exit code."""
     from contextlib import closing
 
-    from avlearn.apply.sync_files import EXIT_CODES, SyncTable, sync_files
+    from avlearn.apply.sync_files import EXIT_CODES, SyncTable
 
     done = {}
     stopped = False
-    with closing(sync_files(files, model, max_offset=max_offset, tolerance=tolerance, workers=workers)) as results:
+    with closing(results):
         try:
             for number, result in results:
                 done[number] = result
-                typer.echo(f"[{len(done)}/{len(files)}] {result.text()}", err=True)
+                typer.echo(f"[{len(done)}/{count}] {result.text()}", err=True)
         except KeyboardInterrupt:
             stopped = True
     table = SyncTable([done[number] for number in sorted(done)])
     _tell(table, json_path)
     if stopped:
-        typer.echo(f"avlearn: stopped with {len(done)} of {len(files)} done", err=True)
+        typer.echo(f"avlearn: stopped with {len(done)} of {count} done", err=True)
     return 130 if stopped else EXIT_CODES[table.worst]
 
 
@@ -485,16 +512,49 @@ def probe(
 
 @app.command()
 def evaluate(
-    data: Data, model: ModelName = "default", seed: Annotated[int, typer.Option(min=0)] = 0, json_path: Json = None
-) -> None:  # fmt: skip
+    data: Data,
+    model: ModelName = "default",
+    task: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK", help="sync, localization, separation or recognition; else all that can be."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_path: Json = None,
+) -> None:
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
 
     Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
+
+    Example: avlearn evaluate --data test/manifest.parquet --task sync --json figures.json
     """
     from avlearn.evaluation import evaluate as run
-    from avlearn.models.audiovisual import load
+    from avlearn.models.audiovisual import load, model_folder
+    from avlearn.objectives.folder import load_objective
 
-    _tell(run(load(model), data, seed), json_path)
+    objective = load_objective(model_folder(model))
+    _tell(run(load(model), data, seed, tasks=task or (), objective=objective), json_path)
+
+
+@app.command()
+def audit(
+    data: Data, model: ModelName = "default", seed: Annotated[int, typer.Option(min=0)] = 0, json_path: Json = None
+) -> None:
+    """Do the clips give offsets away, by the sound alone or the picture alone?
+
+    Finds fades, clicks, leading silence, padding and traces of codecs that give an offset away. The model's own test is
+    made too, with a black picture and with another clip's sound.
+
+    Exit code: 0 clean, 1 leak found, 2 error.
+
+    Example: avlearn audit --data clips/manifest.parquet
+    """
+    from avlearn.evaluation.audit import audit as run
+    from avlearn.models.audiovisual import load, model_folder
+    from avlearn.objectives.folder import load_objective
+
+    result = run(load(model), data, seed, objective=load_objective(model_folder(model)))
+    _tell(result, json_path)
+    raise typer.Exit(1 if result.leaks else 0)
 
 
 def main() -> None:

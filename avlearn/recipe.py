@@ -13,6 +13,8 @@ from avlearn.errors import RecipeError
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Colours = tuple[float, float, float]
+Option = int | float | bool | str | list[int]
 
 
 class _Section(BaseModel):
@@ -51,28 +53,54 @@ class ClipWindow(_Section):
     size: int = Field(64, ge=16)
     sample_rate: int = Field(16000, ge=4000)
     seconds: Positive = 2.0
-    context: Positive = 0.96
+    context: float = Field(0.96, ge=0)
 
 
 class SpectrogramOptions(_Section):
-    """Log-mel settings; seconds."""
+    """What the audio encoder sees (`avlearn.signal.Spectrogram`); seconds."""
 
+    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
     n_fft: Count = 512
     window: Positive = 0.025
     hop: Positive = 0.01
     mels: Count = 64
+    bins: int | None = Field(None, ge=2)
+    floor: Positive = 1e-5
+    mean: float = -5.0
+    std: Positive = 4.0
+    margin: int = Field(0, ge=0)
 
 
 class Model(_Section):
-    """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given."""
+    """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given.
+
+    - ``video_weights``, ``audio_weights``: what a tower starts from instead, as `create_model` takes it. What such
+      weights need besides stands in the recipe, so that nothing but the recipe is needed later.
+    - ``video_mean``, ``video_std``: of the colours, in [0, 1], where they are not to be the encoder's own.
+    """
 
     base: str | None = None
     video: str = "dsconv_tiny"
     audio: str = "conv2d_tiny"
-    video_options: dict[str, int | float | bool | str] = {}
-    audio_options: dict[str, int | float | bool | str] = {}
+    video_options: dict[str, Option] = {}
+    audio_options: dict[str, Option] = {}
+    video_weights: str | None = None
+    audio_weights: str | None = None
+    video_mean: Colours | None = None
+    video_std: Colours | None = None
     dim: Count = 128
     spectrogram: SpectrogramOptions = SpectrogramOptions()
+    resample: bool = False
+    segment: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "Model":
+        for key in ("video_weights", "audio_weights"):
+            if self.base is not None and getattr(self, key) is not None:
+                raise ValueError(f"model.{key}: the towers of model.base have weights; give one of the two")
+        if (self.video_mean is None) != (self.video_std is None):
+            raise ValueError("model.video_mean, model.video_std: give both, or neither")
+        return self
 
 
 class Separator(_Section):
@@ -140,6 +168,7 @@ class AVIDObjective(_Section):
     negatives: Count = 1024
     positives: Count = 32
     agreement_from: Share = 0.5
+    whole_sound: bool = False
 
 
 class ClustersObjective(_Section):
@@ -162,13 +191,17 @@ class ShiftBCEObjective(_Section):
 
 
 class OffsetObjective(_Section):
-    """Which of all offsets, and is there any? ``frozen``: the towers stay as ``model.base`` has them."""
+    """Which of all offsets, and is there any? ``frozen``: the towers stay as ``model.base`` has them.
+
+    ``grid``: seconds from one offset to the next; null for a step.
+    """
 
     name: Literal["offset"]
     shift: Shift = Shift()
-    dim: Count = 128
-    layers: Count = 3
-    heads: Count = 8
+    dim: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    grid: Positive | None = None
     frozen: bool = False
     sync_weight: float = Field(1.0, ge=0)
 
@@ -186,6 +219,9 @@ Objective = Annotated[
 ]
 
 
+_TIMELESS = ("infonce", "segments", "avid", "clusters")  # objectives that shift no sound
+
+
 class Augment(_Section):
     """Largest random changes."""
 
@@ -193,12 +229,14 @@ class Augment(_Section):
     brightness: Share = 0.25
     contrast: Share = 0.25
     colour: Share = 0.15
+    zoom: Share = 0.0
     gain: float = Field(0.35, ge=0)
 
 
 class Optimizer(_Section):
-    """AdamW and its schedule."""
+    """What makes the steps, and its schedule."""
 
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-3
     weight_decay: float = Field(0.02, ge=0)
     warmup_steps: int = Field(40, ge=0)
@@ -207,18 +245,50 @@ class Optimizer(_Section):
 
 
 class Trainer(_Section):
-    """How long, how much at once, and where."""
+    """How long, how much at once, and where.
+
+    - ``batch_size``: clips a process and optimizer step; the objective's negatives come from ``batch_size`` x
+      ``devices`` x ``nodes`` clips. ``accumulate``: the towers see them in so many micro-batches.
+    - ``devices``: processes on each of the ``nodes``. Where torchrun or SLURM starts them, as many as these start.
+    - ``strategy``: all weights in each process (``ddp``, and ``auto`` where there are several), or parts (``fsdp``).
+    """
 
     max_epochs: Count | None = None
     max_steps: Count | None = None
     batch_size: int = Field(16, ge=2)
+    accumulate: Count = 1
     val_every: Count = 100
     checkpoint_every: Count = 50
     log_every: Count = 10
     devices: Count = 1
+    nodes: Count = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_activations: bool = False
+    compile: bool = False
     threads: Count | None = None
+
+    @property
+    def processes(self) -> int:
+        """On all nodes."""
+        return self.devices * self.nodes
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Trainer":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"trainer.accumulate: a batch of {self.batch_size} does not split into {self.accumulate} equal parts"
+            )
+        if self.compile and self.checkpoint_activations:
+            raise ValueError(
+                "trainer.compile: not with trainer.checkpoint_activations; trainer.accumulate goes with both"
+            )
+        if self.strategy == "fsdp" and (self.compile or self.precision == "16-mixed" or self.processes == 1):
+            raise ValueError(
+                "trainer.strategy: fsdp takes several processes, trainer.compile=false, and not 16-mixed precision"
+            )
+        return self
 
 
 class Recipe(_Section):
@@ -242,8 +312,16 @@ class Recipe(_Section):
             raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
         if self.task == "separate" and self.separator is None:
             raise ValueError("separator.base: the task 'separate' needs a trained model")
+        trainer = self.trainer
+        of_towers = trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile
+        if self.task == "separate" and (of_towers or trainer.strategy == "fsdp"):
+            raise ValueError(
+                "trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task 'separate' trains no towers"
+            )
         if isinstance(self.objective, OffsetObjective) and self.objective.frozen and self.model.base is None:
             raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
+        if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in _TIMELESS:
+            raise ValueError(f"clip.context: the objective '{self.objective.name}' needs more sound than picture")
         return self
 
     def to_yaml(self) -> str:

@@ -5,36 +5,52 @@ import os
 import resource
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
 import torch
+import yaml
+from filelock import FileLock
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.environments import ClusterEnvironment
+from pydantic import ValidationError
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.build import Experiment, build
 from avlearn.data.loader import clip_loader
 from avlearn.data.sampling import StepSampler
-from avlearn.errors import DataError, OutputError, RecipeError
+from avlearn.errors import AvlearnError, DataError, OutputError, RecipeError
 from avlearn.models.audiovisual import (
     AudioVisual,
     frames_to_input,
     save,
 )
+from avlearn.objectives.folder import save_objective
 from avlearn.recipe import Recipe
 from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine
-from avlearn.tasks.optimization import adamw
+from avlearn.tasks.optimization import OPTIMIZERS
+from avlearn.tasks.processes import ENDED, Watch, data_parallel, environment, global_rank, of_lost_process, sharded
+
+# What a resumed run may have otherwise than it began.
+FREE = ("trainer.devices", "trainer.nodes", "trainer.threads")
+
+READER_ENDED = "a process that reads clips was killed (out of memory?): --resume goes on from the last checkpoint"
 
 
 def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bool = False) -> Path:
     """Train what the recipe says and export the best model.
 
+    With several processes (``trainer.devices``, ``trainer.nodes``) each runs this. On one node Lightning starts the
+    others as copies of the command; torchrun and SLURM are recognized by their environment. ``trainer.batch_size`` is a
+    process's. See docs/training.md.
+
     Args:
         recipe: task ``pretrain`` (the towers) or ``separate`` (the separator of a trained model).
         run_dir: gets ``recipe.yaml``, ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, ``model/``.
         dry_run: build everything, run one batch, print shapes, parameters and memory, write no run.
-        resume: go on from ``run_dir``'s last checkpoint, to the bit.
+        resume: go on from ``run_dir``'s last checkpoint, to the bit where there are as many processes as before.
 
     Returns:
         The model folder (the run folder, for a dry run).
@@ -42,21 +58,29 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
     Raises:
         OutputError: the run folder is in use, or cannot be written.
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
+        AvlearnError: a process that took part, or one that read clips, is gone.
     """
     run_dir = Path(run_dir)
-    # Lightning starts the further processes of a node as copies of this command.
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
-    if not dry_run and first:
-        _check_folder(run_dir, recipe, resume)
-    torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
+    _quiet()
+    settings = recipe.trainer
+    where = environment(settings.devices, settings.nodes)
+    first = global_rank(where, settings.devices) == 0
+    begun = recipe if dry_run else _check_folder(run_dir, recipe, resume, first)
+    torch.set_num_threads(settings.threads or max((os.cpu_count() or 1) // settings.devices, 1))
     lightning.seed_everything(recipe.seed, verbose=False)
-    experiment = build(recipe)
+    with _one_at_a_time(Path(recipe.data.root)) if settings.processes > 1 else nullcontext():
+        experiment = build(recipe, resumed=resume)
     task = experiment.task
-    batch = recipe.trainer.batch_size
+    batch = settings.batch_size * settings.processes
     if len(experiment.train) < batch:
         raise DataError(f"{len(experiment.train)} training clips do not fill a batch of {batch}")
-    steps = _steps(recipe, len(experiment.train))
-    task.optimizer_of = lambda module: adamw(
+    if len(experiment.val) < settings.processes:
+        raise DataError(f"{len(experiment.val)} validation clips are too few for {settings.processes} processes")
+    # The recipe that the run began with: resumed by other processes it is to take as many steps.
+    steps = _steps(begun, len(experiment.train))
+    if recipe.task == "pretrain":
+        task.economize(settings.accumulate, settings.checkpoint_activations, settings.compile)
+    task.optimizer_of = lambda module: OPTIMIZERS[recipe.optimizer.name](
         module,
         steps,
         lr=recipe.optimizer.lr,
@@ -70,21 +94,30 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         return run_dir
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "recipe.yaml").write_text(recipe.to_yaml())
-        _fit(recipe, run_dir, task, module, steps, resume)
+        if first and not resume:
+            (run_dir / "recipe.yaml").write_text(recipe.to_yaml())
+        _fit(recipe, where, run_dir, task, module, steps, resume)
     except OSError as error:  # a full disk; what the last checkpoint holds stays
         raise OutputError(f"cannot write {run_dir}: {error.strerror or error}") from error
     if not first:
         return run_dir / "model"
     best = run_dir / "checkpoints" / "best.ckpt"
+    if settings.strategy == "fsdp":  # what was trained holds a part of the weights
+        if not best.exists():
+            raise OutputError(f"{run_dir} has no best.ckpt: no validation loss was a number")
+        task = build(recipe, resumed=True).task
     if best.exists():
         state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
         task.load_state_dict(state)
     model = task.model.eval()
     if recipe.task == "pretrain":
-        model.config = replace(model.config, score_scale=round(float(task.objective.scale), 4))
+        if not task.objective.frozen:
+            scale = torch.as_tensor(task.objective.scale).item()
+            model.config = replace(model.config, score_scale=round(scale, 4))
         _meet(model, experiment)
     save(model, run_dir / "model", _card(recipe, experiment, run_dir))
+    if recipe.task == "pretrain":
+        save_objective(task.objective, recipe.objective.model_dump(), run_dir / "model")
     return run_dir / "model"
 
 
@@ -102,18 +135,52 @@ def _meet(model: AudioVisual, experiment: Experiment) -> None:
         model.familiar["audio"].fit(torch.cat(heard))
 
 
-def _check_folder(run_dir: Path, recipe: Recipe, resume: bool) -> None:
+def _check_folder(run_dir: Path, recipe: Recipe, resume: bool, first: bool) -> Recipe:
+    """The recipe that the run began with; raises where the folder does not allow what is asked for."""
     written = run_dir / "recipe.yaml"
-    if not resume and written.exists():
-        raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
-    if resume and not (run_dir / "checkpoints" / "last.ckpt").exists():
+    if not resume:
+        if first and written.exists():
+            raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
+        return recipe
+    if not (run_dir / "checkpoints" / "last.ckpt").exists():
         raise OutputError(f"{run_dir} has no checkpoint to resume from")
-    if resume and written.read_text() != recipe.to_yaml():
-        raise RecipeError(f"{written} differs from the recipe asked for: resume with the same one")
+    try:
+        begun = Recipe.model_validate(yaml.safe_load(written.read_text()))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise OutputError(f"{written} is not the recipe of a run: {str(error).splitlines()[0]}") from error
+    before, now = _flat(begun.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+    differing = [key for key in before | now if before.get(key) != now.get(key)]
+    for key in differing:
+        if key not in FREE:
+            raise RecipeError(f"{written} has {key} {before.get(key)}, the recipe {now.get(key)}: resume with the same")
+    if differing and first:
+        changes = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in differing)
+        batches = [r.trainer.batch_size * r.trainer.processes for r in (begun, recipe)]
+        what = f"batches of {batches[1]} clips, not {batches[0]}, other negatives, another order of clips"
+        what = what if batches[0] != batches[1] else "sums in another order"
+        print(f"warning: resumed with {changes}: {what}; no longer equal to the bit", file=sys.stderr)
+    return begun
+
+
+def _flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Values by the full paths of their keys."""
+    found = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _one_at_a_time(folder: Path) -> AbstractContextManager:
+    """Of processes that are started together, the first renders and decodes, and the others find it done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / ".lock").acquire()
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _steps(recipe: Recipe, clips: int) -> int:
-    per_epoch = max(clips // (recipe.trainer.batch_size * recipe.trainer.devices), 1)
+    per_epoch = max(clips // (recipe.trainer.batch_size * recipe.trainer.processes), 1)
     limits = []
     if recipe.trainer.max_steps is not None:
         limits.append(recipe.trainer.max_steps)
@@ -146,8 +213,12 @@ class _Loaders(lightning.LightningDataModule):
         return clip_loader(self.train_data, sampler, data.workers, self.fold)
 
     def val_dataloader(self) -> StatefulDataLoader:
-        batch = min(self.recipe.trainer.batch_size, len(self.val_data))
-        sampler = StepSampler(len(self.val_data), batch, max(len(self.val_data) // batch, 1), self.recipe.seed + 1)
+        trainer, clips = self.recipe.trainer, len(self.val_data)
+        # Processes share batches that are as large as one process' alone, so that they have the same negatives.
+        batch = max(min(trainer.batch_size, clips) // trainer.processes, 1)
+        steps = clips // (batch * trainer.processes)
+        rank = self.trainer.global_rank
+        sampler = StepSampler(clips, batch, steps, self.recipe.seed + 1, rank, trainer.processes)
         return clip_loader(self.val_data, sampler, self.recipe.data.workers, self.fold)
 
 
@@ -171,16 +242,25 @@ class _SkipBadFiles(lightning.Callback):
 
 def _quiet() -> None:
     """Keep Lightning's advice and adverts out of our progress."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _trainer(recipe: Recipe, steps: int, **options: object) -> lightning.Trainer:
+def _trainer(recipe: Recipe, where: ClusterEnvironment, task, steps: int, **options: object) -> lightning.Trainer:
+    settings = recipe.trainer
+    if settings.strategy == "fsdp":
+        strategy = sharded(settings.processes)
+    else:
+        strategy = "auto" if settings.processes == 1 and settings.strategy == "auto" else data_parallel(task)
     return lightning.Trainer(
         max_steps=steps,
-        accelerator=recipe.trainer.accelerator,
-        devices=recipe.trainer.devices,
-        precision=recipe.trainer.precision,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=strategy,
+        plugins=[where],
+        precision=settings.precision,
         gradient_clip_val=recipe.optimizer.grad_clip,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -192,8 +272,9 @@ def _trainer(recipe: Recipe, steps: int, **options: object) -> lightning.Trainer
     )
 
 
-def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resume: bool) -> None:
-    _quiet()
+def _fit(
+    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, task, module: _Loaders, steps: int, resume: bool
+) -> None:
     settings = recipe.trainer
     figures = Figures(run_dir / "metrics.jsonl", settings.log_every, recipe.data.max_bad)
     checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every)
@@ -201,15 +282,23 @@ def _fit(recipe: Recipe, run_dir: Path, task, module: _Loaders, steps: int, resu
         _SkipBadFiles(figures),
         figures,
         checkpoints,
-        ProgressLine(settings.batch_size * settings.devices, settings.log_every),
+        ProgressLine(settings.batch_size * settings.processes, settings.log_every),
+        Watch(),
     ]
     trainer = _trainer(
-        recipe, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
+        recipe, where, task, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
         val_check_interval=steps // max(round(steps / settings.val_every), 1),
         logger=TensorBoardLogger(run_dir, name="", version=""),
     )  # fmt: skip
     last = run_dir / "checkpoints" / "last.ckpt"
-    trainer.fit(task, module, ckpt_path=last if resume else None, weights_only=True)
+    try:
+        trainer.fit(task, module, ckpt_path=last if resume else None, weights_only=True)
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if "DataLoader worker" in str(error) or not isinstance(error, RuntimeError):
+            raise AvlearnError(READER_ENDED) from error
+        if of_lost_process(error):
+            raise AvlearnError(ENDED) from error
+        raise
     if checkpoints.interrupted:
         print(f"stopped at step {trainer.global_step}: --resume goes on from there", file=sys.stderr)
         raise KeyboardInterrupt

@@ -23,6 +23,7 @@ COMMANDS = [
     "embed",
     "probe",
     "evaluate",
+    "audit",
 ]
 
 
@@ -70,10 +71,14 @@ def wrong(tmp_path_factory):
         (["sync", "none.txt"], "cannot read the list"),
         (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
+        (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --with"),
+        (["sync", "mute.mp4", "--crop", "0,0,64", "--with", "x.pt"], "is no box"),
+        (["sync", "mute.mp4", "--with", "none.pt"], "there is no weight file none.pt"),
         (["localize", "text.mp4"], "not a media file"),
         (["separate", "."], "is a folder"),
         (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
         (["evaluate", "--data", "none.parquet"], "no manifest"),
+        (["audit", "--data", "none.parquet"], "no manifest"),
         (["world", "w", "--preset", "hrd"], "nearest is 'hard'"),
         (["probe"], "either a FILE"),
     ],

@@ -54,6 +54,10 @@ def test_overrides_set_values_and_choose_pieces():
         (["trainer.precision=64"], "trainer.precision"),
         (["trainer.max_steps=null"], "trainer.max_steps"),
         (["model=unheard_of"], "model/unheard_of"),
+        (["clip.context=0"], "clip.context: the objective 'dense' needs more sound than picture"),
+        (["optimizer.name=adam"], "optimizer.name"),
+        (["model.base=default", "model.video_weights=x"], "model.video_weights: the towers of model.base have weights"),
+        (["model.video_mean=[0.5,0.5,0.5]"], "model.video_mean, model.video_std: give both"),
         (["nonsense"], "key=value"),
     ],
 )

@@ -9,9 +9,11 @@ import numpy as np
 from avlearn.apply.confidence import Evidence, probability
 from avlearn.apply.drift import Timeline, fit_timeline
 from avlearn.apply.offsets import Curves, offset_curves
+from avlearn.apply.released_sync import Answer
 from avlearn.errors import SyncError
 from avlearn.media import remux
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.signal.peak import vertex
 
 STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
 _SURE = 0.5  # confidence below which no offset is named
@@ -45,6 +47,7 @@ class SyncResult:
         windows: one dict a window: ``start``, ``offset``, ``confidence`` (share of the window's posterior).
         evidence: what the confidence stands on; None where the sound is silent.
         notice: a line where the file is unlike the training data, else None.
+        others: what released networks say, where they were asked (see `avlearn.apply.released_sync.ask`).
     """
 
     path: str
@@ -63,10 +66,17 @@ class SyncResult:
     windows: list[dict]
     evidence: Evidence | None
     notice: str | None
+    others: tuple[Answer, ...] = ()
 
     def to_dict(self) -> dict:
-        """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds."""
+        """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
+
+        ``others`` is there where others were asked.
+        """
         values = asdict(self)
+        values.pop("others")
+        if self.others:
+            values["others"] = [answer.to_dict() for answer in self.others]
         values["offsets"] = [round(float(v), 4) for v in self.offsets]
         values["scores"] = [None if np.isnan(v) else round(float(v), 5) for v in self.scores]
         return {"schema": "avlearn.sync/2", **values}
@@ -75,7 +85,8 @@ class SyncResult:
         """For people."""
         said = f"{self.path}: {self.verdict}"
         said += f" ({self.reason})" if self.reason else f" (confidence {self.confidence:.2f})"
-        return said + (f"\nnote: {self.notice}" if self.notice else "")
+        said += f"\nnote: {self.notice}" if self.notice else ""
+        return "\n".join([said, *(answer.text() for answer in self.others)])
 
 
 def sync_file(
@@ -209,11 +220,7 @@ def _peak(scores: np.ndarray, logits: np.ndarray, offsets: np.ndarray, reach: fl
     mass = np.exp(logits - logits.max())
     mass /= mass.sum()
     best = int(np.argmax(logits))
-    offset = float(offsets[best])
-    if 0 < best < len(scores) - 1 and known[best - 1] and known[best + 1]:
-        left, middle, right = scores[best - 1 : best + 2]
-        if middle >= max(left, right) and (bend := left - 2 * middle + right) < 0:
-            offset += float(0.5 * (left - right) / bend * (offsets[1] - offsets[0]))
+    offset = float(offsets[best]) + vertex(np.where(known, scores, np.nan), best) * float(offsets[1] - offsets[0])
     return _Peak(offset, best, float(mass[np.abs(offsets - offsets[best]) <= reach + 1e-6].sum()))
 
 

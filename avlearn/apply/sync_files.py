@@ -1,12 +1,13 @@
 """Synchronization of many files in parallel processes: what cannot be read is a row, not the end."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import torch
 
+from avlearn.apply.released_sync import Crop, Network, ask, load_released
 from avlearn.apply.sync import SyncResult, sync_file
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.data.scan import folder_entries
@@ -50,10 +51,12 @@ class SyncTable:
         return [result.to_dict() for result in self.results]
 
     def text(self) -> str:
-        """A row a file, and how many there are of each status."""
+        """A row a file with what others say below it, and how many there are of each status."""
         rows = [("status", "offset", "drift", "edits", "confidence", "file"), *map(_row, self.results)]
         widths = [max(len(row[k]) for row in rows) for k in range(5)]
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
+        said = [[], *([f"  {a.text()}" for a in getattr(result, "others", ())] for result in self.results)]
+        lines = [line for row, answers in zip(lines, said, strict=True) for line in (row, *answers)]
         counts = {status: sum(r.status == status for r in self.results) for status in _WORST}
         return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in counts.items() if count)])
 
@@ -94,6 +97,8 @@ def sync_files(
     *,
     max_offset: float | None = None,
     tolerance: float = 0.04,
+    released: Sequence[Path] = (),
+    crop: Crop | None = None,
     workers: int | None = None,
 ) -> Generator[tuple[int, SyncResult | SyncFailure], None, None]:
     """`sync_file` for many files; close the generator to end the processes at once.
@@ -102,16 +107,21 @@ def sync_files(
         paths: the files.
         model: name or folder, as for `avlearn.load`.
         max_offset, tolerance: as for `sync_file`.
+        released: weight files of networks to ask, too (see `load_released`); every process holds them.
+        crop: as for `avlearn.apply.released_sync.ask`.
         workers: processes of one thread each; all cores by default.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model, or no such network.
 
     Yields:
         Number of a file and its result, as they get done.
     """
-    load(model)  # a name that is wrong is wrong for all files
-    work = partial(_sync_one, model, max_offset, tolerance)
+    # What is wrong is wrong for all files.
+    load(model)
+    for path in released:
+        load_released(path)
+    work = partial(_sync_one, model, max_offset, tolerance, tuple(released), crop)
     for number, result in in_processes(work, paths, workers):
         if result is CRASHED:
             result = SyncFailure(str(paths[number]), "the process died of it")
@@ -124,8 +134,16 @@ def _loaded(model: str) -> AudioVisual:
     return load(model)
 
 
-def _sync_one(model: str, max_offset: float | None, tolerance: float, path: Path) -> SyncResult | SyncFailure:
+@cache
+def _loaded_network(path: Path) -> Network:
+    return load_released(path)
+
+
+def _sync_one(
+    model: str, max_offset: float | None, tolerance: float, released: tuple[Path, ...], crop: Crop | None, path: Path
+) -> SyncResult | SyncFailure:
     try:
-        return sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
+        result = sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
+        return replace(result, others=ask(path, [_loaded_network(file) for file in released], crop))
     except MediaError as error:
         return SyncFailure(str(path), str(error).removeprefix(str(path)).lstrip(": "))

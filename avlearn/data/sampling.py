@@ -10,8 +10,9 @@ Pick = tuple[int, int, tuple[int, ...]]  # clip, seed of its window, seeds of wi
 class StepSampler:
     """Batches of picks from the first step to the last: a batch sampler for a loader over a `ClipDataset`.
 
-    What a step sees depends on nothing but the arguments and the step's number. Clips are permuted anew in every
-    epoch; an epoch has as many windows as there are clips.
+    What a step sees depends on nothing but the arguments and the step's number. Processes share the clips and windows
+    that one process would see whose batch is as large as all of theirs (in another order where ``windows`` is not 1).
+    Clips are permuted anew in every epoch; an epoch has as many windows as there are clips.
 
     Several windows of a file cost little more than one if they are read together, but they look alike. So clips are
     taken in pools, and a pool is gone over ``windows`` times before the next, each time in another order and with
@@ -81,5 +82,7 @@ class StepSampler:
             self._orders = {**kept, epoch: np.random.default_rng([self.seed, epoch]).permutation(self.clips)}
         first = (place * self.world + self.rank) * self.batch
         clips = self._orders[epoch][np.arange(first, first + self.batch) % self.clips]
-        words = np.random.SeedSequence([self.seed, number, self.rank]).generate_state(self.batch * self.windows)
-        return clips, words.reshape(self.windows, self.batch).T
+        # Drawn for all processes, so that a window does not depend on how many share the batch.
+        words = np.random.SeedSequence([self.seed, number, 0]).generate_state(self.world * self.batch * self.windows)
+        words = words.reshape(self.windows, self.world, self.batch)
+        return clips, words[:, self.rank].T

@@ -18,6 +18,7 @@ class Figure:
         n: number of items.
         unit: "" for a share in [0, 1], else ``dB`` or ``ms``.
         higher_is_better: False for errors.
+        interval: in which the figure lies at 95 %; None where that was not worked out.
     """
 
     task: str
@@ -30,6 +31,7 @@ class Figure:
     n: int = 0
     unit: str = ""
     higher_is_better: bool = True
+    interval: tuple[float, float] | None = None
 
     def to_dict(self) -> dict:
         """JSON types; what is not finite becomes None, which JSON can hold."""
@@ -37,6 +39,8 @@ class Figure:
         def plain(value: object) -> object:
             if isinstance(value, float):
                 return round(float(value), 5) if math.isfinite(value) else None
+            if isinstance(value, tuple):
+                return [plain(float(v)) for v in value]
             return value
 
         return {key: plain(value) for key, value in asdict(self).items()}
@@ -52,9 +56,12 @@ class Figure:
             return f"{round(value, digits) + 0.0:.{digits}f} {self.unit}".rstrip()
 
         name = self.name if self.higher_is_better else f"{self.name} (lower is better)"
+        value = show(self.value)
+        if self.interval is not None:
+            value += f" [{' '.join(show(v).split()[0] for v in self.interval)}]"
         prior = show(self.prior) + (f" ({self.prior_name})" if self.prior is not None else "")
         return [
-            self.task, name, show(self.value), show(self.chance), prior, show(self.oracle),
+            self.task, name, value, show(self.chance), prior, show(self.oracle),
             str(self.n),
         ]  # fmt: skip
 

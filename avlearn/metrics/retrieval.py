@@ -3,6 +3,7 @@
 import numpy as np
 
 from avlearn.metrics.figure import Figure
+from avlearn.metrics.interval import wilson
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
@@ -40,10 +41,9 @@ def recall_at(similarity: np.ndarray, k: int) -> list[Figure]:
     if similarity.shape != (n, n):
         raise ValueError(f"similarity must be square, not {similarity.shape}")
     chance = min(k / n, 1.0)
-    return [
-        Figure(
-            "retrieval", f"R@{k} of {n}, {name}", float(hits(matrix, np.arange(n), k).mean()),
-            chance, chance, "any", 1.0, n,
-        )
-        for name, matrix in (("sound by picture", similarity), ("picture by sound", similarity.T))
-    ]  # fmt: skip
+    figures = []
+    for name, matrix in (("sound by picture", similarity), ("picture by sound", similarity.T)):
+        value = float(hits(matrix, np.arange(n), k).mean())
+        name = f"R@{k} of {n}, {name}"
+        figures.append(Figure("retrieval", name, value, chance, chance, "any", 1.0, n, interval=wilson(value, n)))
+    return figures

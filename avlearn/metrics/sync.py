@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from avlearn.metrics.figure import Figure
+from avlearn.metrics.interval import of_median, wilson
 
 _EPSILON = 1e-6  # seconds: offsets on a grid are sums of steps that binary fractions cannot hold
 
@@ -29,7 +30,7 @@ def two_afc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
     wins = (aligned > shifted).mean() + 0.5 * (aligned == shifted).mean()
     return Figure(
         "sync", "aligned over shifted (2AFC)", float(wins), 0.5, 0.5, "one input only", 1.0,
-        len(aligned),
+        len(aligned), interval=wilson(float(wins), len(aligned)),
     )  # fmt: skip
 
 
@@ -98,10 +99,10 @@ def offset_within(predicted: np.ndarray, true: np.ndarray, tolerance: float, gri
     hits = np.abs(predicted - true) <= reach
     chance = (np.abs(np.asarray(grid)[None] - true[:, None]) <= reach).mean()
     prior = (np.abs(true) <= reach).mean()
-    name = f"offset within {tolerance * 1000:.0f} ms of {len(grid)}"
+    name = f"offset within {tolerance * 1000:.0f} ms of {len(grid)}" if tolerance else f"offset exact of {len(grid)}"
     return Figure(
         "sync", name, float(hits.mean()), float(chance), float(prior), "always in sync", 1.0,
-        len(true),
+        len(true), interval=wilson(float(hits.mean()), len(true)),
     )  # fmt: skip
 
 
@@ -110,24 +111,39 @@ def offset_grid(n_offsets: int = 21, step: float = 0.08) -> np.ndarray:
     return (np.arange(n_offsets) - (n_offsets - 1) / 2) * step
 
 
-def offset_accuracy(
-    predicted: np.ndarray,
-    true: np.ndarray,
-    tolerance: float = 0.08,
-    n_offsets: int = 21,
-    step: float = 0.08,
+def median_offset_error_ms(
+    predicted: np.ndarray, true: np.ndarray, grid: np.ndarray, name: str = "", oracle: np.ndarray | None = None
 ) -> Figure:
-    """`offset_within` on the grid of ``n_offsets`` around zero, ``step`` seconds apart."""
-    return offset_within(predicted, true, tolerance, offset_grid(n_offsets, step))
+    """Median absolute error in ms; chance draws from the grid, the prior says "in sync".
 
-
-def median_offset_error_ms(predicted: np.ndarray, true: np.ndarray, n_offsets: int = 21, step: float = 0.08) -> Figure:
-    """Median absolute error in ms of offsets ``[N]`` in seconds; NaN is infinitely off."""
+    Args:
+        predicted, true: ``[N]`` seconds; NaN predicted is infinitely off.
+        grid: ``[O]`` seconds, the offsets that a guess can be.
+        name: what to add to the figure's.
+        oracle: ``[N]`` seconds, the best predictions that are possible; the true ones where any is.
+    """
     predicted, true = _offsets(predicted, true)
-    value = np.median(np.abs(predicted - true)) * 1000
-    chance = np.median(np.abs(offset_grid(n_offsets, step)[None] - true[:, None])) * 1000
+    errors = np.abs(predicted - true) * 1000
+    chance = np.median(np.abs(np.asarray(grid)[None] - true[:, None])) * 1000
     prior = np.median(np.abs(true)) * 1000
+    best = np.median(np.abs((true if oracle is None else oracle) - true)) * 1000
     return Figure(
-        "sync", "median offset error", float(value), float(chance), float(prior), "always in sync",
-        0.0, len(true), "ms", higher_is_better=False,
+        "sync", f"median offset error{name}", float(np.median(errors)), float(chance), float(prior), "always in sync",
+        float(best), len(true), "ms", higher_is_better=False, interval=of_median(errors),
     )  # fmt: skip
+
+
+SYNCHFORMER = offset_grid(21, 0.2)  # seconds: the classes of Synchformer (Iashin et al., ICASSP 2024)
+
+
+def synchformer_accuracy(predicted: np.ndarray, true: np.ndarray) -> list[Figure]:
+    """Offset accuracy on the grid of Synchformer: 21 classes 0.2 s apart; exact, and within a class to either side.
+
+    Args:
+        predicted: ``[N]`` seconds, taken to the nearest class; NaN is a miss.
+        true: ``[N]`` seconds, each one of the classes.
+    """
+    predicted, true = _offsets(predicted, true)
+    nearest = SYNCHFORMER[np.abs(SYNCHFORMER[None] - np.nan_to_num(predicted)[:, None]).argmin(1)]
+    nearest = np.where(np.isinf(predicted), np.nan, nearest)
+    return [offset_within(nearest, true, tolerance, SYNCHFORMER) for tolerance in (0.0, 0.2)]

@@ -15,21 +15,12 @@ from avlearn.models.checkpoint import write_tensors
 from avlearn.models.familiarity import Familiarity
 from avlearn.models.registry import create_model
 from avlearn.models.unet import MaskUNet
-from avlearn.signal import LogMel
+from avlearn.signal import FrontEnd, Spectrogram
+from avlearn.signal.clock import to_steps
 
 FORMAT = "avlearn.model/1"
 CALIBRATION = "sync.json"  # beside config.json: see avlearn.apply.confidence
 _ZOO = Path(__file__).resolve().parent / "zoo"
-
-
-@dataclass(frozen=True)
-class Spectrogram:
-    """Log-mel settings; window and hop in seconds."""
-
-    n_fft: int = 512
-    window: float = 0.025
-    hop: float = 0.01
-    mels: int = 64
 
 
 @dataclass(frozen=True)
@@ -50,13 +41,17 @@ class ModelConfig:
     audio: str = "conv2d_tiny"
     video_options: dict[str, object] = field(default_factory=dict)
     audio_options: dict[str, object] = field(default_factory=dict)
+    video_mean: tuple[float, ...] = ()  # of the colours; empty: the encoder's own
+    video_std: tuple[float, ...] = ()
     dim: int = 128
     fps: float = 25.0
     size: int = 64  # short side of the input, pixels
     sample_rate: int = 16000
     seconds: float = 2.0  # the video window it was trained on
     pool_scale: float = 20.0
-    spectrogram: Spectrogram = Spectrogram()
+    spectrogram: Spectrogram = field(default_factory=Spectrogram)
+    resample: bool = False  # the sound's features to the picture's steps, where theirs last otherwise
+    segment: float | None = None  # seconds that the encoders see at once; None: all
     separator: SeparatorConfig | None = None
     labels: tuple[str, ...] = ()  # of the classifiers; empty where there are none
     trained_on: str = ""  # one line, for the message about files unlike it
@@ -72,15 +67,20 @@ class ModelConfig:
             separator = dict(values["separator"])
             separator["channels"] = tuple(separator["channels"])
             values["separator"] = SeparatorConfig(**separator)
-        values["labels"] = tuple(values["labels"])
+        for key in ("labels", "video_mean", "video_std"):
+            values[key] = tuple(values.get(key, ()))
         return cls(**values)
 
 
 class AudioVisual(nn.Module):
-    """Video and audio encoders that meet in one space, on one clock.
+    """Video and audio encoders that meet in one space, on one clock: that of the picture.
+
+    Where ``config.segment`` is set, encoders see segments of so many seconds, each alone; the last is filled up, with
+    its last frame and with silence.
 
     Raises:
-        ModelError: the encoders' steps do not last equally long.
+        ModelError: the encoders' steps do not last equally long, and are not to be resampled, or to steps that are no
+            whole number of samples; a segment is no whole number of steps; or the spectrogram cannot be made.
     """
 
     def __init__(self, config: ModelConfig):
@@ -88,17 +88,29 @@ class AudioVisual(nn.Module):
         self.config = config
         self.video = create_model(config.video, **config.video_options)
         self.audio = create_model(config.audio, **config.audio_options)
-        s = config.spectrogram
-        self.spectrogram = LogMel(config.sample_rate, s.n_fft, s.window, s.hop, s.mels)
-        video_step = self.video.feature_info.stride[0] / config.fps
-        audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
-        if abs(video_step - audio_step) > 1e-6:
+        if config.video_mean:
+            self.video.mean, self.video.std = torch.tensor(config.video_mean), torch.tensor(config.video_std)
+        try:
+            self.spectrogram = FrontEnd(config.sample_rate, config.spectrogram)
+        except ValueError as error:
+            raise ModelError(f"model.spectrogram: {error}") from error
+        stride = self.video.feature_info.stride[0]
+        self.step = stride / config.fps  # seconds
+        self.audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
+        if self.audio_step_differs and not config.resample:
             raise ModelError(
                 f"the encoders are on different clocks: a step of {config.video} lasts "
-                f"{video_step * 1000:g} ms, one of {config.audio} {audio_step * 1000:g} ms; "
-                "change clip.fps, the hop or the strides"
+                f"{self.step * 1000:g} ms, one of {config.audio} {self.audio_step * 1000:g} ms; "
+                "change clip.fps, the hop or the strides, or set model.resample"
             )
-        self.step = video_step  # seconds
+        samples = self.step * config.sample_rate
+        if self.audio_step_differs and abs(samples - round(samples)) > 1e-6:
+            raise ModelError(f"model.resample: a step lasts {samples:.2f} samples; change clip.fps or clip.sample_rate")
+        self.segment_frames = None if config.segment is None else round(config.segment * config.fps)
+        if self.segment_frames is not None and (
+            self.segment_frames % stride or abs(self.segment_frames / config.fps - config.segment) > 1e-6
+        ):
+            raise ModelError(f"model.segment: {config.segment:g} s is no whole number of steps of {self.step:g} s")
         self.video_head = nn.Linear(self.video.num_features, config.dim)
         self.audio_head = nn.Linear(self.audio.num_features, config.dim)
         self.separator = None
@@ -128,13 +140,41 @@ class AudioVisual(nn.Module):
         """Where the weights are."""
         return self.video_head.weight.device
 
+    @property
+    def audio_step_differs(self) -> bool:
+        """Whether the sound's features lie on another clock than the picture's."""
+        return abs(self.step - self.audio_step) > 1e-6
+
     def video_features(self, video: Tensor) -> Tensor:
         """Frames ``[B, 3, T, H, W]`` in [0, 1] to features ``[B, D', T', Y, X]``."""
-        return self.video.forward_features(video)
+        if self.segment_frames is None:
+            return self.video.forward_features(video)
+        frames = video.shape[2]
+        whole = torch.arange(-(-frames // self.segment_frames) * self.segment_frames, device=video.device)
+        segments = video[:, :, whole.clamp(max=frames - 1)].unflatten(2, (-1, self.segment_frames)).transpose(1, 2)
+        features = self.video.forward_features(segments.flatten(0, 1)).unflatten(0, segments.shape[:2])
+        steps = -(-frames // self.video.feature_info.stride[0])
+        return features.transpose(1, 2).flatten(2, 3)[:, :, :steps]
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
-        return self.audio.forward_features(self.spectrogram(audio))
+        if self.segment_frames is None:
+            return self._on_clock(audio)
+        samples = round(self.config.segment * self.config.sample_rate)
+        segments = F.pad(audio, (0, -audio.shape[1] % samples)).unflatten(1, (-1, samples))
+        features = self._on_clock(segments.flatten(0, 1)).unflatten(0, segments.shape[:2])
+        return features.transpose(1, 2).flatten(2, 3)[:, :, : self._steps(audio)]
+
+    def _steps(self, audio: Tensor) -> int:
+        """Whole steps of ``[B, S]``."""
+        return int(audio.shape[1] / self.config.sample_rate / self.step + 1e-6)
+
+    def _on_clock(self, audio: Tensor) -> Tensor:
+        """Features of ``[B, S]`` as the encoder gives them, by the picture's steps."""
+        features = self.audio.forward_features(self.spectrogram(audio))
+        if self.audio_step_differs:
+            features = to_steps(features, self.audio_step, self._steps(audio), self.step)
+        return features
 
     def place(self, features: Tensor) -> Tensor:
         """Video features into the common space: ``[B, dim, T', Y, X]``, unit length."""
@@ -167,14 +207,11 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     (folder / CALIBRATION).unlink(missing_ok=True)
 
 
-def load(name_or_path: str | Path) -> AudioVisual:
-    """Open a model: a name in the wheel (``default``) or the path of a model or run folder.
-
-    Returns:
-        The model in evaluation mode, on the CPU.
+def model_folder(name_or_path: str | Path) -> Path:
+    """Where a model lies: a name in the wheel (``default``) or the path of a model or run folder.
 
     Raises:
-        ModelError: there is no such model, or the folder is not one.
+        ModelError: there is no such model.
     """
     folder = Path(name_or_path)
     if (folder / "model" / "config.json").is_file():
@@ -184,6 +221,19 @@ def load(name_or_path: str | Path) -> AudioVisual:
     if not (folder / "config.json").is_file():
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
         raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}")
+    return folder
+
+
+def load(name_or_path: str | Path) -> AudioVisual:
+    """Open a model, as `model_folder` finds it.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: there is no such model, or the folder is not one.
+    """
+    folder = model_folder(name_or_path)
     try:
         values = json.loads((folder / "config.json").read_text())
         if values.pop("format", None) != FORMAT:

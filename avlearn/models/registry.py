@@ -95,7 +95,8 @@ def create_model(
         name: one of `list_models()`.
         weights: a weight file that was released for that network, its address, its name where it is known by one, or
             what `open_weights` takes besides; without, they are random.
-        num_classes: size of the linear classifier; None leaves it out (``forward`` gives features).
+        num_classes: size of the linear classifier; None leaves it out (``forward`` gives features). With another number
+            of classes than the weights have, it is random, and a warning says so.
         options: the builder's own keyword arguments.
 
     Raises:
@@ -116,8 +117,5 @@ def create_model(
         model.reset_classifier(num_classes)
     model.config = {"name": name, "num_classes": num_classes, "options": options}
     if weights is not None:
-        try:
-            model.loaded = load_weights(model, weights.tensors, weights.layout)
-        except ModelError as error:
-            raise ModelError(f"{weights.source}: {error}") from error
+        model.loaded = load_weights(model, weights.tensors, weights.layout, weights.source)
     return model

@@ -350,4 +350,5 @@ def _names(tensors: Tensors) -> Tensors:
         ],
     )
     found = fusion_names(found, r"transformer\.")
-    return found | {f"audio.{name}": tensor for name, tensor in find_layout(audio).rename(audio).items()}
+    audio = find_layout(audio).rename(audio) if audio else {}
+    return found | {f"audio.{name}": tensor for name, tensor in audio.items()}

@@ -7,6 +7,7 @@ errors LSE-D and LSE-C, by which generated talking faces are judged, are measure
 Offsets are in seconds. Positive: the audio leads, an event is heard before it is seen, and the repair delays the audio.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,12 +102,14 @@ class LipSync:
         lse_d: lip-sync error, distance: that of embeddings at this offset, 0 or more; 0 is best.
         lse_c: lip-sync error, confidence: the median over offsets less ``lse_d``; the more the better.
         distances: ``[2 reach + 1]``, of each offset from the most negative one on.
+        windows: how many were compared.
     """
 
     offset: float
     lse_d: float
     lse_c: float
     distances: Tensor
+    windows: int
 
 
 def lip_sync(video: Tensor, audio: Tensor, reach: int = 15) -> LipSync:
@@ -123,16 +126,40 @@ def lip_sync(video: Tensor, audio: Tensor, reach: int = 15) -> LipSync:
     Raises:
         ValueError: the shapes differ.
     """
-    if video.shape != audio.shape:
-        raise ValueError(f"lips and voice have embeddings of {tuple(video.shape)} and {tuple(audio.shape)}")
-    padded = F.pad(audio, (0, 0, reach, reach))
-    # A sound that leads by so many steps lies as many windows before the picture.
-    leads = range(-reach, reach + 1)
-    shifted = (padded[reach - lead :][: len(video)] for lead in leads)
-    distances = torch.stack([F.pairwise_distance(video, sound).mean() for sound in shifted])
+    return lip_sync_of_parts([(video, audio)], reach)
+
+
+def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -> LipSync:
+    """`lip_sync` of a clip whose embeddings come in parts, one behind the other: memory does not grow with them.
+
+    Without any window the figures are not numbers.
+    """
+    sums, windows = torch.zeros(2 * reach + 1, dtype=torch.float64), 0
+    seen = heard = torch.zeros(0, 0)  # what waits for sound to come, and the sound from `reach` windows before it on
+
+    def compare(count: int) -> None:
+        # A sound that leads by so many steps lies as many windows before the picture.
+        shifted = (heard[reach - lead :][:count] for lead in range(-reach, reach + 1))
+        distances = [F.pairwise_distance(seen[:count], sound).sum(dtype=torch.float64) for sound in shifted]
+        sums.add_(torch.stack(distances).to(sums))
+
+    for video, audio in parts:
+        if video.shape != audio.shape:
+            raise ValueError(f"lips and voice have embeddings of {tuple(video.shape)} and {tuple(audio.shape)}")
+        if not len(heard):
+            seen, heard = video[:0], audio.new_zeros(reach, audio.shape[1])
+        seen, heard = torch.cat([seen, video]), torch.cat([heard, audio])
+        if (count := len(seen) - reach) > 0:
+            compare(count)
+            seen, heard, windows = seen[count:], heard[count:], windows + count
+    if len(seen):
+        heard = F.pad(heard, (0, 0, 0, reach))
+        compare(len(seen))
+        windows += len(seen)
+    distances = sums / windows
     best = int(distances.argmin())
     least = float(distances[best])
-    return LipSync(leads[best] / _RATE, least, float(distances.median()) - least, distances)
+    return LipSync((best - reach) / _RATE, least, float(distances.median()) - least, distances, windows)
 
 
 def load_syncnet(source: str | Path | Tensors) -> SyncNet:

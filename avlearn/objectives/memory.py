@@ -57,6 +57,7 @@ class AVID(Objective):
         negatives: drawn for each clip; the paper has 1024.
         positives: clips in agreement; the paper has 32.
         agreement_from: share of the training, in [0, 1]; at 1 there is no agreement.
+        whole_sound: all of the sound is a clip's, also what goes beyond the picture, as in the paper (2 s to 0.5 s).
     """
 
     def __init__(
@@ -67,10 +68,11 @@ class AVID(Objective):
         negatives: int,
         positives: int,
         agreement_from: float,
+        whole_sound: bool,
     ) -> None:
         super().__init__(schedule, setting)
         self.scale = 1.0 / temperature
-        self.negatives, self.agreement_from = negatives, agreement_from
+        self.negatives, self.agreement_from, self.whole_sound = negatives, agreement_from, whole_sound
         self.positives = max(min(positives, setting.clips - 2), 0)  # leaves a negative beside the clip itself
         # A generator of its own: every process must start from the same banks.
         generator = torch.Generator().manual_seed(0)
@@ -80,7 +82,8 @@ class AVID(Objective):
         self.register_buffer("log_partition", torch.tensor(math.nan))
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        video, audio = clip_embeddings(pair.video, sound_at(pair.audio, pair.offset, pair.video.shape[2]))
+        sound = pair.audio if self.whole_sound else sound_at(pair.audio, pair.offset, pair.video.shape[2])
+        video, audio = clip_embeddings(pair.video, sound)
         if not self.training:
             return self._within_batch(video, audio)
         clip = pair.clip

@@ -93,12 +93,14 @@ class Objective(nn.Module):
         pool_scale: sharpness of the soft maximum over places.
         scale: one over the temperature of similarities.
         common_space: whether it teaches the towers to meet there, which all that compares them needs.
+        frozen: whether it leaves them as they are.
     """
 
     progress: float = 0.0
     pool_scale: float = 20.0
     scale: float | Tensor = 20.0
     common_space: bool = True
+    frozen: bool = False
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
         super().__init__()

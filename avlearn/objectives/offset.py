@@ -8,23 +8,61 @@ from avlearn.errors import RecipeError
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
 
 
+class _Layer(nn.Module):
+    """Attention whose values also say how far off the other is (Shaw et al., NAACL 2018), and a perceptron.
+
+    Queries and keys begin alike, so that steps attend to what is like them (as in Trockman & Kolter, ICML 2023): what
+    they get is then by how much they are apart. From a usual start it takes many times as long to find that out.
+
+    Args:
+        dim, heads: of the attention.
+        distances: how many there are.
+    """
+
+    def __init__(self, dim: int, heads: int, distances: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.distance = nn.Parameter(0.5 * torch.randn(distances, dim // heads))
+        self.out = nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        nn.init.orthogonal_(self.query.weight)
+        with torch.no_grad():
+            self.key.weight.copy_(self.query.weight)
+
+    def forward(self, x: Tensor, apart: Tensor) -> Tensor:
+        """``[B, N, dim]``, and which of the distances there is between each two, ``[N, N]``, to ``[B, N, dim]``."""
+        normed = self.norm1(x)
+        query, key, value = (
+            each(normed).unflatten(2, (self.heads, -1)).transpose(1, 2) for each in (self.query, self.key, self.value)
+        )
+        weights = (query @ key.transpose(2, 3) / query.shape[3] ** 0.5).softmax(3)
+        found = weights @ value + torch.einsum("bhnm,nmd->bhnd", weights, self.distance[apart])
+        x = x + self.out(found.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
 class OffsetClassifier(Objective):
     """Which of all offsets? A transformer reads picture and sound as one sequence and classifies.
 
-    The second stage of Synchformer (Iashin et al., ICASSP 2024): ``[OFF] picture [MOD] sound``, each place with a
-    learned position, of the picture a token a step (the mean over space), of the sound the whole context. What it makes
-    of [OFF] goes to two heads: one for the offset, whose wrong classes are all the others, and one for whether picture
-    and sound can be synchronized, whose negatives are the sounds of other clips of the batch. In the paper the second
-    head is trained afterwards, on negatives from a far part of the same recording.
+    The second stage of Synchformer (Iashin et al., ICASSP 2024): ``[OFF] picture sound``, of the picture a token a step
+    (the mean over places), of the sound the whole context, both in the common space that the first stage has taught,
+    less what stays the same over time. What it makes of [OFF] goes to two heads: one for the offset, whose wrong
+    classes are all the others, and one for whether picture and sound can be synchronized, whose negatives are the
+    sounds of other clips of the batch. In the paper the second head is trained afterwards, on negatives from a far part
+    of the same recording; and each place has a learned position, where here attention knows distances: with positions
+    it learned little in the time in which it now learns nearly all (see `_Layer`).
 
     Args:
         schedule, setting: see `Objective`; the schedule has no part in this.
         dim, layers, heads: of the transformer.
-        frozen: features get no gradient; for towers that are trained already.
+        grid: seconds from one class to the next, and of the unit of a pair's ``offset``; None for a step.
+        frozen: the towers get no gradient; for those that are trained already.
         sync_weight: of the second head's loss.
 
     Raises:
-        RecipeError: ``dim`` is no multiple of ``heads``.
+        RecipeError: ``dim`` is no multiple of ``heads``; or all offsets span no whole number of ``grid``.
     """
 
     common_space = False
@@ -36,24 +74,33 @@ class OffsetClassifier(Objective):
         dim: int,
         layers: int,
         heads: int,
+        grid: float | None,
         frozen: bool,
         sync_weight: float,
     ) -> None:
         super().__init__(schedule, setting)
         if dim % heads:
             raise RecipeError(f"objective.dim: {dim} is no multiple of {heads} heads")
+        span = (setting.offsets - 1) * setting.step
+        intervals = span / (grid or setting.step)
+        if abs(intervals - round(intervals)) > 1e-6:
+            raise RecipeError(f"objective.grid: {span:g} s (2 clip.context) is no multiple of {grid:g} s")
+        self.classes = round(intervals) + 1
         self.frozen, self.sync_weight = frozen, sync_weight
-        sound_steps = setting.steps + setting.offsets - 1
-        self.video_tokens = nn.Sequential(nn.Linear(setting.video_channels, dim), nn.LayerNorm(dim))
-        self.audio_tokens = nn.Sequential(nn.Linear(setting.audio_channels, dim), nn.LayerNorm(dim))
-        self.off_token, self.mod_token = (nn.Parameter(torch.randn(1, 1, dim)) for _ in range(2))
-        self.positions = nn.Parameter(torch.randn(1, 2 + setting.steps + sound_steps, dim))
-        self.blocks = nn.Sequential(
-            *(nn.TransformerEncoderLayer(dim, heads, 4 * dim, 0.1, "gelu", batch_first=True, norm_first=True)
-              for _ in range(layers)),
-            nn.LayerNorm(dim),
-        )  # fmt: skip
-        self.offset_head = nn.Linear(dim, setting.offsets)
+        sound = setting.steps + setting.offsets - 1
+        self.tokens = nn.Linear(setting.dim, dim)
+        self.off = nn.Parameter(0.02 * torch.randn(1, 1, dim))
+        self.kind = nn.Parameter(0.02 * torch.randn(2, dim))  # of picture and sound
+        # Between a step of the picture and one of the sound; the last is for all other pairs.
+        distances = setting.steps + sound
+        apart = torch.full((1 + setting.steps + sound,) * 2, distances - 1)
+        later = torch.arange(setting.steps)[:, None] - torch.arange(sound) + sound - 1
+        apart[1 : 1 + setting.steps, 1 + setting.steps :] = later
+        apart[1 + setting.steps :, 1 : 1 + setting.steps] = later.T
+        self.register_buffer("apart", apart, persistent=False)
+        self.blocks = nn.ModuleList(_Layer(dim, heads, distances) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.offset_head = nn.Linear(dim, self.classes)
         self.sync_head = nn.Linear(dim, 1)
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
@@ -71,9 +118,6 @@ class OffsetClassifier(Objective):
         whether = F.binary_cross_entropy_with_logits(sync_logits, synchronizable)
 
         loss = which + self.sync_weight * whether
-        if not self.frozen:
-            # The common space takes no part, but processes that average gradients want one for every parameter.
-            loss = loss + 0.0 * (pair.video.sum() + pair.audio.sum())
         logs = {
             "offset_loss": which.detach(),
             "sync_loss": whether.detach(),
@@ -87,14 +131,14 @@ class OffsetClassifier(Objective):
 
         Args:
             pair: of one process.
-            offsets: ``[O]``, steps from the true offset: 0 is the truth.
+            offsets: ``[O]``, classes from the true offset: 0 is the truth.
 
         Returns:
             ``[B, O]``; NaN where the offset is not among the classes.
         """
         scores = self.offset_head(self._read(*self._tokens(pair))).log_softmax(1)
         at = pair.offset[:, None] + offsets
-        last = self.setting.offsets - 1
+        last = self.classes - 1
         return scores.gather(1, at.clamp(0, last)).masked_fill((at < 0) | (at > last), float("nan"))
 
     def synchronizable(self, pair: Pair) -> Tensor:
@@ -103,12 +147,17 @@ class OffsetClassifier(Objective):
 
     def _tokens(self, pair: Pair) -> tuple[Tensor, Tensor]:
         """``[B, T, dim]`` of the picture and ``[B, U, dim]`` of the sound."""
-        video, audio = pair.video_features.mean((3, 4)), pair.audio_features
-        if self.frozen:
-            video, audio = video.detach(), audio.detach()
-        return self.video_tokens(video.transpose(1, 2)), self.audio_tokens(audio.transpose(1, 2))
+        both = []
+        for x, kind in zip((pair.video.mean((3, 4)), pair.audio), self.kind, strict=True):
+            x = x.detach() if self.frozen else x
+            # Of unit length over D before: of about one in each channel after.
+            changes = (x - x.mean(2, keepdim=True)) * x.shape[1] ** 0.5
+            both.append(self.tokens(changes.transpose(1, 2)) + kind)
+        return both[0], both[1]
 
     def _read(self, video: Tensor, audio: Tensor) -> Tensor:
         """`_tokens` to the state of [OFF]: ``[B, dim]``."""
-        off, mod = (token.expand(len(video), -1, -1) for token in (self.off_token, self.mod_token))
-        return self.blocks(torch.cat([off, video, mod, audio], 1) + self.positions)[:, 0]
+        x = torch.cat([self.off.expand(len(video), -1, -1), video, audio], 1)
+        for block in self.blocks:
+            x = block(x, self.apart)
+        return self.norm(x[:, 0])

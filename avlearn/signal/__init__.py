@@ -1,6 +1,7 @@
-"""Tensors to tensors, no weights: spectrograms and short-time Fourier transforms."""
+"""Tensors to tensors, no weights: what encoders see of a sound, and short-time Fourier transforms."""
 
-from avlearn.signal.spectrogram import LogMel
+from avlearn.signal.front_end import FrontEnd, Spectrogram
+from avlearn.signal.spectrogram import LogLinear, LogMel
 from avlearn.signal.stft import Stft
 
-__all__ = ["LogMel", "Stft"]
+__all__ = ["FrontEnd", "LogLinear", "LogMel", "Spectrogram", "Stft"]

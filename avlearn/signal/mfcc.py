@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SAMPLE_RATE = 16000
-_WINDOW, _HOP, _FFT = 400, 160, 512  # samples
+WINDOW, _HOP, _FFT = 400, 160, 512  # samples
 _BANDS, _COEFFICIENTS, _LIFTER = 26, 13, 22
 _PREEMPHASIS = 0.97
 _FULL_SCALE = 32768  # the coefficients are those of 16-bit samples
@@ -28,9 +28,9 @@ def mfcc(audio: Tensor) -> Tensor:
     """
     audio = audio * _FULL_SCALE
     audio = torch.cat([audio[:, :1], audio[:, 1:] - _PREEMPHASIS * audio[:, :-1]], 1)
-    windows = 1 + max(0, math.ceil((audio.shape[1] - _WINDOW) / _HOP))
-    audio = F.pad(audio, (0, (windows - 1) * _HOP + _WINDOW - audio.shape[1]))
-    power = torch.fft.rfft(audio.unfold(1, _WINDOW, _HOP), _FFT).abs().square() / _FFT  # [B, N, 257]
+    windows = 1 + max(0, math.ceil((audio.shape[1] - WINDOW) / _HOP))
+    audio = F.pad(audio, (0, (windows - 1) * _HOP + WINDOW - audio.shape[1]))
+    power = torch.fft.rfft(audio.unfold(1, WINDOW, _HOP), _FFT).abs().square() / _FFT  # [B, N, 257]
     energy, bands = power.sum(2), power @ _filters().to(power)
     cepstrum = _log(bands) @ _liftered_cosines().to(power)
     coefficients = torch.cat([_log(energy).unsqueeze(2), cepstrum], 2)

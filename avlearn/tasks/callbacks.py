@@ -64,10 +64,13 @@ class Checkpoints(Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         """Save every so many steps, and when the run was interrupted."""
         step = trainer.global_step
-        if (step % self.every == 0 or self.interrupted) and step != self.saved_at:
+        # Processes hear of Ctrl-C at different times, or one alone does: all have to save, and at one step.
+        stop = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        if (step % self.every == 0 or stop) and step != self.saved_at:
             self.saved_at = step
             self._save(trainer, "last.ckpt")
-        trainer.should_stop = trainer.should_stop or self.interrupted
+        if stop:
+            self.interrupted = trainer.should_stop = True
 
     def on_validation_end(self, trainer, module) -> None:
         """Save what is best so far."""

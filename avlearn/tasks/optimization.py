@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 
 def adamw(
@@ -26,12 +27,38 @@ def adamw(
     Returns:
         What Lightning's ``configure_optimizers`` returns.
     """
+    # One after another where some are sharded and some are not: these do not go into one kernel.
+    foreach = False if any(isinstance(p, DTensor) for p in module.parameters()) else None
+    optimizer = torch.optim.AdamW(_groups(module, weight_decay), lr=lr, foreach=foreach)
+    return _scheduled(optimizer, steps, warmup_steps, decay_start)
+
+
+def sgd(
+    module: nn.Module,
+    steps: int,
+    *,
+    lr: float,
+    weight_decay: float,
+    warmup_steps: int,
+    decay_start: float,
+) -> dict:
+    """Gradient descent with a momentum of 0.9 (Sutskever et al., ICML 2013); else as `adamw`."""
+    optimizer = torch.optim.SGD(_groups(module, weight_decay), lr=lr, momentum=0.9)
+    return _scheduled(optimizer, steps, warmup_steps, decay_start)
+
+
+OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict]:
     parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
+    return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
+
+
+def _scheduled(optimizer: torch.optim.Optimizer, steps: int, warmup_steps: int, decay_start: float) -> dict:
     decay_from = decay_start * steps
 
     def factor(step: int) -> float:

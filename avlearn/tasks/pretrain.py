@@ -6,6 +6,8 @@ import torch
 from avlearn.data.augment import augment_audio, augment_video
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair
+from avlearn.tasks.accumulate import Kept, in_parts
+from avlearn.tasks.processes import average_whole, clip_by_norm, least, shard
 
 
 class Pretrain(lightning.LightningModule):
@@ -16,8 +18,13 @@ class Pretrain(lightning.LightningModule):
         objective: features and offsets to a loss.
         augment: keyword arguments of `augment_video` and, as ``gain``, of `augment_audio`.
         optimizer: called with this module; gives what ``configure_optimizers`` returns.
-        seed: of the augmentation.
+        seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
+
+    Attributes:
+        accumulate: micro-batches in which the towers see a training batch.
     """
+
+    accumulate: int = 1
 
     def __init__(self, model: AudioVisual, objective: Objective, augment: dict, optimizer, seed: int):
         super().__init__()
@@ -28,22 +35,71 @@ class Pretrain(lightning.LightningModule):
         """AdamW with its schedule."""
         return self.optimizer_of(self)
 
+    def economize(self, accumulate: int, checkpoint_activations: bool, compiled: bool) -> None:
+        """Trade time for memory, or a wait at the start for speed.
+
+        Args:
+            accumulate: micro-batches, see `in_parts`.
+            checkpoint_activations: of the towers' stages only the outputs are kept.
+            compiled: the towers, by ``torch.compile``.
+        """
+        self.accumulate = accumulate
+        for tower in (self.model.video, self.model.audio):
+            tower.set_grad_checkpointing(checkpoint_activations)
+            if compiled:
+                tower.forward_features = torch.compile(tower.forward_features)
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+        """By the norm over all weights, whether a process has them whole or in part."""
+        if self.device_mesh is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            clip_by_norm(self.parameters(), gradient_clip_val)
+
+    def configure_model(self) -> None:
+        """Give the towers' weights away, where processes share them."""
+        if self.device_mesh is not None:
+            shard((self.model.video, self.model.audio), self.device_mesh["data_parallel"])
+
+    def on_before_backward(self, loss: torch.Tensor) -> None:
+        """What is computed a second time must not count twice."""
+        self.kept = Kept(self.model)
+
+    def on_after_backward(self) -> None:
+        """The buffers of the first time; and gradients that nothing else averages."""
+        self.kept.put_back()
+        if self.device_mesh is not None:
+            average_whole(self.parameters())
+
     def pair(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> Pair:
         """What the towers give for ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
         offset = batch["offset"]
         if self.training:
             video, audio, offset = self.objective.transform(video, audio, offset)
-        seen, heard = self.model.video_features(video), self.model.audio_features(audio)
+        if self.training and self.accumulate > 1:
+            seen, heard = in_parts(self._features, self.accumulate, video, audio)
+        else:
+            seen, heard = self._features(video, audio)
         clip = batch["index"].repeat(len(offset) // len(batch["index"]))
         return Pair(self.model.place(seen), self.model.hear(heard), offset, clip, seen, heard)
+
+    def _features(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.model.video_features(video), self.model.audio_features(audio)
 
     def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
         """What the objective says of them."""
         return self.objective(self.pair(video, audio, batch))
 
+    def _evened(self, batch: dict, seed: int) -> dict:
+        """The batch cut to what all processes have, for negatives are gathered; draws anew from here on."""
+        torch.manual_seed(hash((self.seed, seed, self.global_rank)) & 0x7FFFFFFF)
+        count = least(len(batch.get("index", ())), self.device)
+        return {k: v[:count] if isinstance(v, torch.Tensor) else v for k, v in batch.items()} if count else {}
+
     def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
         """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``offset [B]``, ``index [B]``."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
+        batch = self._evened(batch, self.global_step)
         light = {k: v for k, v in self.augment.items() if k != "gain"}
         video = augment_video(frames_to_input(batch["video"]), generator, **light)
         audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
@@ -55,6 +111,9 @@ class Pretrain(lightning.LightningModule):
     def validation_step(self, batch: dict, batch_index: int) -> None:
         """The loss on fixed windows of clips that are not trained on, as hard as it is at the end of the training."""
         self.objective.progress = 1.0
+        batch = self._evened(batch, -1 - batch_index)
+        if not batch:
+            return
         output = self.output(frames_to_input(batch["video"]), batch["audio"], batch)
         logs = {f"val_{k}": v for k, v in output.logs.items() if k != "scale"}
         count = len(batch["offset"])

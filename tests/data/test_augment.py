@@ -10,7 +10,7 @@ def seed(number: int) -> torch.Generator:
 
 
 def ramps(clips: int, side: int = 32) -> torch.Tensor:
-    """Clips ``[B, 3, 4, side, side]`` whose red is the place from left to right, green from top to bottom, blue time."""
+    """``[B, 3, 4, side, side]``: red from left to right, green from top to bottom, blue with time."""
     across, down = torch.arange(side).add(0.5).div(side).expand(side, side), torch.arange(4) / 4
     red, green = (x.expand(clips, 4, side, side) for x in (across, across.T))
     return torch.stack([red, green, down[:, None, None].expand(clips, 4, side, side)], 1).clone()

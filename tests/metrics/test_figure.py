@@ -32,8 +32,14 @@ def test_dict_is_json_and_keeps_every_field():
     values = json.loads(json.dumps(Figure("a", "b", float("inf"), n=3).to_dict(), allow_nan=False))
     assert values == {
         "task": "a", "name": "b", "value": None, "chance": None, "prior": None, "prior_name": "",
-        "oracle": None, "n": 3, "unit": "", "higher_is_better": True,
+        "oracle": None, "n": 3, "unit": "", "higher_is_better": True, "interval": None,
     }  # fmt: skip
+
+
+def test_an_interval_stands_behind_the_value():
+    assert Figure("a", "b", 0.9, interval=(0.8512, 0.95)).cells()[2] == "0.900 [0.851 0.950]"
+    assert Figure("a", "b", 18.2, unit="ms", interval=(9.6, 20.0)).cells()[2] == "18 ms [10 20]"
+    assert Figure("a", "b", 0.9, interval=(0.5, float("inf"))).to_dict()["interval"] == [0.5, None]
 
 
 def test_a_rounded_zero_has_no_sign():

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from avlearn.metrics.interval import wilson
 from avlearn.metrics.sync import (
     auc,
     best_threshold,
     binary_accuracy,
     median_offset_error_ms,
-    offset_accuracy,
     offset_grid,
     offset_within,
+    synchformer_accuracy,
     two_afc,
 )
 
@@ -18,6 +19,7 @@ def test_two_afc_counts_wins_half_ties_and_no_nan():
     figure = two_afc(np.array([1.0, 0.0, 2.0, np.nan]), np.array([0.0, 1.0, 2.0, -9.0]))
     assert figure.value == (1 + 0 + 0.5 + 0) / 4
     assert (figure.chance, figure.oracle, figure.n) == (0.5, 1.0, 4)
+    assert figure.interval == pytest.approx(wilson(0.375, 4))
 
 
 def test_auc_equals_the_reference_with_ties():
@@ -39,7 +41,7 @@ def test_threshold_is_the_best_of_its_own_scores_and_is_used_as_given():
 
 def test_offsets_within_the_tolerance_and_their_chance_by_enumeration():
     true = np.array([0.0, 0.08, -0.8])
-    figure = offset_accuracy(np.array([0.08, 0.24, np.nan]), true)
+    figure = offset_within(np.array([0.08, 0.24, np.nan]), true, 0.08, offset_grid())
     assert figure.value == pytest.approx(1 / 3)
     # 3 of 21 places are near enough inside the grid, 2 of 21 at its end.
     assert figure.chance == pytest.approx((3 + 3 + 2) / (3 * 21))
@@ -47,20 +49,31 @@ def test_offsets_within_the_tolerance_and_their_chance_by_enumeration():
     drawn = np.random.default_rng(0).choice(offset_grid(), (20000, 3))
     guessed = np.mean([np.abs(row - true) <= 0.0801 for row in drawn])
     assert figure.chance == pytest.approx(guessed, abs=0.005)
-    assert offset_within(true, true, 0.0, offset_grid()).value == 1.0
+    exact = offset_within(true, true, 0.0, offset_grid())
+    assert (exact.name, exact.value) == ("offset exact of 21", 1.0)
 
 
 def test_median_error_in_ms():
-    figure = median_offset_error_ms(np.array([0.01, 0.1, -0.3]), np.array([0.0, 0.08, 0.3]))
+    figure = median_offset_error_ms(np.array([0.01, 0.1, -0.3]), np.array([0.0, 0.08, 0.3]), offset_grid())
     assert figure.value == pytest.approx(20.0)
     assert (figure.unit, figure.oracle, figure.higher_is_better) == ("ms", 0.0, False)
     assert figure.prior == pytest.approx(80.0)
-    lost = median_offset_error_ms(np.full(3, np.nan), np.zeros(3))
+    coarse = median_offset_error_ms(np.zeros(3), np.full(3, 0.03), offset_grid(), ", steps", np.zeros(3))
+    assert coarse.value == coarse.oracle == pytest.approx(30.0) and coarse.name == "median offset error, steps"
+    lost = median_offset_error_ms(np.full(3, np.nan), np.zeros(3), offset_grid())
     assert lost.value == np.inf and lost.to_dict()["value"] is None
+
+
+def test_the_grid_of_synchformer_takes_the_nearest_class_and_forgives_one():
+    true = np.array([-2.0, 0.0, 0.4, 1.0, 2.0])
+    exact, near = synchformer_accuracy(np.array([-2.3, 0.09, 0.55, np.nan, 1.51]), true)
+    assert (exact.value, near.value) == (2 / 5, 3 / 5)
+    assert near.name == "offset within 200 ms of 21"
+    assert near.chance == pytest.approx((2 + 3 + 3 + 3 + 2) / (5 * 21))
 
 
 def test_nothing_is_no_figure():
     with pytest.raises(ValueError, match="no scores"):
         two_afc(np.array([]), np.array([]))
     with pytest.raises(ValueError, match="offsets"):
-        offset_accuracy(np.zeros(3), np.zeros(2))
+        offset_within(np.zeros(3), np.zeros(2), 0.08, offset_grid())

@@ -122,6 +122,18 @@ HF_VIDEOMAE_5 = (
 TUBELETS = "patch_embed.proj.weight 768 3 2 16 16\npatch_embed.proj.bias 768\n"
 
 
+def motionformer(attention: str, classes: int) -> str:
+    return (
+        "cls_token 1 1 768\npos_embed 1 197 768\ntemp_embed 1 8 768\n"
+        "patch_embed.proj.weight 768 3 16 16\npatch_embed.proj.bias 768\n"
+        + "".join(f"patch_embed_3d.{line.removeprefix('patch_embed.')}\n" for line in TUBELETS.splitlines())
+        + timm_block("blocks.{12}", attention)
+        + norm("norm")
+        + linear("pre_logits.fc", 768, 768)
+        + linear("head", 768, classes)
+    )
+
+
 def longformer() -> str:
     block = "temporal_encoder.encoder.layer.{3}"
     names = ("query", "key", "value", "query_global", "key_global", "value_global")
@@ -240,10 +252,18 @@ CASES = {
     "timesformer-hr of transformers": Case(hf_timesformer(16, 785), "timesformer_hr", "hugging face timesformer"),
     "timesformer-l of transformers": Case(hf_timesformer(96, 197), "timesformer_l", "hugging face timesformer"),
     "ast of transformers 4": Case(
-        hf_ast(hf4_block("audio_spectrogram_transformer.encoder.layer.{12}", "qkv")), "ast_b", "hugging face ast", 527
+        hf_ast(hf4_block("audio_spectrogram_transformer.encoder.layer.{12}", "qkv")),
+        "ast_b",
+        "hugging face ast",
+        527,
+        options={"eps": 1e-12},
     ),
     "ast of transformers 5": Case(
-        hf_ast(hf5_block("audio_spectrogram_transformer.layers.{12}")), "ast_b", "hugging face ast", 527
+        hf_ast(hf5_block("audio_spectrogram_transformer.layers.{12}")),
+        "ast_b",
+        "hugging face ast",
+        527,
+        options={"eps": 1e-12},
     ),
     "ast": Case(
         "v.cls_token 1 1 768\nv.dist_token 1 1 768\nv.pos_embed 1 1214 768\n"
@@ -260,21 +280,28 @@ CASES = {
         r"^v\.head(_dist)?\.",  # of the image network that it began from
     ),
     "motionformer": Case(
-        "cls_token 1 1 768\npos_embed 1 197 768\ntemp_embed 1 8 768\n"
-        "patch_embed.proj.weight 768 3 16 16\npatch_embed.proj.bias 768\n"
-        + "".join(f"patch_embed_3d.{line.removeprefix('patch_embed.')}\n" for line in TUBELETS.splitlines())
-        + timm_block(
-            "blocks.{12}",
+        motionformer(
             linear("blocks.{12}.attn.qkv", 768, 2304)
             + linear("blocks.{12}.attn.proj_q", 768, 768)
             + linear("blocks.{12}.attn.proj_kv", 768, 1536),
-        )
-        + norm("norm")
-        + linear("pre_logits.fc", 768, 768)
-        + linear("head", 768, 400),
+            400,
+        ),
         "motionformer_b",
         "motionformer",
         options={"project_values": False},
+    ),
+    "motionformer divided": Case(
+        motionformer(
+            linear("blocks.{12}.attn.qkv", 768, 2304)
+            + linear("blocks.{12}.timeattn.qkv", 768, 2304)
+            + linear("blocks.{12}.timeattn.proj", 768, 768)
+            + norm("blocks.{12}.norm3"),
+            174,
+        ),
+        "motionformer_b",
+        "motionformer divided",
+        174,
+        options={"attention": "divided"},
     ),
     "vtn": Case(
         "backbone.cls_token 1 1 768\nbackbone.pos_embed 1 197 768\n"
@@ -398,6 +425,10 @@ def unused(tensors: dict[str, Tensor]) -> int:
             },
         ),
         ("motionformer", {"patch_embed_3d.proj.bias": "patch_embed_3d.proj.bias", "head.bias": "classifier.bias"}),
+        (
+            "motionformer divided",
+            {f"blocks.5.{name}.bias": f"blocks.5.{name}.bias" for name in ("timeattn.proj", "norm3")},
+        ),
     ],
 )
 def test_places_that_could_be_mistaken(name, pairs):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
-from avlearn.models.syncnet import SyncNet, lip_sync, load_syncnet
+from avlearn.models.syncnet import SyncNet, lip_sync, lip_sync_of_parts, load_syncnet
 
 KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual/syncnet_v2.txt"
 
@@ -77,6 +77,17 @@ def test_errors_by_their_definition():
     assert found.lse_d == pytest.approx(min(means), rel=1e-5)
     assert found.lse_c == pytest.approx(sorted(means)[15] - min(means), rel=1e-4)
     assert lip_sync(video, audio, reach=2).distances.tolist() == pytest.approx(means[13:18], rel=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(100,), (1, 0, 60, 2, 37), (16,) * 6 + (4,), (0,), (3,)])
+def test_a_clip_in_parts_is_the_clip(sizes):
+    torch.manual_seed(0)
+    video, audio = torch.randn(sum(sizes), 16), torch.randn(sum(sizes), 16)
+    whole = lip_sync(video, audio)
+    found = lip_sync_of_parts(zip(video.split(sizes), audio.split(sizes), strict=True))
+    assert found.windows == whole.windows == sum(sizes)
+    torch.testing.assert_close(found.distances, whole.distances, equal_nan=True)
+    assert found.offset == whole.offset
 
 
 def test_what_agrees_is_confident_and_what_does_not_is_not():

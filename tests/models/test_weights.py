@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from torch import nn
 
 from avlearn.errors import ModelError, OutputError
 from avlearn.models import checkpoint, create_model, download, weights
+from avlearn.models.checkpoint import read_tensors
 from avlearn.models.folder import import_weights, load_encoder
+from avlearn.models.importers import load_weights
 from avlearn.models.preprocessing import Preprocessing, preprocessing_of
 from avlearn.models.registry import list_models
 from avlearn.models.weights import Released, released_weights
@@ -35,6 +38,19 @@ def file(tmp_path):
     path = tmp_path / "small.pth"
     torch.save({"state_dict": model.state_dict()}, path)
     return path
+
+
+def test_a_classifier_that_stays_random_is_told(file):
+    said = "trained on other classes, so classifier.bias, classifier.weight stay random"
+    with pytest.warns(UserWarning, match=f"^small.pth: {said}$"):
+        model = create_model("dsconv_tiny", weights=file, num_classes=7)
+    assert model.loaded.left == ["classifier.bias", "classifier.weight"]
+    with pytest.warns(UserWarning, match=f"^the weights: {said}$"):
+        load_weights(model, read_tensors(file))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        create_model("dsconv_tiny", weights=file, num_classes=5)
+        create_model("dsconv_tiny", weights=file)
 
 
 @pytest.fixture
@@ -226,7 +242,7 @@ def test_the_list_is_of_encoders_that_exist():
     assert len({(released.encoder, released.name) for released in found}) == len(found)
     assert all(download.is_address(released.address) for released in found)
     for released in found:
-        if "download.pytorch.org" in released.address or "openmmlab" in released.address:
+        if "download.pytorch.org" in released.address or "openmmlab" in released.address or "XDC" in released.address:
             assert download._NAMED.search(released.address), released.address
         with torch.device("meta"):
             create_model(released.encoder, **{k: v for k, v in released.needs.items() if k not in ("mean", "std")})

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, learn, vectors
+from planted import SETTING, learn, planted, vectors
 from torch.nn import functional as F
 
 from avlearn.objectives import ShiftSchedule
@@ -14,7 +14,7 @@ NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def avid(clips: int, *, dim: int = 16, negatives: int = 32, positives: int = 3, agreement_from: float = 1.0) -> AVID:
-    return AVID(NOW, replace(SETTING, clips=clips, dim=dim), 0.07, negatives, positives, agreement_from)
+    return AVID(NOW, replace(SETTING, clips=clips, dim=dim), 0.07, negatives, positives, agreement_from, False)
 
 
 def batch(clip: list[int], dim: int = 16):
@@ -96,6 +96,19 @@ def test_agreement_begins_when_it_is_told_to():
     for objective.progress in (0.49, 0.5):
         logs[objective.progress] = objective(pair).logs
     assert [("agreement" in logs[progress]) for progress in (0.49, 0.5)] == [False, True]
+
+
+def test_all_of_the_sound_is_the_clips_where_it_shall_be():
+    pair = planted(5, dim=16)
+    objective = avid(4)
+    found = {}
+    for objective.whole_sound in (False, True):
+        objective.log_partition.fill_(0.0)
+        objective.audio_bank.zero_()
+        objective(pair)
+        found[objective.whole_sound] = objective.audio_bank.clone()
+    for whole, sound in ((False, pair.audio[:, :, 5:15]), (True, pair.audio)):
+        assert torch.allclose(found[whole], F.normalize(sound.mean(2), dim=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("agreement_from", [0.5, 1.0])

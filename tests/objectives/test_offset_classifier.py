@@ -22,7 +22,7 @@ def pool():
 
 
 def objective(frozen: bool = False, heads: int = 4) -> OffsetClassifier:
-    return OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 2, heads, frozen, 1.0)
+    return OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 2, heads, None, frozen, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_scores_are_log_probabilities_around_the_true_class(trained):
 @torch.no_grad()
 def test_own_sounds_are_likelier_to_be_synchronizable_than_those_of_others(trained):
     found, _, pair = trained
-    own, other = (found.synchronizable(replace(pair, audio_features=a)) for a in (pair.audio, pair.audio.roll(1, 0)))
+    own, other = (found.synchronizable(replace(pair, audio=a)) for a in (pair.audio, pair.audio.roll(1, 0)))
     assert (own > other).float().mean() > 0.8
 
 
@@ -76,7 +76,7 @@ def test_windows_of_one_clip_are_no_negatives_of_each_other():
 def test_gradients_reach_the_towers_unless_they_are_frozen(frozen):
     pair = windows(pool(), torch.arange(4), SOUND)
     seen, heard = pair.video.clone().requires_grad_(), pair.audio.clone().requires_grad_()
-    objective(frozen)(replace(pair, video_features=seen, audio_features=heard)).loss.backward()
+    objective(frozen)(replace(pair, video=seen, audio=heard)).loss.backward()
     if frozen:
         assert seen.grad is None
         assert heard.grad is None
@@ -88,6 +88,20 @@ def test_gradients_reach_the_towers_unless_they_are_frozen(frozen):
 def test_heads_share_the_channels_evenly():
     with pytest.raises(RecipeError, match=r"objective\.dim: 32 is no multiple of 5 heads"):
         objective(heads=5)
+
+
+def test_classes_may_be_further_apart_than_steps():
+    """Four steps of 0.08 s, to either side of the middle: three classes of 0.16 s."""
+    coarse = OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 1, 4, 0.16, False, 1.0).eval()
+    assert coarse.classes == 3
+    pair = windows(pool(), torch.arange(4), SOUND)
+    pair = replace(pair, offset=torch.tensor([0, 1, 2, 1]))
+    scores = coarse.offset_scores(pair, torch.arange(-2, 3))
+    assert torch.allclose(scores.exp().nansum(1), torch.ones(4), atol=1e-5)
+    assert torch.equal(scores.isnan().sum(1), torch.tensor([2, 2, 2, 2]))
+    assert coarse(pair).loss.isfinite()
+    with pytest.raises(RecipeError, match=r"objective\.grid: 0\.32 s \(2 clip\.context\) is no multiple of 0\.2 s"):
+        OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 1, 4, 0.2, False, 1.0)
 
 
 @pytest.fixture

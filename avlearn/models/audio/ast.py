@@ -125,6 +125,6 @@ class AST(Encoder):
         "where it learns anew, and log-mel values as they are where it was given released weights",
     )
 )
-def ast_b() -> AST:
+def ast_b(eps: float = 1e-6) -> AST:
     """128 log-mel bands (Kaldi's), window 25 ms, hop 10 ms, 16 kHz, 1024 frames; steps of 0.1 s."""
-    return AST()
+    return AST(eps=eps)

@@ -3,6 +3,7 @@
 A layout is recognised by its own names, so that a file needs no more than the name of the network it is for.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,15 +59,18 @@ def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
     return next(layout for layout in LAYOUTS if layout.fits(tensors, encoder))
 
 
-def load_weights(model: nn.Module, tensors: Tensors, layout: Layout | None = None) -> Report:
+def load_weights(
+    model: nn.Module, tensors: Tensors, layout: Layout | None = None, source: str = "the weights"
+) -> Report:
     """Give an encoder released weights, and what goes with them: the mean and deviation of channels.
 
-    A classifier for other classes than theirs stays as it is.
+    A classifier for other classes than theirs stays as it is, and a warning says so.
 
     Args:
         model: made by `create_model`, with the ``options`` of the layout (see `find_layout`).
         tensors: of a weight file (see `read_tensors`).
         layout: of their names; found out if not given.
+        source: what messages call them.
 
     Raises:
         ModelError: not every parameter of the model is there, in its shape; the groups that are missing are named.
@@ -80,9 +84,11 @@ def load_weights(model: nn.Module, tensors: Tensors, layout: Layout | None = Non
     missing = [name for name in missing if name not in others]
     if missing:
         raise ModelError(
-            f"{len(missing)} of {len(wanted)} parameters are missing or have another shape (by the names of "
+            f"{source}: {len(missing)} of {len(wanted)} parameters are missing or have another shape (by the names of "
             f"{layout.name}): {_groups(missing)}"
         )
+    if others:
+        warnings.warn(f"{source}: trained on other classes, so {', '.join(sorted(others))} stay random", stacklevel=2)
     model.load_state_dict({**wanted, **found})
     if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
         model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)

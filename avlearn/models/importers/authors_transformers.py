@@ -72,6 +72,7 @@ LAYOUTS = (
     Layout("videomae", r"^(backbone\.)?blocks\.0\.attn\.q_bias$", _videomae),
     Layout("videomae pre-training", r"^encoder\.blocks\.0\.attn\.q_bias$", _videomae, {"pooled_norm": False}),
     Layout("motionformer", r"^blocks\.0\.attn\.proj_kv\.", _motionformer, {"project_values": False}),
+    Layout("motionformer divided", r"^blocks\.0\.timeattn\.", _motionformer, {"attention": "divided"}),
     Layout("vtn", r"^temporal_encoder\.encoder\.layer\.0\.attention\.self\.query_global\.", _vtn),
     Layout("video swin", r"^(backbone\.)?layers\.0\.blocks\.0\.attn\.relative_position_bias_table$", _swin),
     Layout("ast", r"^v\.blocks\.0\.attn\.qkv\.", _ast, {}, *AUDIOSET),

@@ -51,7 +51,7 @@ LAYOUTS = (
         "hugging face ast",
         r"^(audio_spectrogram_transformer\.)?embeddings\.distillation_token$",
         _transformer,
-        {},
+        {"eps": 1e-12},
         *AUDIOSET,
     ),
     Layout(

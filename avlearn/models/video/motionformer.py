@@ -186,6 +186,11 @@ class Motionformer(VideoTransformer):
         resize=224,
     )
 )
-def motionformer_b(in_chans: int = 3, project_values: bool = True, drop_path: float = 0.2) -> Motionformer:
-    """ViT-B over 16 frames; ``project_values=False`` is the network of the released weights."""
-    return Motionformer(project_values=project_values, in_chans=in_chans, drop_path=drop_path)
+def motionformer_b(
+    in_chans: int = 3, project_values: bool = True, drop_path: float = 0.2, attention: str = "trajectory"
+) -> Motionformer:
+    """ViT-B over 16 frames; ``project_values=False`` is the network of the released weights.
+
+    ``attention="divided"`` is the authors' baseline, with which Synchformer begins.
+    """
+    return Motionformer(project_values=project_values, in_chans=in_chans, drop_path=drop_path, attention=attention)

@@ -274,17 +274,8 @@ def slowfast_r50_8x8(
     output_stride: int = 32,
 ) -> SlowFast:
     """8 slow frames, 32 fast ones; laterals see 7 frames."""
-    return SlowFast(
-        50,
-        alpha,
-        beta_inv=beta_inv,
-        lateral=lateral,
-        lateral_kernel=lateral_kernel,
-        lateral_norm=lateral_norm,
-        fast_input=fast_input,
-        frame_picking=frame_picking,
-        output_stride=output_stride,
-        in_chans=in_chans,
+    return slowfast_r50_4x16(
+        in_chans, alpha, beta_inv, lateral, lateral_kernel, lateral_norm, fast_input, frame_picking, output_stride
     )
 
 

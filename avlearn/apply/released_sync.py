@@ -1,0 +1,267 @@
+"""What released networks say of a file: SyncNet v2 of lips and voice, Synchformer and SparseSync of any events."""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.windows import SILENCE, probe_both
+from avlearn.errors import ModelError
+from avlearn.media import Clip, MediaInfo, stream
+from avlearn.models.audiovisual import frames_to_input
+from avlearn.models.checkpoint import read_tensors
+from avlearn.models.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
+from avlearn.models.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
+from avlearn.models.syncnet import SyncNet, lip_sync_of_parts, load_syncnet
+from avlearn.signal.mfcc import mfcc
+
+_FPS, _RATE = 25, 16000  # of all three
+_SIDE = 224  # pixels, of all three
+_FACES = 25  # steps of SyncNet in a part
+_FEWEST = 30  # windows of SyncNet: at the largest offset that is searched, half of them have sound
+_SQUARE = 1.1  # sides of a face crop differ by less, as a ratio
+_SLACK = 0.04  # seconds by which sound may end before a window: codecs round to their frames
+
+Network = SyncNet | Synchformer | SparseSync
+Crop = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a released network says of a file.
+
+    Attributes:
+        name: ``SyncNet v2``, ``Synchformer`` or ``SparseSync``.
+        offset: seconds, positive when the audio leads; None where it gives none.
+        figures: of SyncNet ``lse_d`` and ``lse_c``; of the others the ``probability`` of the offset, a mean over
+            windows, and of Synchformer ``desync``, seconds; of Synchformer with two classes ``synchronizable`` alone,
+            the probability that the file can be synchronized.
+        reason: why there is no answer, else "".
+    """
+
+    name: str
+    offset: float | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_dict(self) -> dict:
+        """JSON types: the figures beside the rest."""
+        return {"name": self.name, "offset": self.offset, **self.figures, "reason": self.reason}
+
+    def text(self) -> str:
+        """For people."""
+        if self.reason:
+            return f"{self.name}: no answer ({self.reason})"
+        said = [] if self.offset is None else [_in_words(self.offset)]
+        said += [_FIGURES[key].format(value) for key, value in self.figures.items()]
+        return f"{self.name}: {', '.join(said)}"
+
+
+_FIGURES = {
+    "lse_d": "LSE-D {:.3f}",
+    "lse_c": "LSE-C {:.3f}",
+    "probability": "probability {:.2f}",
+    "desync": "DeSync {:.2f} s",
+    "synchronizable": "synchronizable with probability {:.2f}",
+}
+
+
+def load_released(path: str | Path) -> Network:
+    """A network from the file that its authors released; the names in it tell which.
+
+    Raises:
+        ModelError: the file cannot be read, is of none of the three, or its network tells no known offsets.
+    """
+    tensors = read_tensors(path)
+    loaders = (
+        (r"netcnnlip\.", load_syncnet),
+        (r"transformer\.global_transformer\.", load_sparsesync),
+        (r"transformer\.OFF_tok$", load_synchformer),
+    )
+    loader = next((load for mark, load in loaders if any(re.match(mark, name) for name in tensors)), None)
+    if loader is None:
+        raise ModelError(f"{path} holds no weights of SyncNet v2, of SparseSync or of Synchformer's second stage")
+    try:
+        network = loader(tensors)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if not isinstance(network, SyncNet) and network.head.out_features not in _grids(network):
+        raise ModelError(f"{path}: which offsets its {network.head.out_features} classes stand for is not known")
+    return network
+
+
+def ask(path: str | Path, networks: Sequence[Network], crop: Crop | None = None) -> tuple[Answer, ...]:
+    """What each network says of a file of any length, in memory that does not grow with it.
+
+    SyncNet sees the whole picture, or ``crop``, as a face; the others see the middle square of the picture.
+
+    Args:
+        path: any file with picture and sound.
+        networks: of `load_released`.
+        crop: left, top, width and height of the face, pixels of the picture as displayed.
+
+    Raises:
+        MediaError: the file cannot be read, or has no picture or no sound.
+    """
+    if not networks:
+        return ()
+    info = probe_both(path)
+    heard, loudest = _sound(info)
+    if loudest < SILENCE:
+        return tuple(Answer(_name(network), reason="the sound is silent") for network in networks)
+    return tuple(_ask(info, heard, network, crop) for network in networks)
+
+
+@torch.inference_mode()
+def _ask(info: MediaInfo, heard: float, network: Network, crop: Crop | None) -> Answer:
+    """What a network says of a file whose sound ends so many seconds after the first frame."""
+    if isinstance(network, SyncNet):
+        return _ask_syncnet(info, heard, network, crop or (0, 0, info.video.width, info.video.height))
+    if isinstance(network, Synchformer):
+        return _ask_synchformer(info, heard, network)
+    return _ask_sparsesync(info, heard, network)
+
+
+def _name(network: Network) -> str:
+    if isinstance(network, SyncNet):
+        return "SyncNet v2"
+    return "Synchformer" if isinstance(network, Synchformer) else "SparseSync"
+
+
+def _ask_syncnet(info: MediaInfo, heard: float, network: SyncNet, crop: Crop) -> Answer:
+    """As syncnet_python: windows from where both begin to where one ends, less the last."""
+    name = _name(network)
+    left, top, width, height = crop
+    if left + width > info.video.width or top + height > info.video.height:
+        return Answer(name, reason=f"the crop reaches beyond the picture, {info.video.width}x{info.video.height}")
+    if max(width, height) > _SQUARE * min(width, height):
+        return Answer(name, reason=f"it takes a square face, not {width}x{height}: say where with --crop X,Y,W,H")
+
+    def parts() -> Iterator[tuple[Tensor, Tensor]]:
+        # A step more on both sides: the first sees the cut as the sound's beginning, the last lacks what comes after.
+        window = (_FACES + 4 + 2) / _FPS
+        left_over = int(heard * _FPS + 1e-3)
+        for clip in stream(info.path, window, _FACES / _FPS, fps=_FPS, sample_rate=_RATE, mono=True):
+            count = min(len(clip.video), left_over)
+            if count < 6:
+                return
+            faces = np.stack([_face(frame[top : top + height, left : left + width]) for frame in clip.video[:count]])
+            audio = torch.from_numpy(clip.audio[:, : count * _RATE // _FPS])
+            lips, voice = network(frames_to_input(torch.from_numpy(faces)[None]), mfcc(audio))
+            first = int(clip.start > info.start)
+            yield lips[0, first:], voice[0, first:]
+            left_over -= _FACES
+
+    found = lip_sync_of_parts(parts())
+    if found.windows < _FEWEST:
+        return Answer(name, reason=_too_short((_FEWEST + 5) / _FPS))
+    return Answer(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
+
+
+def _ask_synchformer(info: MediaInfo, heard: float, network: Synchformer) -> Answer:
+    """Segments are seen once each; those of a window are compared every half window, and at the end."""
+    name, segments = _name(network), network.segments
+    pictures, sounds = deque(maxlen=segments), deque(maxlen=segments)
+    votes = _Votes()
+    waiting = segments  # segments until the next comparison
+    for clip in _windows(info, heard, 0.64, 0.32, _SIDE):
+        audio = torch.from_numpy(clip.audio)
+        pictures.append(network.video_features(_middle(clip.video).unsqueeze(1)))
+        sounds.append(network.audio_features(segment_mel(audio.unsqueeze(1))))
+        waiting -= 1
+        if not waiting:
+            votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
+            waiting = segments // 2
+    if not votes.count:
+        return Answer(name, reason=_too_short(0.32 * (segments + 1)))
+    if waiting < segments // 2:
+        votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
+    if network.head.out_features == 2:
+        return Answer(name, figures={"synchronizable": round(float(votes.mean[1]), 4)})
+    desync = (abs(OFFSETS[votes.first]) + abs(OFFSETS[votes.last])) / 2
+    return Answer(name, votes.offset(OFFSETS), {"probability": votes.probability, "desync": round(desync, 4)})
+
+
+def _ask_sparsesync(info: MediaInfo, heard: float, network: SparseSync) -> Answer:
+    name, votes = _name(network), _Votes()
+    for clip in _windows(info, heard, 5.0, 2.4, 256):
+        audio = torch.from_numpy(clip.audio)
+        votes.add(network(_middle(clip.video), clip_spectrogram(audio)))
+    if not votes.count:
+        return Answer(name, reason=_too_short(5.0))
+    return Answer(name, votes.offset(_grids(network)[len(votes.mean)]), {"probability": votes.probability})
+
+
+def _grids(network: Synchformer | SparseSync) -> dict[int, tuple[float, ...]]:
+    """Offsets of the classes, by how many there are."""
+    return {21: OFFSETS, 2: ()} if isinstance(network, Synchformer) else {21: OFFSETS, 3: (-1.0, 0.0, 1.0)}
+
+
+class _Votes:
+    """Probabilities of classes, window by window."""
+
+    def __init__(self) -> None:
+        self.count, self.total = 0, torch.zeros(())
+        self.first = self.last = 0
+
+    def add(self, logits: Tensor) -> None:
+        """Of one window, ``[1, classes]``."""
+        self.last = int(logits.argmax())
+        self.first = self.first if self.count else self.last
+        self.total = self.total + logits[0].softmax(0)
+        self.count += 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total / self.count
+
+    @property
+    def probability(self) -> float:
+        return round(float(self.mean.max()), 4)
+
+    def offset(self, grid: tuple[float, ...]) -> float:
+        return grid[int(self.mean.argmax())]
+
+
+def _sound(info: MediaInfo) -> tuple[float, float]:
+    """Seconds from the first frame to the sound's end, and the loudest second's root mean square."""
+    end = loudest = 0.0
+    for clip in stream(info.path, 1.0, 1.0, video=False, sample_rate=_RATE, mono=True):
+        end += clip.audio.shape[1] / _RATE
+        loudest = max(loudest, float(np.sqrt(np.square(clip.audio).mean())))
+    return end, loudest
+
+
+def _windows(info: MediaInfo, heard: float, window: float, hop: float, size: int) -> Iterator[Clip]:
+    """Whole windows of picture and sound; window and hop are of whole frames."""
+    for clip in stream(info.path, window, hop, fps=_FPS, size=size, sample_rate=_RATE, mono=True):
+        if len(clip.video) < round(window * _FPS) or clip.start + window > info.start + heard + _SLACK:
+            return
+        yield clip
+
+
+def _face(picture: np.ndarray) -> np.ndarray:
+    """To SyncNet's size, by the interpolation that its authors' face crops went through."""
+    return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
+
+
+def _middle(frames: np.ndarray) -> Tensor:
+    """uint8 ``[T, H, W, 3]`` to ``[1, 3, T, 224, 224]`` in [0, 1]: the middle square."""
+    top, left = ((side - _SIDE) // 2 for side in frames.shape[1:3])
+    return frames_to_input(torch.from_numpy(frames[None, :, top : top + _SIDE, left : left + _SIDE]))
+
+
+def _too_short(needed: float) -> str:
+    return f"it takes at least {needed:g} s of picture and sound together"
+
+
+def _in_words(offset: float) -> str:
+    if not offset:
+        return "in sync"
+    return f"audio {'leads' if offset > 0 else 'lags'} by {abs(round(offset * 1000))} ms"

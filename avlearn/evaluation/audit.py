@@ -1,0 +1,200 @@
+"""The shortcut audit: can the offset be told without comparing picture and sound?
+
+The true offset of a pair of windows is the place of the picture's in the clip less the place of the sound's. So data
+leak it where a window gives away its own place: a fade, a click, leading silence, padding, the traces of a codec. In
+the evaluation the sound begins where the clip begins, and then the picture's place is the offset itself; where pictures
+lie at one place and sounds are shifted, the sound's is. (SparseSync, Iashin et al., BMVC 2022, found such traces of
+codecs in LRS3.) Each test of synchronization is therefore made again with the sound alone, with the picture alone, and
+with a model that is given nothing to compare.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t
+
+from avlearn.data.cache import ClipCache, decode_once
+from avlearn.errors import DataError
+from avlearn.evaluation.shortcuts import most_telling, picture_features, places_of, sound_features
+from avlearn.evaluation.sync import OFFSETS, Curves, offset_curves, wrong_shifts
+from avlearn.evaluation.windows import usable_rows
+from avlearn.metrics import Figure, table
+from avlearn.metrics.interval import of_mean
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.objectives import Objective
+
+_ERROR = 0.01  # how often an audit of clean data may find a leak, over all its tests
+_FEWEST = 30  # clips
+_PLACES = 7  # of each clip, from which windows are cut for the probes
+
+
+@dataclass(frozen=True)
+class Check:
+    """A test that must stay at chance.
+
+    Attributes:
+        given: what there was to tell by.
+        figure: over clips, beside chance.
+        p: how often chance alone does as well or better.
+        leak: whether it passes for better than chance, given how many tests were made.
+        hint: what differs most from place to place, for people; "" for models.
+    """
+
+    given: str
+    figure: Figure
+    p: float
+    leak: bool
+    hint: str
+
+    def text(self) -> str:
+        """The verdict, for people."""
+        what = "aligned from shifted" if "2AFC" in self.figure.name else "the offset"
+        said = f"{self.given} tells {what}: {self.figure.value:.2f} against {self.figure.prior:.2f}"
+        return said + (f"; most telling: {self.hint}" if self.hint else "")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Checks of a data set.
+
+    Attributes:
+        checks: two for each thing that may tell.
+        clips: how many.
+    """
+
+    checks: list[Check]
+    clips: int
+
+    @property
+    def leaks(self) -> list[Check]:
+        """The checks that found one."""
+        return [check for check in self.checks if check.leak]
+
+    def to_dict(self) -> dict:
+        """JSON types under the schema ``avlearn.audit/1``.
+
+        ``clean``: whether no leak was found; ``clips``; ``checks``: a list of ``given``, ``figure`` (see
+        `Figure.to_dict`), ``p``, ``leak`` and ``verdict``.
+        """
+        checks = [
+            {
+                "given": check.given,
+                "figure": check.figure.to_dict(),
+                "p": float(f"{check.p:.3g}"),
+                "leak": check.leak,
+                "verdict": check.text() if check.leak else "at chance",
+            }
+            for check in self.checks
+        ]
+        return {"schema": "avlearn.audit/1", "clean": not self.leaks, "clips": self.clips, "checks": checks}
+
+    def text(self) -> str:
+        """For people."""
+        lines = [table([check.figure for check in self.checks]), ""]
+        lines += [f"LEAK: {check.text()}" for check in self.leaks]
+        if not self.leaks:
+            lines.append(f"clean: of {self.clips} clips nothing tells the offset by itself")
+        return "\n".join(lines)
+
+
+def audit(
+    model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0, *, objective: Objective | None = None
+) -> Audit:
+    """Look for shortcuts in the clips of manifests.
+
+    Windows are cut as `avlearn.evaluation` cuts them, at places of 21 steps. By the sound alone and by the picture
+    alone a regularised logistic regression tells the places of clips that it was not fitted on, from levels and spectra
+    or brightness, change and detail, and the model's features. The model scores its own offsets twice: with the
+    picture black, and with the sound of another clip. A leak is better than chance by a t-test over clips, at 1 % over
+    all tests (Bonferroni).
+
+    Args:
+        model: from `avlearn.load`: its windows, its features, and, where it has any, its scores of offsets.
+        manifests: of clips.
+        seed: of the windows.
+        objective: of the model's folder, where it has one.
+
+    Raises:
+        DataError: fewer than 30 clips are long enough.
+    """
+    rows = usable_rows(model, manifests, objective)
+    if len(rows) < _FEWEST:
+        raise DataError(f"an audit needs {_FEWEST} clips, and {len(rows)} are long enough")
+    sources = {source: k for k, source in enumerate(dict.fromkeys((row.path, row.offset) for row in rows))}
+    group = np.array([sources[row.path, row.offset] for row in rows])
+    with tempfile.TemporaryDirectory() as folder:
+        config = model.config
+        cache = decode_once(rows, Path(folder), config.fps, config.size, config.sample_rate, 4)
+        return Audit(audit_cache(model, objective, cache, group, seed), len(rows))
+
+
+def audit_cache(
+    model: AudioVisual, objective: Objective | None, cache: ClipCache, group: np.ndarray, seed: int
+) -> list[Check]:
+    """The checks of decoded clips; ``group [N]`` says which file each clip is of."""
+    scored: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray, float]] = []
+    rng = np.random.default_rng(seed)
+    count = len(cache.video)
+    # Places of a clip that are evenly apart, so that all are as frequent.
+    place = (rng.integers(OFFSETS, size=(count, 1)) + np.arange(_PLACES) * (OFFSETS // _PLACES)) % OFFSETS
+    clip, place = np.repeat(np.arange(count), _PLACES), place.flatten()
+    start = (clip % 2) / cache.fps + place * model.step
+    for given, features_of in (("the sound alone", sound_features), ("the picture alone", picture_features)):
+        features = features_of(model, cache, clip, start)
+        hint = most_telling(features, place)
+        scored.append((given, hint, places_of(features, place, group[clip]), place, group[clip], model.step))
+    if model.config.common_space or objective is not None:
+        curves = Curves(model, objective)
+        lead = rng.integers(curves.offsets, size=count)
+        cut = curves.cut(lead)
+        blank = offset_curves(curves, cache, cut, blank=True)
+        scored.append(("the model with a black picture", "", blank, lead, group, curves.unit))
+        cut = replace(cut, voices=(np.arange(count) + count // 2) % count)
+        scored.append(
+            ("the model with another clip's sound", "", offset_curves(curves, cache, cut), lead, group, curves.unit)
+        )
+    checks = []
+    for given, hint, scores, truth, groups, unit in scored:
+        for name, hits, chance, best, prior in (
+            _two_afc(scores, truth, unit),
+            _within_one(scores, truth, unit),
+        ):
+            clips = np.bincount(groups, hits) / np.bincount(groups)
+            p = _by_chance(clips, best)
+            figure = Figure(
+                given, name, float(clips.mean()), chance, best, prior, None, len(clips), interval=of_mean(clips)
+            )
+            checks.append(Check(given, figure, p, p * 2 * len(scored) < _ERROR, hint))
+    return checks
+
+
+def _two_afc(scores: np.ndarray, truth: np.ndarray, unit: float) -> tuple[str, np.ndarray, float, float, str]:
+    """How often the right offset scores above the wrong ones, ``[M]``, with its references."""
+    own = np.arange(len(truth))
+    right = scores[own, truth]
+    wins = [
+        (right > wrong) + 0.5 * (right == wrong)
+        for shift in wrong_shifts(scores.shape[1], unit)
+        for wrong in [scores[own, (truth + shift) % scores.shape[1]]]
+    ]
+    return "aligned over shifted (2AFC)", np.mean(wins, 0), 0.5, 0.5, "always the same"
+
+
+def _within_one(scores: np.ndarray, truth: np.ndarray, unit: float) -> tuple[str, np.ndarray, float, float, str]:
+    """Whether the best offset is within one of the right one, ``[M]``, with its references."""
+    offsets = scores.shape[1]
+    hits = np.abs(scores.argmax(1) - truth) <= 1
+    near = np.abs(np.arange(offsets)[:, None] - np.arange(offsets)) <= 1  # truths are drawn evenly
+    name = f"offset within {unit * 1000:.0f} ms of {offsets}"
+    return name, hits.astype(float), float(near.mean()), float(near.mean(1).max()), "always the same"
+
+
+def _by_chance(values: np.ndarray, reference: float) -> float:
+    """How often independent values ``[N]`` of that mean have one as high as these, by Student's t."""
+    spread = values.std(ddof=1) / np.sqrt(len(values))
+    if spread == 0:
+        return float(values.mean() <= reference)
+    return float(t.sf((values.mean() - reference) / spread, len(values) - 1))

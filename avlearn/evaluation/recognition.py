@@ -1,0 +1,58 @@
+"""What do the frozen features know of classes, after a few labelled clips of each?"""
+
+import numpy as np
+import torch
+
+from avlearn.apply.embed import describe
+from avlearn.data.cache import ClipCache
+from avlearn.evaluation.windows import BATCH
+from avlearn.linear_probe import Features, probe_features, random_twin
+from avlearn.metrics import Figure
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
+
+
+@torch.inference_mode()
+def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) -> Features:
+    """Features of recognition of decoded clips."""
+    video, audio = [], []
+    for first in range(0, len(cache.video), BATCH):
+        frames = torch.from_numpy(np.array(cache.video[first : first + BATCH]))
+        sound = torch.from_numpy(np.array(cache.audio[first : first + BATCH]))
+        features, heard = model.video_features(frames_to_input(frames)), model.audio_features(sound)
+        steps = min(features.shape[2], heard.shape[2])
+        seen, said = describe(model, features[:, :, :steps], heard[:, :, :steps])
+        video.append(seen.numpy())
+        audio.append(said.numpy())
+    return Features(np.concatenate(video), np.concatenate(audio), labels)
+
+
+def recognition_figures(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -> list[Figure]:
+    """Five labelled clips a class to learn from, as many to choose the regularisation, the rest to test.
+
+    Args:
+        model: the towers.
+        cache: decoded clips with one source each.
+        labels: of the clips.
+        seed: of the split.
+
+    Returns:
+        Figures beside those of the same network untrained; none where there are too few clips.
+    """
+    names = sorted(set(labels))
+    targets = np.array([names.index(label) for label in labels])
+    order = np.random.default_rng(seed).permutation(len(targets))
+    parts: list[list[int]] = [[], [], []]
+    for k in range(len(names)):
+        own = [i for i in order if targets[i] == k]
+        for part, chosen in zip(parts, (own[:5], own[5:10], own[10:]), strict=True):
+            part += chosen
+    if not all(parts) or len(parts[2]) < 5 * len(names):
+        return []  # too few to say anything
+    reference: dict[str, float] = {}
+    for network in (random_twin(model), model):
+        features = cached_features(network, cache, targets)
+        split = [features.take(np.array(part)) for part in parts]
+        figures, _ = probe_features(*split, reference, ", 5 shots")
+        if network is not model:
+            reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
+    return [f for f in figures if f.name.startswith("top-1")]

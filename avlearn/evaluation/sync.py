@@ -1,0 +1,239 @@
+"""Is a picture aligned with its sound, by how much is it off, and whose sound is it?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.data.cache import ClipCache
+from avlearn.errors import ModelError
+from avlearn.evaluation.windows import OFFSETS, Cut, cut_windows, off_grid, on_grid
+from avlearn.metrics import Figure
+from avlearn.metrics import sync as metrics
+from avlearn.metrics.retrieval import recall_at
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.objectives import Objective, Pair
+from avlearn.objectives.similarity import offset_scores, pair_scores
+from avlearn.signal.peak import vertex
+
+_APART = 0.5  # seconds by which a shifted pair is off at least
+_FINE = 0.01  # seconds: true offsets off the grid of the steps are multiples of this
+_RETRIEVAL = 100  # clips in a gallery
+_CLASS = 10  # clips that a class needs for figures of its own
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """The main figures of the clips of a class.
+
+    Attributes:
+        label: of the manifest.
+        two_afc: aligned over shifted.
+        within: offset within a step.
+    """
+
+    label: str
+    two_afc: Figure
+    within: Figure
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"label": self.label, "figures": [self.two_afc.to_dict(), self.within.to_dict()]}
+
+
+class Curves:
+    """How well pictures go with their sounds at every offset, by what a model has for that.
+
+    That is its objective's own score, where there is one that scores offsets by a network of its own; else the dense
+    score of the common space.
+
+    Args:
+        model: the towers.
+        objective: of the model's folder, or None.
+
+    Attributes:
+        unit: seconds from one offset to the next: a step of the model, or what the objective's classes are apart.
+        offsets: among which one is sought.
+        margin: offsets on each side beyond those, which the objective knows too.
+        room: seconds by which the sound is longer than the picture.
+
+    Raises:
+        ModelError: there is neither an objective nor a common space.
+    """
+
+    def __init__(self, model: AudioVisual, objective: Objective | None):
+        if objective is None and not model.config.common_space:
+            raise ModelError(
+                "this model's objective taught it no common space of picture and sound, and its folder holds no "
+                "objective that could score offsets: nothing about it can be said of synchronization"
+            )
+        self.model, self.objective = model, objective
+        if objective is None:
+            known, self.room = OFFSETS, (OFFSETS - 1) * model.step
+        else:
+            setting = objective.setting
+            known, self.room = getattr(objective, "classes", setting.offsets), (setting.offsets - 1) * setting.step
+        self.unit = self.room / (known - 1)
+        self.offsets = min(OFFSETS, known)
+        self.margin = (known - self.offsets) // 2
+
+    def pairs(self, cache: ClipCache, cut: Cut, *, blank: bool = False):
+        """Batches of clips as the towers give them; ``blank``: with a black picture."""
+        for video, audio in cut_windows(self.model, cache, cut):
+            seen = self.model.video_features(torch.zeros_like(video) if blank else video)
+            heard = self.model.audio_features(audio)
+            none = torch.zeros(len(video), dtype=torch.long)
+            yield Pair(self.model.place(seen), self.model.hear(heard), none, none, seen, heard)
+
+    def of(self, pair: Pair, steps: Tensor) -> Tensor:
+        """Scores ``[B, O]`` of pictures that begin ``steps [O]``, in units, into their sound."""
+        if self.objective is not None:
+            return self.objective.offset_scores(pair, steps)
+        return offset_scores(pair.video, pair.audio, self.model.config.pool_scale, 0, steps)
+
+    def chances(self, curves: np.ndarray) -> np.ndarray:
+        """Log-probabilities ``[N, O]`` of offsets.
+
+        Similarity is not comparable between clips (a still moment scores low everywhere); the probability that a
+        clip's own curve gives to an offset is.
+        """
+        scale = self.model.config.score_scale if self.objective is None else 1.0
+        return (torch.from_numpy(curves) * scale).log_softmax(1).numpy()
+
+    def grid(self) -> np.ndarray:
+        """Seconds by which the audio leads, ``[O]``.
+
+        The sound of offset o begins o steps before the picture: seen from the middle of the range, the audio leads by
+        what is left.
+        """
+        return (self.offsets // 2 - np.arange(self.offsets)) * self.unit
+
+    def cut(self, lead: np.ndarray) -> Cut:
+        """Pictures that have the offsets ``lead [N]``, among those that are sought, from their sounds."""
+        return on_grid(self.model, (lead + self.margin) * self.unit, self.room)
+
+
+@torch.inference_mode()
+def offset_curves(curves: Curves, cache: ClipCache, cut: Cut, *, blank: bool = False) -> np.ndarray:
+    """Scores ``[N, O]`` of the offsets that are sought."""
+    steps = torch.arange(curves.offsets) + curves.margin
+    return torch.cat([curves.of(pair, steps) for pair in curves.pairs(cache, cut, blank=blank)]).numpy()
+
+
+def wrong_shifts(offsets: int, unit: float) -> np.ndarray:
+    """Units, around the end of the range, by which a wrong offset may be off: half a second at least, both ways."""
+    nearest = min(round(np.ceil(_APART / unit - 1e-6)), offsets // 2)
+    return np.arange(nearest, offsets - nearest + 1)
+
+
+def shifted(lead: np.ndarray, offsets: int, unit: float, rng: np.random.Generator) -> np.ndarray:
+    """A wrong offset for each right one, ``[N]``.
+
+    Every offset is wrong as often as right. Were it otherwise, whoever says "the middle", and looks at nothing, would
+    pass for better than chance.
+    """
+    return (lead + rng.choice(wrong_shifts(offsets, unit), len(lead))) % offsets
+
+
+def sync_figures(
+    model: AudioVisual, objective: Objective | None, cache: ClipCache, labels: list[tuple[str, ...]], seed: int
+) -> tuple[list[Figure], list[ClassFigures]]:
+    """Figures of synchronization and retrieval, and the main ones of each class.
+
+    Args:
+        model: the towers.
+        objective: of the model's folder, or None.
+        cache: decoded clips.
+        labels: of the clips.
+        seed: of the offsets.
+
+    Raises:
+        ModelError: see `Curves`.
+    """
+    curves = Curves(model, objective)
+    rng = np.random.default_rng(seed)
+    lead = rng.integers(0, curves.offsets, len(cache.video))
+    scores, pairs = _read(curves, cache, lead)
+    grid = curves.grid()
+    chances = curves.chances(scores)
+    rows = np.arange(len(lead))
+    right, wrong = chances[rows, lead], chances[rows, shifted(lead, curves.offsets, curves.unit, rng)]
+    held = len(lead) // 3
+    threshold = metrics.best_threshold(right[:held], wrong[:held])
+    predicted, true = grid[scores.argmax(1)], grid[lead]
+    figures = [
+        metrics.two_afc(right, wrong),
+        metrics.binary_accuracy(right[held:], wrong[held:], threshold),
+        metrics.auc(right[held:], wrong[held:]),
+        *(metrics.offset_within(predicted, true, k * curves.unit, grid) for k in range(3)),
+        *_off_grid(curves, cache, seed),
+        *_synchformer(curves, cache, seed),
+    ]
+    if model.config.common_space:
+        begin = np.round((lead + curves.margin) * curves.unit / model.step).astype(int)
+        figures += _retrieval(model, pairs, begin)
+    classes = []
+    for label in sorted({name for names in labels for name in names}):
+        own = np.array([k for k, names in enumerate(labels) if label in names])
+        if len(own) >= _CLASS:
+            within = metrics.offset_within(predicted[own], true[own], curves.unit, grid)
+            classes.append(ClassFigures(label, metrics.two_afc(right[own], wrong[own]), within))
+    return figures, classes
+
+
+@torch.inference_mode()
+def _read(curves: Curves, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarray, list[tuple[Tensor, Tensor]]]:
+    """Scores ``[N, O]``, and of the first clips ``V [D, T, Y, X]`` and ``A [D, U]``, for a gallery."""
+    steps = torch.arange(curves.offsets) + curves.margin
+    scores, kept = [], []
+    for pair in curves.pairs(cache, curves.cut(lead)):
+        scores.append(curves.of(pair, steps))
+        kept += list(zip(pair.video, pair.audio, strict=True))[: _RETRIEVAL - len(kept)]
+    return torch.cat(scores).numpy(), kept
+
+
+def _off_grid(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
+    """The median error where true offsets lie anywhere: by the best step, and between the steps."""
+    step, reach = curves.unit, curves.offsets // 2
+    limit = int(reach * step / _FINE + 1e-6)
+    lead = np.random.default_rng([seed, 1]).integers(-limit, limit + 1, len(cache.video)) * _FINE
+    cut = off_grid(curves.model, lead + (reach + curves.margin) * step, curves.room)
+    scores = offset_curves(curves, cache, cut)
+    grid = curves.grid()
+    nearest = grid[np.abs(grid[None] + lead[:, None]).argmin(1)]
+    best = grid[scores.argmax(1)]
+    fine = best - np.array([vertex(row, int(row.argmax())) for row in scores]) * step
+    return [
+        metrics.median_offset_error_ms(best, -lead, grid, f", steps of {step * 1000:.0f} ms", nearest),
+        metrics.median_offset_error_ms(fine, -lead, grid, ", between steps"),
+    ]
+
+
+def _synchformer(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
+    """Accuracy on the grid of Synchformer, by windows of the model's length; nothing where clips are too short."""
+    classes, step = metrics.SYNCHFORMER, curves.unit
+    reach = round(np.ceil(classes.max() / step - 1e-6))
+    room = max(2 * reach * step, curves.room)
+    fixed = curves.objective is not None and curves.room < room
+    if fixed or cache.seconds < curves.model.config.seconds + room + 1 / cache.fps:
+        return []
+    true = classes[np.random.default_rng([seed, 2]).integers(0, len(classes), len(cache.video))]
+    cut = off_grid(curves.model, room / 2 - true, room)
+    begin = round(room / 2 / step)
+    steps = torch.arange(begin - reach, begin + reach + 1)
+    with torch.inference_mode():
+        scores = torch.cat([curves.of(pair, steps) for pair in curves.pairs(cache, cut)]).numpy()
+    best = scores.argmax(1)
+    fine = best + np.array([vertex(row, int(k)) for row, k in zip(scores, best, strict=True)])
+    return metrics.synchformer_accuracy((reach - fine) * step, true)
+
+
+@torch.inference_mode()
+def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np.ndarray) -> list[Figure]:
+    """Of pictures that begin ``begin`` steps into their sounds."""
+    frames = pairs[0][0].shape[1]
+    video = torch.stack([seen for seen, _ in pairs])
+    audio = torch.stack([heard[:, o : o + frames] for (_, heard), o in zip(pairs, begin, strict=False)])
+    scores = torch.cat([pair_scores(v, audio, model.config.pool_scale)[..., 0] for v in video.split(16)]).numpy()
+    return [figure for k in (1, 5, 10) for figure in recall_at(scores, k)]

@@ -1,0 +1,65 @@
+"""An objective on disk, beside the model that it trained: what scores offsets by a network of its own is kept."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from avlearn.errors import ModelError, OutputError
+from avlearn.objectives import OBJECTIVES
+from avlearn.objectives.objective import Objective, Setting, ShiftSchedule
+
+FORMAT = "avlearn.objective/1"
+_CONFIG, _WEIGHTS = "objective.json", "objective.safetensors"
+
+
+def save_objective(objective: Objective, options: dict, folder: Path) -> None:
+    """Write ``objective.safetensors`` and ``objective.json`` into a model folder.
+
+    Objectives that score offsets by the common space alone leave nothing: the model has all of that.
+
+    Args:
+        objective: as it was trained.
+        options: of the recipe: ``name``, ``shift`` and what the objective itself takes.
+        folder: of the model; files of an earlier objective are replaced, or removed.
+
+    Raises:
+        OutputError: the files cannot be written.
+    """
+    config, weights = folder / _CONFIG, folder / _WEIGHTS
+    config.unlink(missing_ok=True)
+    weights.unlink(missing_ok=True)
+    if type(objective).offset_scores is Objective.offset_scores:
+        return
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()}
+    values = {"format": FORMAT, **options, "setting": asdict(objective.setting)}
+    try:
+        save_file(tensors, weights)
+        weights.chmod(0o644)  # safetensors writes files for the owner alone
+        config.write_text(json.dumps(values, indent=1) + "\n")  # last: without it there is no objective
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot write {weights}: {error}") from error
+
+
+def load_objective(folder: Path) -> Objective | None:
+    """The objective of a model folder, in evaluation mode; None where the folder has none.
+
+    Raises:
+        ModelError: its files cannot be read, or do not fit each other.
+    """
+    config = folder / _CONFIG
+    if not config.is_file():
+        return None
+    try:
+        values = json.loads(config.read_text())
+        if values.pop("format", None) != FORMAT:
+            raise ModelError(f"{config} is not of the format {FORMAT}")
+        kind, setting = OBJECTIVES[values.pop("name")], Setting(**values.pop("setting"))
+        objective = kind(ShiftSchedule(**values.pop("shift")), setting, **values)
+        objective.load_state_dict(load_file(folder / _WEIGHTS))
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{folder} holds no objective that can be read: {reason}") from error
+    return objective.eval()

@@ -1,0 +1,104 @@
+"""From samples to what an audio encoder takes: spectrograms, cepstra, or the samples themselves."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.signal import mfcc
+from avlearn.signal.spectrogram import LogLinear, LogMel
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """What an audio encoder sees of a sound.
+
+    Attributes:
+        kind: log power in mel bands or in linear ones; 13 cepstral coefficients; or samples.
+        n_fft: length of the transform, samples.
+        window, hop: seconds.
+        mels: bands of ``log_mel``.
+        bins: bands of ``log_linear``; None for those of the transform.
+        floor, mean, std: what is added to power before the logarithm; what is subtracted after it, and divided by.
+        margin: frames (or samples) of silence before the start and after the end, for encoders that see more frames
+            at a step than it lasts.
+    """
+
+    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
+    n_fft: int = 512
+    window: float = 0.025
+    hop: float = 0.01
+    mels: int = 64
+    bins: int | None = None
+    floor: float = 1e-5
+    mean: float = -5.0
+    std: float = 4.0
+    margin: int = 0
+
+
+class MFCC(nn.Module):
+    """Cepstral coefficients (`mfcc`), less ``mean`` and over ``std``, whose frames tile time as spectrograms' do."""
+
+    hop_samples, hop = 160, 0.01
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.mean, self.std = mean, std
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S]`` at 16 kHz to ``[B, 1, 13, S // 160]``."""
+        audio = audio[:, : audio.shape[1] // self.hop_samples * self.hop_samples]
+        beyond = (mfcc.WINDOW - self.hop_samples) // 2
+        return (mfcc.mfcc(F.pad(audio, (beyond, beyond))) - self.mean) / self.std
+
+
+class Samples(nn.Module):
+    """The sound as it is, of one channel."""
+
+    hop_samples = 1
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.hop = 1 / sample_rate
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S]`` to ``[B, 1, S]``."""
+        return audio.unsqueeze(1)
+
+
+class FrontEnd(nn.Module):
+    """A sound as an encoder sees it, in batches on the device.
+
+    Args:
+        sample_rate: samples a second.
+        options: of the spectrogram.
+
+    Attributes:
+        hop: seconds from one frame, or sample, to the next.
+
+    Raises:
+        ValueError: linear bands do not divide the transform's, or cepstra are not of 16 kHz.
+    """
+
+    def __init__(self, sample_rate: int, options: Spectrogram) -> None:
+        super().__init__()
+        o = options
+        constants = {"floor": o.floor, "mean": o.mean, "std": o.std}
+        if o.kind == "log_mel":
+            self.kind: nn.Module = LogMel(sample_rate, o.n_fft, o.window, o.hop, o.mels, **constants)
+        elif o.kind == "log_linear":
+            bins = o.bins or o.n_fft // 2 + 1
+            self.kind = LogLinear(sample_rate, o.n_fft, o.window, o.hop, bins, **constants)
+        elif o.kind == "mfcc":
+            if sample_rate != mfcc.SAMPLE_RATE:
+                raise ValueError(f"kind mfcc is of {mfcc.SAMPLE_RATE} samples a second, not {sample_rate}")
+            self.kind = MFCC(o.mean, o.std)
+        else:
+            self.kind = Samples(sample_rate)
+        self.hop: float = self.kind.hop
+        self.margin_samples = o.margin * self.kind.hop_samples
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """``[B, S]`` in [-1, 1] to ``[B, 1, F, N]``, or ``[B, 1, N]`` of samples; N covers the margins as well."""
+        return self.kind(F.pad(audio, (self.margin_samples, self.margin_samples)))

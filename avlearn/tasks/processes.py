@@ -1,0 +1,156 @@
+"""Processes that train together: how they find each other, and what becomes of the others when one ends."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+
+import lightning
+import torch
+import torch.distributed as dist
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+
+from avlearn.errors import RecipeError
+
+PATIENCE = timedelta(minutes=10)  # that a process waits for the others
+ENDED = "another training process ended, or does not answer: --resume goes on from the last checkpoint"
+
+
+def environment(devices: int, nodes: int) -> ClusterEnvironment:
+    """Who started this process: torchrun, SLURM (``srun``), or nobody, so that Lightning starts the others of the node.
+
+    Args:
+        devices: processes on a node.
+        nodes: their number.
+
+    Raises:
+        RecipeError: as many processes were not started.
+    """
+    if TorchElasticEnvironment.detect():
+        found, starter = TorchElasticEnvironment(), "torchrun"
+    elif SLURMEnvironment.detect():
+        try:
+            # What was requeued would have to say --resume.
+            found, starter = SLURMEnvironment(auto_requeue=False), "SLURM"
+        except RuntimeError as error:
+            raise RecipeError(str(error)) from error
+    else:
+        return LightningEnvironment()
+    if found.world_size() != devices * nodes:
+        raise RecipeError(
+            f"{starter} started {found.world_size()} processes, the recipe has trainer.devices {devices} and "
+            f"trainer.nodes {nodes}: their product must be the same"
+        )
+    return found
+
+
+def global_rank(found: ClusterEnvironment, devices: int) -> int:
+    """This process' number among all."""
+    if isinstance(found, LightningEnvironment):  # knows it only once a trainer has told it
+        return found.node_rank() * devices + found.local_rank()
+    return found.global_rank()
+
+
+def data_parallel(module: lightning.LightningModule) -> DDPStrategy:
+    """Each process has all weights and a part of the batch.
+
+    Objectives compute what they remember of all processes' clips, the same in each: banks of all clips are not sent
+    around in every step. Everything else is, that is batch norm's running statistics: those of the first process count.
+    """
+    banks = [name for name, _ in module.named_buffers() if name.startswith("objective.")]
+    torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, banks)
+    return DDPStrategy(timeout=PATIENCE)
+
+
+def sharded(processes: int) -> ModelParallelStrategy:
+    """Each process has a part of the towers' weights, gradients and optimizer state, and a part of the batch.
+
+    Fully sharded data parallelism (Zhao et al., VLDB 2023), the second implementation of PyTorch; the task calls
+    `shard`. Batch norm's running statistics are each process' own, and the first one's are saved.
+    """
+    return ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False, timeout=PATIENCE)
+
+
+def shard(towers: Iterable[nn.Module], mesh: DeviceMesh) -> None:
+    """Leave each process its part of the towers, which are put together where their features are computed."""
+    for tower in towers:
+        fully_shard(tower, mesh=mesh)
+        register_fsdp_forward_method(tower, "forward_features")
+
+
+def average_whole(parameters: Iterable[Tensor]) -> None:
+    """Average the gradients of parameters that are not sharded: few, and scalars cannot be."""
+    for parameter in parameters:
+        if parameter.grad is not None and not isinstance(parameter, DTensor):
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()
+
+
+def clip_by_norm(parameters: Iterable[Tensor], most: float) -> None:
+    """Scale gradients to a norm of ``most`` over all, where some are sharded and some are whole."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
+    norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    factor = (most / (torch.stack(norms).norm() + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        (gradient.to_local() if isinstance(gradient, DTensor) else gradient).mul_(factor)
+
+
+def least(count: int, device: torch.device) -> int:
+    """The smallest of all processes' counts."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return count
+    smallest = torch.tensor(count, device=device)
+    dist.all_reduce(smallest, dist.ReduceOp.MIN)
+    return int(smallest)
+
+
+def of_lost_process(error: RuntimeError) -> bool:
+    """Whether an error means that another process is gone."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
+
+
+class Watch(Callback):
+    """Ends this process when the one that started it, or one that it started, is gone.
+
+    A lost connection tells that by itself, where processes talk over gloo; over NCCL they would wait. Processes that
+    torchrun or SLURM started are watched by these.
+    """
+
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Begin."""
+        started = getattr(trainer.strategy.launcher, "procs", None)
+        if started:
+            threading.Thread(target=self._children, args=[list(started)], daemon=True).start()
+            # Lightning's own watch kills this process without a word: with nobody to watch it stands down.
+            started.clear()
+        elif started is not None and isinstance(trainer.strategy.cluster_environment, LightningEnvironment):
+            threading.Thread(target=self._parent, args=[os.getppid()], daemon=True).start()
+
+    def _children(self, children: list) -> None:
+        while not any(child.poll() for child in children):
+            time.sleep(0.2)
+        time.sleep(5)  # to notice by itself
+        print(f"avlearn: error: {ENDED}", file=sys.stderr, flush=True)
+        for child in children:
+            child.kill()
+        os._exit(2)
+
+    def _parent(self, parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        time.sleep(5)
+        os._exit(2)

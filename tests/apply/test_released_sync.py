@@ -1,0 +1,274 @@
+"""Released networks on files: what they see, by which sign they answer, and when they do not."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avlearn.apply.released_sync import Answer, ask, load_released
+from avlearn.apply.sync_files import SyncTable, sync_files
+from avlearn.errors import ModelError, NoAudioError
+from avlearn.media import read_clip, write_video
+from avlearn.models.audiovisual import frames_to_input
+from avlearn.models.sparsesync import SparseSync
+from avlearn.models.synchformer import (
+    OFFSETS,
+    Synchformer,
+    audio_segments,
+    desync,
+    segment_mel,
+    video_segments,
+)
+from avlearn.models.syncnet import SyncNet, lip_sync
+from avlearn.signal.mfcc import mfcc
+
+FPS, RATE = 25, 16000
+
+
+def flashes(path, seconds: float, lead: float = 0.0, sound: float | None = None, side: int = 96):
+    """A picture that flashes at random, and a sound that beeps with it, `lead` seconds earlier."""
+    rng = np.random.default_rng(3)
+    lit = rng.random(round(seconds * FPS) + 100) < 0.3
+    frames = [np.full((side, side, 3), 230 if on else 20, np.uint8) for on in lit[50 : 50 + round(seconds * FPS)]]
+    instants = np.arange(round((sound or seconds) * RATE)) / RATE + lead
+    heard = lit[50 + np.floor(instants * FPS + 1e-6).astype(int)]
+    audio = (0.5 * heard * np.sin(2 * np.pi * 1000 * instants)).astype(np.float32)[None]
+    write_video(path, frames, FPS, audio=audio, sample_rate=RATE)
+    return path
+
+
+def is_lit(video: torch.Tensor) -> torch.Tensor:
+    """``[..., 3, T, H, W]`` to ``[T]``."""
+    return (video.mean((-1, -2)).mean(-2).flatten() > 0.5).float()
+
+
+class FlashNet(SyncNet):
+    """Embeds whether the first picture is lit, and whether its sound is loud."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, video, mfcc):
+        self.seen.append(video)
+        windows = min(video.shape[2], mfcc.shape[3] // 4) - 4
+        loud = (mfcc[0, 0, 0, : 4 * windows].view(-1, 4).median(1).values > 15).float()
+        return tuple(torch.stack([on[:windows], 1 - on[:windows]], 1)[None] for on in (is_lit(video), loud))
+
+
+def scores(lit: torch.Tensor, loud: torch.Tensor, offsets: tuple[float, ...]) -> torch.Tensor:
+    """As the authors define the classes: at offset o the sound is of what is shown o seconds later."""
+    pairs = [(lit[max(o, 0) : len(lit) + min(o, 0)], loud[max(-o, 0) : len(loud) + min(-o, 0)]) for o in
+             (round(offset * FPS) for offset in offsets)]  # fmt: skip
+    return torch.stack([50 * (a == b).float().mean() for a, b in pairs])[None]
+
+
+class FlashFormer(Synchformer):
+    """Features of a segment are its pictures and sounds, of which the first half is new."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.segments, self.head = 14, SimpleNamespace(out_features=21)
+
+    def video_features(self, video):
+        return is_lit(video)[None, None]
+
+    def audio_features(self, mel):
+        return (mel[0, 0, 0, :, :64].amax(0).view(16, 4).median(1).values > -0.1).float()[None, None]
+
+    def compare(self, seen, heard):
+        return scores(seen[0, :, :8].flatten(), heard[0, :, :8].flatten(), OFFSETS)
+
+
+class FlashSync(SparseSync):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.head = SimpleNamespace(out_features=3)
+
+    def forward(self, video, spectrogram):
+        loud = spectrogram[0, 0, 32, :625].view(125, 5).median(1).values > 0
+        return scores(is_lit(video), loud.float(), (-1.0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("lead", [0.4, -0.2, 0.0])
+def test_positive_is_the_sound_before_the_picture(tmp_path, lead):
+    found = ask(flashes(tmp_path / "a.mp4", 8.0, lead), [FlashNet(), FlashFormer()])
+    assert [answer.reason for answer in found] == ["", ""]
+    assert [answer.offset for answer in found] == [lead, lead]
+    assert found[1].figures["desync"] == abs(lead)
+
+
+@pytest.mark.parametrize("lead", [1.0, -1.0])
+def test_sparsesync_of_three_classes(tmp_path, lead):
+    found = ask(flashes(tmp_path / "a.mp4", 7.6, lead), [FlashSync()])[0]
+    assert (found.offset, list(found.figures)) == (lead, ["probability"])
+
+
+@pytest.fixture(scope="module")
+def syncnet():
+    torch.manual_seed(0)
+    net = SyncNet()
+    for name, tensor in net.state_dict().items():
+        if name.endswith("running_var"):
+            nn.init.uniform_(tensor, 0.5, 1.5)
+        elif tensor.ndim > 1:
+            nn.init.kaiming_normal_(tensor)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory):
+    """1.8 seconds of 256 x 240 pixels with noise for a sound."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("face") / "face.mp4"
+    frames = rng.integers(0, 255, (45, 15, 16, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    write_video(path, frames, FPS, audio=rng.normal(0, 0.1, (1, 28800)).astype(np.float32), sample_rate=RATE)
+    return path
+
+
+@torch.no_grad()
+def test_the_command_gives_the_numbers_of_the_whole_clip_at_once(syncnet, face, tmp_path):
+    weights = tmp_path / "syncnet_v2.model"
+    torch.save({name.partition(".")[2]: tensor for name, tensor in syncnet.state_dict().items()}, weights)
+    words = ["sync", face, "--with", weights, "--crop", "20,8,224,224", "--json", "-"]
+    done = subprocess.run([sys.executable, "-m", "avlearn", *map(str, words)], capture_output=True, text=True)
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    clip = read_clip(face, fps=FPS, sample_rate=RATE, mono=True)
+    video = frames_to_input(torch.from_numpy(clip.video[None, :, 8:232, 20:244]))
+    seen, heard = syncnet(video, mfcc(torch.from_numpy(clip.audio)))
+    expected = lip_sync(seen[0], heard[0])
+    assert expected.windows == 40
+    assert result["schema"] == "avlearn.sync/2"
+    assert [list(answer) for answer in result["others"]] == [["name", "offset", "lse_d", "lse_c", "reason"]]
+    found = result["others"][0]
+    assert found["name"] == "SyncNet v2"
+    assert found["offset"] == expected.offset
+    assert found["lse_d"] == pytest.approx(expected.lse_d, rel=1e-5)
+    assert found["lse_c"] == pytest.approx(expected.lse_c, rel=1e-3, abs=1e-4)
+
+
+def small_synchformer(**options: int) -> Synchformer:
+    torch.manual_seed(1)
+    model = Synchformer(dim=48, depth=1, heads=4, fusion_depth=1, fusion_heads=4, **options)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_synchformer_gives_the_numbers_of_the_whole_clip_at_once(tmp_path):
+    path, model = flashes(tmp_path / "a.mp4", 6.0, side=224), small_synchformer()
+    clip = read_clip(path, fps=FPS, sample_rate=RATE, mono=True)
+    video, audio = frames_to_input(torch.from_numpy(clip.video[None])), torch.from_numpy(clip.audio)
+    seen, heard = model.features(video_segments(video), segment_mel(audio_segments(audio)))
+    assert seen.shape[1] == 17
+    starts = (0, 3)
+    mean = torch.cat([model.compare(seen[:, s : s + 14], heard[:, s : s + 14]) for s in starts]).softmax(1).mean(0)
+    found = ask(path, [model])[0]
+    assert found.name == "Synchformer"
+    assert found.offset == OFFSETS[int(mean.argmax())]
+    assert found.figures["probability"] == pytest.approx(float(mean.max()), abs=1e-3)
+    assert found.figures["desync"] == pytest.approx(float(desync(model, video, audio)))
+
+
+def test_desync_is_of_both_ends_and_the_offset_of_all_windows(tmp_path):
+    class Told(FlashFormer):
+        def compare(self, seen, heard):
+            assert seen.shape == heard.shape == (1, 14, 16)
+            windows.append(seen[0, :, :8].flatten())
+            return 50 * torch.eye(21)[[(0, 13, 13, 11)[len(windows)]]]
+
+    windows = []
+    found = ask(flashes(tmp_path / "a.mp4", 8.0), [Told()])[0]  # 24 segments: windows from the first, 8th and 11th on
+    lit = is_lit(frames_to_input(torch.from_numpy(read_clip(tmp_path / "a.mp4", fps=FPS).video)))
+    assert [window.tolist() for window in windows] == [lit[8 * s : 8 * s + 112].tolist() for s in (0, 7, 10)]
+    assert found.offset == 0.6
+    assert found.figures == {"probability": pytest.approx(2 / 3, abs=1e-3), "desync": pytest.approx(0.4)}
+
+
+def test_synchformer_for_being_synchronizable(tmp_path):
+    found = ask(flashes(tmp_path / "a.mp4", 4.6), [small_synchformer(classes=2, segments=13)])[0]
+    assert found.offset is None and list(found.figures) == ["synchronizable"]
+    assert 0 <= found.figures["synchronizable"] <= 1
+
+
+def test_syncnet_sees_the_crop(tmp_path):
+    frames = np.zeros((40, 240, 320, 3), np.uint8)
+    frames[:, 100:212, 30:142] = 200  # the face
+    sound = np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
+    write_video(tmp_path / "a.mp4", frames, FPS, audio=sound, sample_rate=RATE)
+    net = FlashNet()
+    assert ask(tmp_path / "a.mp4", [net], (30, 100, 112, 112))[0].reason == ""
+    assert net.seen[0].shape == (1, 3, 31, 224, 224)
+    assert net.seen[0].min() > 0.7 and net.seen[0].max() < 0.85
+
+
+def test_where_the_sound_ends_the_clip_ends(tmp_path):
+    """Silence behind it is not sound of the picture."""
+    net = FlashNet()
+    answer = ask(flashes(tmp_path / "a.mkv", 6.0, sound=4.0), [net, FlashFormer()])
+    whole = ask(flashes(tmp_path / "b.mp4", 4.0), [FlashNet()])[0]
+    assert answer[0].figures["lse_d"] == pytest.approx(whole.figures["lse_d"], abs=0.03)
+    assert sum(part.shape[2] - 6 for part in net.seen) + 6 == 100
+    assert answer[1].reason == "it takes at least 4.8 s of picture and sound together"
+
+
+def test_no_answer_has_its_reason(tmp_path):
+    networks = [FlashNet(), FlashFormer(), FlashSync()]
+    short = ask(flashes(tmp_path / "short.mp4", 1.2), networks)
+    assert [answer.offset for answer in short] == [None] * 3
+    assert [answer.reason for answer in short] == [
+        f"it takes at least {needed} s of picture and sound together" for needed in (1.4, 4.8, 5)
+    ]
+    silent = tmp_path / "silent.mp4"
+    write_video(silent, np.zeros((130, 64, 64, 3), np.uint8), FPS, audio=np.zeros((1, 83200), np.float32),
+                sample_rate=RATE)  # fmt: skip
+    assert {answer.reason for answer in ask(silent, networks)} == {"the sound is silent"}
+    wide, noise = tmp_path / "wide.mp4", np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
+    write_video(wide, np.zeros((40, 64, 128, 3), np.uint8), FPS, audio=noise, sample_rate=RATE)
+    assert "--crop" in ask(wide, networks[:1])[0].reason
+    assert ask(wide, networks[:1], (100, 0, 64, 64))[0].reason == "the crop reaches beyond the picture, 128x64"
+    write_video(tmp_path / "mute.mp4", np.zeros((40, 64, 64, 3), np.uint8), FPS)
+    with pytest.raises(NoAudioError):
+        ask(tmp_path / "mute.mp4", networks)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("netcnnlip.0.weight", r"by the names of SyncNet\)"),
+        ("transformer.OFF_tok", r"by the names of Synchformer\)"),
+        ("transformer.global_transformer.OFF_tok", r"by the names of SparseSync\)"),
+        ("v_encoder.cls_token", "no weights of SyncNet v2, of SparseSync or of Synchformer's second stage"),
+    ],
+)
+def test_the_names_tell_which_network(tmp_path, name, said):
+    torch.save({"model": {f"module.{name}": torch.zeros(1)}}, tmp_path / "some.pt")
+    with pytest.raises(ModelError, match=rf"some\.pt.*{said}"):
+        load_released(tmp_path / "some.pt")
+
+
+def test_many_files(small_world, tmp_path, syncnet):
+    weights = tmp_path / "syncnet_v2.model"
+    torch.save({name.partition(".")[2]: tensor for name, tensor in syncnet.state_dict().items()}, weights)
+    short = flashes(tmp_path / "short.mp4", 1.0)
+    results = dict(sync_files([short], "default", released=[weights], crop=(0, 0, 96, 96), workers=1))
+    assert results[0].others == ask(short, [syncnet], (0, 0, 96, 96))
+    assert "\n  SyncNet v2: no answer (it takes at least 1.4 s" in SyncTable([results[0]]).text()
+    with pytest.raises(ModelError, match="there is no weight file"):
+        next(sync_files([short], "default", released=[tmp_path / "none.pt"]))
+
+
+def test_in_words():
+    assert Answer("SyncNet v2", -0.12, {"lse_d": 7.5, "lse_c": 3.25}).text() == (
+        "SyncNet v2: audio lags by 120 ms, LSE-D 7.500, LSE-C 3.250"
+    )
+    assert Answer("Synchformer", 0.0, {"probability": 0.5, "desync": 0.1}).text() == (
+        "Synchformer: in sync, probability 0.50, DeSync 0.10 s"
+    )

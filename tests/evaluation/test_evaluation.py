@@ -1,0 +1,45 @@
+"""What is measured, and what is said where something cannot be."""
+
+from dataclasses import replace
+
+import pytest
+
+from avlearn.errors import DataError
+from avlearn.evaluation import evaluate
+from avlearn.evaluation.windows import off_grid
+from avlearn.models.audiovisual import load
+
+
+def test_one_task_of_a_world(untrained, small_world):
+    result = evaluate(load(untrained), [small_world / "manifest.parquet"], tasks=["sync"])
+    assert {figure.task for figure in result.figures} == {"sync", "retrieval"}
+    values = result.to_dict()
+    assert values["schema"] == "avlearn.evaluate/2" and values["classes"] == []
+    assert len(values["figures"][0]["interval"]) == 2
+    assert result.text().splitlines()[2].startswith("sync")
+
+
+def test_what_cannot_be_measured_is_said(untrained, small_world):
+    model, manifests = load(untrained), [small_world / "manifest.parquet"]
+    with pytest.raises(DataError, match="there is no task 'synk'"):
+        evaluate(model, manifests, tasks=["synk"])
+    with pytest.raises(DataError, match="12 clips have one source alone"):
+        evaluate(model, manifests, tasks=["sync", "recognition"])
+    model.config = replace(model.config, common_space=False)
+    with pytest.raises(DataError, match="neither a common space nor an objective"):
+        evaluate(model, manifests, tasks=["sync"])
+    with pytest.raises(DataError, match="nothing can be measured"):
+        evaluate(model, manifests)
+    model.config = replace(model.config, seconds=3.0)
+    with pytest.raises(DataError, match=r"no clip lasts the 4\.64 s"):
+        evaluate(model, manifests)
+
+
+def test_sound_between_steps_begins_within_the_clip_and_the_picture_with_a_frame(untrained):
+    import numpy as np
+
+    lead = np.arange(161) / 100
+    cut = off_grid(load(untrained), lead, 1.6)
+    assert np.allclose(cut.picture - cut.sound, lead)
+    assert np.allclose(cut.picture * 25, np.round(cut.picture * 25))
+    assert cut.sound.min() > -1e-9 and cut.sound.max() < 1 / 25 and cut.seconds == pytest.approx(3.6)

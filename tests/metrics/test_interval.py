@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from avlearn.metrics.interval import of_mean, of_median, wilson
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 20), (7, 20), (130, 130), (199, 400)])
+def test_wilson_equals_the_reference(hits, n):
+    theirs = binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+
+
+@pytest.mark.parametrize(("of", "truth"), [(of_median, np.log(2)), (of_mean, 1.0)])
+def test_intervals_hold_the_truth_about_as_often_as_they_say(of, truth):
+    drawn = np.random.default_rng(0).exponential(size=(2000, 60))
+    held = np.mean([low <= truth <= high for low, high in map(of, drawn)])
+    assert 0.925 <= held <= 0.98
+
+
+def test_a_median_of_few_or_of_the_lost():
+    assert of_median(np.array([3.0, 1.0])) == (1.0, 3.0)
+    assert of_median(np.full(9, np.inf)) == (np.inf, np.inf)

@@ -1,0 +1,57 @@
+"""An objective that scores offsets itself comes back from the model folder as it was trained."""
+
+import pytest
+import torch
+
+from avlearn.errors import ModelError
+from avlearn.evaluation import evaluate
+from avlearn.models.audiovisual import load, model_folder
+from avlearn.objectives import OBJECTIVES, Dense, Pair, Setting, ShiftSchedule
+from avlearn.objectives.folder import load_objective, save_objective
+from avlearn.recipe import load_recipe
+from avlearn.train import pretrain
+
+SETTING = Setting(0.08, 6, 5, 8, 10, 4, 12)
+SHIFT = {"first": 0.96, "last": 0.16, "until": 0.5}
+OPTIONS = {
+    "shift_bce": {"width": 8, "slow_until": 0.05},
+    "offset": {"dim": 16, "layers": 1, "heads": 2, "grid": None, "frozen": False, "sync_weight": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_round_trip(tmp_path, name):
+    objective = OBJECTIVES[name](ShiftSchedule(**SHIFT), SETTING, **OPTIONS[name]).eval()
+    save_objective(objective, {"name": name, "shift": SHIFT, **OPTIONS[name]}, tmp_path)
+    back = load_objective(tmp_path)
+    zeros = torch.zeros(3, dtype=torch.long)
+    pair = Pair(torch.randn(3, 4, 6, 2, 2), torch.randn(3, 4, 10), zeros, zeros,
+                torch.randn(3, 8, 6, 2, 2), torch.randn(3, 10, 10))  # fmt: skip
+    offsets = torch.arange(5)
+    assert torch.equal(back.offset_scores(pair, offsets), objective.offset_scores(pair, offsets))
+    assert back.setting == SETTING and back.schedule == objective.schedule and not back.training
+
+    (tmp_path / "objective.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="no objective that can be read"):
+        load_objective(tmp_path)
+    # One that the common space is enough for takes the place of one that it is not.
+    dense = Dense(ShiftSchedule(**SHIFT), SETTING, temperature=0.05, pool_scale=20.0, learn_temperature=True)
+    save_objective(dense, {"name": "dense", "shift": SHIFT}, tmp_path)
+    assert load_objective(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+def test_a_run_exports_it_and_it_is_measured(tmp_path, small_world):
+    recipe = load_recipe(
+        "sync_world",
+        [
+            f"data.train={small_world}", f"data.root={tmp_path}", "objective=shift_bce", "trainer.batch_size=4",
+            "trainer.max_steps=2", "trainer.val_every=2", "trainer.threads=1", "clip.size=32",
+        ],
+    )  # fmt: skip
+    pretrain(recipe, tmp_path / "run")
+    objective = load_objective(model_folder(tmp_path / "run"))
+    assert objective.setting.offsets == 25
+    state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert torch.equal(objective.last.weight, state["objective.last.weight"])
+    result = evaluate(load(tmp_path / "run"), [small_world / "manifest.parquet"], objective=objective)
+    assert {figure.task for figure in result.figures} == {"sync"} and len(result.figures) == 8
