@@ -30,7 +30,7 @@ from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_model
 from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
 from avlearn.recipe import Recipe
-from avlearn.tasks.pretrain import Pretrain
+from avlearn.tasks.pretrain import READ, Pretrain
 from avlearn.tasks.separate import Mixtures, Separate, seen_source
 
 
@@ -249,8 +249,7 @@ def _start_from(model: AudioVisual, name_or_path: str) -> None:
             raise RecipeError(f"model.base: {name_or_path} has {key} {theirs}, the recipe {ours}")
     for part in ("video", "audio", "video_head", "audio_head"):
         getattr(model, part).load_state_dict(getattr(base, part).state_dict())
-    read = {key: getattr(base.config, key) for key in ("pool_scale", "score_scale", "common_space")}
-    model.config = replace(model.config, **read)
+    model.config = replace(model.config, **{key: getattr(base.config, key) for key in READ})
 
 
 def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:

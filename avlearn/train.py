@@ -107,8 +107,9 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
             raise OutputError(f"{run_dir} has no best.ckpt: no validation loss was a number")
         task = build(recipe, resumed=True).task
     if best.exists():
-        state = torch.load(best, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+        state = torch.load(best, map_location="cpu", weights_only=True)
+        task.load_state_dict(state["state_dict"])
+        task.on_load_checkpoint(state)
     model = task.model.eval()
     if recipe.task == "pretrain":
         if not task.objective.frozen:

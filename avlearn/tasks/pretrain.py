@@ -1,5 +1,7 @@
 """Self-supervised pretraining of the two towers by synchronization."""
 
+from dataclasses import replace
+
 import lightning
 import torch
 
@@ -8,6 +10,8 @@ from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair
 from avlearn.tasks.accumulate import Kept, in_parts
 from avlearn.tasks.processes import average_whole, clip_by_norm, least, shard
+
+READ = ("pool_scale", "score_scale", "common_space")  # of a model's configuration, what its training decides
 
 
 class Pretrain(lightning.LightningModule):
@@ -48,6 +52,14 @@ class Pretrain(lightning.LightningModule):
             tower.set_grad_checkpointing(checkpoint_activations)
             if compiled:
                 tower.forward_features = torch.compile(tower.forward_features)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        """How the towers are to be read is not among the weights."""
+        checkpoint["read"] = {key: getattr(self.model.config, key) for key in READ}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """The inverse."""
+        self.model.config = replace(self.model.config, **checkpoint["read"])
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """By the norm over all weights, whether a process has them whole or in part."""

@@ -1,5 +1,7 @@
 """The offset as a class: learned where there is one, and on top of towers that stay as they are if they shall."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -113,14 +115,29 @@ def words(small_world, untrained, tmp_path):
     ]  # fmt: skip
 
 
-def test_the_second_stage_keeps_the_towers_of_the_first(words, untrained, tmp_path):
+def test_the_second_stage_keeps_the_towers_of_the_first_and_how_they_are_read(words, untrained, tmp_path):
     from avlearn.train import pretrain
 
-    base = load(untrained)
-    trained = load(pretrain(load_recipe("sync_world", words), tmp_path / "run"))
-    for part in ("video", "audio", "video_head", "audio_head"):
-        before, after = getattr(base, part).state_dict(), getattr(trained, part).state_dict()
-        assert all(torch.equal(before[name], after[name]) for name in before)
+    first = tmp_path / "first"
+    shutil.copytree(untrained, first)
+    config = json.loads((first / "config.json").read_text())
+    read = {"pool_scale": 7.0, "score_scale": 3.0, "common_space": False}
+    (first / "config.json").write_text(json.dumps(config | read))
+    base, recipe = load(first), load_recipe("sync_world", [*words, f"model.base={first}", "trainer.checkpoint_every=1"])
+
+    def check() -> None:
+        trained = load(tmp_path / "run")
+        for part in ("video", "audio", "video_head", "audio_head"):
+            before, after = getattr(base, part).state_dict(), getattr(trained, part).state_dict()
+            assert all(torch.equal(before[name], after[name]) for name in before)
+        assert {key: getattr(trained.config, key) for key in read} == read
+
+    pretrain(recipe, tmp_path / "run")
+    check()
+    shutil.rmtree(first)
+    shutil.rmtree(tmp_path / "run" / "model")
+    pretrain(recipe, tmp_path / "run", resume=True)
+    check()
 
 
 def test_towers_that_do_not_fit_are_refused(words):
