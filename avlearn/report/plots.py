@@ -220,6 +220,25 @@ def offset_curve(offsets: np.ndarray, scores: np.ndarray, estimate: float | None
     return figure
 
 
+def reliability_curve(said: np.ndarray, found: np.ndarray, clips: np.ndarray) -> Figure:
+    """How often a confidence is right, beside what it says.
+
+    Args:
+        said: ``[N]``, mean confidence of each bin, in [0, 1].
+        found: ``[N]``, share of its clips that are right.
+        clips: ``[N]``, how many they are.
+    """
+    figure, axes = _chart()
+    axes.plot([0, 1], [0, 1], color=MARK, lw=1.2, ls="--")
+    axes.plot(said, found, color=HELD_OUT, lw=1.6, marker="o")
+    for x, y, count in zip(said, found, clips, strict=True):
+        axes.annotate(str(int(count)), (x, y), (-4, 8), textcoords="offset points", fontsize=8)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    axes.grid(alpha=0.2, lw=0.6)
+    return figure
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts of true classes (rows) and predicted ones (columns), coloured by share of the row.
 

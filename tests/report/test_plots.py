@@ -12,6 +12,7 @@ from avlearn.report.plots import (
     offset_curve,
     overlay,
     png_bytes,
+    reliability_curve,
     spectrogram,
     training_curves,
     write_png,
@@ -90,6 +91,13 @@ def test_offset_curve_marks_the_estimate_only_where_there_is_one():
     mark = offset_curve(offsets, scores, 0.12).axes[0].lines[1]
     assert mark.get_xdata()[0] == pytest.approx(120)
     assert mark.get_label() == "+120 ms"
+
+
+def test_reliability_curve_lies_beside_the_diagonal():
+    axes = reliability_curve(np.array([0.1, 0.9]), np.array([0.0, 1.0]), np.array([5, 7])).axes[0]
+    assert [line.get_ydata()[-1] for line in axes.lines] == [1, 1.0]
+    assert list(axes.lines[1].get_xdata()) == [0.1, 0.9]
+    assert [t.get_text() for t in axes.texts] == ["5", "7"]
 
 
 def test_confusion_writes_counts_and_colours_by_row():
