@@ -125,9 +125,7 @@ def reliability(confidences: np.ndarray, right: np.ndarray, out: Path) -> None:
     errors = f"expected calibration error {gap:.4f}, Brier score {((confidences - right) ** 2).mean():.4f}"
     print(f"  {errors}")
     page = Page("Is the confidence of avlearn sync right?", f"{clips.sum()} clips that it was not fitted on: {errors}")
-    page.section(
-        "Reliability", "Half of the clips are delayed, half have another sound: right is a step at most."
-    )
+    page.section("Reliability", "Half of the clips are delayed, half have another sound: right is a step at most.")
     page.image(reliability_curve(said, found, clips), "Share that is right over what is said, with the clips of a bin")
     page.table([dict(zip(("confidence", "clips", "said", "right"), row, strict=True)) for row in rows])
     print(f"  {page.save(out)}")
