@@ -126,7 +126,7 @@ def main() -> None:
     print(f"offset within a frame, {len(test.video)} sentences of speakers never seen (chance {3 / 29:.3f}):")
     for name, values in found.items():
         hits = np.abs(np.round(np.array(values) * config.fps)) <= 1
-        low, high = wilson(int(hits.sum()), len(hits))
+        low, high = wilson(float(hits.mean()), len(hits))
         print(
             f"  {name}: {hits.mean():.3f} [{low:.3f} {high:.3f}], median error {np.median(np.abs(values)) * 1e3:.0f} ms"
         )
