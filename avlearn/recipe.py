@@ -206,6 +206,44 @@ class OffsetObjective(_Section):
     sync_weight: float = Field(1.0, ge=0)
 
 
+class MILInfoNCEObjective(_Section):
+    """Whose sound, by the place that fits best?"""
+
+    name: Literal["mil_infonce"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.03
+
+
+class FNACObjective(_Section):
+    """The same, where some of the other clips sound or look alike."""
+
+    name: Literal["fnac"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.03
+    suppression: float = Field(100.0, ge=0)
+    enhancement: float = Field(100.0, ge=0)
+    foreground: Share = 0.6
+
+
+class TriMapObjective(_Section):
+    """Which sound, by the places from which it comes, and not from the others of the picture?"""
+
+    name: Literal["trimap"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    positive: float = Field(0.65, ge=-1, le=1)
+    negative: float = Field(0.4, ge=-1, le=1)
+    sharpness: Positive = 0.03
+
+
+class CorrespondenceObjective(_Section):
+    """Its sound or another's, by the place that fits best?"""
+
+    name: Literal["correspondence"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.1
+
+
 Objective = Annotated[
     DenseObjective
     | ClipObjective
@@ -214,12 +252,17 @@ Objective = Annotated[
     | AVIDObjective
     | ClustersObjective
     | ShiftBCEObjective
-    | OffsetObjective,
+    | OffsetObjective
+    | MILInfoNCEObjective
+    | FNACObjective
+    | TriMapObjective
+    | CorrespondenceObjective,
     Field(discriminator="name"),
 ]
 
 
-_TIMELESS = ("infonce", "segments", "avid", "clusters")  # objectives that shift no sound
+# Objectives that shift no sound.
+_TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "correspondence")
 
 
 class Augment(_Section):

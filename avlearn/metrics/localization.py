@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from avlearn.metrics.ciou import centre_maps, consensus_iou, pointing_game, success_auc
 from avlearn.metrics.figure import Figure
-
-_THRESHOLDS = np.linspace(0, 1, 21)
 
 
 def enlarge(maps: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
@@ -90,9 +89,7 @@ def pointing(maps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     Returns:
         ``[N]`` in [0, 1].
     """
-    highest = maps >= maps.max((1, 2), keepdims=True)
-    inside = highest & box_mask(boxes, maps.shape[1:])
-    return inside.sum((1, 2)) / highest.sum((1, 2))
+    return pointing_game(maps, box_mask(boxes, maps.shape[1:]))
 
 
 def ciou(maps: np.ndarray, boxes: np.ndarray, threshold: float = 0.5) -> np.ndarray:
@@ -109,14 +106,7 @@ def ciou(maps: np.ndarray, boxes: np.ndarray, threshold: float = 0.5) -> np.ndar
     """
     low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
     hot = maps - low >= threshold * (high - low)
-    masks = box_mask(boxes, maps.shape[1:])
-    return (hot & masks).sum((1, 2)) / (hot | masks).sum((1, 2))
-
-
-def success_auc(overlaps: np.ndarray) -> float:
-    """Area under the share of ``overlaps [N]`` at or above a threshold that goes 0, 0.05, ... 1."""
-    shares = (np.asarray(overlaps)[None] >= _THRESHOLDS[:, None] - 1e-9).mean(1)
-    return float(np.trapezoid(shares, _THRESHOLDS))
+    return consensus_iou(hot, box_mask(boxes, maps.shape[1:]))
 
 
 def sounding_over_muted(maps: np.ndarray, sounding: np.ndarray, muted: np.ndarray) -> np.ndarray:
@@ -133,16 +123,6 @@ def sounding_over_muted(maps: np.ndarray, sounding: np.ndarray, muted: np.ndarra
         np.where(box_mask(boxes, maps.shape[1:]), maps, -np.inf).max((1, 2)) for boxes in (sounding, muted)
     )
     return (inside > beside) + 0.5 * (inside == beside)
-
-
-def centre_maps(count: int, size: int | tuple[int, int], area: float) -> np.ndarray:
-    """A blob at each centre, ``[count, H, W]``: above half its height on a share ``area``."""
-    height, width = _sides(size)
-    y = (np.arange(height) + 0.5) / height - 0.5
-    x = (np.arange(width) + 0.5) / width - 0.5
-    squared = y[:, None] ** 2 + x[None] ** 2
-    blob = np.exp(-np.log(2) * squared * np.pi / area)
-    return np.broadcast_to(blob, (count, height, width))
 
 
 def ideal_maps(boxes: np.ndarray, cells: tuple[int, int], size: int | tuple[int, int]) -> np.ndarray:
@@ -189,7 +169,7 @@ def localization(
     area = float(box_mask(boxes, size).mean())
     ours = enlarge(maps, size)
     flat = np.zeros((len(maps), *_sides(size)))
-    priors = {"centre": centre_maps(len(maps), size, area)}
+    priors = {"centre": centre_maps(len(maps), _sides(size), area)}
     if motion is not None:
         priors["loudest motion"] = enlarge(_finite(motion), size)
     ideal = enlarge(ideal_maps(boxes, maps.shape[1:], size), size)

@@ -4,6 +4,7 @@ from avlearn.objectives.clusters import Clusters
 from avlearn.objectives.contrastive import GDT, InfoNCE, Margin, Segments
 from avlearn.objectives.dense import Dense
 from avlearn.objectives.fusion import ShiftBCE
+from avlearn.objectives.localization import FNAC, Correspondence, MILInfoNCE, TriMap
 from avlearn.objectives.memory import AVID
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
 from avlearn.objectives.offset import OffsetClassifier
@@ -18,6 +19,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "clusters": Clusters,
     "shift_bce": ShiftBCE,
     "offset": OffsetClassifier,
+    "mil_infonce": MILInfoNCE,
+    "fnac": FNAC,
+    "trimap": TriMap,
+    "correspondence": Correspondence,
 }
 
 __all__ = ["OBJECTIVES", "Dense", "Objective", "ObjectiveOutput", "Pair", "Setting", "ShiftSchedule"]

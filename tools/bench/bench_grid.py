@@ -127,9 +127,8 @@ def main() -> None:
     for name, values in found.items():
         hits = np.abs(np.round(np.array(values) * config.fps)) <= 1
         low, high = wilson(float(hits.mean()), len(hits))
-        print(
-            f"  {name}: {hits.mean():.3f} [{low:.3f} {high:.3f}], median error {np.median(np.abs(values)) * 1e3:.0f} ms"
-        )
+        error = np.median(np.abs(values)) * 1000
+        print(f"  {name}: {hits.mean():.3f} [{low:.3f} {high:.3f}], median error {error:.0f} ms")
 
 
 if __name__ == "__main__":
