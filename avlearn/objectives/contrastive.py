@@ -128,8 +128,8 @@ class Margin(Objective):
         video, audio = clip_embeddings(pair.video, sound_at(pair.audio, pair.offset, steps))
         shifted = F.normalize(sound_at(pair.audio, self.wrong_offsets(pair), steps).mean(2), dim=1)
         sounds, own = gather_with_gradient(audio), own_rows(len(video), video.device)
-        # Any of the other clips, of all processes.
-        others = (own + torch.randint(1, len(sounds), (len(video),), device=video.device)) % len(sounds)
+        # Any of the other clips, of all processes; a clip that is alone has itself.
+        others = (own + torch.randint(1, max(len(sounds), 2), own.shape, device=own.device)) % len(sounds)
         share = self.hard_share if self.progress >= self.hard_from else 0.0
         hard = torch.rand(len(video), 1, device=video.device) < share
         wrong = torch.where(hard, shifted, sounds[others])
