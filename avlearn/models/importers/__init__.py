@@ -120,6 +120,6 @@ def _fitted(tensors: Tensors, wanted: Tensors) -> Tensors:
 
 
 def _groups(names: Sequence[str]) -> str:
-    groups = sorted({name.rpartition(".")[0] for name in names})
+    groups = sorted({name.rpartition(".")[0] or name for name in names})
     more = f" and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
     return ", ".join(groups[:_SHOWN]) + more
