@@ -425,7 +425,7 @@ def _compose(path: Path, overrides: list[str]) -> dict:
     # Hydra is slow to import; `--help` and errors of the lines above must not wait for it.
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -445,6 +445,14 @@ def _compose(path: Path, overrides: list[str]) -> dict:
     try:
         with initialize_config_dir(str(path.parent), version_base=None):
             config = compose(path.stem, [*forced, f"hydra.searchpath=[file://{share_folder()}/configs]"])
+    except MissingConfigException as error:
+        group, _, piece = (error.missing_cfg_file or "").partition("/")
+        pieces = [file.stem for file in (share_folder() / "configs" / group).glob("*.yaml")]
+        if not piece or not pieces:
+            raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
+        raise RecipeError(
+            f"{path.name}: no piece of '{group}' is called '{piece}'; the nearest is '{_nearest(piece, pieces)}'"
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
     return OmegaConf.to_container(config, resolve=True)

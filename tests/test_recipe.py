@@ -47,13 +47,14 @@ def test_overrides_set_values_and_choose_pieces():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["objective=offst"], "no piece of 'objective' is called 'offst'; the nearest is 'offset'"),
         (["modle.video=x"], "no such key 'modle'; the nearest is 'model'"),
         (["model.vidoe=x"], "no such key 'model.vidoe'; the nearest is 'model.video'"),
         (["trainer.max_steps=many"], "trainer.max_steps"),
         (["optimizer.lr=-1"], "optimizer.lr"),
         (["trainer.precision=64"], "trainer.precision"),
         (["trainer.max_steps=null"], "trainer.max_steps"),
-        (["model=unheard_of"], "model/unheard_of"),
+        (["model=unheard_of"], "no piece of 'model' is called 'unheard_of'"),
         (["clip.context=0"], "clip.context: the objective 'dense' needs more sound than picture"),
         (["optimizer.name=adam"], "optimizer.name"),
         (["model.base=default", "model.video_weights=x"], "model.video_weights: the towers of model.base have weights"),
