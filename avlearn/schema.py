@@ -1,0 +1,367 @@
+"""What a recipe may say: its sections, their keys, defaults and bounds."""
+
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Colours = tuple[float, float, float]
+Option = int | float | bool | str | list[int]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+
+
+class World(_Section):
+    """A synthetic world to be rendered."""
+
+    preset: str = "standard"
+    train_clips: Count = 1000
+    val_clips: Count = 100
+    seed: int = Field(0, ge=0)
+
+
+class Data(_Section):
+    """Clips: a folder or manifest each, or a world where ``train`` is null."""
+
+    train: str | None = None
+    val: str | None = None
+    world: World | None = None
+    root: str = "runs/data"
+    cache: bool = False
+    workers: int = Field(0, ge=0)
+    windows: Count = 1
+    buffer: Count = 512
+    exclude: tuple[str, ...] = ("silent", "static", "duplicate")
+    bad_files: Literal["skip", "error"] = "skip"
+    max_bad: Share = 0.05
+
+
+class ClipWindow(_Section):
+    """What a training window holds; seconds, pixels, samples a second."""
+
+    fps: Positive = 25.0
+    size: int = Field(64, ge=16)
+    sample_rate: int = Field(16000, ge=4000)
+    seconds: Positive = 2.0
+    context: float = Field(0.96, ge=0)
+
+
+class SpectrogramOptions(_Section):
+    """What the audio encoder sees (`avlearn.signal.Spectrogram`); seconds."""
+
+    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
+    n_fft: Count = 512
+    window: Positive = 0.025
+    hop: Positive = 0.01
+    mels: Count = 64
+    bins: int | None = Field(None, ge=2)
+    floor: Positive = 1e-5
+    mean: float = -5.0
+    std: Positive = 4.0
+    margin: int = Field(0, ge=0)
+
+
+class Model(_Section):
+    """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given.
+
+    - ``video_weights``, ``audio_weights``: what a tower starts from instead, as `create_model` takes it. What such
+      weights need besides stands in the recipe, so that nothing but the recipe is needed later.
+    - ``video_mean``, ``video_std``: of the colours, in [0, 1], where they are not to be the encoder's own.
+    """
+
+    base: str | None = None
+    video: str = "dsconv_tiny"
+    audio: str = "conv2d_tiny"
+    video_options: dict[str, Option] = {}
+    audio_options: dict[str, Option] = {}
+    video_weights: str | None = None
+    audio_weights: str | None = None
+    video_mean: Colours | None = None
+    video_std: Colours | None = None
+    dim: Count = 128
+    spectrogram: SpectrogramOptions = SpectrogramOptions()
+    resample: bool = False
+    segment: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "Model":
+        for key in ("video_weights", "audio_weights"):
+            if self.base is not None and getattr(self, key) is not None:
+                raise ValueError(f"model.{key}: the towers of model.base have weights; give one of the two")
+        if (self.video_mean is None) != (self.video_std is None):
+            raise ValueError("model.video_mean, model.video_std: give both, or neither")
+        return self
+
+
+class Separator(_Section):
+    """The U-Net, on top of a trained model ``base``; seconds."""
+
+    base: str
+    channels: tuple[Count, Count, Count, Count, Count] = (8, 16, 32, 64, 96)
+    window: Positive = 0.064
+    hop: Positive = 0.032
+    bins: Count = 128
+    same_class_share: Share = 0.3
+
+
+class Shift(_Section):
+    """The smallest shift that counts as wrong, in seconds: from ``first`` to ``last`` by a share of the training."""
+
+    first: Positive = 0.16
+    last: Positive = 0.16
+    until: Share = 0.0
+
+
+class DenseObjective(_Section):
+    """Which clip's sound, and at which offset?"""
+
+    name: Literal["dense"] = "dense"
+    shift: Shift = Shift()
+    temperature: Positive = 0.05
+    pool_scale: Positive = 20.0
+    learn_temperature: bool = True
+
+
+class ClipObjective(_Section):
+    """Whose sound? ``gdt``: also when, and in which direction?"""
+
+    name: Literal["infonce", "gdt"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+
+
+class SegmentsObjective(_Section):
+    """Which of all segments of the batch?"""
+
+    name: Literal["segments"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    seconds: Positive = 0.64
+
+
+class MarginObjective(_Section):
+    """Distances within and beyond a margin."""
+
+    name: Literal["margin"]
+    shift: Shift = Shift()
+    margin: Positive = 0.99
+    hard_share: Share = 0.25
+    hard_from: Share = 0.3
+
+
+class AVIDObjective(_Section):
+    """Whose sound, of all clips? From ``agreement_from`` of the training on with positives by agreement."""
+
+    name: Literal["avid"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    negatives: Count = 1024
+    positives: Count = 32
+    agreement_from: Share = 0.5
+    whole_sound: bool = False
+
+
+class ClustersObjective(_Section):
+    """Which cluster, by the clips' own features? Made anew after so many steps."""
+
+    name: Literal["clusters"]
+    shift: Shift = Shift()
+    assign: Literal["kmeans", "sinkhorn"] = "kmeans"
+    clusters: int = Field(64, ge=2)
+    every: Count = 100
+
+
+class ShiftBCEObjective(_Section):
+    """Aligned or shifted? Until ``slow_until`` of the training with every fourth frame only."""
+
+    name: Literal["shift_bce"]
+    shift: Shift = Shift(first=0.96, last=0.96)
+    width: Count = 64
+    slow_until: Share = 0.05
+
+
+class OffsetObjective(_Section):
+    """Which of all offsets, and is there any? ``frozen``: the towers stay as ``model.base`` has them.
+
+    ``grid``: seconds from one offset to the next; null for a step.
+    """
+
+    name: Literal["offset"]
+    shift: Shift = Shift()
+    dim: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    grid: Positive | None = None
+    frozen: bool = False
+    sync_weight: float = Field(1.0, ge=0)
+
+
+class MILInfoNCEObjective(_Section):
+    """Whose sound, by the place that fits best?"""
+
+    name: Literal["mil_infonce"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.03
+
+
+class FNACObjective(_Section):
+    """The same, where some of the other clips sound or look alike."""
+
+    name: Literal["fnac"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.03
+    suppression: float = Field(100.0, ge=0)
+    enhancement: float = Field(100.0, ge=0)
+    foreground: Share = 0.6
+
+
+class TriMapObjective(_Section):
+    """Which sound, by the places from which it comes, and not from the others of the picture?"""
+
+    name: Literal["trimap"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.07
+    positive: float = Field(0.65, ge=-1, le=1)
+    negative: float = Field(0.4, ge=-1, le=1)
+    sharpness: Positive = 0.03
+
+
+class CorrespondenceObjective(_Section):
+    """Its sound or another's, by the place that fits best?"""
+
+    name: Literal["correspondence"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.1
+
+
+Objective = Annotated[
+    DenseObjective
+    | ClipObjective
+    | SegmentsObjective
+    | MarginObjective
+    | AVIDObjective
+    | ClustersObjective
+    | ShiftBCEObjective
+    | OffsetObjective
+    | MILInfoNCEObjective
+    | FNACObjective
+    | TriMapObjective
+    | CorrespondenceObjective,
+    Field(discriminator="name"),
+]
+
+
+# Objectives that shift no sound.
+_TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "correspondence")
+
+
+class Augment(_Section):
+    """Largest random changes."""
+
+    flip: bool = True
+    brightness: Share = 0.25
+    contrast: Share = 0.25
+    colour: Share = 0.15
+    zoom: Share = 0.0
+    gain: float = Field(0.35, ge=0)
+
+
+class Optimizer(_Section):
+    """What makes the steps, and its schedule."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 1e-3
+    weight_decay: float = Field(0.02, ge=0)
+    warmup_steps: int = Field(40, ge=0)
+    decay_start: Share = 0.6
+    grad_clip: Positive = 2.0
+
+
+class Trainer(_Section):
+    """How long, how much at once, and where.
+
+    - ``batch_size``: clips a process and optimizer step; the objective's negatives come from ``batch_size`` x
+      ``devices`` x ``nodes`` clips. ``accumulate``: the towers see them in so many micro-batches.
+    - ``devices``: processes on each of the ``nodes``. Where torchrun or SLURM starts them, as many as these start.
+    - ``strategy``: all weights in each process (``ddp``, and ``auto`` where there are several), or parts (``fsdp``).
+    """
+
+    max_epochs: Count | None = None
+    max_steps: Count | None = None
+    batch_size: int = Field(16, ge=2)
+    accumulate: Count = 1
+    val_every: Count = 100
+    checkpoint_every: Count = 50
+    log_every: Count = 10
+    devices: Count = 1
+    nodes: Count = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_activations: bool = False
+    compile: bool = False
+    threads: Count | None = None
+
+    @property
+    def processes(self) -> int:
+        """On all nodes."""
+        return self.devices * self.nodes
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Trainer":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"trainer.accumulate: a batch of {self.batch_size} does not split into {self.accumulate} equal parts"
+            )
+        if self.compile and self.checkpoint_activations:
+            raise ValueError(
+                "trainer.compile: not with trainer.checkpoint_activations; trainer.accumulate goes with both"
+            )
+        if self.strategy == "fsdp" and (self.compile or self.precision == "16-mixed" or self.processes == 1):
+            raise ValueError(
+                "trainer.strategy: fsdp takes several processes, trainer.compile=false, and not 16-mixed precision"
+            )
+        return self
+
+
+class Recipe(_Section):
+    """A whole experiment."""
+
+    name: str = Field(min_length=1)
+    task: Literal["pretrain", "separate"] = "pretrain"
+    seed: int = Field(0, ge=0)
+    data: Data = Data()
+    clip: ClipWindow = ClipWindow()
+    model: Model = Model()
+    separator: Separator | None = None
+    objective: Objective = DenseObjective()
+    augment: Augment = Augment()
+    optimizer: Optimizer = Optimizer()
+    trainer: Trainer = Trainer()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Recipe":
+        if self.trainer.max_epochs is None and self.trainer.max_steps is None:
+            raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
+        if self.task == "separate" and self.separator is None:
+            raise ValueError("separator.base: the task 'separate' needs a trained model")
+        trainer = self.trainer
+        of_towers = trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile
+        if self.task == "separate" and (of_towers or trainer.strategy == "fsdp"):
+            raise ValueError(
+                "trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task 'separate' trains no towers"
+            )
+        if isinstance(self.objective, OffsetObjective) and self.objective.frozen and self.model.base is None:
+            raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
+        if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in _TIMELESS:
+            raise ValueError(f"clip.context: the objective '{self.objective.name}' needs more sound than picture")
+        return self
+
+    def to_yaml(self) -> str:
+        """The whole recipe, every default spelled out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
