@@ -1,11 +1,16 @@
 """Fixtures that several rooms share: a small world, an untrained model, the folder of real videos."""
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if threading.current_thread() is threading.main_thread():
+    # What a script starts in its background ignores Ctrl-C, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "media" / "real"
 
