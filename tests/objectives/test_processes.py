@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 
-from avlearn import recipe
+from avlearn import schema
 from avlearn.objectives import OBJECTIVES, Objective, Pair, ShiftSchedule
 
 CLIP = torch.tensor([0, 6, 2, 3, 11, 6, 9, 1])  # one of them twice, in two processes
@@ -30,7 +30,7 @@ CASES = {
 
 def built(case: str) -> Objective:
     name = case.split(",")[0]
-    section = TypeAdapter(recipe.Objective).validate_python({"name": name, **CASES[case]})
+    section = TypeAdapter(schema.Objective).validate_python({"name": name, **CASES[case]})
     torch.manual_seed(0)
     setting = replace(SETTING, clips=12)
     shift = ShiftSchedule(**section.shift.model_dump())
