@@ -14,7 +14,8 @@ from avlearn.errors import MediaError
 # Containers whose headers say all that decoding needs.
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
 _MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is damaged
-_FASTEST = 250.0  # frames a second that a header is believed: containers without a rate state their clock's ticks
+# Frames a second that a header is believed: containers without a rate state their clock's ticks, damaged ones anything.
+_SLOWEST, _FASTEST = 1e-4, 250.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
 def frame_rate(stream: av.VideoStream) -> float | None:
     """Frames a second by the header; None where it says nothing that could be true."""
     stated = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    return next((rate for rate in stated if rate <= _FASTEST), None)
+    return next((rate for rate in stated if _SLOWEST <= rate <= _FASTEST), None)
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:

@@ -70,6 +70,16 @@ def test_sources_are_read_whole_before_they_are_damaged(sources):
             assert damage.attempt(path) == ["clip", "clip", "clip"], path.name
 
 
+def test_a_header_with_a_frame_in_a_lifetime_is_not_believed(sources, tmp_path):
+    data = (sources / "mpeg4_mp3.avi").read_bytes()
+    scale = data.index(b"vids") + 20  # then the rate: frames a second are rate over scale
+    damaged = tmp_path / "slow.avi"
+    damaged.write_bytes(
+        data[:scale] + (2**31 - 1).to_bytes(4, "little") + (1).to_bytes(4, "little") + data[scale + 8 :]
+    )
+    assert len(damage.attempt(damaged)) == 3  # whatever else they raised would come through
+
+
 def test_damage_is_the_same_for_a_seed(sources):
     files = damage.load(sources)
     first, again, other = ([damage.damage(seed, k, files) for k in range(40)] for seed in (1, 1, 2))
