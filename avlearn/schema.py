@@ -231,6 +231,16 @@ class TriMapObjective(_Section):
     sharpness: Positive = 0.03
 
 
+class SLAVCObjective(_Section):
+    """Which sound, and from where? ``momentum``: of the copy of the towers that both are compared with."""
+
+    name: Literal["slavc"]
+    shift: Shift = Shift()
+    temperature: Positive = 0.03
+    momentum: float = Field(0.999, ge=0, lt=1)
+    dropout: float = Field(0.9, ge=0, lt=1)
+
+
 class CorrespondenceObjective(_Section):
     """Its sound or another's, by the place that fits best?"""
 
@@ -251,13 +261,14 @@ Objective = Annotated[
     | MILInfoNCEObjective
     | FNACObjective
     | TriMapObjective
+    | SLAVCObjective
     | CorrespondenceObjective,
     Field(discriminator="name"),
 ]
 
 
 # Objectives that shift no sound.
-_TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "correspondence")
+_TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "slavc", "correspondence")
 
 
 class Augment(_Section):
@@ -358,6 +369,10 @@ class Recipe(_Section):
             )
         if isinstance(self.objective, OffsetObjective) and self.objective.frozen and self.model.base is None:
             raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
+        if isinstance(self.objective, SLAVCObjective) and trainer.strategy == "fsdp":
+            raise ValueError("trainer.strategy: the towers' copy of the objective 'slavc' is not shared out; take ddp")
+        if isinstance(self.objective, SLAVCObjective) and self.model.dim % 2:
+            raise ValueError(f"model.dim: {self.model.dim} does not split into the two halves of the objective 'slavc'")
         if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in _TIMELESS:
             raise ValueError(f"clip.context: the objective '{self.objective.name}' needs more sound than picture")
         return self

@@ -8,6 +8,7 @@ from avlearn.objectives.localization import FNAC, Correspondence, MILInfoNCE, Tr
 from avlearn.objectives.memory import AVID
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
 from avlearn.objectives.offset import OffsetClassifier
+from avlearn.objectives.slavc import SLAVC
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "dense": Dense,
@@ -22,6 +23,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "mil_infonce": MILInfoNCE,
     "fnac": FNAC,
     "trimap": TriMap,
+    "slavc": SLAVC,
     "correspondence": Correspondence,
 }
 

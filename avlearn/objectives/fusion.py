@@ -1,5 +1,7 @@
 """Do this picture and this sound go together? A network that sees both at once, after Owens and Efros."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,3 +91,37 @@ class ShiftBCE(Objective):
         """``[B, width, T, Y, X]`` and features ``[B, D'', U]`` at offsets ``[B]`` to logits ``[B, Y, X]``."""
         sound = self.sound(sound_at(audio, offset, picture.shape[2]))
         return self.last(self.trunk(picture + sound[..., None, None]))[:, 0].mean(1)
+
+
+class Towers(Protocol):
+    """The two-tower model, as far as it is needed here."""
+
+    def video_features(self, video: Tensor) -> Tensor: ...
+    def audio_features(self, audio: Tensor) -> Tensor: ...
+    def place(self, features: Tensor) -> Tensor: ...
+    def hear(self, features: Tensor) -> Tensor: ...
+
+
+def cam(objective: ShiftBCE, model: Towers, frames: Tensor, sound: Tensor, offset: int = 0) -> Tensor:
+    """The class activation map of a model that this objective trained (Owens & Efros, ECCV 2018).
+
+    The mean of a picture's map and its mirror image's, mirrored back: a sideways drift of the cells cancels.
+
+    Args:
+        objective: of the model's folder.
+        model: its towers.
+        frames: ``[B, 3, T, H, W]`` in [0, 1].
+        sound: ``[B, S]``; of one picture, several may be compared.
+        offset: steps into the sound at which the picture begins.
+
+    Returns:
+        ``[B, Y, X]``, logits: above zero where picture and sound go together.
+    """
+    heard = model.audio_features(sound)
+    at = torch.full((len(heard),), offset, device=heard.device)
+
+    def found(frames: Tensor) -> Tensor:
+        seen = model.video_features(frames)
+        return objective.cam(Pair(model.place(seen), model.hear(heard), at, torch.arange(len(seen)), seen, heard))
+
+    return (found(frames) + found(frames.flip(-1)).flip(-1)) / 2

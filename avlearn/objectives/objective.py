@@ -22,6 +22,8 @@ class Pair:
         clip: ``[B]``, the number of each clip in its data set.
         video_features: ``[B, D', T, Y, X]``, before the common space.
         audio_features: ``[B, D'', U]``, likewise.
+        target: what a slowly moving copy of the towers gives for the same batch, without a gradient; None where the
+            objective has no ``momentum``.
     """
 
     video: Tensor
@@ -30,6 +32,7 @@ class Pair:
     clip: Tensor
     video_features: Tensor
     audio_features: Tensor
+    target: "Pair | None" = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ class Objective(nn.Module):
         scale: one over the temperature of similarities.
         common_space: whether it teaches the towers to meet there, which all that compares them needs.
         frozen: whether it leaves them as they are.
+        momentum: share of itself that a copy of the towers keeps in a step, the rest being the towers' (see
+            `Pair.target`); None for no copy.
+        dropout: share of the picture's features that the common space does not see in training.
     """
 
     progress: float = 0.0
@@ -101,6 +107,8 @@ class Objective(nn.Module):
     scale: float | Tensor = 20.0
     common_space: bool = True
     frozen: bool = False
+    momentum: float | None = None
+    dropout: float = 0.0
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
         super().__init__()

@@ -1,9 +1,11 @@
 """Self-supervised pretraining of the two towers by synchronization."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import lightning
 import torch
+from torch.nn import functional as F
 
 from avlearn.data.augment import augment_audio, augment_video
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
@@ -26,6 +28,8 @@ class Pretrain(lightning.LightningModule):
 
     Attributes:
         accumulate: micro-batches in which the towers see a training batch.
+        target: a copy of the model that follows it slowly, where the objective has a ``momentum``, else None (mean
+            teacher: Tarvainen & Valpola, NeurIPS 2017). Buffers are its own, of what it has seen itself.
     """
 
     accumulate: int = 1
@@ -34,6 +38,7 @@ class Pretrain(lightning.LightningModule):
         super().__init__()
         self.model, self.objective = model, objective
         self.augment, self.optimizer_of, self.seed = dict(augment), optimizer, seed
+        self.target = None if objective.momentum is None else deepcopy(model).requires_grad_(False)
 
     def configure_optimizers(self) -> dict:
         """AdamW with its schedule."""
@@ -88,15 +93,31 @@ class Pretrain(lightning.LightningModule):
         offset = batch["offset"]
         if self.training:
             video, audio, offset = self.objective.transform(video, audio, offset)
-        if self.training and self.accumulate > 1:
-            seen, heard = in_parts(self._features, self.accumulate, video, audio)
-        else:
-            seen, heard = self._features(video, audio)
         clip = batch["index"].repeat(len(offset) // len(batch["index"]))
-        return Pair(self.model.place(seen), self.model.hear(heard), offset, clip, seen, heard)
+        found = self._pair(self.model, video, audio, offset, clip)
+        if self.target is None:
+            return found
+        with torch.no_grad():
+            return replace(found, target=self._pair(self.target, video, audio, offset, clip))
 
-    def _features(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.model.video_features(video), self.model.audio_features(audio)
+    def _pair(
+        self, model: AudioVisual, video: torch.Tensor, audio: torch.Tensor, offset: torch.Tensor, clip: torch.Tensor
+    ) -> Pair:
+        def features(video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return model.video_features(video), model.audio_features(audio)
+
+        if self.training and self.accumulate > 1:
+            seen, heard = in_parts(features, self.accumulate, video, audio)
+        else:
+            seen, heard = features(video, audio)
+        placed = model.place(F.dropout(seen, self.objective.dropout, self.training))
+        return Pair(placed, model.hear(heard), offset, clip, seen, heard)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the copy a step towards the model."""
+        for own, towards in zip(self.target.parameters(), self.model.parameters(), strict=True):
+            own.lerp_(towards, 1 - self.objective.momentum)
 
     def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
         """What the objective says of them."""
@@ -116,6 +137,8 @@ class Pretrain(lightning.LightningModule):
         video = augment_video(frames_to_input(batch["video"]), generator, **light)
         audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
         self.objective.progress = self.global_step / self.trainer.max_steps
+        if self.target is not None:
+            self._follow()
         output = self.output(video, audio, batch)
         self.log_dict({"loss": output.loss.detach(), **output.logs})
         return output.loss

@@ -8,7 +8,7 @@ from planted import SETTING, planted
 from windows import train, windows
 
 from avlearn.objectives import ShiftSchedule
-from avlearn.objectives.fusion import ShiftBCE
+from avlearn.objectives.fusion import ShiftBCE, cam
 from avlearn.objectives.similarity import strongest_place
 
 SMALL = replace(SETTING, video_channels=4, audio_channels=4, dim=4)
@@ -49,6 +49,30 @@ def test_the_map_points_at_the_planted_place_and_averages_to_the_logit(trained):
     assert (strongest_place(maps) == planted_at).all(1).float().mean() > 0.3  # chance: 0.05
     logits = found.offset_scores(pair, torch.tensor([0]))[:, 0]
     assert torch.allclose(maps.mean((1, 2)), logits, atol=1e-5)
+
+
+class AsIs:
+    """Towers whose features are what they are given."""
+
+    def video_features(self, video: torch.Tensor) -> torch.Tensor:
+        return video
+
+    audio_features = place = hear = video_features
+
+
+@torch.no_grad()
+def test_the_map_of_a_model_is_that_of_its_features_at_an_offset(trained):
+    found, _, pair = trained
+    mirrored = pair.video_features.flip(-1)
+    for offset in (0, 7):
+        at = torch.full_like(pair.offset, offset)
+        maps = cam(found, AsIs(), pair.video_features, pair.audio_features, offset)
+        both = found.cam(replace(pair, offset=at)), found.cam(replace(pair, offset=at, video_features=mirrored))
+        assert torch.allclose(maps, (both[0] + both[1].flip(-1)) / 2)
+    one = cam(found, AsIs(), pair.video_features[:1], pair.audio_features[:3], 7)  # a picture under several sounds
+    assert one.shape == (3, 4, 5)
+    assert torch.allclose(one[0], maps[0], atol=1e-5)
+    assert not torch.allclose(one[0], one[1], atol=1e-2)
 
 
 @torch.no_grad()

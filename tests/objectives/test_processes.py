@@ -67,6 +67,9 @@ def outcome(case: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         offset = torch.randint(21, (8,), generator=generator)[own]
         seen, heard = seen[own].requires_grad_(), heard[own].requires_grad_()
         pair = Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, CLIP[own], seen, heard)
+        if objective.momentum is not None:
+            still = Pair(pair.video.detach().roll(1, 1), pair.audio.detach().roll(1, 1), offset, CLIP[own], seen, heard)
+            pair = replace(pair, target=still)
         with patch.multiple("torch", **draws):
             loss = objective(pair).loss
         objective.zero_grad()
