@@ -77,7 +77,7 @@ def world(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    preset: Annotated[str, typer.Option(help="standard, hard, solo, muted or twins.")] = "standard",
+    preset: Annotated[str, typer.Option(help="standard, hard, solo, muted, twins or duets.")] = "standard",
     classes: Annotated[str | None, typer.Option(help="Class names with commas between.")] = None,
     sources: Annotated[tuple[int, int] | None, typer.Option(help="Fewest and most sounding things.")] = None,
     muted_share: Annotated[float | None, typer.Option(help="Share of scenes with a silent thing.")] = None,
@@ -139,6 +139,24 @@ def _resumable(label: str):
         line_end = "\n" if of and sys.stderr.isatty() else ""
         sys.stderr.write(f"{line_end}avlearn: stopped{reached}: the same command goes on from there\n")
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _bars():
+    """A bar with the time left for each thing that is done to a long file, on a terminal alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+        tasks = {}
+
+        def say(what: str, done: float, total: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield say
 
 
 @app.command()
@@ -421,17 +439,25 @@ def localize(
     file: File,
     model: ModelName = "default",
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="Else NAME_localized.mp4.")] = None,
+    sources: Annotated[bool, typer.Option("--sources", help="List the sources too, and draw their boxes.")] = False,
+    maps: Annotated[Path | None, typer.Option(metavar="NPZ", help="The maps; else beside the video.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Where does the sound come from? Writes the heatmap over the video, and the maps as .npz.
 
+    The heatmap is the fainter, the less anything on screen explains the sound.
+
     Example: avlearn localize street.mp4 -o street_heat.mp4
+
+    Example: avlearn localize street.mp4 --sources --json street.json
     """
     from avlearn.apply.localize import localize_file
     from avlearn.models.audiovisual import load
 
     target = out or Path(f"{file.stem}_localized.mp4")
-    _tell(localize_file(file, load(model), target), json_path)
+    with _bars() as progress:
+        result = localize_file(file, load(model), target, maps=maps, sources=sources, progress=progress)
+    _tell(result, json_path)
 
 
 @app.command()
@@ -440,17 +466,40 @@ def separate(
     model: ModelName = "default",
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Else NAME_separated.")] = None,
     sources: Annotated[int, typer.Option(min=1, max=8, help="Sources to look for, at most.")] = 2,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHICH",
+            help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the picture, or a number "
+            "that avlearn localize --sources prints. May be given several times.",
+        ),
+    ] = None,
+    onscreen: Annotated[bool, typer.Option("--onscreen", help="Two tracks: what is on screen, and the rest.")] = False,
+    form: Annotated[str, typer.Option("--format", metavar="float|24", help="Of the WAV files.")] = "float",
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Give each visible source its own track; tracks and residual add up to the input.
 
     Example: avlearn separate duet.mp4 --sources 2 -o duet/
+
+    Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
+    from avlearn.apply.places import parse_choice
     from avlearn.apply.separate import separate_file
     from avlearn.models.audiovisual import load
 
+    if form not in ("float", "24"):
+        raise AvlearnError(f"'{form}' is no format: give float or 24")
+    if onscreen and source:
+        raise AvlearnError("--onscreen takes all sources together: leave out --source")
+    choices = [parse_choice(text) for text in source or ()]
     target = out or Path(f"{file.stem}_separated")
-    _tell(separate_file(file, load(model), target, sources=sources), json_path)
+    with _bars() as progress:
+        result = separate_file(
+            file, load(model), target, sources=sources, choices=choices, onscreen=onscreen, form=form,
+            progress=progress,
+        )  # fmt: skip
+    _tell(result, json_path)
 
 
 @app.command()
@@ -518,21 +567,35 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="TASK", help="sync, localization, separation or recognition; else all that can be."),
     ] = None,
+    released: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="WEIGHTS", help="Also a released localizer, on clips with boxes: its file."),
+    ] = None,
+    objects: Annotated[
+        Path | None, typer.Option(metavar="WEIGHTS", help="Also maps refined by objects: an ImageNet ResNet-18.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json_path: Json = None,
-) -> None:
+) -> None:  # fmt: skip
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
 
     Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
 
     Example: avlearn evaluate --data test/manifest.parquet --task sync --json figures.json
+
+    LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
     """
     from avlearn.evaluation import evaluate as run
     from avlearn.models.audiovisual import load, model_folder
+    from avlearn.models.localizers import load_localizer, load_object_map
     from avlearn.objectives.folder import load_objective
 
-    objective = load_objective(model_folder(model))
-    _tell(run(load(model), data, seed, tasks=task or (), objective=objective), json_path)
+    result = run(
+        load(model), data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
+        released=[load_localizer(path) for path in released or ()],
+        objects=load_object_map(objects) if objects else None,
+    )  # fmt: skip
+    _tell(result, json_path)
 
 
 @app.command()

@@ -13,6 +13,7 @@ import torch
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.localize import file_maps, localize_file
+from avlearn.apply.maps import relief
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.data.cache import decode_once
@@ -236,10 +237,9 @@ def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[
     page.section("Localization", "In each clip one thing sounds and another moves in silence.")
     pictures = []
     for row in shown:
-        _, maps, _ = file_maps(row.path, model)
+        maps = file_maps(row.path, model).maps
         clip = read_clip(row.path, audio=False)
-        heat = maps.mean(0)
-        heat = np.clip((heat - np.median(heat)) / (heat.max() - np.median(heat)), 0, 1)
+        heat = relief(maps.mean(0))
         picked = clip.video[np.linspace(5, len(clip.video) - 5, 6).astype(int)]
         picture = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
         pictures.append(picture)
@@ -257,10 +257,10 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
     mixture = read_clip(row.path, video=False)
     cards = [("Mixture", mixture.audio[0], mixture.sample_rate, "")]
     for k, source in enumerate(result.sources, 1):
-        track = read_clip(source["audio"], video=False)
-        x, y = source["place"]
+        track = read_clip(source.audio, video=False)
+        x, y = source.place
         cards.append((f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down"))
-    rest = read_clip(result.residual, video=False)
+    rest = read_clip(result.residual.audio, video=False)
     cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
     shown = []
     for title, audio, rate, note in cards:

@@ -28,6 +28,8 @@ CORPORA = {
     "avid_audioset": "audioset",
     "avts_kinetics": "kinetics400",
     "gdt_kinetics": "kinetics400",
+    "localize_flickr": "flickr_soundnet",
+    "localize_vggsound": "vggsound",
     "owens_efros_audioset": "audioset",
     "sync_kinetics": "kinetics400",
     "synchformer_vggsound_segments": "vggsound",
@@ -83,7 +85,16 @@ def lay_kinetics(folder: Path, files: list[Path]) -> None:
             shutil.copy(files[i], place / f"{video_id(i)}_000030_000040.mp4")
 
 
-LAY = {"audioset": lay_audioset, "vggsound": lay_vggsound, "kinetics400": lay_kinetics}
+def lay_flickr(folder: Path, files: list[Path]) -> None:
+    (folder / "Flickr_train_144k.txt").write_text("".join(f"{i + 1}.wav\n" for i in range(len(files) - 1)))
+    (folder / "flickr_test.csv").write_text(f"{len(files)},0\n")
+    for i, file in enumerate(files, 1):
+        shutil.copy(file, folder / f"{i}.mp4")
+
+
+LAY = {
+    "audioset": lay_audioset, "flickr_soundnet": lay_flickr, "kinetics400": lay_kinetics, "vggsound": lay_vggsound,
+}  # fmt: skip
 
 
 def avlearn(*words: str) -> str:
@@ -150,7 +161,11 @@ def test_models_and_objectives_are_built_at_full_size(name):
 
 @pytest.mark.usefixtures("narrow")
 def test_clips_of_the_test_are_neither_trained_on_nor_held_out(manifests):
-    for corpus, name in (("audioset", "avid_audioset"), ("vggsound", "synchformer_vggsound_segments")):
+    for corpus, name in (
+        ("audioset", "avid_audioset"),
+        ("flickr_soundnet", "localize_flickr"),
+        ("vggsound", "synchformer_vggsound_segments"),
+    ):
         built = build(load_recipe(name, [f"data.train={manifests[corpus]}", *SIZES]))
         rows = [*built.train.rows, *built.val.rows]
         assert {row.split for row in rows} == {"train"}
@@ -171,6 +186,20 @@ def test_a_recipe_trains_on_its_corpus(name, manifests, tmp_path):
     assert heard.shape[2] == round(sound / model.step)
     assert seen.isfinite().all()
     assert heard.isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["fnac", "slavc"])
+@pytest.mark.usefixtures("narrow")
+def test_localization_has_other_objectives(objective, manifests, tmp_path):
+    model = train("localize_vggsound", manifests["vggsound"], tmp_path / "run", f"objective={objective}")
+    recipe = load_recipe("localize_vggsound", [f"objective={objective}"])
+    assert recipe.objective.name == objective
+    assert model.config.common_space
+    assert model.config.pool_scale == pytest.approx(1 / 0.03)
+    with torch.inference_mode():
+        seen, heard = model(torch.rand(1, 3, 1, 32, 32), torch.randn(1, 48000))
+    assert seen.shape[2] == heard.shape[2] == 1
 
 
 @pytest.mark.slow

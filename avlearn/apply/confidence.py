@@ -1,15 +1,17 @@
-"""How probable it is that an offset is right: Platt's map from what the windows' curves say (Platt, 1999)."""
+"""How probable it is that a readout is right: Platt's map from the evidence for it (Platt, 1999)."""
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import numpy as np
 
-FORMAT = "avlearn.sync_confidence/1"
+FORMAT = "avlearn.confidence/1"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for an offset.
+    """What speaks for an offset, from the windows' curves.
 
     Attributes:
         height: mean similarity there, above the windows' medians, -2 to 2.
@@ -23,12 +25,12 @@ class Evidence:
     agreement: float
 
 
-def probability(evidence: Evidence, calibration: dict) -> float:
-    """That the offset is right within a step of the model, from 0 to 1; it falls with none of the evidence.
+def probability(evidence: Any, calibration: dict) -> float:
+    """From 0 to 1; it falls with none of the evidence.
 
     Args:
-        evidence: for one file.
-        calibration: what `calibrate` returned.
+        evidence: a dataclass of numbers that speak for what is claimed.
+        calibration: what `calibrate` returned for such evidence.
     """
     logit = calibration["bias"] + sum(
         calibration["weights"][f.name] * getattr(evidence, f.name) for f in fields(evidence)
@@ -36,14 +38,14 @@ def probability(evidence: Evidence, calibration: dict) -> float:
     return float(1 / (1 + np.exp(-logit)))
 
 
-def calibrate(evidence: list[Evidence], right: np.ndarray) -> dict:
+def calibrate(evidence: Sequence[Any], right: np.ndarray) -> dict:
     """Fit the map: logistic regression with weights of zero or more, by maximum likelihood with a weak prior.
 
     Targets are drawn in from 0 and 1 as by Platt (1999), which keeps the map from being surer than its examples.
 
     Args:
-        evidence: of N files, some of which cannot be synchronized.
-        right: ``[N]`` whether each offset was right.
+        evidence: N dataclasses of one kind, with numbers that speak for what is claimed.
+        right: ``[N]`` whether each claim was right.
 
     Returns:
         JSON types: ``format``, ``weights`` by name, and ``bias``.
@@ -68,6 +70,6 @@ def calibrate(evidence: list[Evidence], right: np.ndarray) -> dict:
     weights = found[1:] / spread
     return {
         "format": FORMAT,
-        "weights": {f.name: round(float(w), 5) for f, w in zip(fields(Evidence), weights, strict=True)},
+        "weights": {f.name: round(float(w), 5) for f, w in zip(fields(evidence[0]), weights, strict=True)},
         "bias": round(float(found[0] - weights @ x.mean(0)), 5),
     }

@@ -1,19 +1,28 @@
 """Where in the picture does the sound come from?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from avlearn.apply.windows import Notice, probe_both, windows
-from avlearn.errors import NoVideoError, OutputError
+from avlearn.apply.audible import on_screen
+from avlearn.apply.maps import FileMaps, map_at, peak_of, relief
+from avlearn.apply.parallel import single_threads
+from avlearn.apply.places import MOST
+from avlearn.apply.sources import Source, find_sources
+from avlearn.apply.survey import survey
+from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.errors import OutputError
 from avlearn.media import stream, write_video
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.objectives.similarity import heatmap, offset_scores
-from avlearn.report.plots import overlay
+from avlearn.media.writer import replacing
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.report.plots import mark, overlay
+
+Progress = Callable[[str, float, float], None]
+_EXPLAINED = 0.5  # probability from which something on screen counts as making the sound
+_CHANCE = 3  # windows, of which four see an instant: fewer that count as explained say nothing
+_FRAMES = 8  # that are held at a time
 
 
 @dataclass(frozen=True)
@@ -21,102 +30,99 @@ class LocalizeResult:
     """Where the sound comes from, over time.
 
     Attributes:
-        path, video, maps: the file, the overlay MP4, the ``.npz`` (``maps``: float32 ``[N, Y, X]`` mean
-            similarity of place and sound in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres).
-        on_screen: in [0, 1], how clearly the sound belongs to something in the picture: the
-            probability of the true offset among others, averaged over windows.
-        peak: ``(x, y)`` of the strongest place on average, as fractions of width and height.
+        path, video, maps: the file, the overlay MP4, the ``.npz`` (``maps``: float32 ``[N, Y, X]`` mean similarity of
+            place and sound in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``).
+        audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with sound;
+            0 where all is silent.
+        calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
+            others, which tends to be too sure.
+        verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, or ``silent``.
+        peak: ``(x, y)`` of the strongest place, as fractions of width and height, on average over what is audible.
+        windows: one dict a window: ``time`` (its centre, seconds), ``audible``, ``silent``, ``peak``.
+        sources: one dict a source, where they were asked for: ``id`` (1 is the strongest), ``loudness`` (dB of full
+            scale, see `avlearn.apply.sources.Source`), ``audible``, ``present`` (share of the windows), ``boxes`` (one
+            a window: x0, y0, x1, y1 as fractions, or None).
         notice: a line where the file is unlike the training data, else None.
     """
 
     path: str
     video: str
     maps: str
-    on_screen: float
+    audible: float
+    calibrated: bool
+    verdict: str
     peak: tuple[float, float]
+    windows: list[dict]
+    sources: list[dict] | None
     notice: str | None
 
     def to_dict(self) -> dict:
-        """JSON types."""
-        return {"schema": "avlearn.localize/1", **self.__dict__}
+        """JSON types under the schema ``avlearn.localize/2``: the attributes by name."""
+        return {"schema": "avlearn.localize/2", **self.__dict__}
 
     def text(self) -> str:
         """For people."""
+        said = f"{self.path}: {self.verdict}"
         x, y = self.peak
-        said = (
-            f"{self.path}: the sound comes from {x:.0%} across, {y:.0%} down; "
-            f"on screen {self.on_screen:.2f}\nwrote {self.video} and {self.maps}"
-        )
-        return said + (f"\nnote: {self.notice}" if self.notice else "")
+        if self.verdict in ("on screen", "partly on screen"):
+            said = f"{self.path}: the sound comes from {x:.0%} across, {y:.0%} down"
+        if self.verdict == "partly on screen":
+            heard = [window["audible"] >= _EXPLAINED for window in self.windows if not window["silent"]]
+            said += f" for {np.mean(heard):.0%} of the time, else from nothing on screen"
+        if self.verdict != "silent":
+            said += f" (audible on screen {self.audible:.2f}{'' if self.calibrated else ', not calibrated'})"
+        lines = [said]
+        for source in self.sources or ():
+            boxes = np.array([box for box in source["boxes"] if box])
+            x, y = (boxes[:, :2] + boxes[:, 2:]).mean(0) / 2
+            lines.append(
+                f"  source {source['id']} at {x:.0%} across, {y:.0%} down, {source['loudness']:.0f} dB, "
+                f"there {source['present']:.0%} of the time"
+            )
+        if self.sources == []:
+            lines.append("  no source stands out")
+        lines.append(f"wrote {self.video} and {self.maps}")
+        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
 
 
-@torch.inference_mode()
-def file_maps(path: str | Path, model: AudioVisual, notice: Notice | None = None):
-    """A heatmap a window, from `mirrored_heatmap`.
-
-    Returns:
-        Centres of the windows ``[N]`` in seconds, maps float32 ``[N, Y, X]``, on-screen scores ``[N]``.
-
-    Raises:
-        NoVideoError: the picture is shorter than a step.
-    """
-    config = model.config
-    times, maps, scores = [], [], []
-    offsets = torch.arange(-6, 7)
-    for window in windows(path, model, config.seconds / 2):
-        if notice:
-            notice.add_video(window.features)
-            notice.add_audio(window.audio_features)
-        placed, heard = model.place(window.features), model.hear(window.audio_features)
-        video = frames_to_input(torch.from_numpy(window.frames)[None].to(model.device))
-        maps.append(mirrored_heatmap(model, video, placed, heard)[0].cpu().numpy())
-        curve = offset_scores(placed, heard, config.pool_scale, 0, offsets)[0]
-        chance = torch.softmax(curve.nan_to_num(-1) * config.score_scale, 0)
-        scores.append(float(chance[5:8].sum()))
-        times.append(window.start + placed.shape[2] * model.step / 2)
-    if not maps:
-        raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
-    return np.array(times), np.stack(maps).astype(np.float32), np.array(scores)
-
-
-def mirrored_heatmap(model: AudioVisual, video: Tensor, placed: Tensor, heard: Tensor) -> Tensor:
-    """The mean of a picture's map and its mirror image's, mirrored back.
-
-    Nothing in the training ties a cell to the middle of what it answers to; averaged over both views, a
-    sideways drift cancels.
+def file_maps(
+    path: str | Path, model: AudioVisual, notice: Notice | None = None, progress: Callable[[float], None] | None = None
+) -> FileMaps:
+    """Maps along a file, those in which `separate_file` finds its sources too.
 
     Args:
-        model: the towers.
-        video: ``[B, 3, T, H, W]`` in [0, 1].
-        placed: ``[B, D, T', Y, X]`` of the same video.
-        heard: ``[B, D, T']``.
+        path: any file with picture and sound.
+        model: from `avlearn.load`.
+        notice: gathers what is seen and heard.
+        progress: is told how many seconds are done.
 
-    Returns:
-        ``[B, Y, X]`` in [-1, 1].
+    Raises:
+        NoVideoError: picture and sound are shorter than a step.
     """
-    mirrored = model.place(model.video_features(video.flip(-1)))
-    return (heatmap(placed, heard) + heatmap(mirrored, heard).flip(-1)) / 2
-
-
-def map_at(times: np.ndarray, maps: np.ndarray, instant: float) -> np.ndarray:
-    """The map at an instant, linear between the windows' centres: ``[Y, X]``."""
-    after = int(np.searchsorted(times, instant))
-    if after == 0 or after == len(times):
-        return maps[min(after, len(times) - 1)]
-    share = (instant - times[after - 1]) / (times[after] - times[after - 1])
-    return maps[after - 1] * (1 - share) + maps[after] * share
+    with single_threads() as workers:
+        return survey(path, model, notice or Notice(model), lambda _: None, progress or (lambda _: None), workers)
 
 
 def localize_file(
-    path: str | Path, model: AudioVisual, out: str | Path, *, maps: str | Path | None = None
+    path: str | Path,
+    model: AudioVisual,
+    out: str | Path,
+    *,
+    maps: str | Path | None = None,
+    sources: bool = False,
+    progress: Progress | None = None,
 ) -> LocalizeResult:
-    """Draw the heatmap over a file's frames, with its sound kept.
+    """Draw where the sound comes from over a file's frames, with its sound kept.
+
+    The map fades where nothing on screen explains the sound, and is gone in silence.
 
     Args:
         path: any file with picture and sound.
         model: from `avlearn.load`.
         out: the MP4 to write.
         maps: the ``.npz`` to write; beside ``out`` by default.
+        sources: find the sources too, and draw their boxes and numbers.
+        progress: is told what is done, and how many seconds of how many.
 
     Raises:
         MediaError: the file cannot be read, or has no picture or no sound.
@@ -125,35 +131,96 @@ def localize_file(
     info = probe_both(path)
     out = Path(out)
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
+    _check(Path(path), out, maps_path)
+    say = progress or (lambda *_: None)
     notice = Notice(model)
-    times, heat, scores = file_maps(path, model, notice)
-    low, high = float(np.quantile(heat, 0.05)), float(heat.max())
+    found = file_maps(path, model, notice, lambda done: say("looking", done, info.video.duration))
+    say("looking", info.video.duration, info.video.duration)
+    audible = on_screen(model, found.evidence, found.levels)
+    silent = found.levels < SILENCE
+    chosen = find_sources(found.times, found.maps, MOST, found.levels, audible) if sources else []
+    chosen = [source for source in chosen if source.audible >= _EXPLAINED]
     fps = info.video.fps
-
-    def frames() -> Iterator[np.ndarray]:
-        count = 0
-        for clip in stream(path, 1.0, 1.0, fps=fps, audio=False):
-            for frame in clip.video:
-                level = (map_at(times, heat, count / fps) - low) / max(high - low, 1e-6)
-                yield overlay(frame, np.clip(level, 0, 1))
-                count += 1
-
-    def sound() -> Iterator[np.ndarray]:
-        for clip in stream(path, 1.0, 1.0, video=False):
-            yield clip.audio
-
-    write_video(out, frames(), fps, audio=sound(), sample_rate=info.audio.sample_rate)
-    part = maps_path.with_name(f".{maps_path.name}.part.npz")
-    try:
-        np.savez_compressed(part, maps=heat, times=times.astype(np.float32))
-        part.replace(maps_path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {maps_path}: {error.strerror}") from error
-    mean = heat.mean(0)
-    row, column = np.unravel_index(mean.argmax(), mean.shape)
-    peak = ((column + 0.5) / mean.shape[1], (row + 0.5) / mean.shape[0])
+    frames = _drawn(path, fps, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
+    sound = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
+    write_video(out, frames, fps, audio=sound, sample_rate=info.audio.sample_rate)
+    with replacing(maps_path) as part:
+        np.savez_compressed(
+            part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)
+        )  # fmt: skip
+    windows = [
+        {
+            "time": round(float(time), 3),
+            "audible": round(float(chance), 4),
+            "silent": bool(quiet),
+            "peak": peak_of(heat),
+        }
+        for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
+    ]
+    weights = audible if audible.any() else np.ones(len(audible))
     return LocalizeResult(
-        str(path), str(out), str(maps_path), round(float(scores.mean()), 4),
-        (round(float(peak[0]), 3), round(float(peak[1]), 3)), notice.text(),
-    )  # fmt: skip
+        path=str(path),
+        video=str(out),
+        maps=str(maps_path),
+        audible=round(float(audible[~silent].mean()), 4) if not silent.all() else 0.0,
+        calibrated=model.on_screen_calibration is not None,
+        verdict=_verdict(audible, silent),
+        peak=peak_of(np.average(found.maps, axis=0, weights=weights)),
+        windows=windows,
+        sources=[_source(source) for source in chosen] if sources else None,
+        notice=notice.text(),
+    )
+
+
+def _check(path: Path, out: Path, maps: Path) -> None:
+    """What can be known to fail before hours of work."""
+    for target in (out, maps):
+        if target.resolve() == path.resolve():
+            raise OutputError(f"{target} is the input: give another name")
+        if target.is_dir() or not target.parent.is_dir():
+            raise OutputError(f"cannot write {target}: it is a folder, or lies in none")
+    if maps.suffix != ".npz":
+        raise OutputError(f"{maps}: maps are written as .npz")
+
+
+def _verdict(audible: np.ndarray, silent: np.ndarray) -> str:
+    if silent.all():
+        return "silent"
+    explained = audible[~silent] >= _EXPLAINED
+    share = explained.mean()
+    if share < 0.5 and explained.sum() < _CHANCE:
+        return "nothing on screen explains the sound"
+    return "on screen" if share > 0.9 else "partly on screen"
+
+
+def _source(source: Source) -> dict:
+    there = np.isfinite(source.boxes[:, 0])
+    return {
+        "id": source.id,
+        "loudness": round(source.loudness, 1),
+        "audible": round(source.audible, 4),
+        "present": round(float(there.mean()), 4),
+        "boxes": [
+            [round(float(v), 4) for v in box] if known else None for box, known in zip(source.boxes, there, strict=True)
+        ],
+    }
+
+
+def _drawn(
+    path: str | Path, fps: float, found: FileMaps, audible: np.ndarray, sources: list[Source],
+    progress: Callable[[float], None],
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """The file's frames with their maps, and with the boxes of sources, over them."""
+    count = 0
+    for clip in stream(path, _FRAMES / fps, _FRAMES / fps, fps=fps, audio=False):
+        for frame in clip.video:
+            instant = count / fps
+            chance = float(map_at(found.times, audible, instant))
+            shown = overlay(frame, relief(map_at(found.times, found.maps, instant)), chance)
+            for source in sources if chance >= _EXPLAINED else ():
+                box = map_at(found.times, source.boxes, instant)
+                if np.isfinite(box).all():
+                    mark(shown, box, str(source.id))
+            yield shown
+            count += 1
+        progress(count / fps)

@@ -1,22 +1,69 @@
 """The sound of each thing that is seen, by itself."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from glob import escape
 from itertools import zip_longest
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from avlearn.apply.windows import Notice, probe_both, windows
-from avlearn.errors import ModelError, NoVideoError, OutputError
-from avlearn.media import Clip, remux, stream
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.models.unet import at_frames
-from avlearn.objectives.similarity import heatmap, peak_weights
-from avlearn.signal import Stft
+from avlearn.apply.agreement import Agreement, agreement
+from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
+from avlearn.apply.parallel import in_order, single_threads
+from avlearn.apply.places import MOST, Choice, Places, Seen, chosen_sources, follow
+from avlearn.apply.sources import Source
+from avlearn.apply.survey import survey
+from avlearn.apply.tracks import Format, WavFiles, together, write_videos
+from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.errors import ModelError
+from avlearn.media import stream
+from avlearn.models.audiovisual import AudioVisual
+
+_STRETCH = 10.0  # seconds that are separated at a time, at least
+_EXPLAINS = 0.5  # confidence that one track at least has where something on screen makes the sound
+
+Progress = Callable[[str, float, float], None]
+
+
+@dataclass(frozen=True)
+class Track:
+    """A part of the input's sound, as long as all of it.
+
+    Attributes:
+        name: ``source1``, ``source2``, ...; ``onscreen``, ``offscreen``; or ``residual``.
+        audio: the WAV.
+        video: the MP4 or MKV with this sound alone; None for the residual.
+        share: of the input's energy.
+        id: of the source, as `avlearn localize --sources` numbers them; None where a place was asked for.
+        place: x and y of the source as fractions of the picture, the median over time; None but for sources.
+        present: share of the picture's time for which the source is there; None but for sources.
+        confidence: in [0, 1], see `avlearn.apply.agreement`; None for what is off screen and for the residual.
+    """
+
+    name: str
+    audio: str
+    video: str | None
+    share: float
+    id: int | None = None
+    place: tuple[float, float] | None = None
+    present: float | None = None
+    confidence: float | None = None
+
+    def text(self) -> str:
+        """For people."""
+        said = [f"{self.share:.0%} of the energy"]
+        if self.place:
+            said.insert(0, f"at {self.place[0]:.0%} across, {self.place[1]:.0%} down")
+        if self.present is not None and self.present < 0.995:
+            said.append(f"there {self.present:.0%} of the time")
+        if self.confidence is not None:
+            said.append(f"confidence {self.confidence:.2f}")
+        return f"  {self.audio}  {', '.join(said)}"
 
 
 @dataclass(frozen=True)
@@ -25,257 +72,173 @@ class SeparateResult:
 
     Attributes:
         path: the file.
-        sources: one dict a source: ``audio`` (WAV), ``video`` (MP4), ``place`` (x, y as fractions), ``share``
-            of the input's energy.
-        residual: the WAV of what belongs to no source.
+        duration: seconds of the tracks.
+        sample_rate, channels: of the tracks, as of the input.
+        format: ``float`` (32 bits) or ``24`` (bits).
+        tracks: the last holds what belongs to no other.
+        reason: why nothing on screen explains the sound, in plain words; else None.
         notice: a line where the file is unlike the training data, else None.
     """
 
     path: str
-    sources: list[dict]
-    residual: str
+    duration: float
+    sample_rate: int
+    channels: int
+    format: Format
+    tracks: list[Track]
+    reason: str | None
     notice: str | None
+
+    @property
+    def sources(self) -> list[Track]:
+        """All but the last."""
+        return self.tracks[:-1]
+
+    @property
+    def residual(self) -> Track:
+        """What belongs to no source."""
+        return self.tracks[-1]
 
     def to_dict(self) -> dict:
         """JSON types."""
-        return {"schema": "avlearn.separate/1", **self.__dict__}
+        return {"schema": "avlearn.separate/2", **asdict(self)}
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{self.path}: {len(self.sources)} sources"]
-        for source in self.sources:
-            x, y = source["place"]
-            lines.append(f"  {source['audio']}  at {x:.0%} across, {y:.0%} down, {source['share']:.0%} of the energy")
-        lines.append(f"  {self.residual}  the rest")
+        count = len(self.sources)
+        lines = [f"{self.path}: {count} track{'s' * (count != 1)} and what is left"]
+        lines += [track.text() for track in self.tracks]
+        lines += [self.reason] if self.reason else []
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
 
 
-def find_sources(heat: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """Places that stand out of a map, strongest first.
-
-    Args:
-        heat: ``[Y, X]``.
-        most: places at most.
-
-    Returns:
-        Rows and columns at least two cells apart, each at least half as far above the map's median as the
-        strongest.
-    """
-    left = heat.astype(np.float64).copy()
-    base, top = float(np.median(heat)), float(heat.max())
-    found: list[tuple[int, int]] = []
-    while len(found) < most:
-        row, column = np.unravel_index(left.argmax(), left.shape)
-        if found and left[row, column] - base < 0.5 * (top - base):
-            break
-        found.append((int(row), int(column)))
-        left[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = -np.inf
-        if not np.isfinite(left).any():
-            break
-    return found
-
-
-@torch.inference_mode()
-def place_features(features: Tensor, heat: Tensor, places: list[tuple[int, int]], scale: float):
-    """Features over time at each place: ``[1, D, T, Y, X]`` and ``[Y, X]`` to ``[1, K, D, T]``."""
-    found = []
-    for place in places:
-        weights = peak_weights(heat[None], torch.tensor([place], device=heat.device), scale)
-        found.append(torch.einsum("bdtyx,byx->bdt", features, weights))
-    return torch.stack(found, 1)
-
-
-@torch.inference_mode()
-def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tensor) -> Tensor:
-    """One stretch of sound into what each query explains.
-
-    Args:
-        model: with a separator.
-        audio: ``[C, S]`` at any rate; all channels share the masks.
-        rate: samples a second.
-        queries: ``[1, K, D, T]`` features of the sources over the same seconds.
-
-    Returns:
-        ``[K, C, S]``; masks of all sources add up to at most one.
-    """
-    settings = model.config.separator
-    stft = Stft(rate, settings.window, settings.hop).to(audio.device)
-    spectrum = stft(audio)
-    # The same sound at a higher rate has more samples in a window: bring its level to the training's.
-    magnitude = stft(audio.mean(0, keepdim=True)).abs() * (model.config.sample_rate / rate)
-    hop = stft.hop_samples / rate
-    features = at_frames(queries, model.step, hop, magnitude.shape[-1])
-    logits = model.separator(model.separator.bands(magnitude, stft.bin_hz), features)
-    masks = model.separator.masks(logits, spectrum.shape[-2], stft.bin_hz)[0]
-    masks = masks / masks.sum(0, keepdim=True).clamp(min=1)
-    return stft.inverse(masks[:, None] * spectrum, audio.shape[-1])
-
-
-def _ramp(samples: int, overlap: int, first: bool, last: bool) -> np.ndarray:
-    """Cross-fade weights ``[samples]`` that add up to one over windows that overlap."""
-    weights = np.ones(samples, np.float32)
-    fade = ((np.arange(overlap) + 0.5) / overlap).astype(np.float32)
-    if not first:
-        weights[:overlap] = fade[: min(overlap, samples)]
-    if not last:
-        weights[samples - overlap :] = fade[::-1]
-    return weights
-
-
-class _Tracks:
-    """WAV files written piece by piece, renamed when all are whole, removed otherwise."""
-
-    def __init__(self, paths: list[Path], rate: int, channels: int):
-        self.paths = paths
-        self.parts = [path.with_name(f".{path.name}.part") for path in paths]
-        try:
-            self.files = [
-                soundfile.SoundFile(str(part), "w", rate, channels, "FLOAT", format="RF64") for part in self.parts
-            ]
-        except (OSError, soundfile.SoundFileError) as error:
-            raise OutputError(f"cannot write {paths[0].parent}: {error}") from error
-
-    def __enter__(self) -> "_Tracks":
-        return self
-
-    def write(self, tracks: np.ndarray) -> None:
-        """Append ``[K, C, S]``."""
-        for file, track in zip(self.files, tracks, strict=True):
-            try:
-                file.write(track.T)
-            except soundfile.SoundFileError as error:
-                raise OutputError(f"cannot write {self.paths[0].parent}: {error}") from error
-
-    def __exit__(self, kind, error, trace) -> None:
-        for file in self.files:
-            file.close()
-        for part, path in zip(self.parts, self.paths, strict=True):
-            if kind is None:
-                part.replace(path)
-            else:
-                part.unlink(missing_ok=True)
-
-
-def separate_file(path: str | Path, model: AudioVisual, out_dir: str | Path, *, sources: int = 2) -> SeparateResult:
+def separate_file(
+    path: str | Path,
+    model: AudioVisual,
+    out_dir: str | Path,
+    *,
+    sources: int = 2,
+    choices: Sequence[Choice] = (),
+    onscreen: bool = False,
+    form: Format = "float",
+    progress: Progress | None = None,
+) -> SeparateResult:
     """Split a file's sound by what is seen to make it.
 
-    Places that stand out of the file's mean heatmap are the sources; the features there, over time, ask the
-    U-Net for their masks. Tracks and residual add up to the input at its own rate, length and channels.
+    The places that make sound are followed over time; what is seen there asks the U-Net for masks. Tracks and
+    residual add up to the input at its own rate, length and channels, whatever its length in constant memory.
 
     Args:
         path: any file with picture and sound.
         model: from `avlearn.load`, with a separator.
-        out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``.
+        out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``; or, with ``onscreen``,
+            ``NAME_onscreen`` and ``NAME_offscreen``, both with video. An earlier call's files give way.
         sources: how many to look for at most.
+        choices: which sources to take, instead of the strongest: see `avlearn.apply.places.chosen_sources`.
+        onscreen: give one track for all sources together, and one for what is off screen.
+        form: of the WAV files: ``float`` (32 bits) or ``24`` (bits; what exceeds full scale is clipped).
+        progress: is told what is done, and how many seconds of how many.
 
     Raises:
         ModelError: the model has no separator.
         MediaError: the file cannot be read, or has no picture or no sound.
+        AvlearnError: a source that was asked for is not there.
         OutputError: the results cannot be written.
     """
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
-    info = probe_both(path)
-    out_dir = Path(out_dir)
+    info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
     notice = Notice(model)
-    mean = _mean_map(path, model, notice)
-    places = find_sources(mean, sources)
-    stem = Path(path).stem
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {out_dir}: {error.strerror}") from error
-    names = [f"{stem}_source{k + 1}" for k in range(len(places))] + [f"{stem}_residual"]
-    wavs = [out_dir / f"{name}.wav" for name in names]
-    rate = info.audio.sample_rate
-    energy = np.zeros(len(wavs))
-    total = 0.0
-    with _Tracks(wavs, rate, info.audio.channels) as tracks:
-        for tail in _separated(path, model, places, torch.from_numpy(mean), rate):
-            tracks.write(tail)
-            energy += np.square(tail, dtype=np.float64).sum((1, 2))
-            total += float(np.square(tail.sum(0), dtype=np.float64).sum())
-    found = []
-    for k, (row, column) in enumerate(places):
-        video = out_dir / f"{names[k]}.mp4"
-        try:
-            remux(path, video, replace_audio=wavs[k])
-        except OutputError:
-            video = video.with_suffix(".mkv")  # holds the codecs that MP4 does not
-            remux(path, video, replace_audio=wavs[k])
-        place = ((column + 0.5) / mean.shape[1], (row + 0.5) / mean.shape[0])
-        found.append(
-            {
-                "audio": str(wavs[k]),
-                "video": str(video),
-                "place": tuple(round(v, 3) for v in place),
-                "share": round(float(energy[k] / max(total, 1e-12)), 4),
-            }
-        )
-    return SeparateResult(str(path), found, str(wavs[-1]), notice.text())
+    say = progress or (lambda *_: None)
+    kinds = ("source[1-8]", "residual", "onscreen", "offscreen")
+    stale = [f"{escape(stem)}_{kind}.{suffix}" for kind in kinds for suffix in ("wav", "mp4", "mkv")]
+    rate, channels = info.audio.sample_rate, info.audio.channels
+    with single_threads() as workers, together(out_dir, stem, stale) as part, closing(Seen(part)) as seen:
+        found = survey(path, model, notice, seen.append, lambda done: say("looking", done, info.duration), workers)
+        silent = not (found.levels >= SILENCE).any()
+        chosen = [] if silent else chosen_sources(found, MOST if onscreen else sources, choices)
+        places = follow(chosen, found, seen.shape[1:], model.config.pool_scale, seen.steps * model.step)
+        names = ["onscreen", "offscreen"] if onscreen else [f"source{k + 1}" for k in range(len(chosen))] + ["residual"]
+        wavs = [part / f"{stem}_{name}.wav" for name in names]
+        agreed = Agreement.none(len(chosen))
+        energy, total, samples = np.zeros(len(names)), 0.0, 0
+        with (
+            WavFiles(wavs, rate, channels, form, info.duration) as files,
+            closing(_separated(path, model, seen, places, rate, workers)) as stretches,
+        ):
+            for audio, estimates, agreement_there in stretches:
+                given = estimates.sum(0, keepdims=True) if onscreen else estimates
+                tracks = np.concatenate([given, audio[None] - given.sum(0, keepdims=True)])
+                files.write(tracks)
+                agreed += agreement_there
+                energy += np.square(tracks, dtype=np.float64).sum((1, 2))
+                total += float(np.square(audio, dtype=np.float64).sum())
+                samples += audio.shape[1]
+                say("separating", samples / rate, info.duration)
+        say("writing the videos", 0, 1)
+        videos = write_videos(path, wavs if onscreen else wavs[:-1])
+        say("writing the videos", 1, 1)
+    confidences = agreed.confidence()
+    shares = energy / max(total, 1e-12)
+    tracks = []
+    for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
+        facts = {}
+        if onscreen and not k:
+            facts = {"confidence": max(confidences, default=0.0)}
+        elif not onscreen and k < len(chosen):
+            facts = {"id": chosen[k].id or None, "confidence": confidences[k], **_place(chosen[k])}
+        where = [None if file is None else str(out_dir / file.name) for file in (wav, video)]
+        tracks.append(Track(name, *where, round(float(shares[k]), 4), **facts))
+    return SeparateResult(
+        str(path), round(samples / rate, 3), rate, channels, form, tracks, _reason(silent, confidences), notice.text()
+    )  # fmt: skip
 
 
-def _mean_map(path: str | Path, model: AudioVisual, notice: Notice) -> np.ndarray:
-    """The file's mean heatmap ``[Y, X]``, as the separator knew it in training: not mirrored."""
-    total, count = None, 0
-    for window in windows(path, model, model.config.seconds / 2):
-        notice.add_video(window.features)
-        notice.add_audio(window.audio_features)
-        with torch.inference_mode():
-            heat = heatmap(model.place(window.features), model.hear(window.audio_features))[0]
-        total = heat if total is None else total + heat
-        count += 1
-    if total is None:
-        raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
-    return (total / count).cpu().numpy()
+def _reason(silent: bool, confidences: Sequence[float]) -> str | None:
+    if silent:
+        return "the sound track is silent"
+    if not confidences:
+        return "nothing in the picture stands out as a source of the sound"
+    return None if max(confidences) >= _EXPLAINS else "nothing on screen seems to explain the sound"
 
 
-def _pairs(path, model: AudioVisual, hop: float) -> Iterator[tuple[Clip | None, Clip, bool]]:
-    """Windows of the whole sound with the picture of the same seconds (None past its end)."""
-    config = model.config
-    pictures = stream(path, config.seconds, hop, fps=config.fps, size=config.size, audio=False)
-    sounds = stream(path, config.seconds, hop, video=False)
-    pending = None
-    for picture, sound in zip_longest(pictures, sounds):
-        if sound is None:
-            break
-        if pending:
-            yield (*pending, False)
-        pending = (picture, sound)
-    if pending:
-        yield (*pending, True)
+def _place(source: Source) -> dict:
+    """Median centre of a source, and the share of the time for which it is there."""
+    x0, y0, x1, y1 = (float(edge) for edge in np.nanmedian(source.boxes, 0))
+    present = float(np.isfinite(source.boxes[:, 0]).mean())
+    return {"place": (round((x0 + x1) / 2, 3), round((y0 + y1) / 2, 3)), "present": round(present, 3)}
 
 
 def _separated(
-    path, model: AudioVisual, places: list[tuple[int, int]], mean: Tensor, rate: int
-) -> Iterator[np.ndarray]:
-    """Tracks and residual, ``[K + 1, C, S]`` at a time, whole file in order."""
-    config = model.config
-    hop = config.seconds / 2
-    overlap = round(config.seconds * rate) - round(hop * rate)
-    carry = None
-    first = True
-    for picture, sound, last in _pairs(path, model, hop):
-        audio = sound.audio
-        samples = audio.shape[1]
-        count = len(places)
-        estimate = np.zeros((count, *audio.shape), np.float32)
-        step_frames = round(model.step * config.fps)
-        if picture is not None and len(picture.video) >= step_frames and samples > rate // 10:
-            frames = torch.from_numpy(picture.video)[None].to(model.device)
-            with torch.inference_mode():
-                features = model.video_features(frames_to_input(frames))
-                queries = place_features(features, mean.to(model.device), places, config.pool_scale)
-                estimate = separate_window(
-                    model, torch.from_numpy(audio).to(model.device), rate, queries
-                ).cpu().numpy()  # fmt: skip
-        faded = estimate * _ramp(samples, min(overlap, samples), first, last)
-        if carry is not None:
-            shared = min(carry.shape[2], samples)
-            faded[:, :, :shared] += carry[:, :, :shared]
-        done = samples if last else round(hop * rate)
-        ready, given = faded[:, :, :done], audio[:, :done]
-        residual = given - ready.sum(0)
-        yield np.concatenate([ready, residual[None]])
-        carry = faded[:, :, done:]
-        first = False
+    path: str | Path, model: AudioVisual, seen: Seen, places: Places, rate: int, workers: int
+) -> Generator[tuple[np.ndarray, np.ndarray, Agreement], None, None]:
+    """The file's whole sound, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
+
+    Stretches begin where the transform, the U-Net and the picture's steps begin alike. What their masks are made from
+    on both sides is there and thrown away: the file in one piece would give the same.
+    """
+    step, grid = model.step, stretch_grid(model, rate)
+    size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
+
+    def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
+        clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False)
+        for number, clip in enumerate(clips):
+            count = clip.audio.shape[1]
+            kept = slice(margin if number else 0, count if count < size + 2 * margin else size + margin)
+            features = seen.read(round(number * size / rate / step), ceil(count / rate / step) + 1)
+            yield clip.audio, number * size, kept, features
+
+    @torch.inference_mode()
+    def separated(stretch: tuple[np.ndarray, int, slice, Tensor]) -> tuple[np.ndarray, np.ndarray, Agreement]:
+        audio, begin, kept, features = stretch
+        if not len(places.weights):
+            return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), Agreement.none(0)
+        weights = places.weights_at(begin / rate + np.arange(features.shape[2]) * step)
+        queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
+        tracks = separate_window(model, torch.from_numpy(audio).to(model.device), rate, queries).cpu().numpy()
+        tracks *= places.presence_at((begin + np.arange(audio.shape[1])) / rate)[:, None]
+        steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
+        return audio[:, kept], tracks[:, :, kept], agreement(model, audio, tracks, rate, features, weights, steps)
+
+    with closing(in_order(separated, stretches(), workers)) as found:
+        yield from found

@@ -9,14 +9,19 @@ from pathlib import Path
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
+from avlearn.evaluation.boxes import annotated, box_figures
 from avlearn.evaluation.localization import AROUND, localization_figures
+from avlearn.evaluation.multi_source import multi_source_figures
+from avlearn.evaluation.negative_audio import negative_audio_figures
 from avlearn.evaluation.recognition import cached_features, recognition_figures
 from avlearn.evaluation.separation import separation_figures
 from avlearn.evaluation.sync import ClassFigures, sync_figures
-from avlearn.evaluation.windows import long_enough, usable_rows
+from avlearn.evaluation.windows import held_out, long_enough, search_room, usable_rows
 from avlearn.metrics import Figure, table
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
+from avlearn.objectives.fusion import ShiftBCE
 
 __all__ = ["TASKS", "Evaluation", "cached_features", "evaluate"]
 
@@ -79,11 +84,14 @@ def evaluate(
     *,
     tasks: Sequence[str] = (),
     objective: Objective | None = None,
+    released: Sequence[Localizer] = (),
+    objects: ObjectMap | None = None,
 ) -> Evaluation:
     """Measure a model.
 
     Synchronization and retrieval are measured on every clip; localization on clips of a world with one
-    sounding and one silent thing; separation and recognition on clips with one source alone.
+    sounding and one silent thing, or with two sounding ones, and on clips with boxes; separation and recognition on
+    clips with one source alone.
 
     Args:
         model: from `avlearn.load`.
@@ -91,15 +99,22 @@ def evaluate(
         seed: of the windows and mixtures.
         tasks: out of `TASKS`; by default all that model and clips allow.
         objective: of the model's folder (`avlearn.objectives.folder.load_objective`), where it has one.
+        released: localizers to be measured beside the model, on clips with boxes.
+        objects: measures all of them there a second time, their maps combined with this one.
 
     Raises:
-        DataError: no clip is long enough; or model and clips do not allow a task that was asked for, or any.
+        DataError: no clip is long enough; model and clips do not allow a task that was asked for, or any; or released
+            networks are given, and nothing to measure them on.
     """
     for task in tasks:
         if task not in TASKS:
             raise DataError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
-    rows = usable_rows(model, manifests, objective)
-    items = hashlib.sha256("\n".join(f"{r.path.name} {r.hash}" for r in rows).encode()).hexdigest()
+    listed = held_out(manifests)
+    boxed = annotated(long_enough(listed, model, 0.0))
+    room = search_room(model, objective)
+    rows = long_enough(listed, model, room) if boxed else usable_rows(model, manifests, objective)
+    measured = dict.fromkeys([*rows, *(item.row for item in boxed)])
+    items = hashlib.sha256("\n".join(f"{r.path.name} {r.hash}" for r in measured).encode()).hexdigest()
     plain = [r for r in rows if not {"muted", "twins"} & set(r.flags)]
     solos = [r for r in plain if "sources:1" in r.flags and "offscreen" not in r.flags]
     one_of_two = [
@@ -107,16 +122,25 @@ def evaluate(
         if r.truth and "sources:1" in r.flags and "muted" in r.flags and "offscreen" not in r.flags
     ]  # fmt: skip
     one_of_two = long_enough(one_of_two, model, 2 * AROUND * model.step + 1 / model.config.fps)
+    duets = [
+        r for r in long_enough(plain, model, 0.0)
+        if r.truth and "sources:2" in r.flags and "offscreen" not in r.flags
+        and r.sample_rate == model.config.sample_rate
+    ]  # fmt: skip
     mixed = [r for r in rows if r not in one_of_two and r not in solos] or rows
     common = model.config.common_space
+    fused = objective if isinstance(objective, ShiftBCE) else None
     lacking = {
-        "sync": "" if common or objective else "the model has neither a common space nor an objective in its folder",
-        "localization": _NO_SPACE if not common else "" if one_of_two else
-        "no clip shows one sounding and one silent thing, with their places",
+        "sync": "the model has neither a common space nor an objective in its folder" if not (common or objective) else
+        "" if rows else f"no clip lasts the {model.config.seconds + room:.2f} s that the search for an offset needs",
+        "localization": _NO_SPACE if not (common or fused) else "" if boxed or one_of_two or (common and duets) else
+        "no clip shows one sounding and one silent thing, or two sounding ones, with their places, and none has boxes",
         "separation": _NO_SPACE if not common else "the model has no separator" if model.separator is None else
         _few(solos),
         "recognition": _few(solos),
     }  # fmt: skip
+    if (released or objects) and not (boxed and (not tasks or "localization" in tasks)):
+        raise DataError("released localizers, and objects, take clips with boxes and the task 'localization'")
     for task in tasks:
         if lacking[task]:
             raise DataError(f"{task} cannot be measured: {lacking[task]}")
@@ -137,7 +161,18 @@ def evaluate(
             for name, keep in (("other class", False), ("twin", True)):
                 chosen = [r for r in one_of_two if ("twins" in r.flags) == keep]
                 if chosen:
-                    figures += localization_figures(model, decoded(chosen), chosen, name)
+                    figures += localization_figures(model, decoded(chosen), chosen, name, fused)
+            if len(one_of_two) > 1 and common:
+                figures += negative_audio_figures(model, decoded(one_of_two), one_of_two, seed)
+            if duets and common:
+                figures += multi_source_figures(model, decoded(duets), duets)
+            if boxed:
+                for network in (model, *released):
+                    name = network.paper if isinstance(network, Localizer) else ""
+                    figures += box_figures(network, boxed, name, objective=fused)
+                    if objects is not None:
+                        name = f"{name}, with objects".removeprefix(", ")
+                        figures += box_figures(network, boxed, name, objective=fused, objects=objects)
         if "separation" in wanted:
             figures += separation_figures(model, decoded(solos), labels, seed)
         if "recognition" in wanted:

@@ -1,68 +1,91 @@
 """Where does the sound come from, of one thing that sounds and one that moves in silence?"""
 
-import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from avlearn.apply.maps import stitched_map, views
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
-from avlearn.evaluation.windows import cut_windows, on_grid
+from avlearn.evaluation.places import motion_map, things
+from avlearn.evaluation.windows import Cut, cut_windows, on_grid
 from avlearn.metrics import Figure
-from avlearn.metrics.localization import control, localization
+from avlearn.metrics.ciou import off_centre
+from avlearn.metrics.localization import box_mask, control, localization
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.objectives.similarity import heatmap
+from avlearn.objectives.fusion import ShiftBCE, cam
 
 AROUND = 12  # steps of sound that a clip has to have on each side of the picture, for the control
+_CELLS = 8  # of the motion's map, on a side
 
 
-def _boxes(rows: list[Row], start: np.ndarray, seconds: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean boxes over the windows of the sounding and of the silent thing, in pixels of the model's input."""
-    found: dict[bool, list] = {True: [], False: []}
-    for row, begin in zip(rows, start, strict=True):
-        first = round(begin * row.fps)
-        seen = set()
-        for source in json.loads(row.truth.read_text())["sources"]:
-            if source["onscreen"] and source["sounding"] not in seen:
-                window = source["boxes"][first : first + round(seconds * row.fps)]
-                seen.add(source["sounding"])
-                mean = np.mean([box for box in window if box], 0)
-                found[source["sounding"]].append(mean * size / row.width)
-    return np.array(found[True]), np.array(found[False])
+def localization_figures(
+    model: AudioVisual, cache: ClipCache, rows: list[Row], name: str, objective: ShiftBCE | None = None
+) -> list[Figure]:
+    """Figures of localization; of boxes that leave the middle free; their control with shifted sound.
 
-
-@torch.inference_mode()
-def localization_figures(model: AudioVisual, cache: ClipCache, rows: list[Row], name: str) -> list[Figure]:
-    """Figures of localization, and their control with shifted sound.
+    The last ones are those of the same network before any training, where it has a common space.
 
     Args:
-        model: one with a common space.
+        model: one with a common space, or of ``objective``.
         cache: decoded clips of a world, each with one sounding and one silent thing.
         rows: of the clips, with truth.
         name: what to add to the figures'.
+        objective: whose class activation is the map (`avlearn.objectives.fusion.cam`).
     """
     cut = on_grid(model, np.full(len(rows), AROUND * model.step), 2 * AROUND * model.step)
-    maps, late, early = [], [], []
-    for frames, sound in cut_windows(model, cache, cut):
-        video, audio = model(frames, sound)
-        mirrored = model.place(model.video_features(frames.flip(-1)))
-        steps = video.shape[2]
-        for first, found in ((AROUND, maps), (0, late), (2 * AROUND, early)):
-            # As `mirrored_heatmap` makes them.
-            heard = audio[:, :, first : first + steps]
-            found.append(((heatmap(video, heard) + heatmap(mirrored, heard).flip(-1)) / 2).numpy())
-    aligned, shifted = np.concatenate(maps), np.concatenate([*late, *early])
-    count = round(model.config.seconds * cache.fps)
-    motion = []
-    for i, s in enumerate(np.round(cut.picture * cache.fps).astype(int)):
-        grey = cache.video[i, s : s + count].astype(np.float32).mean(-1)
-        energy = np.abs(np.diff(grey, axis=0)).mean(0)
-        cells = aligned.shape[1]
-        side = energy.shape[0] // cells
-        motion.append(energy.reshape(cells, side, cells, side).mean((1, 3)))
-    size = model.config.size
-    boxes, silent = _boxes(rows, cut.picture, model.config.seconds, size)
+    aligned, late, early = shifted_maps(model, cache, cut, (AROUND, 0, 2 * AROUND), objective)
+    count, size = round(model.config.seconds * cache.fps), model.config.size
+    starts = np.round(cut.picture * cache.fps).astype(int)
+    motion = np.stack([motion_map(cache.video[i, s : s + count], _CELLS) for i, s in enumerate(starts)])
+    boxes, silent = (mean_boxes(rows, cut.picture, model.config.seconds, kind) * size for kind in (True, False))
+    figures = localization(aligned, motion, boxes, silent, size, name=name)
+    off = off_centre(box_mask(boxes, size))
+    if off.any():
+        figures += localization(aligned[off], motion[off], boxes[off], None, size, name=f"{name}, off centre")[:3]
+    before: list[Figure] = []
+    if objective is None:
+        (random,) = shifted_maps(untrained(model), cache, cut, (AROUND,))
+        before = localization(random, None, boxes, silent, size, name=f"{name}, untrained network")
+    shifted = np.concatenate([late, early])
     return [
-        *localization(aligned, np.stack(motion), boxes, silent, size, name=name),
+        *figures,
         control(shifted, np.tile(boxes, (2, 1)), np.tile(silent, (2, 1)), size, name),
+        *(Figure(f.task, f.name, f.value, f.chance, oracle=f.oracle, n=f.n) for f in before),
     ]
+
+
+def untrained(model: AudioVisual) -> AudioVisual:
+    """The same towers as they are before any training, the same ones each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AudioVisual(replace(model.config, separator=None, labels=())).eval()
+
+
+@torch.inference_mode()
+def shifted_maps(
+    model: AudioVisual, cache: ClipCache, cut: Cut, firsts: Sequence[int], objective: ShiftBCE | None = None
+) -> list[np.ndarray]:
+    """Maps of pictures with sound from steps ``firsts`` of the sound's windows on: ``[N, Y, X]`` for each."""
+    found: list[list[np.ndarray]] = [[] for _ in firsts]
+    for frames, sound in cut_windows(model, cache, cut):
+        if objective is not None:
+            for maps, first in zip(found, firsts, strict=True):
+                maps.append(cam(objective, model, frames, sound, first).numpy())
+            continue
+        seen, heard = views(model, frames), model.hear(model.audio_features(sound))
+        for maps, first in zip(found, firsts, strict=True):
+            maps.append(stitched_map(seen, heard[:, :, first : first + seen.shape[3]]).numpy())
+    return [np.concatenate(maps) for maps in found]
+
+
+def mean_boxes(rows: list[Row], starts: np.ndarray, seconds: float, sounding: bool) -> np.ndarray:
+    """Boxes over windows of each clip's first thing that sounds, or does not: ``[N, 4]`` as fractions."""
+    return np.array(
+        [
+            next(thing for thing in things(row) if thing.sounding == sounding).box(start, seconds, row.fps)
+            for row, start in zip(rows, starts, strict=True)
+        ]
+    )

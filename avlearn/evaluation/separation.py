@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from avlearn.apply.separate import separate_window
+from avlearn.apply.masks import separate_window
 from avlearn.build import solo_features
 from avlearn.data.cache import ClipCache
 from avlearn.metrics import Figure

@@ -18,24 +18,34 @@ BATCH = 16
 OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where a step is 80 ms
 
 
+def held_out(manifests: Sequence[str | Path]) -> list[Row]:
+    """All clips; of a manifest with a test split, that alone."""
+    rows: list[Row] = []
+    for manifest in manifests:
+        found = read_manifest(manifest)
+        tests = [row for row in found if row.split == "test"]
+        rows += tests or found
+    return rows
+
+
+def search_room(model: AudioVisual, objective: Objective | None) -> float:
+    """Seconds of sound that the search for an offset takes beyond the picture's."""
+    room = (OFFSETS - 1) * model.step
+    if objective is not None:
+        room = max(room, (objective.setting.offsets - 1) * objective.setting.step)
+    return room + 1 / model.config.fps
+
+
 def usable_rows(model: AudioVisual, manifests: Sequence[str | Path], objective: Objective | None) -> list[Row]:
     """Clips that last as long as the search for an offset needs; of a manifest with a test split, that alone.
 
     Raises:
         DataError: there is none.
     """
-    room = (OFFSETS - 1) * model.step
-    if objective is not None:
-        room = max(room, (objective.setting.offsets - 1) * objective.setting.step)
-    rows: list[Row] = []
-    for manifest in manifests:
-        found = read_manifest(manifest)
-        tests = [row for row in found if row.split == "test"]
-        rows += tests or found
-    rows = long_enough(rows, model, room + 1 / model.config.fps)
+    room = search_room(model, objective)
+    rows = long_enough(held_out(manifests), model, room)
     if not rows:
-        needed = model.config.seconds + room + 1 / model.config.fps
-        raise DataError(f"no clip lasts the {needed:.2f} s that the evaluation needs")
+        raise DataError(f"no clip lasts the {model.config.seconds + room:.2f} s that the evaluation needs")
     return rows
 
 

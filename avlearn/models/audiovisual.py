@@ -19,7 +19,8 @@ from avlearn.signal import FrontEnd, Spectrogram
 from avlearn.signal.clock import to_steps
 
 FORMAT = "avlearn.model/1"
-CALIBRATION = "sync.json"  # beside config.json: see avlearn.apply.confidence
+# Beside config.json: see avlearn.apply.confidence and avlearn.apply.audible.
+CALIBRATION, ON_SCREEN_CALIBRATION = "sync.json", "localize.json"
 _ZOO = Path(__file__).resolve().parent / "zoo"
 
 
@@ -127,7 +128,9 @@ class AudioVisual(nn.Module):
                 "audio": Familiarity(self.audio.num_features),
             }
         )
-        self.sync_calibration: dict | None = None  # of the confidence in an offset, where it was measured
+        # Of the confidence in an offset, and that a sound's source is on screen, where they were measured.
+        self.sync_calibration: dict | None = None
+        self.on_screen_calibration: dict | None = None
         self.classifiers = nn.ModuleDict()
         if config.labels:
             sizes = {"video": 3 * self.video.num_features, "audio": 3 * self.audio.num_features}
@@ -204,7 +207,8 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "README.md").write_text(card)
     # A calibration that lies there is of the weights that were just replaced.
-    (folder / CALIBRATION).unlink(missing_ok=True)
+    for stale in (CALIBRATION, ON_SCREEN_CALIBRATION):
+        (folder / stale).unlink(missing_ok=True)
 
 
 def model_folder(name_or_path: str | Path) -> Path:
@@ -242,6 +246,8 @@ def load(name_or_path: str | Path) -> AudioVisual:
         model.load_state_dict(load_file(folder / "model.safetensors"))
         if (folder / CALIBRATION).is_file():
             model.sync_calibration = json.loads((folder / CALIBRATION).read_text())
+        if (folder / ON_SCREEN_CALIBRATION).is_file():
+            model.on_screen_calibration = json.loads((folder / ON_SCREEN_CALIBRATION).read_text())
     except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{folder} is not a readable model folder: {reason}") from error

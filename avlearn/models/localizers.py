@@ -115,8 +115,17 @@ def tri_map(heatmap: Tensor) -> tuple[Tensor, Tensor]:
     return ((heatmap - 0.65) / 0.03).sigmoid(), ((0.4 - heatmap) / 0.03).sigmoid()
 
 
+def enlarged(heatmap: Tensor, paper: str, size: int = _SIDE) -> Tensor:
+    """``[B, h, w]`` to ``[B, size, size]`` pixels, as the paper's evaluator does it."""
+    mode = EVALUATORS[paper].enlarged
+    return F.interpolate(heatmap.unsqueeze(1), (size, size), mode=mode, align_corners=True).squeeze(1)
+
+
 def object_guided(heatmap: Tensor, objects: Tensor, paper: str, size: int = _SIDE) -> Tensor:
     """A heatmap together with where objects are, as the paper's evaluator weighs them.
+
+    Object-guided localization (EZ-VSL: Mo & Morgado, ECCV 2022): ``alpha * map + (1 - alpha) * objects``, with an alpha
+    of 0.4 there and 0.9 in SLAVC (NeurIPS 2022). It takes the heatmap of any model.
 
     Args:
         heatmap: ``[B, h, w]`` of `Localizer.heatmap`.
@@ -128,10 +137,7 @@ def object_guided(heatmap: Tensor, objects: Tensor, paper: str, size: int = _SID
         ``[B, size, size]``, each from 0 to 1; SLAVC's are not stretched to that, so that pictures can be compared.
     """
     evaluator = EVALUATORS[paper]
-    heatmap, objects = (
-        F.interpolate(found.unsqueeze(1), (size, size), mode=evaluator.enlarged, align_corners=True).squeeze(1)
-        for found in (heatmap, objects)
-    )
+    heatmap, objects = enlarged(heatmap, paper, size), enlarged(objects, paper, size)
     if evaluator.ranges is None:
         return _scaled(evaluator.weight * _scaled(heatmap) + (1 - evaluator.weight) * _scaled(objects))
     heatmap, objects = (
@@ -199,7 +205,7 @@ class Localizer(_Picture):
 
         Args:
             image: ``[B, 3, H, W]`` in [0, 1], RGB; of 224 x 224 pixels as published (see `picture`).
-            spectrogram: ``[B, 1, 257, N]`` of `localizer_spectrogram`.
+            spectrogram: ``[B, 1, 257, N]`` of `localizer_spectrogram`; of one image, several may be compared.
 
         Returns:
             ``[B, h, w]``: 7 x 7, and 14 x 14 of LVS and SSLalignment, for 224 x 224 pixels.

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from avlearn.errors import OutputError
 from avlearn.metrics.localization import enlarge
@@ -49,30 +49,54 @@ def write_png(path: str | Path, picture: np.ndarray | Figure) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-@lru_cache(maxsize=1)
-def _blend() -> tuple[np.ndarray, np.ndarray]:
-    """For 256 levels, in 256ths: what stays of a frame ``[256, 1]``, what is added ``[256, 3]``."""
+@lru_cache(maxsize=257)
+def _blend(opacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """For 256 levels, in 256ths: what stays of a frame ``[256]``, what is added ``[256, 3]``."""
     level = np.linspace(0, 1, 256)[:, None]
-    opacity = 0.7 * level**1.5
+    covers = 0.7 * level**1.5 * opacity / 256
     colours = colormaps["inferno"](level[:, 0])[:, :3] * 255
-    stays = np.floor(256 * (1 - opacity))
-    return stays.astype(np.uint16), ((256 - stays) * colours).astype(np.uint16)
+    stays = np.floor(256 * (1 - covers))
+    return stays[:, 0].astype(np.uint16), ((256 - stays) * colours).astype(np.uint16)
 
 
-def overlay(frame: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay(frame: np.ndarray, heat: np.ndarray, opacity: float = 1.0) -> np.ndarray:
     """A frame with a heatmap over it, the hotter the more opaque.
 
     Args:
         frame: uint8 ``[H, W, 3]``.
         heat: ``[Y, X]`` in [0, 1], of any size; enlarged to the frame.
+        opacity: in [0, 1], of the whole map.
 
     Returns:
         uint8 ``[H, W, 3]``.
     """
-    big = enlarge(heat[None], frame.shape[:2])[0]
-    level = np.rint(np.clip(big, 0, 1) * 255).astype(np.uint8)
-    stays, added = _blend()
-    return ((frame * stays[level] + added[level]) >> 8).astype(np.uint8)
+    # Enlarging is a weighted mean: levels stay in [0, 255].
+    level = (enlarge(255 * np.clip(heat[None], 0, 1), frame.shape[:2])[0] + 0.5).astype(np.uint8)
+    stays, added = _blend(round(opacity * 256))
+    blended = frame * stays.take(level)[..., None]
+    blended += added.take(level, axis=0)
+    blended >>= 8
+    return blended.astype(np.uint8)
+
+
+def mark(frame: np.ndarray, box: np.ndarray, text: str) -> None:
+    """Draw a box and a word in its corner into a frame.
+
+    Args:
+        frame: uint8 ``[H, W, 3]``.
+        box: x0, y0, x1, y1 as fractions of it.
+        text: of the word.
+    """
+    height, width = frame.shape[:2]
+    pixels = np.asarray(box) * [width, height, width, height]
+    _outlined(frame, pixels, "white")
+    side = max(min(height, width) // 16, 10)
+    image = Image.fromarray(frame)
+    corner = (float(pixels[0]) + side / 4, float(pixels[1]))
+    ImageDraw.Draw(image).text(
+        corner, text, "white", ImageFont.load_default(side), stroke_width=max(side // 10, 1), stroke_fill="black"
+    )
+    frame[:] = np.asarray(image)
 
 
 def _outlined(frame: np.ndarray, box: np.ndarray, colour: str) -> None:

@@ -201,6 +201,8 @@ def test_presets_show_what_they_say():
         assert one.name != two.name and sorted([one.sounding, two.sounding]) == [False, True]
     for one, two in cast("twins"):
         assert one.name == two.name and sorted([one.sounding, two.sounding]) == [False, True]
+    for one, two in cast("duets"):
+        assert one.name != two.name and all(s.onscreen and s.sounding for s in (one, two))
     hard = cast("hard")
     assert all(sum(s.onscreen for s in sources) == 3 for sources in hard)
     assert all(s.sounding for sources in hard for s in sources)

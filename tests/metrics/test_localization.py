@@ -55,6 +55,16 @@ def test_pointing_and_overlap_by_hand():
     assert pointing(maps, np.array([[3.0, 3.0, 4.0, 4.0]])) == [0.0]
 
 
+def test_what_is_hot_is_told_by_the_height_above_the_median():
+    maps = np.zeros((1, 4, 4))
+    maps[0, 1, 1:3] = [1.0, 0.6]
+    box = np.array([[1.0, 1.0, 3.0, 2.0]])
+    assert ciou(maps, box)[0] == 1
+    maps[0, 3, 3] = -9  # one cold place makes nothing hotter
+    assert ciou(maps + 5, box)[0] == 1
+    assert ciou(np.zeros((1, 4, 4)), box)[0] == pytest.approx(2 / 16)
+
+
 def test_auc_is_the_trapezoid_over_21_thresholds():
     assert success_auc(np.array([1.0])) == pytest.approx(1.0)
     assert success_auc(np.array([0.0])) == pytest.approx(0.025)

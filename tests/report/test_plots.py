@@ -9,6 +9,7 @@ from avlearn.metrics.localization import enlarge
 from avlearn.report.plots import (
     confusion,
     heatmap_frames,
+    mark,
     offset_curve,
     overlay,
     png_bytes,
@@ -44,6 +45,22 @@ def test_overlay_is_the_blend_it_says_within_rounding():
     expected = frame * (1 - alpha) + 255 * colormaps["inferno"](big)[..., :3] * alpha
     np.testing.assert_allclose(overlay(frame, heat), expected, atol=4)
     assert overlay(frame, 3 * heat - 1).dtype == np.uint8  # out of range is clipped
+
+
+def test_overlay_fades_with_its_opacity():
+    frame = np.random.default_rng(2).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    heat = np.linspace(0, 1, 24).reshape(4, 6)
+    np.testing.assert_array_equal(overlay(frame, heat, 0.0), frame)
+    full, half = (overlay(frame, heat, opacity).astype(int) - frame for opacity in (1.0, 0.5))
+    np.testing.assert_allclose(half, full / 2, atol=4)
+
+
+def test_a_mark_is_a_box_with_a_word_in_its_corner():
+    frame = np.zeros((80, 120, 3), np.uint8)
+    mark(frame, np.array([0.25, 0.25, 0.75, 0.75]), "7")
+    assert (frame[20, 30:91] == 255).all() and (frame[20:61, 90] == 255).all()
+    assert frame[22:34, 32:46].max() > 150  # the word
+    assert not frame[:20].any() and not frame[40:58, 50:88].any()
 
 
 def test_heatmap_frames_lay_out_rows_and_draw_boxes():

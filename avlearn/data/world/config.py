@@ -122,4 +122,7 @@ PRESETS: dict[str, dict] = {
         "sources": (1, 1), "muted_share": 0.0, "twin_share": 1.0, "offscreen_share": 0.0,
         "distractors": (0, 1),
     },
+    "duets": {
+        "sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1),
+    },
 }  # fmt: skip

@@ -1,0 +1,88 @@
+"""Does a track, heard alone, belong to the place that it was asked for with? Evidence, and a confidence by it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.media.decode import resample
+from avlearn.models.audiovisual import AudioVisual
+
+# Logistic regression on 669 tracks of the default model: of duets, of one sounding thing beside a silent one, of the
+# standard world, and of pictures with another clip's sound. Right is a track with its own thing's sound at 5 dB
+# (SI-SDR) or more.
+_FIT, _MARGIN, _SHARE, _BIAS = 5.83, 3.64, 6.79, 1.94
+_LEAST = 1e-6  # share of the energy below which all shares count alike
+
+
+@dataclass
+class Agreement:
+    """How well K tracks, heard alone, fit the places in the picture. Sums, over the steps of all stretches together.
+
+    Attributes:
+        similar: ``[K, K + 1]`` similarity of each track with each place and, last, with the picture's median, times
+            the track's level.
+        level: ``[K]`` root mean square of the tracks.
+        power: ``[K + 1]`` of the tracks and, last, of the input.
+    """
+
+    similar: np.ndarray
+    level: np.ndarray
+    power: np.ndarray
+
+    @classmethod
+    def none(cls, count: int) -> "Agreement":
+        """Of no stretch yet."""
+        return cls(np.zeros((count, count + 1)), np.zeros(count), np.zeros(count + 1))
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(self.similar + other.similar, self.level + other.level, self.power + other.power)
+
+    def confidence(self) -> list[float]:
+        """That each track is the sound of its own place, in [0, 1]; it falls with none of the evidence.
+
+        The evidence: how well the track fits its place; by how much better than the places of the other tracks and
+        most of the picture; and its share of the power, because what little a place gets is mostly spilt from others.
+        """
+        similar = self.similar / np.maximum(self.level, 1e-12)[:, None]
+        own = np.diagonal(similar)
+        others = similar.copy()
+        np.fill_diagonal(others, -np.inf)
+        share = np.log10((self.power[:-1] / max(self.power[-1], 1e-12)).clip(_LEAST))
+        logit = _FIT * own + _MARGIN * (own - others.max(1)) + _SHARE * share + _BIAS
+        return [round(float(p), 4) for p in np.where(self.level > 0, 1 / (1 + np.exp(-logit)), 0)]
+
+
+@torch.inference_mode()
+def agreement(
+    model: AudioVisual, audio: np.ndarray, tracks: np.ndarray, rate: int, features: Tensor, weights: Tensor, kept: slice
+) -> Agreement:
+    """Of one stretch.
+
+    Args:
+        model: the towers.
+        audio: float32 ``[C, S]``, the input.
+        tracks: float32 ``[K, C, S]``.
+        rate: samples a second.
+        features: ``[1, D, T, Y, X]`` of the picture over the same seconds.
+        weights: ``[K, T, Y, X]``, of which cells each source's place is made.
+        kept: the steps that count; the others are context.
+    """
+    target = model.config.sample_rate
+    mono = np.concatenate([tracks.mean(1), audio.mean(0, keepdims=True)])
+    mono = torch.from_numpy(resample(np.ascontiguousarray(mono), rate, target))
+    samples = round(model.step * target)
+    heard = model.hear(model.audio_features(mono[:-1].to(model.device))).cpu()
+    steps = min(heard.shape[2], features.shape[2], mono.shape[1] // samples)
+    kept = slice(kept.start, min(kept.stop, steps))
+    if kept.start >= kept.stop:
+        return Agreement.none(len(tracks))
+    power = mono[:, : steps * samples].unflatten(1, (steps, samples)).square().mean(2)[:, kept]
+    level = power[:-1].sqrt()
+    placed = model.place(features[:, :, kept].to(model.device))[0].cpu()
+    fits = torch.einsum("dtyx,kdt->ktyx", placed, heard[:, :, kept])
+    places = torch.einsum("ktyx,jtyx,kt->kj", fits, weights[:, kept], level)
+    middle = (fits.flatten(2).median(2).values * level).sum(1)
+    similar = torch.cat([places, middle[:, None]], 1)
+    return Agreement(*(part.double().numpy() for part in (similar, level.sum(1), power.sum(1))))

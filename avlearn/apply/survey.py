@@ -1,0 +1,126 @@
+"""One look at a whole file: its features step by step, and the maps of where its sound comes from."""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from itertools import takewhile
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.audible import gather
+from avlearn.apply.maps import FileMaps, stitched_map, views
+from avlearn.apply.parallel import in_order
+from avlearn.apply.windows import Notice
+from avlearn.errors import NoVideoError
+from avlearn.media import Clip, stream
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
+
+_LOOK = 5.0  # seconds that are encoded at a time, about, and a window's half besides
+_OVERLAP = 4  # maps that see an instant
+_SHORTEST = 0.5  # seconds of a last map, unless it is all there is
+
+
+@torch.inference_mode()
+def survey(
+    path: str | Path,
+    model: AudioVisual,
+    notice: Notice,
+    keep: Callable[[Tensor], None],
+    progress: Callable[[float], None],
+    workers: int,
+) -> FileMaps:
+    """Maps along a file, decoded and encoded once.
+
+    Args:
+        path: any file with picture and sound.
+        model: from `avlearn.load`.
+        notice: gathers what is seen and heard.
+        keep: takes the picture's features of all steps, in order: ``[D, T, Y, X]`` at a time.
+        progress: is told how many seconds are done.
+        workers: threads that encode.
+
+    Raises:
+        NoVideoError: picture and sound are shorter than a step.
+    """
+    width = max(round(model.config.seconds / model.step), 1)
+    hop = max(round(width / _OVERLAP), 1)
+    times, maps, levels, evidence = [], [], [], []
+    held: list[Tensor] | None = None  # placed, views, heard and power of the steps from ``begin`` on
+    begin = 0
+
+    def take(steps: int) -> None:
+        placed, seen, heard, power = (part[..., :steps] for part in held)
+        placed, seen = placed.movedim(-1, 2), seen.movedim(-1, 3)
+        heat = stitched_map(seen, heard)[0].cpu().numpy()
+        times.append((begin + steps / 2) * model.step)
+        maps.append(heat.astype(np.float32))
+        levels.append(float(power.mean().sqrt()))
+        evidence.extend(gather(model, placed, heard, heat[None]))
+
+    with closing(_steps(path, model, width, workers)) as steps:
+        for features, *parts in steps:
+            notice.add_video(features)
+            keep(features[0])
+            parts = [model.place(features).movedim(2, -1), *parts]
+            notice.add_audio(parts.pop())
+            held = parts if held is None else [torch.cat(pair, -1) for pair in zip(held, parts, strict=True)]
+            while held[0].shape[-1] >= width:
+                take(width)
+                begin += hop
+                held = [part[..., hop:] for part in held]
+            progress(begin * model.step)
+    while held is not None and (count := held[0].shape[-1]) and (not maps or count * model.step >= _SHORTEST):
+        take(count)
+        begin += hop
+        held = [part[..., hop:] for part in held]
+    if not maps:
+        raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
+    return FileMaps(np.array(times), np.stack(maps), np.array(levels), tuple(evidence))
+
+
+def _steps(
+    path: str | Path, model: AudioVisual, width: int, workers: int
+) -> Generator[tuple[Tensor, ...], None, None]:  # fmt: skip
+    """Steps in order, each with a quarter of a window or more around it when it is encoded.
+
+    Args:
+        path, model, workers: as for `survey`.
+        width: steps of a window.
+
+    Yields:
+        Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, sound ``[1, D, T]``, its power ``[T]``, and its
+        features ``[1, D', T]``.
+    """
+    config = model.config
+    step_samples, step_frames = round(model.step * config.sample_rate), round(model.step * config.fps)
+    # Segments that are encoded alone begin where they do for the whole file.
+    segment = (model.segment_frames or step_frames) // step_frames
+    margin = width // 4
+    size = ceil(_LOOK / model.step / segment) * segment
+    shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
+    clips = stream(path, (size + 2 * margin) * model.step, size * model.step, mono=True, **shapes)
+
+    @torch.inference_mode()
+    def encoded(numbered: tuple[int, Clip]) -> tuple[Tensor, ...] | None:
+        number, clip = numbered
+        steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
+        kept = slice(margin if number else 0, steps if steps < size + 2 * margin else size + margin)
+        if kept.start >= kept.stop:
+            return None
+        video = frames_to_input(torch.from_numpy(clip.video[: steps * step_frames])[None].to(model.device))
+        audio = torch.from_numpy(clip.audio[:, : steps * step_samples]).to(model.device)
+        heard = model.audio_features(audio)
+        return (
+            model.video_features(video)[:, :, kept],
+            views(model, video)[:, :, :, kept].movedim(3, -1),
+            model.hear(heard)[:, :, kept],
+            audio.view(steps, step_samples).square().mean(1)[kept],
+            heard[:, :, kept],
+        )
+
+    with closing(in_order(encoded, enumerate(clips), workers)) as found:
+        # Where one of the two ends, what comes after it is of no use.
+        yield from takewhile(lambda parts: parts is not None, found)

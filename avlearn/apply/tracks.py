@@ -1,0 +1,130 @@
+"""Tracks written piece by piece: a WAV each, and a video each. All appear whole, or none."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Literal
+
+import numpy as np
+import soundfile
+
+from avlearn.errors import OutputError
+from avlearn.media import remux
+
+Format = Literal["float", "24"]
+_SUBTYPES = {"float": ("FLOAT", 4), "24": ("PCM_24", 3)}  # libsndfile's name, bytes a sample
+_WAV_HOLDS = 2**31  # bytes; twice as many do fit, but lengths are estimates
+
+
+@contextmanager
+def together(folder: Path, stem: str, stale: Sequence[str]) -> Iterator[Path]:
+    """A hidden folder to write to; at the end its files move to ``folder``, and what failed leaves nothing.
+
+    Args:
+        folder: made where it is not there.
+        stem: of the files' names.
+        stale: patterns of files in ``folder`` that an earlier call left; the new ones take their place.
+
+    Raises:
+        OutputError: what the disk said.
+    """
+    part = folder / f".{stem}.part"
+    there = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            yield part
+            for path in [path for pattern in stale for path in folder.glob(pattern)]:
+                path.unlink()
+            for path in part.iterdir():
+                path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+    finally:
+        if not there and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+class WavFiles:
+    """WAV files of equal length, open together.
+
+    Args:
+        paths: of the files; RF64 where they get longer than a WAV can say.
+        rate, channels: of each.
+        form: ``float`` (32 bits) or ``24`` (bits; what exceeds full scale is clipped).
+        seconds: that they are to last, about.
+
+    Raises:
+        OutputError: what the disk said.
+    """
+
+    def __init__(self, paths: Sequence[Path], rate: int, channels: int, form: Format, seconds: float):
+        subtype, size = _SUBTYPES[form]
+        container = "WAV" if seconds * rate * channels * size < _WAV_HOLDS else "RF64"
+        self.folder, self.closing = paths[0].parent.parent, ExitStack()
+        with self._told():
+            self.files = [
+                self.closing.enter_context(soundfile.SoundFile(path, "w", rate, channels, subtype, format=container))
+                for path in paths
+            ]
+
+    def __enter__(self) -> "WavFiles":
+        return self
+
+    def write(self, tracks: np.ndarray) -> None:
+        """Append ``[K, C, S]``."""
+        with self._told():
+            for file, track in zip(self.files, tracks, strict=True):
+                file.write(track.T)
+
+    def __exit__(self, *failure) -> None:
+        with self._told():
+            self.closing.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, soundfile.SoundFileError) as error:
+            raise OutputError(f"cannot write {self.folder}: {error}") from error
+
+
+def write_videos(source: str | Path, wavs: Sequence[Path]) -> list[Path]:
+    """The picture of a file with each of the sounds, beside them, all at once: MP4, or MKV where MP4 cannot hold it.
+
+    Raises:
+        MediaError, OutputError: as `remux`.
+    """
+    done: SimpleQueue = SimpleQueue()
+
+    def work(number: int, wav: Path) -> None:
+        try:
+            done.put((number, _video(source, wav)))
+        except BaseException as error:
+            done.put((number, error))
+
+    for number, wav in enumerate(wavs):
+        # Of their own accord such threads end with the process only: Ctrl-C does not wait for them.
+        Thread(target=work, args=(number, wav), daemon=True).start()
+    found = dict(done.get() for _ in wavs)
+    for result in found.values():
+        if isinstance(result, BaseException):
+            raise result
+    return [found[number] for number in range(len(wavs))]
+
+
+def _video(source: str | Path, wav: Path) -> Path:
+    out = wav.with_suffix(".mp4")
+    try:
+        remux(source, out, replace_audio=wav)
+    except OutputError:
+        out = out.with_suffix(".mkv")  # holds the codecs that MP4 does not
+        remux(source, out, replace_audio=wav)
+    return out

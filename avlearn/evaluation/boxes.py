@@ -1,0 +1,186 @@
+"""Where does the sound come from, in clips that people annotated with boxes?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.maps import stitched_map, views
+from avlearn.data.manifest import Row
+from avlearn.media import read_clip
+from avlearn.metrics import Figure
+from avlearn.metrics.ciou import annotation_map, benchmark
+from avlearn.metrics.localization import enlarge
+from avlearn.metrics.negative_audio import negative_audio, universal_threshold
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.localizers import (
+    SAMPLE_RATE,
+    Localizer,
+    ObjectMap,
+    enlarged,
+    localizer_spectrogram,
+    object_guided,
+    picture,
+)
+from avlearn.objectives.fusion import ShiftBCE, cam
+
+_SIDE = 224  # pixels of the maps that are compared, as published
+_COARSE = (56, 56)  # of those that are kept: what is marked under sound of nothing in the picture needs no detail
+_HEARD = 10.0  # seconds around the annotated instant that released networks are offered
+_SHOWN = 0.04  # seconds for which they are shown its picture
+_NEGATIVES = ("silence", "noise", "another clip")
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """An instant of a clip with its boxes.
+
+    Attributes:
+        row: the clip.
+        instant: seconds on the file's own clock.
+        boxes: ``[K, 4]`` as left, top, right, bottom, shares of the picture; of all annotators.
+        agree: boxes a pixel needs to count fully.
+    """
+
+    row: Row
+    instant: float
+    boxes: np.ndarray
+    agree: int
+
+    def start(self, seconds: float, before: float) -> float:
+        """Of a window of so many seconds that begins so long before the instant, moved to lie within the clip."""
+        last = self.row.start + max(self.row.duration - seconds, 0.0)
+        return min(max(self.instant - before, self.row.start), last)
+
+    def truth(self, size: tuple[int, int] = (_SIDE, _SIDE)) -> np.ndarray:
+        """`annotation_map` of the boxes."""
+        return annotation_map(self.boxes, size, self.agree)
+
+
+def annotated(rows: Sequence[Row]) -> list[Annotated]:
+    """The instants of clips that have boxes, in order; clips that cannot be used are left out.
+
+    Labels that are numbers stand for annotators, of whom two have to agree (Flickr-SoundNet); boxes with other labels
+    are united (VGG-SS).
+    """
+    found = []
+    for row in rows:
+        boxed = [event for event in row.events if event.box and not row.reason]
+        for instant in sorted({event.start for event in boxed}):
+            now = [event for event in boxed if event.start == instant]
+            agree = 2 if all(event.label.isdigit() for event in now) else 1
+            found.append(Annotated(row, instant, np.array([event.box for event in now]), agree))
+    return found
+
+
+class _Ours:
+    """What a model of two towers makes of a clip: of the window that it takes, whose middle frame is of the instant."""
+
+    def __init__(self, model: AudioVisual, objective: ShiftBCE | None) -> None:
+        self.model, self.objective = model, objective
+
+    def read(self, item: Annotated) -> tuple[Tensor, Tensor]:
+        """Frames ``[1, 3, T, H, W]`` in [0, 1] and sound ``[1, S]``."""
+        config = self.model.config
+        middle = round(config.seconds * config.fps) // 2 / config.fps
+        clip = read_clip(
+            item.row.source, item.start(config.seconds, middle), config.seconds,
+            fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+        )  # fmt: skip
+        return frames_to_input(torch.from_numpy(clip.video)[None]), torch.from_numpy(clip.audio)
+
+    def maps(self, frames: Tensor, sounds: list[Tensor]) -> Tensor:
+        """``[K, Y, X]``, as `avlearn localize` makes them; of a fused network, its class activation."""
+        model, frames, heard = self.model, frames.to(self.model.device), torch.cat(sounds).to(self.model.device)
+        if self.objective is not None:
+            return cam(self.objective, model, frames, heard).cpu()
+        seen = views(model, frames).expand(-1, len(heard), -1, -1, -1, -1)
+        return stitched_map(seen, model.hear(model.audio_features(heard))).cpu()
+
+    def guided(self, found: Tensor, frames: Tensor, objects: ObjectMap | None) -> np.ndarray:
+        """Maps in pixels, together with where objects are, if that is asked for."""
+        if objects is None:
+            return enlarge(found.numpy(), _SIDE)
+        still = picture(frames[:, :, frames.shape[2] // 2], "EZ-VSL")
+        return object_guided(found, objects.heatmap(still), "EZ-VSL", _SIDE).numpy()
+
+
+class _Released:
+    """What a released network makes of it, as its authors' evaluator feeds it: one picture, and the sound around."""
+
+    def __init__(self, network: Localizer) -> None:
+        self.network = network
+
+    def read(self, item: Annotated) -> tuple[Tensor, Tensor]:
+        """A picture ``[1, 3, H, W]`` in [0, 1] and sound ``[1, S]``."""
+        source, seconds = item.row.source, min(_HEARD, item.row.duration)
+        frames = read_clip(source, item.start(_SHOWN, 0.0), _SHOWN, fps=1 / _SHOWN, audio=False).video
+        begin = item.start(seconds, seconds / 2)
+        sound = read_clip(source, begin, seconds, sample_rate=SAMPLE_RATE, mono=True, video=False)
+        return frames_to_input(torch.from_numpy(frames)).transpose(0, 1), torch.from_numpy(sound.audio)
+
+    def maps(self, image: Tensor, sounds: list[Tensor]) -> Tensor:
+        """``[K, Y, X]``."""
+        paper = self.network.paper
+        heard = torch.cat([localizer_spectrogram(sound, paper) for sound in sounds])
+        return self.network.heatmap(picture(image, paper), heard)
+
+    def guided(self, found: Tensor, image: Tensor, objects: ObjectMap | None) -> np.ndarray:
+        """Maps in pixels, together with where objects are, if that is asked for."""
+        paper = self.network.paper
+        if objects is None:
+            return enlarged(found, paper, _SIDE).numpy()
+        return object_guided(found, objects.heatmap(picture(image, paper)), paper, _SIDE).numpy()
+
+
+@torch.inference_mode()
+def box_figures(
+    network: AudioVisual | Localizer,
+    items: Sequence[Annotated],
+    name: str = "",
+    *,
+    objective: ShiftBCE | None = None,
+    objects: ObjectMap | None = None,
+) -> list[Figure]:
+    """What `avlearn.metrics.ciou.benchmark` gives; without ``objects`` also what is marked under other sounds.
+
+    These are silence, noise as loud as the clip's sound, and the sound of the clip before. What counts as marked is
+    chosen on every other item (`universal_threshold`) and measured on the rest; with a single item it is left out.
+
+    Our models see a window of their training around the instant, all of the picture. Released networks see the picture
+    of the instant and hear what their evaluators make of the ten seconds around it; LVS sees the middle square, and as
+    in its evaluator that is compared with boxes of the whole picture.
+
+    Args:
+        network: one of ours with a common space or an ``objective``, or a released one.
+        items: one or more, of `annotated`.
+        name: what to add to the figures'.
+        objective: that the network was trained by, where it has no common space.
+        objects: to be combined with the map (`object_guided`).
+
+    Raises:
+        MediaError: a clip cannot be read.
+    """
+    reader = _Released(network) if isinstance(network, Localizer) else _Ours(network, objective)
+    kept: list[np.ndarray] = []
+
+    def compared() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        _, before = reader.read(items[-1])
+        for number, item in enumerate(items):
+            seen, sound = reader.read(item)
+            noise = torch.randn(sound.shape, generator=torch.Generator().manual_seed(number))
+            others = [torch.zeros_like(sound), noise * sound.square().mean().sqrt(), before]
+            found = reader.maps(seen, [sound, *others] if objects is None else [sound])
+            kept.append(enlarge(found.numpy(), _COARSE).astype(np.float32))
+            before = sound
+            yield reader.guided(found[:1], seen, objects)[0], item.truth()
+
+    figures = benchmark(compared(), name)
+    if objects is not None or len(items) < 2:
+        return figures
+    truth, maps = np.stack([item.truth(_COARSE) for item in items]), np.stack(kept, 1)
+    threshold = universal_threshold(dict(zip(_NEGATIVES, maps[1:, 1::2], strict=True)))
+    negatives = dict(zip(_NEGATIVES, maps[1:, ::2], strict=True))
+    return figures + negative_audio(maps[0, ::2], truth[::2], negatives, threshold, name)

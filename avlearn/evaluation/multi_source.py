@@ -1,0 +1,94 @@
+"""Two things sound at once: are both found, and does the sound of each point at its own?"""
+
+import numpy as np
+import torch
+
+from avlearn.apply.localize import file_maps
+from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.sources import Source, find_sources
+from avlearn.data.cache import ClipCache
+from avlearn.data.manifest import Row
+from avlearn.evaluation.places import Thing, motion_map, things
+from avlearn.evaluation.windows import picture_windows
+from avlearn.metrics import Figure
+from avlearn.metrics.ciou import centre_maps
+from avlearn.metrics.localization import box_mask, ciou, enlarge, ideal_maps
+from avlearn.metrics.multi_source import interactive_iou
+from avlearn.models.audiovisual import AudioVisual
+
+_CELLS = 8  # of the motion's map, on a side
+
+
+@torch.inference_mode()
+def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) -> list[Figure]:
+    """IIoU and IAUC with each thing's own sound over the same picture, and how often both are found in the mixture.
+
+    Args:
+        model: one with a common space.
+        cache: decoded clips of a world, each with two sounding things.
+        rows: of the clips, with truth and stems.
+    """
+    config = model.config
+    asked, mixed, boxes, found, moving = [], [], [], [], []
+    for index, row in enumerate(rows):
+        sounding = [thing for thing in things(row) if thing.sounding]
+        seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds))
+        samples = round(config.seconds * cache.sample_rate)
+        sounds = [*stems(row)[[thing.stem for thing in sounding], :samples], cache.audio[index, :samples]]
+        heard = model.hear(model.audio_features(torch.from_numpy(np.stack(sounds))))
+        maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).numpy()
+        asked += list(maps[:-1])
+        mixed += [maps[-1]] * len(sounding)
+        boxes += [thing.box(0.0, config.seconds, row.fps) for thing in sounding]
+        along = file_maps(row.path, model)
+        motion = np.stack([_motion(cache, index, time, config.seconds) for time in along.times])
+        for sources, hits in (
+            (find_sources(along.times, along.maps, len(sounding)), found),
+            (find_sources(along.times, motion, len(sounding)), moving),
+        ):
+            hits.append(all(is_found(thing, sources, along.times, row.fps) for thing in sounding))
+    both = Figure(
+        "localization", "both sources found", float(np.mean(found)), None, float(np.mean(moving)), "loudest motion",
+        1.0, len(rows),
+    )  # fmt: skip
+    return [*_interactive(np.stack(asked), np.stack(mixed), np.array(boxes) * config.size, config.size), both]
+
+
+def stems(row: Row) -> np.ndarray:
+    """What each thing of a clip sounds like alone: float32 ``[K + 1, S]``, the noise last."""
+    return np.load(row.path.parent.parent / "stems" / f"{row.path.stem}.npz")["stems"].astype(np.float32) / 32767
+
+
+def is_found(thing: Thing, sources: list[Source], times: np.ndarray, fps: float) -> bool:
+    """Whether the centre of one of the sources lies in the thing's box, for most of the time that it is there."""
+    truth = thing.boxes[np.minimum((times * fps).astype(int), len(thing.boxes) - 1)]
+    for source in sources:
+        there = np.isfinite(source.boxes[:, 0])
+        centre = (source.boxes[there, :2] + source.boxes[there, 2:]) / 2
+        if ((centre >= truth[there, :2]) & (centre <= truth[there, 2:])).all(1).mean() > 0.5:
+            return True
+    return False
+
+
+def _motion(cache: ClipCache, index: int, time: float, seconds: float) -> np.ndarray:
+    first, last = (round((time + sign * seconds / 2) * cache.fps) for sign in (-1, 1))
+    return motion_map(cache.video[index, max(first, 0) : last], _CELLS)
+
+
+def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: int) -> list[Figure]:
+    """Of maps ``[2 P, Y, X]`` with each thing's own sound, and with the mixture, which cannot point at both."""
+    pictures = len(boxes) // 2
+    which = np.repeat(np.arange(pictures), 2)
+    centre = centre_maps(len(boxes), (size, size), float(box_mask(boxes, size).mean()))
+    ideal = ideal_maps(boxes, asked.shape[1:], size)
+    ours, mixture, flat, middle, best = (
+        interactive_iou(ciou(enlarge(maps, size), boxes), which)
+        for maps in (asked, mixed, np.zeros_like(asked), centre, ideal)
+    )
+    return [
+        Figure(
+            "localization", f"{label}, each with its own sound", ours[k], flat[k],
+            *max((mixture[k], "the mixture's map"), (middle[k], "centre")), best[k], pictures,
+        )
+        for k, label in enumerate(("IIoU@0.5", "IAUC"))
+    ]  # fmt: skip

@@ -1,0 +1,87 @@
+"""Sound of nothing in the picture: how much is marked all the same, and is it told apart?"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from avlearn.apply.audible import gather, on_screen
+from avlearn.apply.maps import stitched_map, views
+from avlearn.data.cache import ClipCache
+from avlearn.data.manifest import Row
+from avlearn.evaluation.localization import mean_boxes
+from avlearn.evaluation.windows import Cut, cut_windows
+from avlearn.metrics import Figure
+from avlearn.metrics.localization import box_mask, enlarge
+from avlearn.metrics.negative_audio import negative_audio, universal_threshold
+from avlearn.metrics.sync import auc
+from avlearn.models.audiovisual import AudioVisual
+
+OWN, KINDS = "on screen", ("silence", "noise", "off screen")
+
+
+@torch.inference_mode()
+def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) -> dict[str, tuple]:
+    """Each clip's picture with its own sound and with sound of nothing in it.
+
+    Args:
+        model: the towers.
+        cache: N decoded clips.
+        start: seconds at which the windows begin.
+        seed: of the noise, as loud as the clip's own sound, and of whose sound it is that comes from off screen.
+
+    Returns:
+        By `OWN` and `KINDS`: maps ``[N, Y, X]``, evidence (a list of N), levels ``[N]``.
+    """
+    count = len(cache.video)
+    starts = np.full(count, start)
+    rng = np.random.default_rng(seed)
+    own = Cut(starts, starts, model.config.seconds)
+    others = replace(own, voices=(np.arange(count) + rng.integers(1, count, count)) % count)
+    found: dict[str, tuple[list, list, list]] = {kind: ([], [], []) for kind in (OWN, *KINDS)}
+    for (frames, sound), (_, other) in zip(
+        cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
+    ):
+        seen, placed = views(model, frames), model.place(model.video_features(frames))
+        noise = torch.from_numpy(rng.standard_normal(sound.shape, np.float32)) * _level(sound)[:, None]
+        for kind, audio in zip(found, (sound, sound * 0, noise, other), strict=True):
+            heard = model.hear(model.audio_features(audio))
+            heat = stitched_map(seen, heard).numpy()
+            maps, evidence, levels = found[kind]
+            maps.append(heat)
+            evidence += gather(model, placed, heard, heat)
+            levels.append(_level(audio).numpy())
+    return {kind: (np.concatenate(maps), ev, np.concatenate(levels)) for kind, (maps, ev, levels) in found.items()}
+
+
+def _level(sound: torch.Tensor) -> torch.Tensor:
+    """Root mean square of ``[B, S]``: ``[B]``."""
+    return sound.square().mean(1).sqrt()
+
+
+def negative_audio_figures(model: AudioVisual, cache: ClipCache, rows: list[Row], seed: int) -> list[Figure]:
+    """What is marked in silence, noise and sound from off screen, and how well these are told from sound on screen.
+
+    The threshold of the maps is chosen on every other clip, and the areas are those of the rest.
+
+    Args:
+        model: one with a common space.
+        cache: decoded clips of a world, each with one sounding thing.
+        rows: of the clips, with truth.
+        seed: of the sounds.
+    """
+    size = model.config.size
+    found = heard_with(model, cache, 0.0, seed)
+    maps = {kind: enlarge(found[kind][0], size) for kind in found}
+    boxes = mean_boxes(rows, np.zeros(len(rows)), model.config.seconds, True) * size
+    threshold = universal_threshold({kind: maps[kind][::2] for kind in KINDS})
+    negatives = {kind: maps[kind][1::2] for kind in KINDS}
+    areas = negative_audio(maps[OWN][1::2], box_mask(boxes, size)[1::2], negatives, threshold)
+    said = {kind: on_screen(model, evidence, levels) for kind, (_, evidence, levels) in found.items()}
+    return areas + [
+        replace(
+            auc(said[OWN], said[kind]), task="localization", name=f"audible: on screen or {kind} (AUC)", prior=None,
+            prior_name="",
+        )
+        for kind in KINDS
+    ]  # fmt: skip

@@ -1,0 +1,47 @@
+"""Where things truly are in a window, and what moves there."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from avlearn.data.manifest import Row
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something of a class in the picture.
+
+    Attributes:
+        stem: its number among the clip's stems.
+        sounding: whether it is heard.
+        boxes: ``[T, 4]`` x0, y0, x1, y1 as fractions of the picture, frame by frame; NaN where nothing of it shows.
+    """
+
+    stem: int
+    sounding: bool
+    boxes: np.ndarray
+
+    def box(self, begin: float, seconds: float, fps: float) -> np.ndarray:
+        """The mean box of a window: ``[4]``."""
+        first = round(begin * fps)
+        return np.nanmean(self.boxes[first : first + max(round(seconds * fps), 1)], 0)
+
+
+def things(row: Row) -> list[Thing]:
+    """What the truth of a clip says is in its picture."""
+    sources = json.loads(row.truth.read_text())["sources"]
+    sides = np.array([row.width, row.height] * 2)
+    return [
+        Thing(k, source["sounding"], np.array([box or [np.nan] * 4 for box in source["boxes"]], float) / sides)
+        for k, source in enumerate(sources)
+        if source["onscreen"]
+    ]
+
+
+def motion_map(frames: np.ndarray, cells: int) -> np.ndarray:
+    """Mean change from frame to frame: uint8 ``[T, S, S, 3]`` to ``[cells, cells]``."""
+    grey = frames.astype(np.float32).mean(-1)
+    energy = np.abs(np.diff(grey, axis=0)).mean(0)
+    side = len(energy) // cells
+    return energy.reshape(cells, side, cells, side).mean((1, 3))

@@ -1,0 +1,141 @@
+"""Is ``avlearn localize`` right that a source is on screen? python tools/localize_error.py WORK [--calibrate FOLDER]
+
+All clips are of worlds of their own, rendered into WORK. With --calibrate, the map from evidence to the probability
+of a source on screen is first fitted on other worlds than those of the figures, and written into the model's folder.
+"""
+
+import argparse
+import json
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from avlearn import load, localize_file, make_world
+from avlearn.apply.audible import on_screen
+from avlearn.apply.confidence import calibrate
+from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.world import WorldConfig
+from avlearn.evaluation.negative_audio import KINDS, OWN, heard_with
+from avlearn.media import read_clip, remux, write_wav
+from avlearn.metrics.sync import auc
+from avlearn.models.audiovisual import ON_SCREEN_CALIBRATION, AudioVisual
+from avlearn.report.page import Page
+from avlearn.report.plots import reliability_curve
+
+FITTED = (("standard", 400, 8300), ("muted", 100, 8301), ("hard", 100, 8302))  # preset, clips, seed
+MEASURED = (("standard", 300, 8310), ("hard", 100, 8311))
+FILES = ("standard", 60, 8312)
+STARTS = (0.0, 1.9)  # seconds, of the windows
+BINS = (0.0, 0.02, 0.1, 0.5, 0.9, 0.98, 1.0)
+
+
+def world(work: Path, model: AudioVisual, preset: str, clips: int, seed: int) -> tuple[ClipCache, list[Row]]:
+    """A world's clips, decoded, and its rows."""
+    folder = work / f"world-{seed}"
+    make_world(folder, clips, seed, WorldConfig.preset(preset), workers=2, split="test")
+    rows = read_manifest(folder)
+    config = model.config
+    return decode_once(rows, work / "decoded", config.fps, config.size, config.sample_rate, 2), rows
+
+
+def fit(work: Path, model: AudioVisual, out: Path) -> None:
+    """Pictures with their own sound, with noise, and with another clip's sound: which show what is heard?"""
+    evidence, right = [], []
+    for preset, clips, seed in FITTED:
+        cache, _ = world(work, model, preset, clips, seed)
+        for start in STARTS:
+            for kind, (_, found, _) in heard_with(model, cache, start, seed).items():
+                if kind != "silence":  # which is known by its level
+                    evidence += found
+                    right += [kind == OWN] * len(found)
+    model.on_screen_calibration = calibrate(evidence, np.array(right))
+    out.write_text(json.dumps(model.on_screen_calibration, indent=1) + "\n")
+    print(f"calibrated on {len(right)} windows, {np.mean(right):.3f} of them with their own sound: {out}")
+
+
+def report_windows(work: Path, model: AudioVisual) -> None:
+    """Own sound beside silence, noise and another clip's; and whether the probability is right."""
+    said, right = [], []
+    for preset, clips, seed in MEASURED:
+        cache, _ = world(work, model, preset, clips, seed)
+        scores: dict[str, list[float]] = {kind: [] for kind in (OWN, *KINDS)}
+        for start in STARTS:
+            for kind, (_, evidence, levels) in heard_with(model, cache, start, seed).items():
+                scores[kind] += list(on_screen(model, evidence, levels))
+        areas = ", ".join(f"{kind} {auc(np.array(scores[OWN]), np.array(scores[kind])).value:.4f}" for kind in KINDS)
+        print(f"{clips} clips of the world {preset}, windows of {model.config.seconds:g} s: AUC over {areas}")
+        for kind in (OWN, "off screen"):
+            said += scores[kind]
+            right += [kind == OWN] * len(scores[kind])
+    reliability(np.array(said), np.array(right), work / "reliability.html")
+
+
+def reliability(said: np.ndarray, right: np.ndarray, out: Path) -> None:
+    """Said beside found, in bins of the probability: printed, and as a page."""
+    print("  audible         windows  said   on screen (own sound and another clip's, as many)")
+    rows = []
+    for low, high in pairwise(BINS):
+        inside = (said >= low) & ((said < high) | (high == 1.0))
+        if inside.any():
+            rows.append((f"{low:4.2f} to {high:4.2f}", inside.sum(), said[inside].mean(), right[inside].mean()))
+            print("  {}  {:7d}  {:5.3f}  {:5.3f}".format(*rows[-1]))
+    windows, mean, found = (np.array([row[k] for row in rows]) for k in (1, 2, 3))
+    gap = (np.abs(mean - found) * windows).sum() / windows.sum()
+    errors = f"expected calibration error {gap:.4f}, Brier score {((said - right) ** 2).mean():.4f}"
+    print(f"  {errors}")
+    page = Page("Is avlearn localize right that a source is on screen?", f"{windows.sum()} windows: {errors}")
+    page.section("Reliability", "Half of the windows have their own sound, half that of another clip.")
+    page.image(reliability_curve(mean, found, windows), "Share with their own sound over what is said")
+    page.table([dict(zip(("audible", "windows", "said", "on screen"), row, strict=True)) for row in rows])
+    print(f"  {page.save(out)}")
+
+
+def report_files(work: Path, model: AudioVisual) -> None:
+    """Whole files as the command sees them, and its speed."""
+    preset, clips, seed = FILES
+    _, rows = world(work, model, preset, clips, seed)
+    scores: dict[str, list[float]] = {kind: [] for kind in (OWN, *KINDS)}
+    verdicts = {kind: 0 for kind in scores}
+    made, wav = work / "made.mp4", work / "made.wav"
+    rng = np.random.default_rng(seed)
+    spent = seconds = 0.0
+    for k, row in enumerate(rows):
+        sound = read_clip(row.path, video=False)
+        others = read_clip(rows[(k + rng.integers(1, clips)) % clips].path, video=False).audio
+        noise = rng.standard_normal(sound.audio.shape).astype(np.float32) * np.sqrt(np.mean(sound.audio**2))
+        for kind, audio in zip(scores, (sound.audio, sound.audio * 0, noise, others), strict=True):
+            write_wav(wav, audio, sound.sample_rate)
+            remux(row.path, made, replace_audio=wav)
+            began = time.monotonic()
+            result = localize_file(made, model, work / "overlay.mp4")
+            spent, seconds = spent + time.monotonic() - began, seconds + row.duration
+            scores[kind].append(result.audible)
+            verdicts[kind] += result.verdict in ("on screen", "partly on screen")
+    print(f"{clips} files of the world {preset}, {seconds / spent:.1f} times as fast as they play")
+    for kind, values in scores.items():
+        area = "" if kind == OWN else f", AUC {auc(np.array(scores[OWN]), np.array(values)).value:.4f}"
+        print(
+            f"  {kind}: audible {np.mean(values):.3f} on average, a source named in {verdicts[kind]} of {clips}{area}"
+        )
+
+
+def main() -> None:
+    """Calibrate where asked for, then print all figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="the model's folder")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    model = load(args.model)
+    if args.calibrate:
+        fit(args.work, model, args.calibrate / ON_SCREEN_CALIBRATION)
+    report_windows(args.work, model)
+    report_files(args.work, model)
+
+
+if __name__ == "__main__":
+    main()
