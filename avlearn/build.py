@@ -4,34 +4,34 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import isclose
 from pathlib import Path
 
 import lightning
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.mixing import Mixing
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError, ModelError, RecipeError
 from avlearn.models.audiovisual import (
     AudioVisual,
     ModelConfig,
-    SeparatorConfig,
     Spectrogram,
-    frames_to_input,
     load,
 )
 from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_model
+from avlearn.models.unet import SeparatorConfig
 from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
 from avlearn.recipe import Recipe
 from avlearn.tasks.pretrain import READ, Pretrain
-from avlearn.tasks.separate import Mixtures, Separate, seen_source
+from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
 
 
 @dataclass(frozen=True)
@@ -271,41 +271,32 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
 
 def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str) -> Experiment:
     settings = recipe.separator
-    base = load(settings.base)
-    separator = SeparatorConfig(tuple(settings.channels), settings.window, settings.hop, settings.bins)
-    values = {**base.config.__dict__, "separator": separator}
-    model = AudioVisual(ModelConfig(**values))
-    model.load_state_dict(base.state_dict(), strict=False)
-    model.eval()
-    data = []
-    for rows in (train_rows, val_rows):
-        # A mixture's truth is a clip's own sound: clips with one source in the picture and none beside it.
-        flagged = any("sources:1" in row.flags for row in rows)
-        if flagged:
-            rows = [r for r in rows if "sources:1" in r.flags and "offscreen" not in r.flags]
-        cache = _cache(recipe, rows)
-        features = solo_features(model, cache)
-        labels = [row.labels[0] if row.labels else "" for row in rows]
-        data.append(
-            Mixtures(
-                cache.audio,
-                features,
-                labels if any(labels) else None,
-                recipe.separator.same_class_share,
-                recipe.clip.seconds,
-                model.step,
-                model.config.sample_rate,
-            )
-        )
-    task = Separate(model, None)
-    return Experiment(task, *data, default_collate, origin)
-
-
-def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.ndarray:
-    """`seen_source` over a cache of clips with one source each: float32 ``[N, D, T]``."""
-    found = []
-    for first in range(0, len(cache.video), batch):
-        frames = torch.from_numpy(np.array(cache.video[first : first + batch]))
-        audio = torch.from_numpy(np.array(cache.audio[first : first + batch]))
-        found.append(seen_source(model, frames_to_input(frames), audio).numpy())
-    return np.concatenate(found)
+    towers = build_model(recipe, origin) if settings.base is None else load(settings.base)
+    if settings.base is None:
+        _start(towers, recipe)
+    keys = {field.name for field in fields(SeparatorConfig)}
+    separator = SeparatorConfig(**{key: value for key, value in settings.model_dump().items() if key in keys})
+    model = AudioVisual(replace(towers.config, separator=separator, common_space=settings.base is not None))
+    kept = {k: v for k, v in towers.state_dict().items() if not k.startswith(("separator.", "classifiers."))}
+    model.load_state_dict(kept, strict=False)
+    config = model.config
+    rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
+    data: list[Dataset] = []
+    for name, rows in (("training", train_rows), ("validation", val_rows)):
+        rows = _usable(rows, name, recipe.data.exclude, rule)
+        # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
+        if any(row.truth for row in rows):
+            rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
+        if len(rows) < settings.sources:
+            raise DataError(f"{len(rows)} {name} clips are too few for mixtures of {settings.sources}")
+        clips = ClipDataset(rows, rule, None, recipe.data.bad_files, recipe.data.buffer)
+        if recipe.data.cache:
+            labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
+            data.append(SeenClips(model, _cache(recipe, rows), labels, recipe.clip.seconds))
+        else:
+            data.append(clips)
+    loss = SeparationLoss(settings.loss, settings.alone_share, settings.places)
+    mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
+    augment = recipe.augment.model_dump(exclude={"gain"})
+    task = Separate(model, loss, mixing, augment, None, recipe.seed, settings.train_video)
+    return Experiment(task, *data, collate, origin)

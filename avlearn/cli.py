@@ -574,6 +574,9 @@ def evaluate(
     objects: Annotated[
         Path | None, typer.Option(metavar="WEIGHTS", help="Also maps refined by objects: an ImageNet ResNet-18.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH", help="Also a separator that sees nothing (conditioning=none).")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -593,7 +596,7 @@ def evaluate(
     result = run(
         load(model), data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
         released=[load_localizer(path) for path in released or ()],
-        objects=load_object_map(objects) if objects else None,
+        objects=load_object_map(objects) if objects else None, baseline=load(baseline) if baseline else None,
     )  # fmt: skip
     _tell(result, json_path)
 

@@ -99,14 +99,41 @@ class Model(_Section):
 
 
 class Separator(_Section):
-    """The U-Net, on top of a trained model ``base``; seconds."""
+    """The U-Net (`avlearn.models.unet.SeparatorConfig` says what each key chooses), and what it is held to.
 
-    base: str
-    channels: tuple[Count, Count, Count, Count, Count] = (8, 16, 32, 64, 96)
+    - ``base``: the trained model whose towers look and listen; null for those of the recipe's ``model``.
+    - ``loss``: of masks (``bce``, ``l1``) or of sounds.
+    - ``places``: sources sought in each picture; with several, co-separation.
+    - ``alone_share``: of mixtures whose sources do not know of each other.
+    - ``train_video``: the video tower learns too.
+    """
+
+    base: str | None = None
+    channels: tuple[Count, Count, Count, Count, Count] = (16, 32, 64, 96, 128)
     window: Positive = 0.064
-    hop: Positive = 0.032
-    bins: Count = 128
+    hop: Positive = 0.016
+    scale: Literal["log", "linear"] = "log"
+    bins: int = Field(256, ge=16)
+    mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
+    conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
+    query: Literal["place", "frame", "pooled"] = "place"
+    loss: Literal["bce", "l1", "snr", "si_sdr", "multi_stft"] = "bce"
+    sources: int = Field(2, ge=2, le=4)
+    places: Count = 1
     same_class_share: Share = 0.3
+    offscreen_share: Share = 0.0
+    alone_share: Share = 0.4
+    train_video: bool = False
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Separator":
+        if self.mask == "complex" and (self.scale == "log" or self.loss in ("bce", "l1")):
+            raise ValueError("separator.mask: complex takes scale=linear, and loss=snr, si_sdr or multi_stft")
+        if self.base is None and self.query == "place":
+            raise ValueError("separator.base: to find the place that a sound comes from takes a trained model")
+        if self.places > 1 and (self.query != "place" or self.conditioning == "none"):
+            raise ValueError("separator.places: several take query=place and a conditioning by what is seen")
+        return self
 
 
 class Shift(_Section):
@@ -360,7 +387,9 @@ class Recipe(_Section):
         if self.trainer.max_epochs is None and self.trainer.max_steps is None:
             raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
         if self.task == "separate" and self.separator is None:
-            raise ValueError("separator.base: the task 'separate' needs a trained model")
+            raise ValueError("separator: the task 'separate' needs that section")
+        if self.task == "separate" and self.data.cache and (self.separator.places > 1 or self.separator.train_video):
+            raise ValueError("data.cache: pictures are looked at once; not with separator.places or .train_video")
         trainer = self.trainer
         of_towers = trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile
         if self.task == "separate" and (of_towers or trainer.strategy == "fsdp"):

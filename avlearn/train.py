@@ -231,7 +231,7 @@ class _SkipBadFiles(lightning.Callback):
 
     def on_train_batch_start(self, trainer, module, batch, batch_index) -> None:
         skipped = batch.get("skipped", [])
-        good = len(batch["video"]) if "video" in batch else 0
+        good = len(batch.get("audio", ()))
         for reason in skipped:
             print(f"skipped {reason}", file=sys.stderr)
         if not self.figures.count(good, skipped) or ("skipped" in batch and not good):
@@ -322,7 +322,7 @@ def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
         print(f"features    video {features[0]}, audio {features[1]}")
         loss = task.output(video, audio, batch).loss
     else:
-        loss = task._loss(batch)
+        loss = task.training_loss(batch)
     loss.backward()
     print(f"loss        {float(loss.detach()):.3f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -145,7 +145,8 @@ def train(name: str, manifest: Path, run: Path, *more: str) -> AudioVisual:
 
 
 def test_every_recipe_of_a_corpus_is_tried():
-    assert set(CORPORA) == {name for name in list_recipes() if "world" not in name and not name.startswith("sync_grid")}
+    names = [name for name in list_recipes() if load_recipe(name).task == "pretrain"]
+    assert set(CORPORA) == {name for name in names if "world" not in name and not name.startswith("sync_grid")}
 
 
 @pytest.mark.parametrize("name", CORPORA)

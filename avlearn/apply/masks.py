@@ -85,9 +85,10 @@ def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tenso
     transform = _Transform(rate, settings.window, settings.hop, audio.shape[1], audio.device)
     spectrum = transform.forward(audio)
     # The same sound at a higher rate has more samples in a window: bring its level to the training's.
-    magnitude = spectrum.mean(0, keepdim=True).abs() * (model.config.sample_rate / rate)
-    features = at_frames(queries, model.step, settings.hop, magnitude.shape[-1])
-    logits = model.separator(model.separator.bands(magnitude, transform.bin_hz), features)
-    masks = model.separator.masks(logits, spectrum.shape[-2], transform.bin_hz)[0]
-    masks = masks / masks.sum(0, keepdim=True).clamp(min=1)
+    mixture = spectrum.mean(0, keepdim=True) * (model.config.sample_rate / rate)
+    features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])
+    found = model.separator(mixture, transform.bin_hz, features)
+    masks = model.separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]
+    if not masks.is_complex():
+        masks = masks / masks.sum(0, keepdim=True).clamp(min=1)
     return torch.stack([transform.inverse(mask * spectrum) for mask in masks])

@@ -119,15 +119,19 @@ class ClipDataset(Dataset):
             if self.bad_files == "error":
                 raise
             return {"skipped": f"{self.rows[index].path}: {error}"}
-        labels = torch.zeros(len(self.classes), dtype=torch.bool)
-        labels[[self._places[label] for label in self.rows[index].labels]] = True
         return {
             "video": torch.from_numpy(video),
             "audio": torch.from_numpy(audio),
             "offset": offset,
             "index": index,
-            "labels": labels,
+            "labels": self.labels_of(index),
         }
+
+    def labels_of(self, index: int) -> torch.Tensor:
+        """Classes of a row: bool ``[classes]``."""
+        labels = torch.zeros(len(self.classes), dtype=torch.bool)
+        labels[[self._places[label] for label in self.rows[index].labels]] = True
+        return labels
 
     def _arrays(self, index: int, seed: int, further: Sequence[int] = ()) -> "_Arrays":
         if self.cache:
@@ -179,6 +183,6 @@ _Arrays = tuple[np.ndarray, np.ndarray, int]  # video, audio, offset
 
 def collate(items: list[dict]) -> dict:
     """Stack what could be read; the reasons of what could not are in ``skipped``."""
-    good = [item for item in items if "video" in item]
+    good = [item for item in items if "audio" in item]
     batch: dict = {"skipped": [item["skipped"] for item in items if "skipped" in item]}
     return batch | (default_collate(good) if good else {})

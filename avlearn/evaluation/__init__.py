@@ -10,6 +10,7 @@ from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
 from avlearn.evaluation.boxes import annotated, box_figures
+from avlearn.evaluation.duets import duet_figures
 from avlearn.evaluation.localization import AROUND, localization_figures
 from avlearn.evaluation.multi_source import multi_source_figures
 from avlearn.evaluation.negative_audio import negative_audio_figures
@@ -27,7 +28,7 @@ __all__ = ["TASKS", "Evaluation", "cached_features", "evaluate"]
 
 TASKS = ("sync", "localization", "separation", "recognition")
 _NO_SPACE = "the model's objective taught it no common space of picture and sound"
-_SOLOS = 40  # clips with one source alone, for separation and recognition
+_MIXABLE, _SOLOS = 16, 40  # clips with one source alone, for separation and for recognition
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,25 @@ class Evaluation:
         figures: with their references.
         classes: the main figures of synchronization for each label that has clips enough.
         items: SHA-256 of the list of clips, so that two evaluations can be told to be of the same ones.
+        mixtures: the same of each list of mixtures.
     """
 
     figures: list[Figure]
     classes: list[ClassFigures]
     items: str
+    mixtures: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """JSON types under the schema ``avlearn.evaluate/2``.
 
-        ``items``: as the attribute. ``figures``: a list of `Figure.to_dict`, ``interval`` being its lowest and highest
-        value at 95 % or None. ``classes``: a list of ``label`` and ``figures`` (aligned over shifted, and the offset
-        within a step).
+        ``items``, ``mixtures``: as the attributes. ``figures``: a list of `Figure.to_dict`, ``interval`` being its
+        lowest and highest value at 95 % or None. ``classes``: a list of ``label`` and ``figures`` (aligned over
+        shifted, and the offset within a step).
         """
         return {
             "schema": "avlearn.evaluate/2",
             "items": self.items,
+            "mixtures": list(self.mixtures),
             "figures": [f.to_dict() for f in self.figures],
             "classes": [c.to_dict() for c in self.classes],
         }
@@ -63,7 +67,11 @@ class Evaluation:
         parts = [table(self.figures)]
         if self.classes:
             parts.append(_class_table(self.classes))
-        return "\n\n".join(parts) + f"\nclips: sha256 {self.items[:16]}"
+        return (
+            "\n\n".join(parts)
+            + f"\nclips: sha256 {self.items[:16]}"
+            + "".join(f"\nmixtures: sha256 {digest[:16]}" for digest in self.mixtures)
+        )
 
 
 def _class_table(classes: list[ClassFigures]) -> str:
@@ -84,6 +92,7 @@ def evaluate(
     *,
     tasks: Sequence[str] = (),
     objective: Objective | None = None,
+    baseline: AudioVisual | None = None,
     released: Sequence[Localizer] = (),
     objects: ObjectMap | None = None,
 ) -> Evaluation:
@@ -99,6 +108,7 @@ def evaluate(
         seed: of the windows and mixtures.
         tasks: out of `TASKS`; by default all that model and clips allow.
         objective: of the model's folder (`avlearn.objectives.folder.load_objective`), where it has one.
+        baseline: a separator that sees nothing, beside the model's.
         released: localizers to be measured beside the model, on clips with boxes.
         objects: measures all of them there a second time, their maps combined with this one.
 
@@ -122,6 +132,8 @@ def evaluate(
         if r.truth and "sources:1" in r.flags and "muted" in r.flags and "offscreen" not in r.flags
     ]  # fmt: skip
     one_of_two = long_enough(one_of_two, model, 2 * AROUND * model.step + 1 / model.config.fps)
+    # Of real clips nothing is known: as in their training, each counts as one source.
+    mixable = solos or [r for r in rows if r.labels and not r.truth]
     duets = [
         r for r in long_enough(plain, model, 0.0)
         if r.truth and "sources:2" in r.flags and "offscreen" not in r.flags
@@ -135,9 +147,9 @@ def evaluate(
         "" if rows else f"no clip lasts the {model.config.seconds + room:.2f} s that the search for an offset needs",
         "localization": _NO_SPACE if not (common or fused) else "" if boxed or one_of_two or (common and duets) else
         "no clip shows one sounding and one silent thing, or two sounding ones, with their places, and none has boxes",
-        "separation": _NO_SPACE if not common else "the model has no separator" if model.separator is None else
-        _few(solos),
-        "recognition": _few(solos),
+        "separation": "the model has no separator" if model.separator is None else
+        _NO_SPACE if not common and model.config.separator.query == "place" else _few(mixable, _MIXABLE),
+        "recognition": _few(solos, _SOLOS),
     }  # fmt: skip
     if (released or objects) and not (boxed and (not tasks or "localization" in tasks)):
         raise DataError("released localizers, and objects, take clips with boxes and the task 'localization'")
@@ -146,6 +158,7 @@ def evaluate(
             raise DataError(f"{task} cannot be measured: {lacking[task]}")
     wanted = [task for task in TASKS if not lacking[task] and (not tasks or task in tasks)]
     figures: list[Figure] = []
+    mixtures: list[str] = []
     classes: list[ClassFigures] = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -174,14 +187,17 @@ def evaluate(
                         name = f"{name}, with objects".removeprefix(", ")
                         figures += box_figures(network, boxed, name, objective=fused, objects=objects)
         if "separation" in wanted:
-            figures += separation_figures(model, decoded(solos), labels, seed)
+            found, mixtures = separation_figures(model, decoded(mixable), mixable, seed, baseline)
+            figures += found
+            if duets and common and model.config.separator.conditioning != "none":
+                figures += duet_figures(model, duets)
         if "recognition" in wanted:
             figures += recognition_figures(model, decoded(solos), labels, seed)
     if not figures:
         reasons = sorted(set(filter(None, lacking.values()))) or ["there are too few clips of each class"]
         raise DataError(f"nothing can be measured: {'; '.join(reasons)}")
-    return Evaluation(figures, classes, items)
+    return Evaluation(figures, classes, items, tuple(mixtures))
 
 
-def _few(solos: list[Row]) -> str:
-    return "" if len(solos) >= _SOLOS else f"{len(solos)} clips have one source alone, and {_SOLOS} are needed"
+def _few(solos: list[Row], needed: int) -> str:
+    return "" if len(solos) >= needed else f"{len(solos)} clips have one source alone, and {needed} are needed"

@@ -1,52 +1,148 @@
-"""How well are two sounds told apart, by the pictures of what makes them?"""
+"""How well are sounds told apart, by the pictures of what makes them?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avlearn.apply.masks import separate_window
-from avlearn.build import solo_features
 from avlearn.data.cache import ClipCache
+from avlearn.data.manifest import Row
+from avlearn.data.mixing import MixtureList
 from avlearn.metrics import Figure
-from avlearn.metrics.separation import separation
+from avlearn.metrics.bss_eval import bss_eval_figures
+from avlearn.metrics.separation import best_order_improvement, separation
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal import Stft
-from avlearn.tasks.separate import Mixtures
+from avlearn.tasks.separate import SeenClips
 
 
-@torch.inference_mode()
-def separation_figures(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -> list[Figure]:
-    """Figures of separation, for mixtures of different classes and of the same one.
+@dataclass(frozen=True)
+class Mixtures:
+    """Sounds of M mixtures, and what is seen of each.
+
+    Attributes:
+        references: float32 ``[M, K, S]``.
+        queries: ``[M, K, D, T]``.
+        digest: SHA-256 of the list.
+    """
+
+    references: np.ndarray
+    queries: np.ndarray
+    digest: str
+
+
+def mix(clips: SeenClips, listed: MixtureList, names: Sequence[str]) -> Mixtures:
+    """The mixtures of a list, cut from clips of these names."""
+    free = clips.features.shape[2] - clips.steps
+    references, queries = [], []
+    for row, gains, starts in zip(listed.clips, listed.gains, listed.starts, strict=True):
+        cuts = [clips.cut(int(clip), int(start * (free + 1))) for clip, start in zip(row, starts, strict=True)]
+        references.append(np.stack([audio * gain for (audio, _), gain in zip(cuts, gains, strict=True)]))
+        queries.append(np.stack([features for _, features in cuts]))
+    return Mixtures(np.stack(references), np.stack(queries), listed.digest(names))
+
+
+def tracks_of(model: AudioVisual, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """What each of ``queries [M, K, D, T]`` gets of ``mixture [M, S]``: ``[M, K, S]``."""
+    rate = model.config.sample_rate
+    return np.stack(
+        [
+            separate_window(model, torch.from_numpy(sound)[None], rate, torch.from_numpy(seen)[None])[:, 0].numpy()
+            for sound, seen in zip(mixture, queries, strict=True)
+        ]
+    )
+
+
+def separation_figures(
+    model: AudioVisual,
+    cache: ClipCache,
+    rows: list[Row],
+    seed: int,
+    baseline: AudioVisual | None = None,
+) -> tuple[list[Figure], list[str]]:
+    """Figures of separation, for mixtures of different classes, with one of two off the screen, and of one class.
 
     Args:
         model: one with a separator.
         cache: decoded clips with one source each.
-        labels: of the clips.
+        rows: of the clips.
         seed: of the mixtures.
+        baseline: a separator that sees nothing; its tracks are put in the order that fits the truth best.
+
+    Returns:
+        The figures, and digests of the lists of mixtures.
     """
-    config = model.config
-    features = solo_features(model, cache)
-    figures = []
-    for name, share in (("different classes", 0.0), ("same class", 1.0)):
-        pairs = Mixtures(cache.audio, features, labels, share, config.seconds, model.step, config.sample_rate)
-        estimates, references, ideal, lone = [], [], [], []
-        stft = Stft(config.sample_rate, config.separator.window, config.separator.hop)
-        for i in range(len(pairs)):
-            item = pairs[(i, seed + i)]
-            if (labels[item["index"][0]] == labels[item["index"][1]]) != bool(share):
-                continue
-            mixture = item["stems"].sum(0, keepdim=True)
-            tracks = separate_window(model, mixture, config.sample_rate, item["features"][None])[:, 0]
-            alone = separate_window(model, mixture, config.sample_rate, item["features"][None, :1])[:, 0]
-            spectra = stft(item["stems"])
-            ratio = spectra.abs() / spectra.abs().sum(0).clamp(min=1e-8)
-            ideal.append(stft.inverse(ratio * stft(mixture), mixture.shape[1]).numpy())
-            estimates.append(tracks.numpy())
-            lone.append(torch.cat([alone, mixture - alone]).numpy())
-            references.append(item["stems"].numpy())
-        if not estimates:
+    labels = [row.labels[0] for row in rows]
+    names = [f"{row.path.name} {row.hash}" for row in rows]
+    hot = torch.zeros(len(labels), 1, dtype=torch.bool)
+    clips = SeenClips(model, cache, hot, model.config.seconds)
+    figures, digests = [], []
+    for name, same in (("different classes", False), ("same class", True)):
+        listed = MixtureList.of(labels, model.config.separator.sources, same, seed)
+        if not len(listed.clips):
             continue
-        truth, best = np.stack(references), np.stack(ideal)
-        figures += separation(np.stack(estimates), truth, best, name)
-        if not share:
-            figures += separation(np.stack(lone), truth, best, "on and off screen")
+        mixtures = mix(clips, listed, names)
+        digests.append(mixtures.digest)
+        figures += _figures(model, mixtures, name, baseline)
+        if not same:
+            figures += _onscreen(model, mixtures)
+    return figures, digests
+
+
+def _figures(model: AudioVisual, mixtures: Mixtures, name: str, baseline: AudioVisual | None) -> list[Figure]:
+    truth = mixtures.references
+    mixture = truth.sum(1)
+    best = ideal(model, truth)
+    figures = []
+    if model.separator.config.conditioning == "none":
+        figures.append(best_order_improvement(tracks_of(model, mixture, mixtures.queries), truth, mixture, name))
+    else:
+        tracks = tracks_of(model, mixture, mixtures.queries)
+        figures += separation(tracks, truth, best["phase-sensitive"], name)
+        figures += bss_eval_figures(tracks, truth, name)
+    for kind in ("binary", "ratio"):
+        figures += separation(best[kind], truth, None, f"{name}, ideal {kind} masks")[:1]
+    if baseline is not None:
+        found = best_order_improvement(tracks_of(baseline, mixture, mixtures.queries), truth, mixture, name)
+        figures.append(found)
     return figures
+
+
+def _onscreen(model: AudioVisual, mixtures: Mixtures) -> list[Figure]:
+    """The first of each mixture is seen, the rest is off the screen."""
+    if model.separator.config.conditioning == "none":
+        return []
+    truth = np.stack([mixtures.references[:, 0], mixtures.references[:, 1:].sum(1)], 1)
+    mixture = truth.sum(1)
+    seen = tracks_of(model, mixture, mixtures.queries[:, :1])
+    tracks = np.concatenate([seen, mixture[:, None] - seen], 1)
+    return separation(tracks, truth, ideal(model, truth)["phase-sensitive"], "on and off screen")
+
+
+def ideal(model: AudioVisual, references: np.ndarray) -> dict[str, np.ndarray]:
+    """What masks of the model's own transform give at best, with the mixture's phase.
+
+    Args:
+        model: whose transform it is.
+        references: ``[M, K, S]``.
+
+    Returns:
+        By kind of mask, ``[M, K, S]``.
+    """
+    settings = model.config.separator
+    stft = Stft(model.config.sample_rate, settings.window, settings.hop)
+    found: dict[str, list[Tensor]] = {"binary": [], "ratio": [], "phase-sensitive": []}
+    for sources in torch.from_numpy(references):
+        spectra, mixture = stft(sources), stft(sources.sum(0, keepdim=True))
+        loud = spectra.abs()
+        masks = {
+            "binary": (loud >= loud.amax(0)).to(loud),
+            "ratio": loud / loud.sum(0).clamp(min=1e-8),
+            "phase-sensitive": ((spectra / (mixture + 1e-12)).real).clamp(0, 1),
+        }
+        for kind, mask in masks.items():
+            found[kind].append(stft.inverse(mask * mixture, sources.shape[1]))
+    return {kind: torch.stack(sounds).numpy() for kind, sounds in found.items()}

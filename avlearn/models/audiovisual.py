@@ -14,24 +14,14 @@ from avlearn.errors import ModelError
 from avlearn.models.checkpoint import write_tensors
 from avlearn.models.familiarity import Familiarity
 from avlearn.models.registry import create_model
-from avlearn.models.unet import MaskUNet
-from avlearn.signal import FrontEnd, Spectrogram
+from avlearn.models.unet import MaskUNet, SeparatorConfig
+from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
 
 FORMAT = "avlearn.model/1"
 # Beside config.json: see avlearn.apply.confidence and avlearn.apply.audible.
 CALIBRATION, ON_SCREEN_CALIBRATION = "sync.json", "localize.json"
 _ZOO = Path(__file__).resolve().parent / "zoo"
-
-
-@dataclass(frozen=True)
-class SeparatorConfig:
-    """Separation network; window and hop of its transform in seconds."""
-
-    channels: tuple[int, ...] = (8, 16, 32, 64, 96)
-    window: float = 0.064
-    hop: float = 0.032
-    bins: int = 128
 
 
 @dataclass(frozen=True)
@@ -116,12 +106,9 @@ class AudioVisual(nn.Module):
         self.audio_head = nn.Linear(self.audio.num_features, config.dim)
         self.separator = None
         if config.separator:
-            self.separator = MaskUNet(
-                self.video.num_features,
-                config.separator.channels,
-                config.separator.bins,
-                config.sample_rate / 2,
-            )
+            bin_hz = Stft(config.sample_rate, config.separator.window, config.separator.hop).bin_hz
+            features = self.video.num_features
+            self.separator = MaskUNet(features, config.separator, config.sample_rate / 2, bin_hz)
         self.familiar = nn.ModuleDict(
             {
                 "video": Familiarity(self.video.num_features),

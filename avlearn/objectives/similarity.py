@@ -84,3 +84,18 @@ def strongest_place(heat: Tensor) -> Tensor:
     """Row and column of each map's maximum: ``[B, Y, X]`` to ``[B, 2]``."""
     flat = heat.flatten(1).argmax(1)
     return torch.stack([flat // heat.shape[2], flat % heat.shape[2]], 1)
+
+
+def strongest_places(heat: Tensor, count: int) -> list[Tensor]:
+    """Rows and columns of the highest cells that are at least two apart, strongest first: ``count`` of ``[B, 2]``.
+
+    Args:
+        heat: ``[B, Y, X]``; where a map is too small for more, places repeat.
+    """
+    left, found = heat.clone(), []
+    for _ in range(count):
+        place = strongest_place(left)
+        found.append(place)
+        near = peak_weights(torch.zeros_like(heat), place, 0.0) > 0
+        left = left.masked_fill(near, float("-inf"))
+    return found

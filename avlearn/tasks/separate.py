@@ -1,136 +1,231 @@
-"""Separation learned by mixing: two clips' sounds are added, and each picture asks for its own back."""
+"""Separation learned by mixing: sounds of several clips are added, and each picture asks for its own back.
 
-from collections.abc import Sequence
+Mix-and-separate as in Sound of Pixels (Zhao et al., ECCV 2018); where a picture may show several sources, the
+co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for them adds up to their clip's sound.
+"""
+
+from dataclasses import dataclass
 
 import lightning
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from avlearn.models.audiovisual import AudioVisual
+from avlearn.data.augment import augment_video
+from avlearn.data.cache import ClipCache
+from avlearn.data.mixing import Mixing
+from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.models.unet import at_frames
-from avlearn.objectives.similarity import heatmap, peak_weights, strongest_place
+from avlearn.objectives.separation import (
+    WAVE_LOSSES,
+    best_order,
+    loudness_weights,
+    mask_loss,
+    mask_targets,
+    own_order,
+)
+from avlearn.objectives.similarity import heatmap, peak_weights, strongest_places
 from avlearn.signal import Stft
 
 
-@torch.inference_mode()
-def seen_source(model: AudioVisual, video: Tensor, audio: Tensor) -> Tensor:
-    """Features over time at the place that a clip's own sound comes from.
+def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: int = 1) -> Tensor:
+    """Features over time of what clips' own sounds come from.
 
     Args:
-        video: ``[B, 3, T, H, W]`` in [0, 1].
+        model: its separator's ``query`` says what is taken: features at the strongest places of the heatmap, or the
+            strongest response of each channel.
+        features: ``[B, D, T', Y, X]`` of the pictures.
         audio: ``[B, S]`` of the same seconds.
+        places: how many.
 
     Returns:
-        ``[B, D, T']``; step i stands for the instant ``i * model.step``.
+        ``[B, places, D, T']``; step i stands for the instant ``i * model.step``.
     """
-    features = model.video_features(video)
-    heard = model.hear(model.audio_features(audio))
-    placed = model.place(features)
-    steps = min(placed.shape[2], heard.shape[2])
-    heat = heatmap(placed[:, :, :steps], heard[:, :, :steps])
-    weights = peak_weights(heat, strongest_place(heat), model.config.pool_scale)
-    return torch.einsum("bdtyx,byx->bdt", features, weights)
+    query = model.config.separator.query
+    if query != "place":
+        over = features.amax((3, 4))
+        return (over if query == "frame" else over.amax(2, keepdim=True).expand_as(over)).unsqueeze(1)
+    with torch.no_grad():
+        heard = model.hear(model.audio_features(audio))
+        placed = model.place(features)
+        steps = min(placed.shape[2], heard.shape[2])
+        heat = heatmap(placed[:, :, :steps], heard[:, :, :steps])
+        weights = torch.stack(
+            [peak_weights(heat, place, model.config.pool_scale) for place in strongest_places(heat, places)], 1
+        )
+    return torch.einsum("bdtyx,bpyx->bpdt", features, weights)
 
 
-class Mixtures(Dataset):
-    """Pairs of clips to be mixed; an item is asked for by ``(clip index, seed)``.
+class SeenClips(Dataset):
+    """Clips with one source each, whose picture was looked at once; an item is asked for by ``(clip, seed)``.
 
     Args:
-        audio: float32 ``[N, S]``.
-        features: ``[N, D, T]`` from `seen_source`.
-        labels: a class a clip, to raise the share of pairs of one class; None keeps the natural share.
-        same_class_share: share of pairs drawn within a class.
-        seconds: length of a mixture.
-        step: seconds of a feature step.
-        sample_rate: of the audio.
+        model: whose towers look, and do not change.
+        cache: decoded clips.
+        labels: bool ``[N, classes]``.
+        seconds: length of a window.
     """
 
-    def __init__(
-        self,
-        audio: np.ndarray,
-        features: np.ndarray,
-        labels: Sequence[str] | None,
-        same_class_share: float,
-        seconds: float,
-        step: float,
-        sample_rate: int,
-    ):
-        self.audio, self.features, self.labels = audio, features, labels
-        self.same_class_share = same_class_share
-        self.steps = round(seconds / step)
-        self.samples_per_step = round(step * sample_rate)
+    def __init__(self, model: AudioVisual, cache: ClipCache, labels: Tensor, seconds: float):
+        self.audio, self.labels = cache.audio, labels
+        self.features = solo_features(model, cache)
+        self.steps = round(seconds / model.step)
+        self.samples_per_step = round(model.step * model.config.sample_rate)
 
     def __len__(self) -> int:
         return len(self.audio)
 
-    def _partner(self, index: int, rng: np.random.Generator) -> int:
-        others = np.delete(np.arange(len(self)), index)
-        if self.labels is not None and rng.random() < self.same_class_share:
-            same = others[[self.labels[i] == self.labels[index] for i in others]]
-            others = same if len(same) else others
-        return int(rng.choice(others))
+    def __getitem__(self, pick: tuple) -> dict:
+        """``audio`` float32 ``[S]``, ``features`` ``[D, T]`` of the same seconds, ``labels`` bool ``[classes]``."""
+        index, seed, *_ = pick
+        first = int(np.random.default_rng(seed).integers(self.features.shape[2] - self.steps + 1))
+        audio, features = self.cut(index, first)
+        return {"audio": torch.from_numpy(audio), "features": torch.from_numpy(features), "labels": self.labels[index]}
 
-    def __getitem__(self, key: tuple[int, int]) -> dict:
-        """``stems`` float32 ``[2, S]`` at random levels, ``features`` ``[2, D, T]``, ``index`` ``[2]``."""
-        index, seed, *_ = key
-        rng = np.random.default_rng(seed)
-        pair = (index, self._partner(index, rng))
-        stems, features = [], []
-        for i in pair:
-            first = int(rng.integers(self.features.shape[2] - self.steps + 1))
-            start, count = first * self.samples_per_step, self.steps * self.samples_per_step
-            stems.append(self.audio[i, start : start + count])
-            features.append(self.features[i, :, first : first + self.steps])
-        level = 10 ** (rng.uniform(-5, 5) / 40)
-        stems = np.stack(stems) * np.array([[level], [1 / level]], np.float32)
-        return {
-            "stems": torch.from_numpy(stems),
-            "features": torch.from_numpy(np.stack(features)),
-            "index": torch.tensor(pair),
-        }
+    def cut(self, index: int, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sound ``[S]`` and features ``[D, T]`` of a window of clip ``index`` that begins with step ``first``."""
+        start, count = first * self.samples_per_step, self.steps * self.samples_per_step
+        return self.audio[index, start : start + count].copy(), self.features[index, :, first : first + self.steps]
+
+
+@torch.inference_mode()
+def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.ndarray:
+    """`seen_sources` over a cache of clips with one source each: float32 ``[N, D, T]``."""
+    found = []
+    for first in range(0, len(cache.video), batch):
+        frames = frames_to_input(torch.from_numpy(np.array(cache.video[first : first + batch])))
+        audio = torch.from_numpy(np.array(cache.audio[first : first + batch]))
+        found.append(seen_sources(model, model.video_features(frames), audio)[:, 0].numpy())
+    return np.concatenate(found)
+
+
+@dataclass(frozen=True)
+class SeparationLoss:
+    """What separated sounds are held to.
+
+    Attributes:
+        name: ``bce`` and ``l1`` compare masks with ideal ones, ``snr``, ``si_sdr`` and ``multi_stft`` the sounds.
+        alone_share: of mixtures whose sources do not know of each other, as where one of two is off the screen.
+        places: sources sought in each picture; where there are several, those of a clip together are held to its sound.
+    """
+
+    name: str = "bce"
+    alone_share: float = 0.4
+    places: int = 1
 
 
 class Separate(lightning.LightningModule):
-    """Trains the separator of a model whose towers stay as they are.
+    """Trains the separator of a model, and its picture's tower if that is to learn with it.
 
-    The masks are held to the ideal ratio masks by binary cross-entropy, weighted by how loud the
-    mixture is in each cell.
+    Args:
+        model: the towers and the separator.
+        loss: what the sources are held to.
+        mixing: how mixtures are drawn.
+        augment: keyword arguments of `augment_video`.
+        optimizer: called with this module; gives what ``configure_optimizers`` returns.
+        seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
+        train_video: whether the video tower learns too.
     """
 
-    def __init__(self, model: AudioVisual, optimizer):
+    def __init__(
+        self, model: AudioVisual, loss: SeparationLoss, mixing: Mixing, augment: dict, optimizer, seed: int,
+        train_video: bool = False,
+    ):  # fmt: skip
         super().__init__()
-        self.model, self.optimizer_of = model, optimizer
+        self.model, self.loss, self.mixing, self.optimizer_of, self.seed = model, loss, mixing, optimizer, seed
+        self.augment, self.train_video = dict(augment), train_video
+        learns = ("separator.", "video.") if train_video else ("separator.",)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("separator."))
+            parameter.requires_grad_(name.startswith(learns))
         settings = model.config.separator
         self.stft = Stft(model.config.sample_rate, settings.window, settings.hop)
 
     def configure_optimizers(self) -> dict:
-        """AdamW with its schedule, over the separator alone."""
+        """The optimizer and its schedule."""
         return self.optimizer_of(self)
 
-    def _loss(self, batch: dict) -> Tensor:
-        separator = self.model.separator
-        stems = batch["stems"]
-        bands = separator.bands(self.stft(stems).abs().flatten(0, 1), self.stft.bin_hz)
-        bands = bands.unflatten(0, stems.shape[:2])  # [B, 2, bins, N]
-        mixture = separator.bands(self.stft(stems.sum(1)).abs(), self.stft.bin_hz)
-        target = bands / bands.sum(1, keepdim=True).clamp(min=1e-6)
-        hop = self.model.config.separator.hop
-        features = at_frames(batch["features"], self.model.step, hop, mixture.shape[-1])
-        logits = separator(mixture, features)
-        weight = (3 * mixture).log1p().add(0.02).unsqueeze(1)
-        return F.binary_cross_entropy_with_logits(logits, target, weight.expand_as(target))
+    def train(self, mode: bool = True) -> "Separate":
+        """Towers that do not learn keep the statistics of their norms too."""
+        super().train(mode)
+        self.model.eval()
+        self.model.separator.train(mode)
+        self.model.video.train(mode and self.train_video)
+        return self
 
-    def training_step(self, batch: dict, batch_index: int) -> Tensor:
-        """One step on ``stems [B, 2, S]`` and ``features [B, 2, D, T]``."""
-        loss = self._loss(batch)
+    def _queries(self, batch: dict, training: bool) -> Tensor | None:
+        """What is seen of each clip, ``[B, places, D, T]``."""
+        if self.model.separator.config.conditioning == "none":
+            return None
+        if "features" in batch:
+            return batch["features"].unsqueeze(1)
+        video = frames_to_input(batch["video"])
+        if training:
+            generator = torch.Generator(video.device).manual_seed(self._seed("picture"))
+            video = augment_video(video, generator, **self.augment)
+        with torch.set_grad_enabled(training and self.train_video):
+            features = self.model.video_features(video)
+        return seen_sources(self.model, features, batch["audio"], self.loss.places)
+
+    def _seed(self, *what: object) -> int:
+        words = [self.seed, self.global_step, self.global_rank, *map(ord, "".join(map(str, what)))]
+        return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+    def mixture_loss(self, batch: dict, rng: np.random.Generator, training: bool) -> Tensor:
+        """The loss of mixtures of a batch's clips.
+
+        Args:
+            batch: ``audio`` float32 ``[B, S]``, ``labels`` bool ``[B, classes]``, and of the picture ``features``
+                ``[B, D, T]`` or ``video`` uint8 ``[B, T, H, W, 3]``.
+            rng: what decides the mixtures.
+            training: whether pictures are changed at random.
+        """
+        audio, separator, places = batch["audio"], self.model.separator, self.loss.places
+        clips, gains = self.mixing.draw(batch["labels"].cpu().numpy(), rng)
+        clips, gains = torch.from_numpy(clips).to(audio.device), torch.from_numpy(gains).to(audio.device)
+        parts = audio[clips] * gains.unsqueeze(2)  # [B, K + 1, S]
+        mixture, sources = parts.sum(1), parts[:, :-1]
+        spectrum = self.stft(mixture)
+        queries = self._queries(batch, training)
+        if queries is not None:
+            queries = at_frames(queries, self.model.step, separator.config.hop, spectrum.shape[-1])
+            queries = queries[clips[:, :-1]].flatten(1, 2)  # [B, K places, D, N]
+        alone = torch.from_numpy(rng.random(len(audio)) < self.loss.alone_share).to(audio.device)
+        found = separator(spectrum, self.stft.bin_hz, queries, alone)
+        together = found.shape[1] // places
+        if self.loss.name in WAVE_LOSSES:
+            masks = separator.masks(found, spectrum.shape[1], self.stft.bin_hz)
+            masks = masks.unflatten(1, (together, places)).sum(2)
+            estimates = self.stft.inverse(masks * spectrum.unsqueeze(1), audio.shape[1])
+            pairwise = WAVE_LOSSES[self.loss.name](estimates, sources)
+        else:
+            targets = mask_targets(
+                separator.config.mask, self.stft(parts), spectrum, lambda bins: separator.bands(bins, self.stft.bin_hz)
+            )[:, :-1]
+            weights = loudness_weights(separator.bands(spectrum.abs(), self.stft.bin_hz))
+            logits = found.squeeze(2)
+            if places > 1:
+                summed = logits.sigmoid().unflatten(1, (together, places)).sum(2)
+                logits = summed.clamp(1e-4, 1 - 1e-4).logit()
+            pairwise = mask_loss(self.loss.name, logits, targets, weights)
+        order = best_order if separator.config.conditioning == "none" else own_order
+        return order(pairwise).mean()
+
+    def training_loss(self, batch: dict) -> Tensor:
+        """That of the mixtures that are drawn at this step."""
+        return self.mixture_loss(batch, np.random.default_rng(self._seed("mixture")), True)
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor | None:
+        """One step."""
+        if len(batch.get("audio", ())) < 2:
+            return None
+        loss = self.training_loss(batch)
         self.log("loss", loss.detach())
         return loss
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
         """The loss on fixed mixtures of clips that are not trained on."""
-        self.log("val_loss", self._loss(batch), batch_size=len(batch["stems"]), sync_dist=True)
+        if len(batch.get("audio", ())) < 2:
+            return
+        loss = self.mixture_loss(batch, np.random.default_rng([self.seed, batch_index]), False)
+        self.log("val_loss", loss, batch_size=len(batch["audio"]), sync_dist=True)

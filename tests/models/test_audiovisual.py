@@ -7,7 +7,6 @@ import torch
 
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual, ModelConfig, load
-from avlearn.models.unet import at_frames, log_frequency_warp
 from avlearn.signal import Spectrogram
 
 
@@ -121,19 +120,3 @@ def test_a_damaged_folder_is_refused_in_one_line(untrained, tmp_path, damage):
     with pytest.raises(ModelError) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-def test_features_are_taken_at_the_instants_of_frames():
-    """A ramp over the steps read at the frames' instants is the ramp of time itself."""
-    step, hop, frames = 0.08, 0.032, 50
-    ramp = torch.arange(25)[None, None] * step
-    found = at_frames(ramp, step, hop, frames)[0, 0]
-    assert torch.allclose(found, torch.arange(frames) * hop, atol=1e-5)
-
-
-def test_the_warp_to_bands_and_back_keeps_a_smooth_spectrum():
-    hz = torch.arange(513) * 15.625
-    there, back = log_frequency_warp(hz, 128, 8000.0)
-    smooth = torch.exp(-(((hz - 1500) / 900) ** 2))[:, None]
-    assert torch.allclose(there.sum(1), torch.ones(128), atol=1e-5)
-    assert (back @ (there @ smooth) - smooth).abs().max() < 0.02

@@ -1,32 +1,106 @@
-"""Separation on one clock: features and sound of a mixture are cut at the same instants."""
+"""Separation: on one clock, of the right sources, by every loss and conditioning."""
+
+from dataclasses import replace
 
 import numpy as np
+import pytest
+import torch
 
-from avlearn.tasks.separate import Mixtures
+from avlearn.data.cache import ClipCache
+from avlearn.data.mixing import Mixing
+from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.models.unet import SeparatorConfig
+from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
+
+SMALL = SeparatorConfig((4, 4, 8, 8, 8), 0.032, 0.016, bins=32)
+LIGHT = {"flip": False, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
 
 
-def test_features_and_sound_of_a_mixture_are_of_the_same_seconds():
-    """Each sample and each feature carries its own time: a crop has to agree to the step."""
-    rate, step = 16000, 0.08
-    seconds = np.arange(4 * rate, dtype=np.float32) / rate
-    audio = np.stack([seconds + 100 * i for i in range(4)])
-    steps = np.arange(50, dtype=np.float32) * step
-    features = np.stack([np.stack([steps + 100 * i]) for i in range(4)])
-    mixtures = Mixtures(audio, features, None, 0.0, 2.0, step, rate)
+def model_with(**separator: object) -> AudioVisual:
+    torch.manual_seed(0)
+    return AudioVisual(ModelConfig(separator=replace(SMALL, **separator)))
+
+
+def clips(count: int = 4, seconds: float = 4.0) -> ClipCache:
+    """Each sample of the sound is its own time and clip."""
+    times = np.arange(round(seconds * 16000), dtype=np.float32) / 16000
+    audio = np.stack([times + 100 * i for i in range(count)])
+    video = np.random.default_rng(0).integers(0, 255, (count, round(seconds * 25), 32, 32, 3), dtype=np.uint8)
+    return ClipCache(video, audio, 25.0, 16000)
+
+
+def test_features_and_sound_are_of_the_same_seconds():
+    model = model_with()
+    seen = SeenClips(model, clips(), torch.zeros(4, 1, dtype=torch.bool), 2.0)
+    steps = seen.features.shape[2]
+    seen.features = np.stack([np.arange(steps, dtype=np.float32)[None] * model.step + 100 * i for i in range(4)])
     for seed in range(20):
-        item = mixtures[(seed % 4, seed)]
-        assert item["index"][0] != item["index"][1]
-        for k in range(2):
-            level = float((item["stems"][k, -1] - item["stems"][k, 0]) / (seconds[31999] - seconds[0]))
-            start = float(item["stems"][k, 0]) / level
-            assert abs(start - float(item["features"][k, 0, 0])) < 1e-2
+        item = seen[(seed % 4, seed)]
+        assert len(item["audio"]) == 32000 and item["features"].shape == (1, 25)
+        assert float(item["audio"][0]) == pytest.approx(float(item["features"][0, 0]), abs=1e-4)
 
 
-def test_pairs_of_one_class_are_drawn_on_demand():
-    audio, features = np.zeros((6, 64000), np.float32), np.zeros((6, 4, 50), np.float32)
-    labels = ["a", "b", "a", "b", "a", "b"]
-    mixtures = Mixtures(audio, features, labels, 1.0, 2.0, 0.08, 16000)
-    for seed in range(12):
-        first, second = mixtures[(seed % 6, seed)]["index"].tolist()
-        assert labels[first] == labels[second]
-        assert first != second
+def step_of(task: Separate, batch: dict, seed: int = 0) -> torch.Tensor:
+    task.train()
+    loss = task.mixture_loss(batch, np.random.default_rng(seed), True)
+    loss.backward()
+    return loss
+
+
+def batch_of(model: AudioVisual, count: int = 4) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "audio": torch.randn(count, 16000, generator=generator) * 0.1,
+        "labels": torch.eye(count, dtype=torch.bool),
+        "video": torch.randint(0, 255, (count, 25, 32, 32, 3), generator=generator, dtype=torch.uint8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("separator", "loss"),
+    [
+        ({}, {}),
+        ({"mask": "binary", "conditioning": "product", "query": "pooled"}, {}),
+        ({"mask": "ratio", "conditioning": "bottleneck"}, {"name": "l1"}),
+        ({"mask": "ratio", "conditioning": "bottleneck"}, {"name": "l1", "places": 2}),
+        ({"mask": "complex", "scale": "linear"}, {"name": "snr"}),
+        ({"mask": "complex", "scale": "linear"}, {"name": "multi_stft"}),
+        ({"mask": "ratio"}, {"name": "si_sdr"}),
+        ({"conditioning": "none", "sources": 3}, {}),
+        ({"conditioning": "none"}, {"name": "snr"}),
+    ],
+)
+def test_every_kind_learns_and_towers_stay(separator, loss):
+    model = model_with(**separator)
+    mixing = Mixing(model.config.separator.sources, 0.0, 0.5)
+    task = Separate(model, SeparationLoss(**loss), mixing, LIGHT, None, 0)
+    before = {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("separator.")}
+    batch = batch_of(model)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        losses.append(float(step_of(task, batch)))
+        optimizer.step()
+    assert np.isfinite(losses).all() and min(losses[-3:]) < losses[0]
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_the_video_tower_learns_where_it_is_to():
+    model = model_with(conditioning="product", query="pooled", mask="binary")
+    task = Separate(model, SeparationLoss(), Mixing(2), LIGHT, None, 0, train_video=True)
+    step_of(task, batch_of(model))
+    assert all(p.grad is not None for p in model.video.parameters())
+    assert all(p.grad is None for p in model.audio.parameters())
+
+
+def test_what_is_drawn_depends_on_the_step_alone():
+    batch = None
+    losses = []
+    for _ in range(2):
+        model = model_with()
+        batch = batch or batch_of(model)
+        task = Separate(model, SeparationLoss(), Mixing(2), LIGHT, None, 3)
+        losses.append([float(step_of(task, batch, seed)) for seed in (1, 2, 1)])
+    assert losses[0] == losses[1]

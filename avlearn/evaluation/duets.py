@@ -1,0 +1,54 @@
+"""Two things sound in one picture: what does `avlearn separate` give of each?"""
+
+import tempfile
+
+import numpy as np
+import soundfile
+from scipy.optimize import linear_sum_assignment
+
+from avlearn.apply.separate import SeparateResult, separate_file
+from avlearn.data.manifest import Row
+from avlearn.evaluation.multi_source import stems
+from avlearn.evaluation.places import Thing, things
+from avlearn.evaluation.separation import ideal
+from avlearn.metrics import Figure
+from avlearn.metrics.separation import separation
+from avlearn.models.audiovisual import AudioVisual
+
+
+def duet_figures(model: AudioVisual, rows: list[Row]) -> list[Figure]:
+    """SI-SDRi and assignment of whole clips with two sounding things, separated as a user would.
+
+    A track is that of the thing whose box its place is nearer to. Where one source alone was found, what is left is
+    the other's track.
+
+    Args:
+        model: one with a separator.
+        rows: clips of a world, with truth and stems, at the model's sample rate.
+    """
+    estimates, references = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows:
+            sounding = [thing for thing in things(row) if thing.sounding]
+            truth = stems(row)[[thing.stem for thing in sounding]]
+            result = separate_file(row.path, model, folder, sources=2)
+            found = _in_order(result, sounding, row)
+            samples = min(truth.shape[1], found.shape[1])
+            estimates.append(found[:, :samples])
+            references.append(truth[:, :samples])
+    samples = min(found.shape[1] for found in estimates)
+    given, truth = (np.stack([sounds[:, :samples] for sounds in kind]) for kind in (estimates, references))
+    return separation(given, truth, ideal(model, truth)["phase-sensitive"], "two in one picture")
+
+
+def _in_order(result: SeparateResult, sounding: list[Thing], row: Row) -> np.ndarray:
+    """The tracks of two things, in their order: ``[2, S]``."""
+    tracks = [soundfile.read(track.audio, dtype="float32", always_2d=True)[0].mean(1) for track in result.tracks]
+    boxes = np.array([thing.box(0.0, row.duration, row.fps) for thing in sounding])
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    found = np.array([track.place for track in result.sources], float).reshape(-1, 2)
+    far = np.square(centres[:, None] - found[None]).sum(-1)
+    order = [len(result.sources)] * len(sounding)  # the residual
+    for thing, track in zip(*linear_sum_assignment(far), strict=True):
+        order[thing] = int(track)
+    return np.stack([tracks[k] for k in order])
