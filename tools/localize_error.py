@@ -7,10 +7,10 @@ of a source on screen is first fitted on other worlds than those of the figures,
 import argparse
 import json
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from reliability import reliability
 
 from avlearn import load, localize_file, make_world
 from avlearn.apply.audible import on_screen
@@ -22,8 +22,6 @@ from avlearn.evaluation.negative_audio import KINDS, OWN, heard_with
 from avlearn.media import read_clip, remux, write_wav
 from avlearn.metrics.sync import auc
 from avlearn.models.audiovisual import ON_SCREEN_CALIBRATION, AudioVisual
-from avlearn.report.page import Page
-from avlearn.report.plots import reliability_curve
 
 FITTED = (("standard", 400, 8300), ("muted", 100, 8301), ("hard", 100, 8302))  # preset, clips, seed
 MEASURED = (("standard", 300, 8310), ("hard", 100, 8311))
@@ -70,27 +68,9 @@ def report_windows(work: Path, model: AudioVisual) -> None:
         for kind in (OWN, "off screen"):
             said += scores[kind]
             right += [kind == OWN] * len(scores[kind])
-    reliability(np.array(said), np.array(right), work / "reliability.html")
-
-
-def reliability(said: np.ndarray, right: np.ndarray, out: Path) -> None:
-    """Said beside found, in bins of the probability: printed, and as a page."""
-    print("  audible         windows  said   on screen (own sound and another clip's, as many)")
-    rows = []
-    for low, high in pairwise(BINS):
-        inside = (said >= low) & ((said < high) | (high == 1.0))
-        if inside.any():
-            rows.append((f"{low:4.2f} to {high:4.2f}", inside.sum(), said[inside].mean(), right[inside].mean()))
-            print("  {}  {:7d}  {:5.3f}  {:5.3f}".format(*rows[-1]))
-    windows, mean, found = (np.array([row[k] for row in rows]) for k in (1, 2, 3))
-    gap = (np.abs(mean - found) * windows).sum() / windows.sum()
-    errors = f"expected calibration error {gap:.4f}, Brier score {((said - right) ** 2).mean():.4f}"
-    print(f"  {errors}")
-    page = Page("Is avlearn localize right that a source is on screen?", f"{windows.sum()} windows: {errors}")
-    page.section("Reliability", "Half of the windows have their own sound, half that of another clip.")
-    page.image(reliability_curve(mean, found, windows), "Share with their own sound over what is said")
-    page.table([dict(zip(("audible", "windows", "said", "on screen"), row, strict=True)) for row in rows])
-    print(f"  {page.save(out)}")
+    title = "Is avlearn localize right that a source is on screen?"
+    cases = "Half of the windows have their own sound, which is right; half have that of another clip."
+    reliability(np.array(said), np.array(right), BINS, title, cases, work / "reliability.html")
 
 
 def report_files(work: Path, model: AudioVisual) -> None:

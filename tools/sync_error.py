@@ -6,10 +6,10 @@ confidence is first fitted on other worlds than those of the figures, and writte
 
 import argparse
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from reliability import reliability
 
 from avlearn import load, make_world, read_clip, sync_file
 from avlearn.apply.confidence import calibrate
@@ -18,8 +18,6 @@ from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav
 from avlearn.models.audiovisual import CALIBRATION, AudioVisual
-from avlearn.report.page import Page
-from avlearn.report.plots import reliability_curve
 
 CALIBRATION_WORLDS = ((4.0, 300, 8100), (8.0, 100, 8101), (20.0, 40, 8102), (2.5, 100, 8103))  # seconds, clips, seed
 SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # of the figures
@@ -108,27 +106,9 @@ def report_short(work: Path, model: AudioVisual) -> None:
     print(f"  after --fix, undecidable: {len(left) - len(again)} of {len(left)}")
     for name, count in undecided.items():
         print(f"  undecidable, {name}: {count} of {len(clips)} ({count / len(clips):.3f})")
-    reliability(np.array(confidences), np.array(right), work / "reliability.html")
-
-
-def reliability(confidences: np.ndarray, right: np.ndarray, out: Path) -> None:
-    """Said beside found, in bins of the confidence: printed, and as a page."""
-    print("  confidence     clips   said   right within a step (delayed clips and unrelated sound, as many)")
-    rows = []
-    for low, high in pairwise(BINS):
-        inside = (confidences >= low) & ((confidences < high) | (high == 1.0))
-        if inside.any():
-            rows.append((f"{low:4.2f} to {high:4.2f}", inside.sum(), confidences[inside].mean(), right[inside].mean()))
-            print("  {}  {:6d}  {:5.3f}  {:5.3f}".format(*rows[-1]))
-    clips, said, found = (np.array([row[k] for row in rows]) for k in (1, 2, 3))
-    gap = (np.abs(said - found) * clips).sum() / clips.sum()
-    errors = f"expected calibration error {gap:.4f}, Brier score {((confidences - right) ** 2).mean():.4f}"
-    print(f"  {errors}")
-    page = Page("Is the confidence of avlearn sync right?", f"{clips.sum()} clips that it was not fitted on: {errors}")
-    page.section("Reliability", "Half of the clips are delayed, half have another sound: right is a step at most.")
-    page.image(reliability_curve(said, found, clips), "Share that is right over what is said, with the clips of a bin")
-    page.table([dict(zip(("confidence", "clips", "said", "right"), row, strict=True)) for row in rows])
-    print(f"  {page.save(out)}")
+    cases = "Half of the clips are delayed, half have another sound; right is an offset within a step."
+    title = "Is the confidence of avlearn sync right?"
+    reliability(np.array(confidences), np.array(right), BINS, title, cases, work / "reliability.html")
 
 
 def report_long(work: Path, model: AudioVisual) -> None:

@@ -6,14 +6,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avlearn.apply.confidence import probability
 from avlearn.media.decode import resample
 from avlearn.models.audiovisual import AudioVisual
 
-# Logistic regression on 669 tracks of the default model: of duets, of one sounding thing beside a silent one, of the
-# standard world, and of pictures with another clip's sound. Right is a track with its own thing's sound at 5 dB
-# (SI-SDR) or more.
-_FIT, _MARGIN, _SHARE, _BIAS = 5.83, 3.64, 6.79, 1.94
 _LEAST = 1e-6  # share of the energy below which all shares count alike
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a track being the sound of its own place.
+
+    Attributes:
+        fit: similarity of the track, heard alone, with its place.
+        margin: by how much it is above that with the places of the other tracks, and with most of the picture.
+        share: of the input's power, its logarithm to the base of 10, because what little a place gets is mostly spilt
+            from others.
+    """
+
+    fit: float
+    margin: float
+    share: float
 
 
 @dataclass
@@ -39,19 +52,33 @@ class Agreement:
     def __add__(self, other: "Agreement") -> "Agreement":
         return Agreement(self.similar + other.similar, self.level + other.level, self.power + other.power)
 
-    def confidence(self) -> list[float]:
-        """That each track is the sound of its own place, in [0, 1]; it falls with none of the evidence.
-
-        The evidence: how well the track fits its place; by how much better than the places of the other tracks and
-        most of the picture; and its share of the power, because what little a place gets is mostly spilt from others.
-        """
+    def evidence(self) -> list[Evidence | None]:
+        """Of each track; None for one that is silent."""
         similar = self.similar / np.maximum(self.level, 1e-12)[:, None]
         own = np.diagonal(similar)
         others = similar.copy()
         np.fill_diagonal(others, -np.inf)
+        margin = own - others.max(1)
         share = np.log10((self.power[:-1] / max(self.power[-1], 1e-12)).clip(_LEAST))
-        logit = _FIT * own + _MARGIN * (own - others.max(1)) + _SHARE * share + _BIAS
-        return [round(float(p), 4) for p in np.where(self.level > 0, 1 / (1 + np.exp(-logit)), 0)]
+        found = np.stack([own, margin, share], 1).round(4).tolist()
+        return [Evidence(*each) if level > 0 else None for each, level in zip(found, self.level, strict=True)]
+
+
+def confidence(model: AudioVisual, evidence: Evidence | None) -> float:
+    """The probability that a track is the sound of its own place, at 5 dB (SI-SDR) or more; 0 where it is silent.
+
+    Calibrated where the model's folder has a calibration (see ``tools/separate_error.py``); else it is the share of
+    its place beside the best of the others, which tends to be too sure.
+
+    Args:
+        model: from `avlearn.load`.
+        evidence: of the track.
+    """
+    if evidence is None:
+        return 0.0
+    if model.track_calibration:
+        return probability(evidence, model.track_calibration)
+    return float(1 / (1 + np.exp(-model.config.score_scale * evidence.margin)))
 
 
 @torch.inference_mode()

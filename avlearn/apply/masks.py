@@ -9,8 +9,8 @@ from torch import Tensor
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.unet import at_frames
 
-CONTEXT = 1.28  # seconds on either side of a sample that its masks are made from, generously
-_STRIDE = 4  # frames of the transform in a step of the U-Net's bottom
+# Seconds on either side of a sample that its masks are made from: beyond 0.96 s nothing but rounding is left.
+CONTEXT = 1.12
 _WEAKEST = 1e-3  # least sum of squared windows that is divided by: at a stretch's very ends it falls to nothing
 
 
@@ -19,7 +19,7 @@ def stretch_grid(model: AudioVisual, rate: int) -> int:
 
     That is a whole number of samples, of the model's steps and of the U-Net's strides.
     """
-    stride = _exact(model.config.separator.hop) * _STRIDE
+    stride = _exact(model.config.separator.hop) * model.separator.stride
     return int(_together(_together(_exact(model.step), stride), Fraction(1, rate)) * rate)
 
 

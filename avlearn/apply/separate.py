@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.agreement import Agreement, agreement
+from avlearn.apply.agreement import Agreement, Evidence, agreement, confidence
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order, single_threads
 from avlearn.apply.places import MOST, Choice, Places, Seen, chosen_sources, follow
@@ -42,7 +42,8 @@ class Track:
         id: of the source, as `avlearn localize --sources` numbers them; None where a place was asked for.
         place: x and y of the source as fractions of the picture, the median over time; None but for sources.
         present: share of the picture's time for which the source is there; None but for sources.
-        confidence: in [0, 1], see `avlearn.apply.agreement`; None for what is off screen and for the residual.
+        confidence: that it is the sound of its own place, in [0, 1]; None for what is off screen and for the residual.
+        evidence: what that stands on; None but for sources, and for one whose track is silent.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Track:
     place: tuple[float, float] | None = None
     present: float | None = None
     confidence: float | None = None
+    evidence: Evidence | None = None
 
     def text(self) -> str:
         """For people."""
@@ -75,6 +77,8 @@ class SeparateResult:
         duration: seconds of the tracks.
         sample_rate, channels: of the tracks, as of the input.
         format: ``float`` (32 bits) or ``24`` (bits).
+        calibrated: whether confidences were held to tracks with known truth; else each is the share of the track's
+            place beside the best of the others.
         tracks: the last holds what belongs to no other.
         reason: why nothing on screen explains the sound, in plain words; else None.
         notice: a line where the file is unlike the training data, else None.
@@ -85,6 +89,7 @@ class SeparateResult:
     sample_rate: int
     channels: int
     format: Format
+    calibrated: bool
     tracks: list[Track]
     reason: str | None
     notice: str | None
@@ -178,7 +183,8 @@ def separate_file(
         say("writing the videos", 0, 1)
         videos = write_videos(path, wavs if onscreen else wavs[:-1])
         say("writing the videos", 1, 1)
-    confidences = agreed.confidence()
+    evidence = agreed.evidence()
+    confidences = [round(confidence(model, each), 4) for each in evidence]
     shares = energy / max(total, 1e-12)
     tracks = []
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
@@ -186,12 +192,21 @@ def separate_file(
         if onscreen and not k:
             facts = {"confidence": max(confidences, default=0.0)}
         elif not onscreen and k < len(chosen):
-            facts = {"id": chosen[k].id or None, "confidence": confidences[k], **_place(chosen[k])}
+            facts = {"id": chosen[k].id or None, "confidence": confidences[k], "evidence": evidence[k]}
+            facts |= _place(chosen[k])
         where = [None if file is None else str(out_dir / file.name) for file in (wav, video)]
         tracks.append(Track(name, *where, round(float(shares[k]), 4), **facts))
     return SeparateResult(
-        str(path), round(samples / rate, 3), rate, channels, form, tracks, _reason(silent, confidences), notice.text()
-    )  # fmt: skip
+        path=str(path),
+        duration=round(samples / rate, 3),
+        sample_rate=rate,
+        channels=channels,
+        format=form,
+        calibrated=model.track_calibration is not None,
+        tracks=tracks,
+        reason=_reason(silent, confidences),
+        notice=notice.text(),
+    )
 
 
 def _reason(silent: bool, confidences: Sequence[float]) -> str | None:

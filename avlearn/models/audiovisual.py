@@ -19,8 +19,8 @@ from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
 
 FORMAT = "avlearn.model/1"
-# Beside config.json: see avlearn.apply.confidence and avlearn.apply.audible.
-CALIBRATION, ON_SCREEN_CALIBRATION = "sync.json", "localize.json"
+# Beside config.json: see avlearn.apply.confidence, avlearn.apply.audible and avlearn.apply.agreement.
+CALIBRATION, ON_SCREEN_CALIBRATION, TRACK_CALIBRATION = "sync.json", "localize.json", "separate.json"
 _ZOO = Path(__file__).resolve().parent / "zoo"
 
 
@@ -115,9 +115,10 @@ class AudioVisual(nn.Module):
                 "audio": Familiarity(self.audio.num_features),
             }
         )
-        # Of the confidence in an offset, and that a sound's source is on screen, where they were measured.
+        # Of the confidence in an offset, that a sound's source is on screen, and in a track, where they were measured.
         self.sync_calibration: dict | None = None
         self.on_screen_calibration: dict | None = None
+        self.track_calibration: dict | None = None
         self.classifiers = nn.ModuleDict()
         if config.labels:
             sizes = {"video": 3 * self.video.num_features, "audio": 3 * self.audio.num_features}
@@ -194,7 +195,7 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "README.md").write_text(card)
     # A calibration that lies there is of the weights that were just replaced.
-    for stale in (CALIBRATION, ON_SCREEN_CALIBRATION):
+    for stale in (CALIBRATION, ON_SCREEN_CALIBRATION, TRACK_CALIBRATION):
         (folder / stale).unlink(missing_ok=True)
 
 
@@ -235,6 +236,8 @@ def load(name_or_path: str | Path) -> AudioVisual:
             model.sync_calibration = json.loads((folder / CALIBRATION).read_text())
         if (folder / ON_SCREEN_CALIBRATION).is_file():
             model.on_screen_calibration = json.loads((folder / ON_SCREEN_CALIBRATION).read_text())
+        if (folder / TRACK_CALIBRATION).is_file():
+            model.track_calibration = json.loads((folder / TRACK_CALIBRATION).read_text())
     except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{folder} is not a readable model folder: {reason}") from error

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Literal
 
 import torch
@@ -87,9 +88,10 @@ def at_frames(features: Tensor, step: float, hop: float, frames: int) -> Tensor:
         ``[..., N]``; past the last step its features are held.
     """
     last = features.shape[-1] - 1
-    at = (torch.arange(frames, device=features.device) * (hop / step)).clamp(max=last)
+    # In single precision the clock of a long file would drift.
+    at = (torch.arange(frames, dtype=torch.float64, device=features.device) * (hop / step)).clamp(max=last)
     low = at.floor().long()
-    share = at - low
+    share = (at - low).to(features)
     return features[..., low] * (1 - share) + features[..., (low + 1).clamp(max=last)] * share
 
 
@@ -191,6 +193,11 @@ class MaskUNet(nn.Module):
         if config.conditioning == "none":
             self.queries = nn.Parameter(torch.randn(config.sources, features, 1))
 
+    @property
+    def stride(self) -> int:
+        """Frames of the transform in a step of the bottom."""
+        return _PATCH * prod(time for _, time in _STRIDES)
+
     def bands(self, values: Tensor, bin_hz: float) -> Tensor:
         """A transform's bins to the network's: ``[..., F, N]`` to ``[..., bins, N]``, averaged where they are bands."""
         if self.config.scale == "log":
@@ -212,7 +219,7 @@ class MaskUNet(nn.Module):
             ``[B, K, 1 or 2, bins, N]``.
         """
         batch, frames = len(spectrum), spectrum.shape[-1]
-        pad = -frames % (_PATCH * _STRIDES[0][1] * _STRIDES[1][1])
+        pad = -frames % self.stride
         x = self.stem(self.scale_in(F.pad(self._planes(spectrum, bin_hz), (0, pad))))
         condition = self._condition(batch, frames + pad, features, alone)
         levels = [x]

@@ -6,9 +6,11 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import avlearn.apply.separate as separate
 import avlearn.apply.survey as survey
+from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order
 from avlearn.apply.places import Seen, parse_choice
 from avlearn.apply.separate import separate_file
@@ -63,7 +65,7 @@ def names(folder):
 def test_a_file_in_stretches_is_the_file_in_one_piece(model, tmp_path, monkeypatch):
     path = film(tmp_path / "half_a_minute.mp4", 30, 44100, 1)
     found = []
-    for seconds in (2.5, 1000.0):
+    for seconds in (2.7, 1000.0):
         monkeypatch.setattr(separate, "_STRETCH", seconds)
         monkeypatch.setattr(survey, "_LOOK", seconds)
         found.append(samples(separate_file(path, model, tmp_path / "out", choices=[LEFT, RIGHT])))
@@ -71,6 +73,21 @@ def test_a_file_in_stretches_is_the_file_in_one_piece(model, tmp_path, monkeypat
     level = np.sqrt(np.square(whole).mean((1, 2)))
     assert level.min() > 1e-3
     assert (np.abs(cut - whole).max((1, 2)) < level * 10 ** (-60 / 20)).all()
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_what_masks_are_made_from_is_there_on_both_sides(model, rate):
+    torch.manual_seed(0)
+    grid, margin, step = stretch_grid(model, rate), round(CONTEXT * rate), round(model.step * rate)
+    audio = 0.1 * torch.randn(2, 9 * grid) * torch.sin(torch.arange(9 * grid) * 20 / rate)
+    normal = model.separator.normalise
+    queries = torch.randn(1, 2, len(normal.running_mean), 9 * grid // step + 1)
+    queries = queries * normal.running_var.sqrt()[:, None] + normal.running_mean[:, None]
+    whole = separate_window(model, audio, rate, queries)
+    begin, end = 2 * grid, 8 * grid - step
+    part = separate_window(model, audio[:, begin:end], rate, queries[..., begin // step : end // step + 1])
+    error = (part - whole[..., begin:end])[..., margin:-margin].abs().amax((1, 2))
+    assert (error < whole.square().mean((1, 2)).sqrt() * 10 ** (-90 / 20)).all()
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 6), (8000, 1), (96000, 8)])
@@ -150,6 +167,7 @@ def test_what_is_on_screen_and_what_is_not(model, short, tmp_path):
     tracks = samples(result)
     length = min(len(truth), tracks.shape[1])
     assert np.abs(tracks.sum(0)[:length] - truth[:length]).max() < 1e-4
+    assert result.calibrated
     assert result.tracks[0].confidence is not None
     assert result.tracks[1].confidence is None
 
@@ -174,7 +192,14 @@ def test_silence_and_stills_are_told_in_plain_words(model, tmp_path):
     still = separate_file(tmp_path / "still.mp4", model, tmp_path / "out")
     assert still.reason is not None
     assert still.reason in still.text()
-    assert json.loads(json.dumps(still.to_dict()))["schema"] == "avlearn.separate/2"
+    said = json.loads(json.dumps(still.to_dict()))
+    assert list(said) == [
+        "schema", "path", "duration", "sample_rate", "channels", "format", "calibrated", "tracks", "reason", "notice",
+    ]  # fmt: skip
+    assert said["schema"] == "avlearn.separate/2"
+    assert list(said["tracks"][0]) == [
+        "name", "audio", "video", "share", "id", "place", "present", "confidence", "evidence",
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_done_leaves_nothing(model, short, tmp_path, monkeypatch):
@@ -213,8 +238,6 @@ def test_sources_are_parsed():
 
 
 def test_features_come_back_from_the_disk(tmp_path):
-    import torch
-
     seen, features = Seen(tmp_path), torch.randn(5, 9, 2, 3)
     for piece in features.split(4, 1):
         seen.append(piece)
