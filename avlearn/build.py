@@ -279,6 +279,7 @@ def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row]
     model = AudioVisual(replace(towers.config, separator=separator, common_space=settings.base is not None))
     kept = {k: v for k, v in towers.state_dict().items() if not k.startswith(("separator.", "classifiers."))}
     model.load_state_dict(kept, strict=False)
+    model.eval()  # pictures are looked at as they will be, and the towers' norms stay
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
     data: list[Dataset] = []

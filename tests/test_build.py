@@ -122,3 +122,11 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
         log_mel = model.spectrogram(sound) * 9.137995 - 4.267739
         expected = theirs.forward_features(log_mel)
         torch.testing.assert_close(model.audio.forward_features(model.spectrogram(sound)), expected)
+
+
+def test_a_separator_stands_on_towers_that_stay_as_they_are(untrained, small_world, tmp_path):
+    words = [f"separator.base={untrained}", f"data.train={small_world}", f"data.root={tmp_path}"]
+    model = build(load_recipe("separate_world", words)).task.model
+    after = model.state_dict()
+    towers = {k: v for k, v in load(untrained).state_dict().items() if not k.startswith(("separator.", "classifiers."))}
+    assert all(torch.equal(value, after[name]) for name, value in towers.items())
