@@ -125,7 +125,8 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
 
 
 def test_a_separator_stands_on_towers_that_stay_as_they_are(untrained, small_world, tmp_path):
-    words = [f"separator.base={untrained}", f"data.train={small_world}", f"data.root={tmp_path}"]
+    words = [f"separator.base={untrained}", f"data.root={tmp_path}"]
+    words += [f"data.train={small_world}", f"data.val={small_world}"]
     model = build(load_recipe("separate_world", words)).task.model
     after = model.state_dict()
     towers = {k: v for k, v in load(untrained).state_dict().items() if not k.startswith(("separator.", "classifiers."))}
