@@ -20,6 +20,7 @@ from avlearn.models.audiovisual import AudioVisual, frames_to_input
 
 _LOOK = 5.0  # seconds that are encoded at a time, about, and a window's half besides
 _OVERLAP = 4  # maps that see an instant
+_ROOM = 1024  # maps for which memory is asked for at once
 _SHORTEST = 0.5  # seconds of a last map, unless it is all there is
 
 
@@ -47,16 +48,21 @@ def survey(
     """
     width = max(round(model.config.seconds / model.step), 1)
     hop = max(round(width / _OVERLAP), 1)
-    times, maps, levels, evidence = [], [], [], []
+    times, levels, evidence = [], [], []
+    maps = np.zeros((0, 0, 0), np.float32)
     held: list[Tensor] | None = None  # placed, views, heard and power of the steps from ``begin`` on
     begin = 0
 
     def take(steps: int) -> None:
+        nonlocal maps
         placed, seen, heard, power = (part[..., :steps] for part in held)
         placed, seen = placed.movedim(-1, 2), seen.movedim(-1, 3)
         heat = stitched_map(seen, heard)[0].cpu().numpy()
+        if len(times) == len(maps):
+            # Room for many at once: each kept alone would pin the large blocks that were freed around it.
+            maps = np.concatenate([maps.reshape(-1, *heat.shape), np.zeros((_ROOM, *heat.shape), np.float32)])
+        maps[len(times)] = heat
         times.append((begin + steps / 2) * model.step)
-        maps.append(heat.astype(np.float32))
         levels.append(float(power.mean().sqrt()))
         evidence.extend(gather(model, placed, heard, heat[None]))
 
@@ -72,13 +78,13 @@ def survey(
                 begin += hop
                 held = [part[..., hop:] for part in held]
             progress(begin * model.step)
-    while held is not None and (count := held[0].shape[-1]) and (not maps or count * model.step >= _SHORTEST):
+    while held is not None and (count := held[0].shape[-1]) and (not times or count * model.step >= _SHORTEST):
         take(count)
         begin += hop
         held = [part[..., hop:] for part in held]
-    if not maps:
+    if not times:
         raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
-    return FileMaps(np.array(times), np.stack(maps), np.array(levels), tuple(evidence))
+    return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence))
 
 
 def _steps(
