@@ -37,6 +37,7 @@ from avlearn.train import pretrain
 
 # Of ten minutes: worlds and decoding take two, figures, tools and page two; the rest is training.
 _PRETRAIN_SHARE, _SEPARATE_SHARE = 0.40, 0.17
+_SEPARATE_STEP = 0.2  # time of a separator's step, as a part of the towers'
 _TRAIN_CLIPS, _SOLO_CLIPS = 1200, 600
 
 
@@ -111,7 +112,7 @@ def _train(run_dir: Path, minutes: float, share: float, seed: int) -> Path:
     sync = pretrain(recipe.model_copy(update={"trainer": trainer}), run_dir / "sync")
     _say("learning to separate")
     solos = max(round(_SOLO_CLIPS * share), 128)
-    steps = max(int(minutes * 60 * _SEPARATE_SHARE / (per_step * 0.5)), 20)
+    steps = max(int(minutes * 60 * _SEPARATE_SHARE / (per_step * _SEPARATE_STEP)), 20)
     recipe = load_recipe(
         "separate_world",
         [
