@@ -18,8 +18,7 @@ class Stft(nn.Module):
     def __init__(self, sample_rate: int, window: float, hop: float):
         super().__init__()
         self.hop_samples = round(hop * sample_rate)
-        self.n_fft = round(window / hop) * self.hop_samples
-        self.n_fft += self.n_fft % 2
+        self.n_fft = round(window * sample_rate / 2) * 2
         self.bin_hz = sample_rate / self.n_fft
         self.register_buffer("taper", torch.hann_window(self.n_fft), persistent=False)
 

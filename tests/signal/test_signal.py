@@ -21,3 +21,10 @@ def test_the_transform_comes_back_at_any_rate():
         audio = torch.randn(2, rate)
         assert (stft.inverse(stft(audio), rate) - audio).abs().max() < 1e-5
         assert abs(stft.bin_hz - 15.625) < 0.05
+
+
+def test_a_window_need_be_no_multiple_of_the_hop():
+    stft = Stft(11025, 1022 / 11025, 256 / 11025)
+    assert (stft.n_fft, stft.hop_samples) == (1022, 256)
+    audio = torch.randn(11025, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(stft.inverse(stft(audio), 11025), audio, atol=1e-5)
