@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from avlearn.errors import AvlearnError, OutputError
+from avlearn.errors import AvlearnError
+from avlearn.files import write_text
 
 app = typer.Typer(
     add_completion=False,
@@ -48,13 +49,7 @@ def _tell(result: object, json_path: str | None) -> None:
         typer.echo(text)
         return
     typer.echo(result.text())
-    path = Path(json_path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text + "\n")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    write_text(json_path, text + "\n")
 
 
 @app.command()

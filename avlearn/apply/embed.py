@@ -10,6 +10,7 @@ from torch import Tensor
 
 from avlearn.apply.windows import Notice, windows
 from avlearn.errors import OutputError
+from avlearn.files import replacing
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
 
@@ -102,8 +103,7 @@ def embed_files(paths: Sequence[str | Path], model: AudioVisual, out: str | Path
         columns["start"] += starts.tolist()
         columns["video"] += list(video)
         columns["audio"] += list(audio)
-    part = out.with_name(f".{out.name}.part{out.suffix}")
-    try:
+    with replacing(out) as part:
         if out.suffix == ".npz":
             np.savez_compressed(part, **{k: np.array(v) for k, v in columns.items()})
         else:
@@ -111,8 +111,4 @@ def embed_files(paths: Sequence[str | Path], model: AudioVisual, out: str | Path
             import pyarrow.parquet
 
             pyarrow.parquet.write_table(pyarrow.table(columns), part)
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
     return EmbedResult(str(out), len(columns["start"]), len(paths))

@@ -14,8 +14,8 @@ from avlearn.apply.sources import Source, find_sources
 from avlearn.apply.survey import survey
 from avlearn.apply.windows import SILENCE, Notice, probe_both
 from avlearn.errors import OutputError
+from avlearn.files import replacing
 from avlearn.media import stream, write_video
-from avlearn.media.writer import replacing
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.report.plots import mark, overlay
 

@@ -10,8 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from avlearn.errors import DataError, OutputError
+from avlearn.files import replacing
 from avlearn.media.source import Slice, Source
-from avlearn.media.writer import replacing
 
 
 @dataclass(frozen=True)

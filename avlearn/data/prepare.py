@@ -18,7 +18,7 @@ from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.shards import facts, write_shards
 from avlearn.data.transcode import AAC_RATES, Settings, transcode
 from avlearn.errors import DataError, MediaError, OutputError
-from avlearn.media.writer import replacing
+from avlearn.files import replacing
 
 Progress = Callable[[int, int], None]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.errors import AvlearnError, OutputError
-from avlearn.media.writer import replacing
+from avlearn.files import replacing
 
 CRASHED = object()  # the result of an item that kills its process
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avlearn.data.manifest import Row
 from avlearn.errors import OutputError
-from avlearn.media.writer import replacing
+from avlearn.files import replacing
 
 
 def write_shards(rows: Sequence[Row], names: Sequence[str], folder: Path, count: int) -> list[Row]:

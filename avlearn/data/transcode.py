@@ -19,11 +19,12 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
+from avlearn.files import replacing
 from avlearn.media import probe
 from avlearn.media.decode import Resampled, Samples, is_untimed, presented
 from avlearn.media.picture import displayed
 from avlearn.media.source import audio_stream, open_media, video_stream
-from avlearn.media.writer import SoundTrack, replacing
+from avlearn.media.writer import WRITE_ERRORS, SoundTrack
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -74,7 +75,7 @@ def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, di
         MediaError: the source cannot be decoded throughout, or what was written is not what should have been.
         OutputError: the target cannot be written.
     """
-    with replacing(target) as part:
+    with replacing(target, WRITE_ERRORS) as part:
         try:
             begin, ticks, base, samples = _encode(source, part, settings)
         except av.error.FFmpegError as error:

@@ -5,11 +5,12 @@ from pathlib import Path
 import av
 
 from avlearn.errors import NoVideoError, OutputError
+from avlearn.files import replacing
 from avlearn.media.decode import Samples
 from avlearn.media.probe import probe
 from avlearn.media.retime import Retimed
 from avlearn.media.source import audio_stream, open_media, video_stream
-from avlearn.media.writer import SoundTrack, replacing
+from avlearn.media.writer import WRITE_ERRORS, SoundTrack
 
 _CHUNK = 4.0  # seconds of replacing sound encoded at a time
 
@@ -43,7 +44,7 @@ def remux(
     if out.resolve() == path.resolve():
         raise OutputError(f"{out} is the input itself: give another name")
     origin = probe(path).start
-    with open_media(path) as source, replacing(out) as part:
+    with open_media(path) as source, replacing(out, WRITE_ERRORS) as part:
         picture = video_stream(source)
         if picture is None:
             raise NoVideoError(f"{path} has no picture")

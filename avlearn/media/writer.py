@@ -1,7 +1,6 @@
 """Arrays to files: H.264 with AAC, and WAV. A file appears whole or not at all."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import soundfile
 
 from avlearn.errors import OutputError
+from avlearn.files import replacing
 
 _AAC_RATES = (
     8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000,
@@ -17,27 +17,8 @@ _AAC_RATES = (
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A name to write to beside ``path``; renamed to it when all went well, removed otherwise.
-
-    Raises:
-        OutputError: what the disk or FFmpeg said.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: give a file's name")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    try:
-        yield part
-        part.replace(path)
-    except (OSError, av.error.FFmpegError, soundfile.SoundFileError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise OutputError(f"cannot write {path}: {reason}") from error
-    finally:
-        part.unlink(missing_ok=True)
+# What FFmpeg and libsndfile raise where they cannot write.
+WRITE_ERRORS = (OSError, av.error.FFmpegError, soundfile.SoundFileError)
 
 
 def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -53,7 +34,7 @@ def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sampl
     pieces = _chunks(chunks)
     first = next(pieces, np.zeros((1, 0), np.float32))
     with (
-        replacing(path) as part,
+        replacing(path, WRITE_ERRORS) as part,
         soundfile.SoundFile(part, "w", sample_rate, len(first), "FLOAT", format="WAV") as file,
     ):
         file.write(first.T)
@@ -147,7 +128,7 @@ def write_video(
     rate = Fraction(fps).limit_denominator(100_000)
     sound = _chunks(audio) if audio is not None else iter(())
     chunk = next(sound, None)
-    with replacing(path) as part, av.open(str(part), "w") as container:
+    with replacing(path, WRITE_ERRORS) as part, av.open(str(part), "w") as container:
         # x264's macroblock tree gives other bytes each time it encodes the same frames.
         picture = container.add_stream(
             "libx264", rate=rate, options={"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
-from avlearn.media.writer import replacing
+from avlearn.files import replacing
 
 # Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, DeepSpeed,
 # Caffe2.

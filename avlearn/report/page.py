@@ -2,7 +2,6 @@
 
 import base64
 import html
-import os
 import re
 import wave
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure as Chart
 from PIL import Image
 
-from avlearn.errors import OutputError
+from avlearn.files import write_text
 from avlearn.metrics.figure import HEADER, Figure
 
 Picture = np.ndarray | Chart
@@ -143,13 +142,7 @@ class Page:
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.write_text(self.html(), encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        write_text(path, self.html())
         return path
 
 

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from avlearn.errors import OutputError
+from avlearn.files import replacing
 from avlearn.metrics.localization import enlarge
 
 TRAINING, HELD_OUT, MARK = "#3b82f6", "#ea580c", "#dc2626"  # seen well on white and on black
@@ -39,14 +39,8 @@ def write_png(path: str | Path, picture: np.ndarray | Figure) -> None:
     Raises:
         OutputError: the file cannot be written; nothing is left of it.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(png_bytes(picture))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 @lru_cache(maxsize=257)

@@ -16,8 +16,8 @@ from avlearn.data.manifest import Row, write_manifest
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.scene import Scene, render_scene
 from avlearn.errors import DataError, OutputError
+from avlearn.files import replacing
 from avlearn.media import write_video
-from avlearn.media.writer import replacing
 
 
 def make_world(

@@ -1,0 +1,78 @@
+"""Names of files and the one way to write them: checked before the work, whole or not there at all."""
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avlearn.errors import OutputError
+
+
+def printable(name: object) -> str:
+    """A file's name with its control characters escaped: names come from strangers, and terminals obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
+
+
+@contextmanager
+def replacing(path: str | Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
+    """A name to write to beside ``path``; renamed to it when all went well, removed otherwise.
+
+    Args:
+        path: of the file.
+        errors: what a library that writes there raises when the disk is full or the file cannot be written.
+
+    Raises:
+        OutputError: what the disk, or the library, said.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give a file's name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    try:
+        yield part
+        part.replace(path)
+    except errors as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"cannot write {path}: {reason}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file at once. Raises OutputError if it cannot be written."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def check_output(
+    path: str | Path, suffixes: Collection[str] = (), inputs: Collection[str | Path] = (), overwrite: bool = False
+) -> Path:
+    """Check that a file can be written, before the work that it is the result of.
+
+    Args:
+        path: of the file.
+        suffixes: those that the writer knows, lower case, with their dots; empty: any.
+        inputs: files that are read: none of them is written over, whatever ``overwrite`` says.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        OutputError: the suffix is missing or unknown, the folder is missing or cannot be written to, the file is one of
+            the inputs, or there already.
+    """
+    path = Path(path)
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise OutputError(f"cannot write {path}: its name must end in one of {', '.join(sorted(suffixes))}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give a file's name")
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: the folder {path.parent} is not writable")
+    if path.exists():
+        if any(Path(other).exists() and path.samefile(other) for other in inputs):
+            raise OutputError(f"{path} is the input: give the output another name")
+        if not overwrite:
+            raise OutputError(f"{path} is there already: give another name, or --overwrite")
+    return path
