@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from released_names import released_shapes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -75,6 +76,14 @@ class Reference:
 def pair() -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)
     return torch.rand(2, 3, 64, 80), torch.randn(2, 1, 65, 48)
+
+
+def test_the_names_above_are_the_released_ones():
+    for file, tensors in (("avenet", avenet()), ("avolnet", avolnet())):
+        shapes = released_shapes(file)
+        assert {name: s for name, s in shapes.items() if not name.endswith("num_batches_tracked")} == {
+            name: tuple(tensor.shape) for name, tensor in tensors.items()
+        }
 
 
 @torch.no_grad()

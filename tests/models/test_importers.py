@@ -1,9 +1,8 @@
 """Released weights find their places: for each layout the whole list of names, and no group may be missing."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from released_names import released_shapes
 
 from avlearn.errors import ModelError
 from avlearn.models import create_model
@@ -11,7 +10,6 @@ from avlearn.models.heads import RoIHead
 from avlearn.models.importers import find_layout, load_weights
 from avlearn.models.video.nonlocal_block import NonLocal
 
-KEYS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "state-dicts" / "video"
 PAIRS = [
     ("tv_r3d_18", "r3d_18", "torchvision"),
     ("tv_mc3_18", "mc3_18", "torchvision"),
@@ -61,15 +59,8 @@ PAIRS = [
 
 def released(name: str) -> dict[str, torch.Tensor]:
     """Tensors of the names and shapes of a released file, each with a value of its own."""
-    if not KEYS.is_dir():
-        pytest.skip("the lists of names are not here")
-    tensors = {}
-    for number, line in enumerate((KEYS / f"{name}.txt").read_text().splitlines()):
-        if "\t" in line:
-            key, _, shape = line.partition("\t")
-            sides = [int(side) for side in shape.strip("() ").split(",") if side.strip()]
-            tensors[key] = torch.full(sides, float(number))
-    return tensors
+    shapes = released_shapes(name)
+    return {key: torch.full(shape, float(number)) for number, (key, shape) in enumerate(shapes.items())}
 
 
 @pytest.mark.parametrize(("file", "name", "layout"), PAIRS, ids=[pair[0] for pair in PAIRS])

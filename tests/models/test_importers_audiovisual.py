@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from released_names import released_shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
@@ -194,6 +195,21 @@ def test_both_networks_of_avid(tmp_path):
     model = create_model("conv2d_10", weights=path)
     assert torch.equal(model.block4.bn2.running_var, tensors["audio_model.block4.bn2.running_var"])
     assert model.loaded.taken == sum(name.startswith("audio_model.") for name in tensors)
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "left"),
+    [
+        ("avid", "r2plus1d_18_avid", ("conv1.", "block", "video_proj.", "audio_proj.")),
+        ("avid", "conv2d_10", ("stem.", "layer", "video_proj.", "audio_proj.")),
+        ("xdc_r2plus1d18", "r2plus1d_18", ("classifier.",)),
+    ],
+)
+def test_every_released_parameter_has_a_place(file, name, left):
+    tensors = {key: torch.zeros(shape) for key, shape in released_shapes(file).items()}
+    model = create_model(name, weights=tensors)
+    assert all(not parameter.any() for parameter in model.parameters())
+    assert all(key.startswith(left) for key in model.loaded.left), model.loaded.left
 
 
 def test_all_of_avids_network_learns():

@@ -1,11 +1,10 @@
 """Separators: networks against the same computed from tensors by their released names, and what evaluators do."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from released_layers import Layers, Shapes, biased, norm, resnet
+from released_names import released_shapes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,7 +21,6 @@ from avlearn.models.separators import (
     separate_windows,
 )
 
-KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual"
 WIDTHS = (64, 128, 256, 512, 512, 512, 512)
 
 
@@ -132,12 +130,9 @@ def pixel_masks(unet: Tensor, seen: Tensor, scale: Tensor, bias: Tensor) -> Tens
     return torch.stack([(unet * (scale * seen[k])[:, None, None]).sum(1) + bias for k in range(len(seen))], 1).sigmoid()
 
 
-@pytest.mark.skipif(not KEYS.is_dir(), reason="the lists of names are not here")
 @pytest.mark.parametrize("file", RELEASED)
 def test_the_names_above_are_the_released_ones(file):
-    rows = [line.split("\t") for line in (KEYS / f"{file}.txt").read_text().splitlines()[1:]]
-    shapes = {name: tuple(int(side) for side in shape.strip("()").split(",") if side) for name, shape, _ in rows}
-    assert shapes == RELEASED[file]
+    assert released_shapes(file) == RELEASED[file]
 
 
 @torch.no_grad()

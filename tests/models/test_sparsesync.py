@@ -1,17 +1,15 @@
 """SparseSync: its front end, its parts by hand and against PyTorch's own, and released names."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torchaudio
+from released_names import released_shapes
 from torch import nn
 from torchvision.models import resnet18
 
 from avlearn.errors import ModelError
 from avlearn.models.sparsesync import AxisPositions, Selector, SparseSync, _names, clip_spectrogram, load_sparsesync
 
-KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual/sparsesync.txt"
 Shapes = dict[str, tuple[int, ...]]
 # Channels into the mixed blocks of S3D, by where they lie, and those of the convolutions in their branches.
 MIXED = {
@@ -103,11 +101,8 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(2, 3, 16, 32, 32), torch.randn(2, 1, 257, 32)
 
 
-@pytest.mark.skipif(not KEYS.is_file(), reason="the list of names is not here")
 def test_the_names_below_are_the_released_ones():
-    rows = [line.split("\t") for line in KEYS.read_text().splitlines()[1:]]
-    shapes = {name: tuple(int(side) for side in shape.strip("()").split(",") if side) for name, shape, _ in rows}
-    assert shapes == released()
+    assert released_shapes("sparsesync") == released()
 
 
 @pytest.mark.parametrize("classes", [21, 3])

@@ -1,11 +1,11 @@
 """Synchformer: its front end and segments, its parts against PyTorch's own, released names, and DeSync."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torchaudio
+from released_names import released_shapes
 from torch import nn
 
 from avlearn.errors import ModelError
@@ -25,7 +25,6 @@ from avlearn.models.synchformer import (
 )
 from avlearn.models.video.motionformer import DividedAttention, Motionformer
 
-KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual/synchformer.txt"
 SMALL = {"dim": 48, "depth": 1, "heads": 4, "size": 32}
 FUSION = {"fusion_depth": 1, "fusion_heads": 4}
 Shapes = dict[str, tuple[int, ...]]
@@ -101,11 +100,8 @@ def inputs(segments: int, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(batch, segments, 3, 16, 32, 32), torch.randn(batch, segments, 1, 128, 66)
 
 
-@pytest.mark.skipif(not KEYS.is_file(), reason="the list of names is not here")
 def test_the_names_below_are_the_released_ones():
-    rows = [line.split("\t") for line in KEYS.read_text().splitlines()[1:]]
-    shapes = {name: tuple(int(side) for side in shape.strip("()").split(",") if side) for name, shape, _ in rows}
-    assert shapes == second_stage()
+    assert released_shapes("synchformer") == second_stage()
 
 
 def test_every_released_parameter_has_a_place():

@@ -1,15 +1,12 @@
 """SyncNet: what its embeddings see, the search for an offset that is known, and its released file."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from released_names import released_shapes
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 from avlearn.models.syncnet import SyncNet, lip_sync, lip_sync_of_parts, load_syncnet
-
-KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual/syncnet_v2.txt"
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +112,5 @@ def test_the_released_file(model, tmp_path):
 
 
 def test_names_and_shapes_are_those_of_the_file(model):
-    if not KEYS.is_file():
-        pytest.skip("the list of names is not here")
-    lines = [line.split("\t")[:2] for line in KEYS.read_text().splitlines() if "\t" in line]
-    assert dict(lines) == {name: str(tuple(tensor.shape)) for name, tensor in released(model).items()}
+    found = {name: tuple(tensor.shape) for name, tensor in released(model).items()}
+    assert found == released_shapes("syncnet_v2")

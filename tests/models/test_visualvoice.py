@@ -1,17 +1,15 @@
 """VisualVoice: the network against the same computed from tensors by their released names, and its windows."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from released_layers import Layers, Shapes, biased, norm, resnet
+from released_names import released_shapes
 from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
 from avlearn.models.visualvoice import VisualVoice, load_visualvoice
 
-KEYS = Path(__file__).resolve().parents[3] / "shared/reference/state-dicts/audiovisual"
 WIDTHS = (64, 128, 256, 512, 512, 512, 512, 512)
 
 
@@ -150,11 +148,8 @@ class Voice(Layers):
         return x
 
 
-@pytest.mark.skipif(not KEYS.is_dir(), reason="the lists of names are not here")
 def test_the_names_above_are_the_released_ones():
-    rows = [line.split("\t") for line in (KEYS / "visualvoice_unet.txt").read_text().splitlines()[1:]]
-    shapes = {name: tuple(int(side) for side in shape.strip("()").split(",") if side) for name, shape, _ in rows}
-    assert shapes == RELEASED["unet"]
+    assert released_shapes("visualvoice_unet") == RELEASED["unet"]
 
 
 @torch.no_grad()
