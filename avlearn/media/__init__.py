@@ -3,7 +3,7 @@
 from avlearn.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from avlearn.media.reader import Clip, ClipReader, Window, read_clip
 from avlearn.media.remux import remux
-from avlearn.media.source import Slice
+from avlearn.media.source import Selected, Slice
 from avlearn.media.stream import stream
 from avlearn.media.writer import write_video, write_wav
 
@@ -12,6 +12,7 @@ __all__ = [
     "Clip",
     "ClipReader",
     "MediaInfo",
+    "Selected",
     "Slice",
     "VideoStream",
     "Window",

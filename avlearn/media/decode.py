@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
-from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
@@ -165,11 +165,13 @@ class Samples:
 
     def __init__(self, source: Source, origin: float, strict: bool = False):
         with open_media(source) as container:
-            stream = audio_stream(container)
+            stream = audio_stream(container, source)
             if stream is None or not stream.codec_context.sample_rate:
                 raise NoAudioError(f"{source} has no sound track")
             self.rate: int = stream.codec_context.sample_rate
             self.channels: int = stream.codec_context.channels
+        if isinstance(source, Selected):
+            self.channels = len(source.channel_of(np.zeros((self.channels, 0))))
         # No method: a cycle through self would keep the file open until the garbage collector comes.
         self.blocks = _blocks(source, origin, self.rate, strict)
         self.kept: deque[tuple[int, np.ndarray]] = deque()
@@ -207,7 +209,7 @@ class Samples:
 def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[tuple[int, np.ndarray]]:
     """Position on the grid and samples ``[C, n]``, in order, from sample 0 or a little before."""
     with open_media(source) as container:
-        stream = audio_stream(container)
+        stream = audio_stream(container, source)
         wanted = origin - preroll(stream)
         frames = None
         if wanted > float((stream.start_time or 0) * stream.time_base) + 1.0:
@@ -223,7 +225,10 @@ def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[
                 container.seek(0)
         frames = frames or _sound(source, container, stream, strict)
         base, layout = float(stream.time_base), stream.codec_context.layout
-        yield from placed(frames, base, origin, rate, layout, hidden_until(container, stream))
+        blocks = placed(frames, base, origin, rate, layout, hidden_until(container, stream))
+        if isinstance(source, Selected):
+            blocks = ((at, source.channel_of(samples)) for at, samples in blocks)
+        yield from blocks
 
 
 def _sound(source: Source, container, stream: av.AudioStream, strict: bool) -> Iterator[av.AudioFrame]:

@@ -9,7 +9,7 @@ import av.stream
 
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.media.picture import displayed
-from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 
@@ -146,13 +146,14 @@ def probe(path: Source) -> MediaInfo:
         MediaError: the file is missing, a folder, no media, or its picture holds no frame.
     """
     with open_media(path) as container:
-        sound, picture = audio_stream(container), video_stream(container)
+        sound, picture = audio_stream(container, path), video_stream(container)
         audio = video = None
         if sound is not None and sound.codec_context.sample_rate:
             start, duration = _times(sound, container)
             audio = AudioStream(
                 sound.index, sound.codec_context.name, sound.codec_context.sample_rate,
-                sound.codec_context.channels, start, duration, sound.language,
+                1 if isinstance(path, Selected) and path.channel is not None else sound.codec_context.channels,
+                start, duration, sound.language,
             )  # fmt: skip
         if picture is not None:
             video = _describe_video(container, picture)

@@ -28,7 +28,7 @@ from avlearn.media.decode import (
 from avlearn.media.packets import droppable_rule
 from avlearn.media.picture import Crop, Size, to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
@@ -138,7 +138,7 @@ class _Reading:
         self.reader, self.source, self.container = reader, source, container
         self.windows = list(windows)
         self.picture = video_stream(container) if reader.video else None
-        self.sound = audio_stream(container) if reader.audio else None
+        self.sound = audio_stream(container, source) if reader.audio else None
         if reader.video and self.picture is None:
             raise NoVideoError(f"{source} has no picture")
         if reader.audio and (self.sound is None or not self.sound.codec_context.sample_rate):
@@ -397,6 +397,8 @@ class _Reading:
                 low, high = max(position, first), min(position + samples.shape[1], first + held.shape[1])
                 if high > low:
                     held[:, low - first : high - first] = samples[:, low - position : high - position]
+            if isinstance(self.source, Selected):
+                held = self.source.channel_of(held)
             held = mix(held, self.reader.mono)
             for k in members:
                 self._cut(k, held, first, rate)

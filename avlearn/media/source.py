@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import av
 import av.container
 import av.stream
+import numpy as np
 
-from avlearn.errors import MediaError
+from avlearn.errors import MediaError, NoAudioError
 
 # Containers whose headers say all that decoding needs.
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
@@ -30,7 +32,46 @@ class Slice:
         return f"{self.path} (at byte {self.offset})"
 
 
-Source = str | Path | Slice
+@dataclass(frozen=True)
+class Selected:
+    """A file of which one audio track is listened to, or one channel of it.
+
+    Attributes:
+        path: of the file.
+        track: which audio track, counted from 1; None: the one that FFmpeg deems best.
+        channel: ``left``, ``right``, ``mix`` (the mean of all), or a number from 1; None: all of them.
+    """
+
+    path: str | Path | Slice
+    track: int | None = None
+    channel: int | Literal["left", "right", "mix"] | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def check_channels(self, count: int) -> None:
+        """Raise MediaError if a track of ``count`` channels lacks the selected one."""
+        if self.channel not in (None, "mix") and not 1 <= self._number() <= count:
+            held = f"{count} channel{'s' * (count != 1)}"
+            raise MediaError(f"{self.path}: its audio track has {held}, there is no channel '{self.channel}'")
+
+    def channel_of(self, audio: np.ndarray) -> np.ndarray:
+        """The channel ``[1, S]`` of all ``[C, S]``; all of them where none is selected."""
+        if self.channel is None:
+            return audio
+        if self.channel == "mix":
+            return audio.mean(0, keepdims=True)
+        self.check_channels(len(audio))
+        return audio[self._number() - 1 : self._number()]
+
+    def _number(self) -> int:
+        return {"left": 1, "right": 2}.get(self.channel, self.channel)
+
+
+Source = str | Path | Slice | Selected
 
 
 @contextmanager
@@ -42,6 +83,7 @@ def open_media(source: Source, *, quick: bool = False) -> Iterator[av.container.
         quick: leave out decoding a few frames to learn of facts that an MP4 or MOV states in its header
             (two thirds of the cost of opening one); the pixel format is then unknown until a frame is decoded.
     """
+    source = source.path if isinstance(source, Selected) else source
     sliced = isinstance(source, Slice)
     path = str(source.path if sliced else source)
     # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
@@ -97,9 +139,19 @@ def frame_rate(stream: av.VideoStream) -> float | None:
     return next((rate for rate in stated if _SLOWEST <= rate <= _FASTEST), None)
 
 
-def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The sound stream that FFmpeg deems best."""
+def audio_stream(container: av.container.InputContainer, source: Source | None = None) -> av.AudioStream | None:
+    """The sound stream that ``source`` selects, else the one that FFmpeg deems best.
+
+    Raises:
+        NoAudioError: there is no track of the selected number.
+    """
     stream = container.streams.best("audio")
+    if isinstance(source, Selected) and source.track is not None:
+        tracks = container.streams.audio
+        if not 1 <= source.track <= len(tracks):
+            held = "no audio track" if not tracks else f"{len(tracks)} audio track{'s' * (len(tracks) != 1)}"
+            raise NoAudioError(f"{source} has {held}: there is no number {source.track}")
+        stream = tracks[source.track - 1]
     if stream is None or stream.codec_context is None or stream.codec_context.channels > _MOST_CHANNELS:
         return None
     return stream

@@ -1,0 +1,69 @@
+"""Which audio track of a file is meant, and which of its channels, as people say it."""
+
+from pathlib import Path
+
+from avlearn.errors import MediaError, NoAudioError
+from avlearn.media.source import Selected, audio_stream, open_media
+
+
+def select_audio(path: str | Path, track: str | None = None, channel: str | None = None) -> Selected:
+    """A file with the audio track and channel that were asked for.
+
+    Args:
+        path: the file.
+        track: a number from 1, or a language as the file names it (``eng``); None: the one that FFmpeg deems best.
+        channel: ``left``, ``right``, ``mix``, or a number from 1; None: all of them.
+
+    Raises:
+        NoAudioError: there is no such track; says which there are.
+        MediaError: there is no such channel, or the file cannot be read.
+    """
+    if channel is not None and channel not in ("left", "right", "mix") and not (channel.isdecimal() and int(channel)):
+        raise MediaError(f"'{channel}' is no channel: give left, right, mix, or a number from 1")
+    selected = Selected(path, None if track is None else _number(path, track), _channel(channel))
+    if selected.channel is None:
+        return selected
+    with open_media(path) as container:
+        stream = audio_stream(container, selected)
+        if stream is None:
+            raise NoAudioError(f"{path} has no audio track that can be decoded")
+        selected.check_channels(stream.codec_context.channels)
+    return selected
+
+
+def _channel(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def audio_tracks(path: str | Path) -> list[str]:
+    """Audio tracks of a file in their order, each in a few words: ``1 (eng, aac)``."""
+    with open_media(path) as container:
+        return [
+            f"{number} ({', '.join(filter(None, (stream.language, stream.codec_context.codec.canonical_name)))})"
+            if stream.codec_context is not None
+            else f"{number} (unknown codec)"
+            for number, stream in enumerate(container.streams.audio, 1)
+        ]
+
+
+def track_number(path: str | Path) -> int | None:
+    """Number from 1 of the track that is listened to; None where there is none."""
+    source = path.path if isinstance(path, Selected) else path
+    with open_media(source) as container:
+        stream = audio_stream(container, path)
+        indices = [other.index for other in container.streams.audio]
+        return indices.index(stream.index) + 1 if stream is not None else None
+
+
+def _number(path: str | Path, track: str) -> int:
+    with open_media(path) as container:
+        languages = [stream.language or "" for stream in container.streams.audio]
+    if track.isdecimal() and 1 <= int(track) <= len(languages):
+        return int(track)
+    matching = [number for number, name in enumerate(languages, 1) if name.lower() == track.lower()]
+    if len(matching) == 1:
+        return matching[0]
+    tracks = ", ".join(audio_tracks(path)) or "none"
+    if matching:
+        raise NoAudioError(f"{path} has {len(matching)} audio tracks in '{track}', give a number: {tracks}")
+    raise NoAudioError(f"{path} has no audio track '{track}'; it has: {tracks}")
