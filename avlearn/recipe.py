@@ -1,14 +1,19 @@
 """The recipe of an experiment: composed from pieces, checked before anything heavy is loaded."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from avlearn.errors import RecipeError
+from avlearn.files import printable
 from avlearn.schema import Recipe
+from avlearn.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
+
+_MAX_FILES = 64  # that one recipe may be composed of
+_PIECE = re.compile(r"\w[\w.-]{0,99}")
 
 
 def share_folder() -> Path:
@@ -23,84 +28,173 @@ def list_recipes() -> list[str]:
     return sorted(path.stem for path in (share_folder() / "recipes").glob("*.yaml"))
 
 
+def _groups() -> list[str]:
+    """Sections that there are pieces of."""
+    return sorted(folder.name for folder in (share_folder() / "configs").iterdir() if folder.is_dir())
+
+
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Compose a recipe and check it.
 
     Args:
-        name_or_path: one of `list_recipes`, or the path of a YAML file. Its ``defaults`` list names pieces of
-            ``configs/`` (``- model: dsconv``).
-        overrides: ``key.path=value`` each, or ``group=piece``.
+        name_or_path: one of `list_recipes`, or the path of a YAML file. Its ``defaults`` list names pieces
+            (``- model: dsconv``) and recipes (``- sync_world``) that it builds on, which are looked for beside it
+            and then in the package. A piece replaces its section; other keys are merged, and the recipe's own win.
+        overrides: ``group=piece``, or ``key.path=value`` (which win).
 
     Raises:
-        RecipeError: one line with the key's full path and what would be valid.
+        RecipeError: one line with the file and line, or the key's full path, and what would be valid.
     """
     path = _find(name_or_path)
-    values = _compose(path, list(overrides))
+    pieces, settings = _parse_overrides(overrides)
+    composition = _Composition()
+    values = composition.recipe(path)
+    values |= {group: composition.piece(path, group, name) for group, name in pieces.items()}
+    for key, value in settings:
+        _set(values, key, value)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{path.name}: {_explain(error)}") from error
+        raise RecipeError(f"{printable(path.name)}: {_explain(error)}") from error
 
 
 def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
+        if not _is_file(path):
             raise RecipeError(f"there is no recipe file {path}")
         return path.resolve()
     names = list_recipes()
     if str(name_or_path) not in names:
-        raise RecipeError(
-            f"no recipe is called '{name_or_path}'; the nearest is '{_nearest(str(name_or_path), names)}'"
-        )
+        near = _nearest(str(name_or_path), names)
+        raise RecipeError(f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'")
     return share_folder() / "recipes" / f"{name_or_path}.yaml"
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero
+        return False
+
+
 def _nearest(key: str, names: Sequence[str]) -> str:
-    return difflib.get_close_matches(key, names, 1, 0.0)[0]
+    return difflib.get_close_matches(key[:100], names, 1, 0.0)[0]
 
 
-def _compose(path: Path, overrides: list[str]) -> dict:
-    # Hydra is slow to import; `--help` and errors of the lines above must not wait for it.
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException, MissingConfigException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+class _Composition:
+    """The values of a recipe and of what it builds on."""
 
+    def __init__(self) -> None:
+        self.files = 0
+
+    def recipe(self, path: Path, outer: tuple[Path, ...] = ()) -> dict:
+        """Values of a recipe file: of its entries in their order, where a piece replaces its whole section."""
+        if path in outer:
+            raise RecipeError(f"{path}: defaults: the recipe builds on itself, by way of {outer[-1].name}")
+        own = self._read(path)
+        values: dict = {}
+        for group, name in _defaults(own.pop("defaults", []), path):
+            if group:
+                values[group] = self.piece(path, group, name)
+            elif name == "_self_":
+                values = _merged(values, own)
+            else:
+                file = _beside(path, f"{name}.yaml", "recipes")
+                if file is None:
+                    near = _nearest(name, list_recipes())
+                    raise RecipeError(f"{path}: defaults: no recipe is called '{name}'; the nearest is '{near}'")
+                values = _merged(values, self.recipe(file, (*outer, path)))
+        return values
+
+    def piece(self, path: Path, group: str, name: str) -> dict:
+        """Values of a section, as a piece has them."""
+        file = _beside(path, f"{group}/{name}.yaml", "configs") if _PIECE.fullmatch(name) else None
+        if file is None:
+            if group not in _groups():
+                raise RecipeError(f"{path.name}: there are no pieces of '{group}', only of {', '.join(_groups())}")
+            names = [file.stem for file in (share_folder() / "configs" / group).glob("*.yaml")]
+            near = _nearest(name, names)
+            raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}; the nearest is '{near}'")
+        return self._read(file)
+
+    def _read(self, path: Path) -> dict:
+        self.files += 1
+        if self.files > _MAX_FILES:
+            raise RecipeError(f"{path}: the recipe builds on more than {_MAX_FILES} files")
+        return read_yaml(path)
+
+
+def _beside(path: Path, name: str, room: str) -> Path | None:
+    """What a recipe file builds on: beside it, or in the package."""
+    places = (path.parent / name, share_folder() / room / name)
+    return next((place.resolve() for place in places if _is_file(place)), None)
+
+
+def _defaults(listed: object, path: Path) -> list[tuple[str, str]]:
+    """Group and piece of each entry, the group "" for a recipe; ``_self_`` is there, last where it is not said."""
+    if not isinstance(listed, list):
+        raise RecipeError(f"{path}: defaults: {_short(listed)} is no list: write entries, like - model: dsconv")
+    entries = []
+    for item in listed:
+        pair = next(iter(item.items())) if isinstance(item, dict) and len(item) == 1 else ("", item)
+        if not all(isinstance(word, str) for word in pair) or not all(_PIECE.fullmatch(word) for word in pair if word):
+            raise RecipeError(f"{path}: defaults: {_short(item)} is no entry: write - model: dsconv, or - sync_world")
+        entries.append(pair)
+    return entries if ("", "_self_") in entries else [*entries, ("", "_self_")]
+
+
+def _merged(below: dict, above: dict) -> dict:
+    """Sections of both, the values of the second where both have one."""
+    both = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            both[key] = _merged(below[key], above[key])
+    return both
+
+
+def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[list[str], object]]]:
+    """The pieces that are chosen (``model=dsconv`` where ``configs/model/`` exists), and the values that are set."""
+    pieces, settings = {}, []
     for override in overrides:
-        if "=" not in override:
-            raise RecipeError(f"'{override}' is not an override: write key=value")
-    try:
-        yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    GlobalHydra.instance().clear()
-    # Pieces may only be found beside the package: a user's recipe lies anywhere.
-    forced = [override if override[0] in "+~" else f"++{override}" for override in overrides]
-    forced = [_as_group(override, raw) for override, raw in zip(forced, overrides, strict=True)]
-    try:
-        with initialize_config_dir(str(path.parent), version_base=None):
-            config = compose(path.stem, [*forced, f"hydra.searchpath=[file://{share_folder()}/configs]"])
-    except MissingConfigException as error:
-        group, _, piece = (error.missing_cfg_file or "").partition("/")
-        pieces = [file.stem for file in (share_folder() / "configs" / group).glob("*.yaml")]
-        if not piece or not pieces:
-            raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
-        raise RecipeError(
-            f"{path.name}: no piece of '{group}' is called '{piece}'; the nearest is '{_nearest(piece, pieces)}'"
-        ) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise RecipeError(f"{path.name}: {str(error).splitlines()[0]}") from error
-    return OmegaConf.to_container(config, resolve=True)
+        key, equals, text = override.partition("=")
+        parts = key.split(".")
+        if not equals or not all(part.isidentifier() for part in parts) or len(parts) > MAX_DEPTH:
+            raise RecipeError(f"{_short(override)} is not an override: write key=value, like trainer.max_steps=100")
+        if key in _groups():
+            pieces[key] = text
+        else:
+            settings.append((parts, _value(text, key)))
+    return pieces, settings
 
 
-def _as_group(forced: str, raw: str) -> str:
-    """``model=dsconv`` chooses a piece where ``configs/model/`` exists; everything else sets a value."""
-    key = raw.split("=", 1)[0]
-    return raw if "." not in key and (share_folder() / "configs" / key).is_dir() else forced
+def _value(text: str, key: str) -> object:
+    """A list, mapping or quoted text as in YAML; anything else is one word or text, whatever it holds."""
+    if "${" in text:
+        raise RecipeError(f"{key}: {_short(text)}: interpolation is not supported: write the value")
+    if len(text) > MAX_BYTES:
+        raise RecipeError(f"{key}: {_short(text)} is too long")
+    if not text.startswith(("[", "{", "'", '"')):
+        return plain_value(text)
+    # {a:1} is a mapping here, as it is in JSON with its quotes.
+    return parse_yaml(re.sub(r"([{,]\s*\w+):(?=\S)", r"\1: ", text) if text[0] == "{" else text, key)
+
+
+def _set(values: dict, parts: list[str], value: object) -> None:
+    """Set a value in its section, which is made where there is none."""
+    for part in parts[:-1]:
+        if values.get(part) is None:
+            values[part] = {}
+        values = values[part]
+        if not isinstance(values, dict):
+            raise RecipeError(f"{'.'.join(parts)}: {part} is a value, and no section")
+    values[parts[-1]] = value
+
+
+def _short(value: object) -> str:
+    """A value as it is written in a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _explain(error: ValidationError) -> str:
@@ -108,13 +202,13 @@ def _explain(error: ValidationError) -> str:
     parts = [str(part) for part in first["loc"]]
     if parts[:1] == ["objective"] and len(parts) > 2:
         del parts[1]  # the name of the objective, by which its options are told from those of others
-    where = ".".join(parts)
+    where = printable(".".join(parts)[:200])
     if first["type"] == "extra_forbidden":
         near = _nearest(where, _keys(Recipe))
         return f"no such key '{where}'; the nearest is '{near}'"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+    given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}"
 
 

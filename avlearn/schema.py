@@ -1,42 +1,53 @@
 """What a recipe may say: its sections, their keys, defaults and bounds."""
 
+import re
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+# Every number has bounds: beyond them lies nonsense that hangs or takes all memory long after the recipe was read.
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Colours = tuple[float, float, float]
-Option = int | float | bool | str | list[int]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Seconds = Annotated[float, Field(ge=1e-4, le=600)]
+Weight = Annotated[float, Field(ge=0, le=1e4)]
+Count = Annotated[int, Field(ge=1, le=10**5)]
+Steps = Annotated[int, Field(ge=1, le=10**8)]
+Width = Annotated[int, Field(ge=1, le=16384)]  # channels, samples of a transform
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Colours = tuple[Share, Share, Share]
+Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
+Whole = Annotated[int, Field(ge=-(10**6), le=10**6)]
+Real = Annotated[float, Field(ge=-1e6, le=1e6)]
+Option = Whole | Real | bool | Text | Annotated[list[Whole], Field(max_length=64)]
+Options = Annotated[dict[Text, Option], Field(max_length=64)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=False, frozen=True, allow_inf_nan=False)
 
 
 class World(_Section):
     """A synthetic world to be rendered."""
 
-    preset: str = "standard"
-    train_clips: Count = 1000
-    val_clips: Count = 100
-    seed: int = Field(0, ge=0)
+    preset: Text = "standard"
+    train_clips: int = Field(1000, ge=1, le=10**6)
+    val_clips: int = Field(100, ge=1, le=10**6)
+    seed: Seed = 0
 
 
 class Data(_Section):
     """Clips: a folder or manifest each, or a world where ``train`` is null."""
 
-    train: str | None = None
-    val: str | None = None
+    train: Text | None = None
+    val: Text | None = None
     world: World | None = None
-    root: str = "runs/data"
+    root: Text = "runs/data"
     cache: bool = False
-    workers: int = Field(0, ge=0)
-    windows: Count = 1
+    workers: int = Field(0, ge=0, le=1024)
+    windows: int = Field(1, ge=1, le=1024)
     buffer: Count = 512
-    exclude: tuple[str, ...] = ("silent", "static", "duplicate")
+    exclude: tuple[Text, ...] = ("silent", "static", "duplicate")
     bad_files: Literal["skip", "error"] = "skip"
     max_bad: Share = 0.05
 
@@ -44,26 +55,26 @@ class Data(_Section):
 class ClipWindow(_Section):
     """What a training window holds; seconds, pixels, samples a second."""
 
-    fps: Positive = 25.0
-    size: int = Field(64, ge=16)
-    sample_rate: int = Field(16000, ge=4000)
-    seconds: Positive = 2.0
-    context: float = Field(0.96, ge=0)
+    fps: float = Field(25.0, ge=0.01, le=250)
+    size: int = Field(64, ge=16, le=2048)
+    sample_rate: int = Field(16000, ge=4000, le=192000)
+    seconds: Seconds = 2.0
+    context: float = Field(0.96, ge=0, le=600)
 
 
 class SpectrogramOptions(_Section):
     """What the audio encoder sees (`avlearn.signal.Spectrogram`); seconds."""
 
     kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
-    n_fft: Count = 512
-    window: Positive = 0.025
-    hop: Positive = 0.01
-    mels: Count = 64
-    bins: int | None = Field(None, ge=2)
+    n_fft: Width = 512
+    window: Seconds = 0.025
+    hop: Seconds = 0.01
+    mels: Width = 64
+    bins: int | None = Field(None, ge=2, le=16384)
     floor: Positive = 1e-5
-    mean: float = -5.0
+    mean: Real = -5.0
     std: Positive = 4.0
-    margin: int = Field(0, ge=0)
+    margin: int = Field(0, ge=0, le=16384)
 
 
 class Model(_Section):
@@ -74,19 +85,19 @@ class Model(_Section):
     - ``video_mean``, ``video_std``: of the colours, in [0, 1], where they are not to be the encoder's own.
     """
 
-    base: str | None = None
-    video: str = "dsconv_tiny"
-    audio: str = "conv2d_tiny"
-    video_options: dict[str, Option] = {}
-    audio_options: dict[str, Option] = {}
-    video_weights: str | None = None
-    audio_weights: str | None = None
+    base: Text | None = None
+    video: Text = "dsconv_tiny"
+    audio: Text = "conv2d_tiny"
+    video_options: Options = {}
+    audio_options: Options = {}
+    video_weights: Text | None = None
+    audio_weights: Text | None = None
     video_mean: Colours | None = None
     video_std: Colours | None = None
-    dim: Count = 128
+    dim: Width = 128
     spectrogram: SpectrogramOptions = SpectrogramOptions()
     resample: bool = False
-    segment: Positive | None = None
+    segment: Seconds | None = None
 
     @model_validator(mode="after")
     def _one_start(self) -> "Model":
@@ -108,18 +119,18 @@ class Separator(_Section):
     - ``train_video``: the video tower learns too.
     """
 
-    base: str | None = None
-    channels: tuple[Count, Count, Count, Count, Count] = (16, 32, 64, 96, 128)
-    window: Positive = 0.064
-    hop: Positive = 0.016
+    base: Text | None = None
+    channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 96, 128)
+    window: Seconds = 0.064
+    hop: Seconds = 0.016
     scale: Literal["log", "linear"] = "log"
-    bins: int = Field(256, ge=16)
+    bins: int = Field(256, ge=16, le=16384)
     mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
     conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
     query: Literal["place", "frame", "pooled"] = "place"
     loss: Literal["bce", "l1", "snr", "si_sdr", "multi_stft"] = "bce"
     sources: int = Field(2, ge=2, le=4)
-    places: Count = 1
+    places: int = Field(1, ge=1, le=64)
     same_class_share: Share = 0.3
     offscreen_share: Share = 0.0
     alone_share: Share = 0.4
@@ -139,8 +150,8 @@ class Separator(_Section):
 class Shift(_Section):
     """The smallest shift that counts as wrong, in seconds: from ``first`` to ``last`` by a share of the training."""
 
-    first: Positive = 0.16
-    last: Positive = 0.16
+    first: Seconds = 0.16
+    last: Seconds = 0.16
     until: Share = 0.0
 
 
@@ -168,7 +179,7 @@ class SegmentsObjective(_Section):
     name: Literal["segments"]
     shift: Shift = Shift()
     temperature: Positive = 0.07
-    seconds: Positive = 0.64
+    seconds: Seconds = 0.64
 
 
 class MarginObjective(_Section):
@@ -199,8 +210,8 @@ class ClustersObjective(_Section):
     name: Literal["clusters"]
     shift: Shift = Shift()
     assign: Literal["kmeans", "sinkhorn"] = "kmeans"
-    clusters: int = Field(64, ge=2)
-    every: Count = 100
+    clusters: int = Field(64, ge=2, le=10**5)
+    every: Steps = 100
 
 
 class ShiftBCEObjective(_Section):
@@ -208,7 +219,7 @@ class ShiftBCEObjective(_Section):
 
     name: Literal["shift_bce"]
     shift: Shift = Shift(first=0.96, last=0.96)
-    width: Count = 64
+    width: Width = 64
     slow_until: Share = 0.05
 
 
@@ -220,12 +231,12 @@ class OffsetObjective(_Section):
 
     name: Literal["offset"]
     shift: Shift = Shift()
-    dim: Count = 64
-    layers: Count = 2
-    heads: Count = 2
-    grid: Positive | None = None
+    dim: Width = 64
+    layers: int = Field(2, ge=1, le=64)
+    heads: int = Field(2, ge=1, le=256)
+    grid: Seconds | None = None
     frozen: bool = False
-    sync_weight: float = Field(1.0, ge=0)
+    sync_weight: Weight = 1.0
 
 
 class MILInfoNCEObjective(_Section):
@@ -242,8 +253,8 @@ class FNACObjective(_Section):
     name: Literal["fnac"]
     shift: Shift = Shift()
     temperature: Positive = 0.03
-    suppression: float = Field(100.0, ge=0)
-    enhancement: float = Field(100.0, ge=0)
+    suppression: Weight = 100.0
+    enhancement: Weight = 100.0
     foreground: Share = 0.6
 
 
@@ -306,7 +317,7 @@ class Augment(_Section):
     contrast: Share = 0.25
     colour: Share = 0.15
     zoom: Share = 0.0
-    gain: float = Field(0.35, ge=0)
+    gain: float = Field(0.35, ge=0, le=10)
 
 
 class Optimizer(_Section):
@@ -314,8 +325,8 @@ class Optimizer(_Section):
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-3
-    weight_decay: float = Field(0.02, ge=0)
-    warmup_steps: int = Field(40, ge=0)
+    weight_decay: Weight = 0.02
+    warmup_steps: int = Field(40, ge=0, le=10**8)
     decay_start: Share = 0.6
     grad_clip: Positive = 2.0
 
@@ -329,21 +340,21 @@ class Trainer(_Section):
     - ``strategy``: all weights in each process (``ddp``, and ``auto`` where there are several), or parts (``fsdp``).
     """
 
-    max_epochs: Count | None = None
-    max_steps: Count | None = None
-    batch_size: int = Field(16, ge=2)
+    max_epochs: Steps | None = None
+    max_steps: Steps | None = None
+    batch_size: int = Field(16, ge=2, le=65536)
     accumulate: Count = 1
-    val_every: Count = 100
-    checkpoint_every: Count = 50
-    log_every: Count = 10
-    devices: Count = 1
-    nodes: Count = 1
+    val_every: Steps = 100
+    checkpoint_every: Steps = 50
+    log_every: Steps = 10
+    devices: int = Field(1, ge=1, le=1024)
+    nodes: int = Field(1, ge=1, le=65536)
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_activations: bool = False
     compile: bool = False
-    threads: Count | None = None
+    threads: int | None = Field(None, ge=1, le=4096)
 
     @property
     def processes(self) -> int:
@@ -370,9 +381,9 @@ class Trainer(_Section):
 class Recipe(_Section):
     """A whole experiment."""
 
-    name: str = Field(min_length=1)
+    name: Text
     task: Literal["pretrain", "separate"] = "pretrain"
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     data: Data = Data()
     clip: ClipWindow = ClipWindow()
     model: Model = Model()
@@ -381,6 +392,14 @@ class Recipe(_Section):
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer()
     trainer: Trainer = Trainer()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        """A name of a folder in ``runs/``, that leads nowhere else."""
+        if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
+            raise ValueError(f"name: {name[:100]!r} is no plain folder name: give letters, digits, _ - + and .")
+        return name
 
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":

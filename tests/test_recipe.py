@@ -5,6 +5,7 @@ import pytest
 from avlearn.errors import RecipeError
 from avlearn.objectives import OBJECTIVES
 from avlearn.recipe import list_recipes, load_recipe
+from avlearn.schema import Recipe
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -60,13 +61,45 @@ def test_overrides_set_values_and_choose_pieces():
         (["model.base=default", "model.video_weights=x"], "model.video_weights: the towers of model.base have weights"),
         (["model.video_mean=[0.5,0.5,0.5]"], "model.video_mean, model.video_std: give both"),
         (["nonsense"], "key=value"),
+        (["+=x"], "'+=x' is not an override"),
+        (["+seed=1"], "is not an override"),
+        (["=1"], "is not an override"),
+        (["a..b=1"], "is not an override"),
+        ([".".join("a" * 1000) + "=1"], "is not an override"),
+        (["seed.a=1"], "seed.a: seed is a value"),
+        (["model.video=${oc.env:HOME}"], "model.video: '${oc.env:HOME}': interpolation is not supported"),
+        (["model.video_options={a"], "model.video_options, line 1: not valid YAML"),
+        (["model.video_options=" + "[" * 9000], "model.video_options, line 1: nested more than 16 deep"),
+        (["data.train=" + "x" * 70000], "data.train: 'xxx"),
+        (["optimizer.lr=.inf"], "optimizer.lr: input should be a finite number"),
+        (["optimizer.lr=inf"], "optimizer.lr: input should be a finite number"),
+        (["augment.gain=.nan"], "augment.gain: input should be a finite number"),
+        (["model.video_options={a:.nan}"], "model.video_options.a"),
+        (["trainer.batch_size=1000000000"], "trainer.batch_size"),
+        (["trainer.max_steps=" + "9" * 6000], "trainer.max_steps"),
+        (["clip.fps=1e-9"], "clip.fps"),
+        (["clip.size=100000"], "clip.size"),
+        (["seed=-1"], "seed"),
+        (['data.train="a\\0b"'], "data.train"),
+        (["x" * 60000 + "=1"], "no such key 'xxx"),
+        (["model.video_options={5:1}"], "the key 5 is no word"),
+        (["name=../../../tmp/evil"], "name: '../../../tmp/evil' is no plain folder name"),
+        (["name=.."], "is no plain folder name"),
+        (["name=.hidden"], "is no plain folder name"),
+        (["name="], "name"),
+        (["name=-o"], "is no plain folder name"),
+        (['name="a\\nb"'], "is no plain folder name"),
+        (["name=" + "x" * 101], "is no plain folder name"),
+        (["model=" + "x" * 9000], "no piece of 'model' is called 'xxx"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_what_is_wrong_is_named_in_one_line(words, said):
     with pytest.raises(RecipeError) as caught:
         load_recipe("sync_world", words)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_unknown_recipes_and_broken_files(tmp_path):
@@ -77,3 +110,87 @@ def test_unknown_recipes_and_broken_files(tmp_path):
     (tmp_path / "bad.yaml").write_text("name: x\n  task: [\n")
     with pytest.raises(RecipeError, match="line 2"):
         load_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_piece_replaces_its_section_and_values_win_over_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [sync_world, {model: r2plus1d}]\nname: mine\nmodel: {dim: 32}\nclip: {fps: 5}\n")
+    recipe = load_recipe(path)
+    assert (recipe.model.video, recipe.model.dim, recipe.model.video_options) == (
+        "r2plus1d_18",
+        32,
+        {"temporal_stride": 2},
+    )
+    assert (recipe.clip.fps, recipe.clip.size) == (5, 64)
+    changed = load_recipe(path, ["model.dim=8", "model=dsconv", "model.video_options={}"])
+    assert (changed.model.video, changed.model.dim, changed.model.video_options) == ("dsconv_tiny", 8, {})
+
+
+def test_overrides_are_words_unless_they_are_brackets_or_quotes():
+    words = ["data.train=/a b/#c: [d]*&!", "model.video_options={a:1,b: [2,3]}", "data.val='5'", "data.exclude=[]"]
+    recipe = load_recipe("sync_world", words)
+    assert (recipe.data.train, recipe.data.val, recipe.data.exclude) == ("/a b/#c: [d]*&!", "5", ())
+    assert recipe.model.video_options == {"a": 1, "b": [2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("defaults: 5\n", "r.yaml: defaults: 5 is no list"),
+        ("defaults: [{model: {a: b}}]\n", "r.yaml: defaults: {'model': {'a': 'b'}} is no entry"),
+        ("defaults: [{model: dsconv, clip: laptop}]\n", "is no entry"),
+        ("defaults: [[]]\n", "is no entry"),
+        ("defaults: [r]\n", "r.yaml: defaults: the recipe builds on itself, by way of r.yaml"),
+        ("defaults: [other]\n", "r.yaml: defaults: the recipe builds on itself, by way of other.yaml"),
+        ("defaults: [../r]\n", "is no entry"),
+        ("defaults: [{model: ../../etc}]\n", "is no entry"),
+        ("defaults: [sync_wrld]\n", "no recipe is called 'sync_wrld'; the nearest is 'sync_world'"),
+        ("defaults: [{modle: dsconv}]\n", "there are no pieces of 'modle', only of augment"),
+        ("defaults: [{hydra/launcher: x}]\n", "is no entry"),
+        (f"defaults: [{'sync_world, ' * 99}]\n", "builds on more than 64 files"),
+        ("hydra: {searchpath: [pkg://antigravity]}\nname: x\n", "no such key 'hydra'"),
+        ("model: 5\nname: x\n", "model"),
+        ("name: [x]\n", "name"),
+        ("trainer: {max_steps: 1}\n", "name: field required"),
+    ],
+)
+def test_a_wrong_recipe_file_is_one_line(tmp_path, text, said):
+    (tmp_path / "r.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("defaults: [r]\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tmp_path / "r.yaml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_value_comes_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    path = tmp_path / "r.yaml"
+    for text in ("${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}", "$SECRET"):
+        path.write_text(f"defaults: [sync_world]\nname: x\ndata: {{root: '{text}'}}\n")
+        try:
+            assert "hunter2" not in load_recipe(path).to_yaml()
+        except RecipeError as error:
+            assert "line 3" in str(error)
+            assert "interpolation" in str(error)
+
+
+def test_names_that_no_file_can_have():
+    for name in ("x" * 9000 + ".yaml", "a\0.yaml", "x" * 9000, ".yaml"):
+        with pytest.raises(RecipeError):
+            load_recipe(name)
+
+
+def _bounds(schema: dict, path: str = ""):
+    """Each number of a JSON schema that lacks a bound."""
+    for key, value in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if isinstance(value, dict | list):
+            yield from _bounds(value, f"{path}.{key}")
+    if isinstance(schema, dict) and schema.get("type") in ("number", "integer"):
+        low, high = {"minimum", "exclusiveMinimum"} & set(schema), {"maximum", "exclusiveMaximum"} & set(schema)
+        if not (low and high):
+            yield path
+
+
+def test_every_number_of_a_recipe_has_bounds():
+    assert list(_bounds(Recipe.model_json_schema())) == []
