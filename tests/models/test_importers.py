@@ -80,6 +80,22 @@ def test_every_parameter_finds_its_place(file, name, layout):
     assert all(list(parts) == sorted(parts) for parts in values)  # query, key, value: as they are listed
 
 
+@pytest.mark.parametrize(
+    ("file", "name", "eps"),
+    [
+        ("ptv_csn_r101", "ir_csn_101", 1e-5),
+        ("ptv_r2plus1d_r50", "r2plus1d_r50", 1e-5),
+        ("mma_ircsn_r152", "ir_csn_152", 1e-3),
+        ("vmz_ir_csn_152", "ir_csn_152", 1e-3),
+        ("psf_slow_8x8_r50", "slow_r50_8x8", 1e-5),
+        ("tv_s3d", "s3d", 1e-3),
+    ],
+)
+def test_normalisations_have_the_epsilon_of_the_code_that_trained_them(file, name, eps):
+    model = create_model(name, weights=released(file))
+    assert {module.eps for module in model.modules() if isinstance(module, torch.nn.BatchNorm3d)} == {eps}
+
+
 def test_a_file_by_create_model(tmp_path):
     torch.save({"model_state": released("psf_slow_8x8_r50"), "cfg": "..."}, tmp_path / "slow.pyth")
     model = create_model("slow_r50_8x8", weights=tmp_path / "slow.pyth", num_classes=400)

@@ -51,6 +51,16 @@ def test_masks_follow_what_is_seen(conditioning, mask):
         assert masks.min() >= 0 and masks.max() <= 1
 
 
+def test_binary_masks_take_what_is_more_likely_a_source_s_than_not():
+    net = unet(mask="binary", scale="linear")
+    likely = torch.tensor([0.02, 0.3, 0.49, 0.51, 0.7, 0.98]).logit()
+    found = likely.repeat(11)[:64].view(1, 1, 1, 64, 1)
+    masks = net.masks(found, 64, BIN)
+    assert torch.equal(masks.flatten(), (found.flatten() > 0).float())
+    # In training it is the likelihood, which has a gradient.
+    assert torch.allclose(net.train().masks(found, 64, BIN).flatten(), found.flatten().sigmoid())
+
+
 def test_sources_know_of_their_rivals_unless_they_are_alone():
     net = unet()
     with torch.no_grad():

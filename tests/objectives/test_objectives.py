@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from planted import SETTING, planted, spread
+from torch.nn import functional as F
 
 from avlearn.objectives import OBJECTIVES, Dense, ShiftSchedule
+from avlearn.objectives.similarity import pair_scores
 
 NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
@@ -44,6 +46,37 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     for far.progress in (0.0, 1.0):
         losses.append(float(far(pair).logs["picture_to_sound"]))
     assert losses[0] < losses[1] - 0.1
+
+
+@pytest.mark.parametrize("nearest", [1, 2, 3])
+def test_the_dense_loss_is_its_definition_both_ways(nearest):
+    """In plain loops: a picture among all sounds at all offsets but those too near, a sound among all pictures."""
+    torch.manual_seed(3)
+    pair = replace(planted(7), video=F.normalize(planted(7).video + 0.3 * torch.randn(4, 64, 10, 4, 5), dim=1))
+    shift = nearest * SETTING.step
+    objective = Dense(ShiftSchedule(shift, shift, 0.0), SETTING, 0.05, 20.0, True)
+    scores = pair_scores(pair.video, pair.audio, 20.0) / 0.05  # [B, C, O]
+    count, offset, losses = len(scores), 7, []
+    for b in range(count):
+        sounds = [
+            scores[b, c, o]
+            for c in range(count)
+            for o in range(scores.shape[2])
+            if c != b or o == offset or abs(o - offset) >= nearest
+        ]
+        pictures = scores[:, b, offset]
+        losses.append(
+            (
+                torch.stack(sounds).logsumexp(0) - scores[b, b, offset],
+                pictures.logsumexp(0) - scores[b, b, offset],
+            )
+        )
+    to_sound, to_picture = (torch.stack(way).mean() for way in zip(*losses, strict=True))
+    found = objective(pair)
+    torch.testing.assert_close(found.loss, to_sound + to_picture, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["picture_to_sound"], to_sound, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["sound_to_picture"], to_picture, rtol=1e-5, atol=1e-6)
+    assert min(float(to_sound), float(to_picture)) > 1e-4
 
 
 def test_the_schedule_goes_from_far_to_near_evenly_in_ratio():

@@ -87,6 +87,27 @@ def test_every_kind_learns_and_towers_stay(separator, loss):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
+def test_a_wrong_mask_counts_where_the_mixture_is_loud():
+    """Not where it is silent: there no mask is right."""
+    model = model_with(mask="ratio", conditioning="none", scale="linear")
+    spectrum = torch.fft.rfft(torch.randn(4, 16000))
+    spectrum[:, 4000:] = 0  # the upper half
+    batch = {"audio": torch.fft.irfft(spectrum, 16000) * 0.3, "labels": torch.eye(4, dtype=torch.bool)}
+    task = Separate(model, SeparationLoss(name="l1"), Mixing(2), LIGHT, None, 0)
+    bins, losses = model.separator.bins, {}
+    for name, wrong in (("none", slice(0)), ("loud", slice(bins // 2 - 2)), ("silent", slice(bins // 2 + 2, bins))):
+
+        def found(mixture, *_, wrong=wrong):
+            logits = torch.zeros(len(mixture), 2, 1, bins, mixture.shape[-1])
+            logits[:, :, :, wrong] = 20.0
+            return logits
+
+        model.separator.forward = found
+        losses[name] = float(task.mixture_loss(batch, np.random.default_rng(0), False))
+    assert losses["loud"] - losses["none"] > 0.1
+    assert abs(losses["silent"] - losses["none"]) < 0.1 * (losses["loud"] - losses["none"])
+
+
 def test_the_video_tower_learns_where_it_is_to():
     model = model_with(conditioning="product", query="pooled", mask="binary")
     task = Separate(model, SeparationLoss(), Mixing(2), LIGHT, None, 0, train_video=True)
