@@ -86,7 +86,7 @@ def ava(media: Tree, lists: Tree, start: float = 0.0) -> list[Entry]:
     """
     offer = "of AVA: it is in ava_v2.2.zip at https://research.google.com/ava/download.html"
     actions = lists.need(r"ava_action_list_v2\.2\w*\.pbtxt", f"ava_action_list_v2.2.pbtxt {offer}")
-    terms = re.findall(r'name:\s*"([^"]*)"\s*(?:label_)?id:\s*(\d+)', actions.read_text("utf-8"))
+    terms = re.findall(r'name:\s*"([^"]*)"\s*(?:label_)?id:\s*(\d+)', actions.read_text("utf-8", "replace"))
     names = {number: name for name, number in terms}
     excluded = set()
     for path in lists.pick(r"ava_(train|val)_excluded_timestamps_v2\.2\.csv").values():

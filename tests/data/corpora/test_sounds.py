@@ -18,6 +18,10 @@ XML = """<?xml version="1.0"?>
 </annotations>
 """
 
+# Two letters that stand for a gigabyte.
+ENTITIES = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 1000}">' for i in range(1, 4))
+DOCTYPE = f'<!DOCTYPE annotations [<!ENTITY e0 "x">{ENTITIES}]>'
+
 
 def test_music(tmp_path):
     lay(
@@ -109,8 +113,12 @@ def test_flickr_soundnet(tmp_path):
         ("flickr_test.csv", "10000130166,202\nvideo,audio\n", "line 2: .* is not ID,NUMBER"),
         ("Annotations/10000130166.xml", XML.replace("<ymax>64</ymax>", "<ymax/>"), "box 3: .* is not a bbox"),
         ("Annotations/10000130166.xml", XML.replace("</annotator>\n</", "</"), "line 8: "),
+        ("Annotations/10000130166.xml", XML.replace("<annotations>", f"{DOCTYPE}<annotations>", 1), "a document type"),
     ):
         lay(tmp_path / "bad", {"flickr_test.csv": "10000130166,202\n", name: content})
-        with pytest.raises(DataError, match=f"{name}, {message}"):
+        with pytest.raises(DataError, match=f"{name}.*{message}"):
             read_corpus("flickr_soundnet", tmp_path / "bad")
         (tmp_path / "bad" / name).unlink()
+    (tmp_path / "bad" / "Annotations" / "10000130166.xml").write_bytes(XML.encode("utf-16"))
+    with pytest.raises(DataError, match="not in UTF-8"):
+        read_corpus("flickr_soundnet", tmp_path / "bad")
