@@ -4,6 +4,12 @@
 class AvlearnError(Exception):
     """Base of every error that the user can mend: says what, where, and what to do, in one line."""
 
+    def __str__(self) -> str:
+        """The line; names in it come from strangers, and keep their control characters escaped."""
+        from avlearn.files import printable  # which raises errors of this kind
+
+        return printable(super().__str__())
+
 
 class MediaError(AvlearnError):
     """A file cannot be read, or cannot be written."""

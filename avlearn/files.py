@@ -13,6 +13,14 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; not where no file could have that name."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero
+        return False
+
+
 @contextmanager
 def replacing(path: str | Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
     """A name to write to beside ``path``; renamed to it when all went well, removed otherwise.

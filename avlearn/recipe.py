@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from avlearn.errors import RecipeError
-from avlearn.files import printable
+from avlearn.files import is_file, printable
 from avlearn.schema import Recipe
 from avlearn.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
 
@@ -61,7 +61,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
 def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        if not _is_file(path):
+        if not is_file(path):
             raise RecipeError(f"there is no recipe file {path}")
         return path.resolve()
     names = list_recipes()
@@ -69,13 +69,6 @@ def _find(name_or_path: str | Path) -> Path:
         near = _nearest(str(name_or_path), names)
         raise RecipeError(f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'")
     return share_folder() / "recipes" / f"{name_or_path}.yaml"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a zero
-        return False
 
 
 def _nearest(key: str, names: Sequence[str]) -> str:
@@ -128,7 +121,7 @@ class _Composition:
 def _beside(path: Path, name: str, room: str) -> Path | None:
     """What a recipe file builds on: beside it, or in the package."""
     places = (path.parent / name, share_folder() / room / name)
-    return next((place.resolve() for place in places if _is_file(place)), None)
+    return next((place.resolve() for place in places if is_file(place)), None)
 
 
 def _defaults(listed: object, path: Path) -> list[tuple[str, str]]:

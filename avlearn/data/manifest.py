@@ -1,7 +1,7 @@
 """A data set as a table: one row a clip."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from avlearn.errors import DataError, OutputError
-from avlearn.files import replacing
+from avlearn.data.tables import read_table
+from avlearn.errors import DataError
+from avlearn.files import check_output, printable, replacing
 from avlearn.media.source import Slice, Source
 
 
@@ -22,12 +23,26 @@ class Event:
         label: its class, or the word that is said.
         start, end: seconds on the file's own clock; equal for an instant.
         box: left, top, right, bottom as shares of the picture's width and height; None for the whole picture.
+
+    Raises:
+        ValueError: a value is of another kind, or cannot be true.
     """
 
     label: str
     start: float
     end: float
     box: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Hold annotations to what they mean, wherever they come from."""
+        _text(self.label)
+        if _number(self.end, -LATEST, LATEST) < _number(self.start, -LATEST, LATEST):
+            raise ValueError(f"the event ends at {self.end:g} s, before it begins")
+        if self.box is not None:
+            if not isinstance(self.box, tuple) or len(self.box) != 4:
+                raise ValueError("a box is left, top, right and bottom")
+            for side in self.box:
+                _number(side, -1, 2)  # annotators draw over the edge
 
 
 @dataclass(frozen=True)
@@ -94,14 +109,103 @@ class Row:
         return self.path if self.offset is None else Slice(self.path, self.offset, self.bytes)
 
 
-_TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
-_TYPES = {
-    "path": _TEXT, "start": _REAL, "duration": _REAL, "video_codec": _TEXT, "fps": _REAL, "width": _WHOLE,
-    "height": _WHOLE, "audio_codec": _TEXT, "sample_rate": _WHOLE, "channels": _WHOLE, "labels": _TEXT,
-    "split": _TEXT, "flags": _TEXT, "reason": _TEXT, "hash": _TEXT, "bytes": _WHOLE, "offset": _WHOLE,
-    "events": _TEXT, "truth": _TEXT,
+LATEST = 1e10  # seconds: clocks that count from 1970 are at 1.8e9
+LONGEST = 1e8  # seconds of a clip: three years
+_MOST_BYTES = 2**53
+
+
+def _text(value: object, longest: int = 65536) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{_short(value)} is no text")
+    if len(value) > longest:
+        raise ValueError(f"the text has {len(value)} characters: {longest} at most")
+    if "\0" in value:
+        raise ValueError(f"{_short(value)} holds a zero character")
+    return value
+
+
+def _path(value: object) -> str:
+    return _text(value, 4096)
+
+
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, str) and "_" not in value:
+        try:
+            value = float(value)
+        except ValueError:
+            comma = "; write a decimal point" if "," in value else ""
+            raise ValueError(f"{_short(value)} is no number{comma}") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{_short(value)} is no number")
+    if not low <= value <= high:  # not of NaN
+        raise ValueError(f"{_short(value)} is not from {low:g} to {high:g}")
+    return float(value)
+
+
+def _whole(value: object, high: int) -> int:
+    number = _number(value, 0, high)
+    if not number.is_integer():
+        raise ValueError(f"{_short(value)} is no whole number")
+    return int(number)
+
+
+def _real(low: float, high: float) -> Callable[[object], float]:
+    return lambda value: _number(value, low, high)
+
+
+def _count(high: int) -> Callable[[object], int]:
+    return lambda value: _whole(value, high)
+
+
+def _list(value: object) -> list:
+    try:
+        found = json.loads(_text(value, 2**24))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise ValueError(f'{_short(value)} is no list: write one, like ["dog"]')
+    return found
+
+
+def _words(value: object) -> tuple[str, ...]:
+    found = _list(value)
+    if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in found):
+        raise ValueError(f"{_short(value)} is no list of words")
+    return tuple(_text(str(word)) for word in found)
+
+
+def _events(value: object) -> tuple[Event, ...]:
+    return tuple(map(_event, _list(value)))
+
+
+def _event(item: object) -> Event:
+    try:
+        box = item.get("box")
+        return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"an event needs a label, a start and an end, not {_short(item)}") from error
+
+
+def _short(value: object) -> str:
+    """A value as it is written in a message."""
+    text = value.hex() if isinstance(value, bytes) else repr(value) if isinstance(value, str) else str(value)
+    return printable(text if len(text) <= 80 else f"{text[:80]}...")
+
+
+# What a cell may hold, and the type that it is written as.
+_READ: dict[str, Callable[[object], object]] = {
+    "path": _path, "start": _real(-LATEST, LATEST), "duration": _real(0, LONGEST), "video_codec": _text,
+    "fps": _real(0, 1e6), "width": _count(2**31), "height": _count(2**31), "audio_codec": _text,
+    "sample_rate": _count(2**31), "channels": _count(2**31), "labels": _words, "split": _text, "flags": _words,
+    "reason": _text, "hash": _text, "bytes": _count(_MOST_BYTES), "offset": _count(_MOST_BYTES), "events": _events,
+    "truth": _path,
 }  # fmt: skip
+_TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+_TYPES = dict.fromkeys(_READ, _TEXT)
+_TYPES |= dict.fromkeys(("width", "height", "sample_rate", "channels", "bytes", "offset"), _WHOLE)
+_TYPES |= dict.fromkeys(("start", "duration", "fps"), _REAL)
 _PATHS, _LISTS = {"path", "truth"}, {"labels", "flags", "events"}
+SUFFIXES = (".parquet", ".csv")
 
 
 def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
@@ -110,9 +214,7 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
     Raises:
         OutputError: the suffix is neither, or the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix not in (".parquet", ".csv"):
-        raise OutputError(f"{path}: a manifest is a .parquet or a .csv")
+    path = check_output(path, SUFFIXES, overwrite=True)
     columns: dict[str, list] = {name: [] for name in _TYPES}
     for row in rows:
         for name, values in columns.items():
@@ -124,7 +226,7 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
             values.append(value)
     table = pyarrow.table(columns, pyarrow.schema(list(_TYPES.items())))
     with replacing(path) as part:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             pyarrow.csv.write_csv(table, part)
         else:
             pyarrow.parquet.write_table(table, part)
@@ -144,59 +246,43 @@ def _relative(path: Path, folder: Path) -> str:
 def read_manifest(path: str | Path) -> list[Row]:
     """Read a manifest, or the ``manifest.parquet`` of a folder; paths come out absolute or as given.
 
-    A table made by hand needs the columns ``path`` and ``duration``; the others have defaults.
+    A table made by hand (Parquet; CSV in UTF-8, its cells parted by commas or semicolons; TSV) needs the columns
+    ``path`` and ``duration``; the others have defaults, and what it holds beside them is passed over.
 
     Raises:
-        DataError: there is no such file, or it lacks a column or a value.
+        DataError: there is no such file, it is of another kind, or a cell holds what it cannot; with row and column.
     """
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
-    if not path.is_file():
-        raise DataError(f"there is no manifest {path}")
-    try:
-        table = _read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a manifest: {reason}") from error
+    table = read_table(path, _TYPES)
     for name in ("path", "duration"):
-        if name not in table.column_names:
+        if name not in table:
             raise DataError(f"{path} lacks the column '{name}'")
-    return [_row(values, path, number) for number, values in enumerate(table.to_pylist(), 1)]
+    columns = {name: _column(name, table[name], path) for name in _TYPES if name in table}
+    names, cells = list(columns), zip(*columns.values(), strict=True)
+    return [_row(dict(zip(names, values, strict=True)), path, number) for number, values in enumerate(cells, 1)]
 
 
-def _read_csv(path: Path) -> pyarrow.Table:
-    # Types are said, not guessed: a hash of digits only is no number.
-    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=_TYPES))
-
-
-def _row(values: dict, path: Path, number: int) -> Row:
-    values = {name: values[name] for name in _TYPES if values.get(name) not in (None, "")}
-    for name in ("path", "duration"):
-        if name not in values:
-            raise DataError(f"{path}, row {number}: there is no {name}")
-    for name in _PATHS & set(values):
-        values[name] = path.parent / values[name]
-    for name in _LISTS & set(values):
-        where = f"{path}, row {number}: {name}"
-        values[name] = tuple(_item(item, name, where) for item in _list(values[name], where))
-    return Row(**values)
-
-
-def _list(text: str, where: str) -> list:
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError):
-        found = None
-    if not isinstance(found, list):
-        raise DataError(f'{where} is {text!r}: write a list, like ["dog"]')
+def _column(name: str, cells: list, path: Path) -> list:
+    """What the cells hold; None where they are empty."""
+    read, found = _READ[name], []
+    for number, cell in enumerate(cells, 1):
+        try:
+            found.append(None if cell is None or cell == "" else read(cell))
+        except ValueError as error:
+            raise DataError(f"{path}, row {number}: {name}: {error}") from error
     return found
 
 
-def _item(item: object, column: str, where: str) -> object:
-    if column != "events":
-        return str(item)
-    try:
-        box = item.get("box")
-        return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: an event needs a label, a start and an end, not {item!r}") from error
+def _row(cells: dict, path: Path, number: int) -> Row:
+    values = {name: value for name, value in cells.items() if value is not None}
+    for name in ("path", "duration"):
+        if name not in values:
+            raise DataError(f"{path}, row {number}: there is no {name}")
+    if not values["duration"] and not values.get("reason"):
+        raise DataError(f"{path}, row {number}: duration: a clip that can be used lasts longer than 0 s")
+    if "offset" in values and not values.get("bytes"):
+        raise DataError(f"{path}, row {number}: bytes: a clip at an offset needs its length")
+    for name in _PATHS & set(values):
+        values[name] = path.parent / values[name]
+    return Row(**values)

@@ -1,0 +1,144 @@
+"""Tables from anyone: columns of Parquet, CSV and TSV files, bounded in memory; what is wrong is one line."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow
+import pyarrow.compute
+import pyarrow.parquet
+
+from avlearn.errors import DataError
+from avlearn.files import is_file, printable
+
+# Text of a column that a Parquet file may hold, packed: this many bytes, and so many times its own length more. Real
+# tables pack 3 to 20 times; those that are made to fill the memory do a million times.
+_ROOM, _PACKED = 2**26, 200
+_LONGEST = 2**24  # characters of a cell
+_UTF8 = "save it in UTF-8 (in Excel: CSV UTF-8)"
+
+
+def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+    """Columns of a table, by name.
+
+    Args:
+        path: a ``.parquet``, ``.csv`` or ``.tsv``, in capitals or not.
+        types: of the columns that are wanted: text, whole or real numbers. Others are passed over.
+
+    Returns:
+        The wanted columns that there are. Cells of CSV and TSV are text, empty ones None in Parquet and "" in those.
+
+    Raises:
+        DataError: there is no such file, it is of another kind, damaged, or holds more than its size lets expect.
+    """
+    if not is_file(path):
+        raise DataError(f"there is no manifest {path}")
+    readers = {".parquet": _read_parquet, ".csv": _read_text, ".tsv": _read_text}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path} is not a manifest by its name: {', '.join(readers)}")
+    return reader(path, types)
+
+
+def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+    size = path.stat().st_size
+    try:
+        metadata = pyarrow.parquet.read_metadata(path)
+        if metadata.num_rows > size:
+            raise DataError(f"{path} is not a manifest: {metadata.num_rows} rows in {size} bytes")
+        schema = metadata.schema.to_arrow_schema()
+        wanted = [name for name in types if name in schema.names]
+        for name in wanted:
+            if schema.names.count(name) > 1:
+                raise DataError(f"{path} has the column '{name}' twice")
+            _check_type(schema.field(name).type, types[name], f"{path}: {name}")
+            _check_size(metadata, name, size, f"{path}: {name}")
+        # Dictionaries stay packed until their sizes are known.
+        words = [name for name in wanted if types[name] == pyarrow.string()]
+        with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=words) as file:
+            read = {name: file.read([name], use_threads=False)[name] for name in wanted}
+            return {name: _cells(column, size, f"{path}: {name}") for name, column in read.items()}
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        # Whatever Arrow makes of a damaged file: its own errors, those of the names' decoding, and of sizes in headers.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is not a manifest: {printable(reason[:200])}") from error
+
+
+def _check_type(found: pyarrow.DataType, wanted: pyarrow.DataType, where: str) -> None:
+    kind = pyarrow.types
+    plain = found.value_type if kind.is_dictionary(found) else found
+    if kind.is_null(plain):
+        return
+    if wanted == pyarrow.string():
+        if not (kind.is_string(plain) or kind.is_large_string(plain)):
+            raise DataError(f"{where} holds {printable(found)}: write text")
+    elif not (kind.is_integer(plain) or kind.is_floating(plain)):
+        raise DataError(f"{where} holds {printable(found)}: write numbers")
+
+
+def _check_size(metadata: pyarrow.parquet.FileMetaData, name: str, size: int, where: str) -> None:
+    """Refuse a column that unpacks to more than ``size`` lets expect."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    total = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == name)
+    if total > _ROOM + _PACKED * size:
+        raise DataError(f"{where} unpacks to {total} bytes, from a file of {size}")
+
+
+def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list:
+    """Values of a column, when the text in it is known to be no more than ``size`` lets expect."""
+    compute, total = pyarrow.compute, 0
+    for chunk in column.chunks:
+        if pyarrow.types.is_dictionary(chunk.type) and pyarrow.types.is_string(chunk.type.value_type):
+            lengths = compute.binary_length(chunk.dictionary)
+            if (compute.max(lengths).as_py() or 0) > _LONGEST:
+                raise DataError(f"{where} holds a text of more than {_LONGEST} characters")
+            total += compute.sum(lengths.take(chunk.indices)).as_py() or 0
+    if total > _ROOM + _PACKED * size:
+        raise DataError(f"{where} holds {total} bytes of text, in a file of {size}")
+    return column.to_pylist()
+
+
+def _read_text(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+    limit = csv.field_size_limit(_LONGEST)
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names, rows = _header(path, file)
+            wanted = {name: names.index(name) for name in types if name in names}
+            columns: dict[str, list] = {name: [] for name in wanted}
+            for number, row in enumerate(rows, 1):
+                if len(row) != len(names):
+                    raise DataError(f"{path}, row {number}: it has {len(row)} cells, the first line {len(names)}")
+                for name, place in wanted.items():
+                    columns[name].append(row[place])
+            return columns
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, line {_undecodable(path)}: not in UTF-8: {_UTF8}") from error
+    except csv.Error as error:
+        raise DataError(f"{path}, row {number + 1}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _undecodable(path: Path) -> int:
+    """Number of the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0
+
+
+def _header(path: Path, file: Iterator[str]) -> tuple[list[str], Iterator[list[str]]]:
+    """Names of the columns, and an iterator over the rows that are not blank."""
+    first = next(file, "")
+    part = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    names = [name.strip() for name in next(csv.reader([first], delimiter=part, strict=True), [])]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise DataError(f"{path} has the column '{printable(twice[:80])}' twice")
+    return names, (row for row in csv.reader(file, delimiter=part, strict=True) if any(map(str.strip, row)))
