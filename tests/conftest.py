@@ -52,5 +52,5 @@ def untrained(tmp_path_factory) -> Path:
 def real_videos() -> Path:
     """The folder of real videos; skips where it is absent."""
     if not REAL.is_dir():
-        pytest.skip("the folder of real videos is not here")
+        pytest.skip(f"needs real videos, which are not ours to hand on, in {REAL}")
     return REAL

@@ -144,9 +144,11 @@ def test_a_file_unlike_the_training_data_is_noticed(tmp_path):
 def test_a_full_disk_leaves_nothing_half_written(small_world, untrained, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)], check=False, capture_output=True, text=True
+    )
     if mounted.returncode:
-        pytest.skip("a small disk cannot be mounted here")
+        pytest.skip(f"needs to mount a small disk: {mounted.stderr}")
     try:
         clip = next((small_world / "clips").glob("*.mp4"))
         for words in (["localize", clip, "-o", disk / "o.mp4"], ["separate", clip, "-o", disk]):

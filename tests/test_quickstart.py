@@ -43,7 +43,7 @@ def test_a_second_run_into_the_folder_is_refused(report):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not here")
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_it_without_sideways_scrolling(report, tmp_path, width):
     # Headless Chromium has no window narrower than 500 pixels: a frame stands in for the phone.

@@ -178,7 +178,7 @@ def test_opencv_plays_it():
     assert shown == truth.numbers.tolist()
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg here")
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the PATH")
 def test_the_program_ffmpeg_plays_it():
     truth, path, begin, _ = made("late_picture_ts")
     words = ["ffmpeg", "-v", "error", "-xerror", "-i", path]

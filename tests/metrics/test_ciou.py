@@ -110,7 +110,7 @@ def test_pointing_shares_the_credit():
 def vgg_ss() -> np.ndarray:
     """bool ``[5158, 224, 224]``."""
     if not VGG_SS.exists():
-        pytest.skip("the boxes of VGG-SS are not here")
+        pytest.skip(f"needs the boxes that VGG-SS has published, in {VGG_SS}")
     boxes = [np.array(item["bbox"]) for item in json.loads(VGG_SS.read_text())]
     return np.stack([annotation_map(b) > 0 for b in boxes])
 

@@ -156,7 +156,7 @@ def saved(tmp_path_factory, video) -> Path:
 
 def chromium(folder: Path, *arguments: str) -> str:
     if CHROMIUM is None:
-        pytest.skip("no chromium here to open the page with")
+        pytest.skip("needs chromium on the PATH")
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 

@@ -7,7 +7,7 @@ SHARED = Path(__file__).resolve().parents[4] / "shared" / "media"
 
 def _folder(name: str) -> Path:
     if not (SHARED / name).is_dir():
-        pytest.skip(f"the folder of published {name} is not here")
+        pytest.skip(f"needs what others have published, which is not ours to hand on, in {SHARED / name}")
     return SHARED / name
 
 
