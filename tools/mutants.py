@@ -15,6 +15,7 @@ import argparse
 import compileall
 import contextlib
 import csv
+import gc
 import importlib
 import json
 import os
@@ -43,6 +44,8 @@ LIBRARIES = ["torch", "torchvision", "torchaudio", "timm", "lightning", "numpy",
 LIBRARIES += ["scipy.ndimage", "scipy.optimize", "scipy.stats", "av", "cv2", "soxr", "librosa", "pyarrow.parquet"]
 LIBRARIES += ["pydantic", "omegaconf", "hydra", "typer", "rich", "matplotlib.pyplot", "pytest", "hypothesis"]
 LIBRARIES += ["safetensors.torch", "transformers"]
+MISSED = ("survived", "unreached")
+NAMED = ("module", "source", "before", "after")
 PYTEST = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark"]
 MEMORY = 8 << 30  # bytes that a change may take
 MARGIN, LEAST = 5, 30  # times the tests' own time, and seconds, before a change is called endless
@@ -164,6 +167,7 @@ class Campaign:
         os.environ |= {"PYTHONPATH": str(self.tree), "OMP_NUM_THREADS": "1"}
         for name in LIBRARIES:
             importlib.import_module(name)
+        gc.freeze()  # or every child would go through all objects of the libraries, and copy their pages
         rows = self.journal.read_text().splitlines() if self.journal.exists() else []
         self.results = {row["key"]: row for row in map(json.loads, rows)}
         self.tests: dict[str, dict] = {}
@@ -185,7 +189,8 @@ class Campaign:
             if not known.exists():
                 known.parent.mkdir(exist_ok=True)
                 code, seconds = in_child(lambda file=file, known=known: self._watch(file, known), self.log)
-                print(f"{seconds:6.1f} s  {file.relative_to(self.tree)}" + (f": exit code {code}" if code else ""))
+                said = f": exit code {code}" if code else ""
+                print(f"{seconds:6.1f} s  {file.relative_to(self.tree)}{said}", flush=True)
             if known.exists():
                 self.tests |= json.loads(known.read_text())
 
@@ -215,28 +220,20 @@ class Campaign:
 
     def run(self, module: str, drawn: list[Mutation], again: bool) -> list[dict]:
         """What became of the changes of a module."""
-        path = self.tree / module
-        source = path.read_bytes()
-        rows, controls = [], {}
+        source = (self.tree / module).read_bytes()
+        lines = source.decode().splitlines()
+        rows, checked = [], False
         for mutation in drawn:
-            key = sha256(json.dumps([module, mutation.line, mutation.start, mutation.after]).encode() + source)
-            key = key.hexdigest()[:16]
+            named = json.dumps([module, mutation.start, mutation.end, mutation.after]).encode()
+            key = sha256(named + source).hexdigest()[:16]
             row = self.results.get(key)
-            if row is None or (again and row["result"] in ("survived", "unreached")):
+            if row is None or (again and row["result"] in MISSED):
                 tests = self.tests_of(module, mutation.function)
-                if tests and tuple(tests) not in controls:
-                    code, seconds = in_child(lambda tests=tests: self.pytest(tests, False), self.log)
-                    if code:
-                        raise SystemExit(f"{module}: tests fail without a change; see {self.log}")
-                    controls[tuple(tests)] = seconds
-                result, seconds = "unreached", 0.0
-                if tests:
-                    path.write_bytes(mutation.applied(source))
-                    limit = MARGIN * controls[tuple(tests)] + LEAST
-                    code, seconds = in_child(lambda tests=tests: self.pytest(tests, True), self.log, limit)
-                    path.write_bytes(source)
-                    result = {None: "timeout", 0: "survived"}.get(code, "killed")
-                row = {"key": key, "module": module, "line": mutation.line, "function": mutation.function}
+                if tests and not checked:
+                    self._check(module)
+                    checked = True
+                result, seconds = self._try(module, mutation, tests)
+                row = {"key": key, "module": module, "line": mutation.line, "source": lines[mutation.line - 1].strip()}
                 row |= {"before": mutation.before, "after": mutation.after, "result": result}
                 row |= {"tests": len(tests), "seconds": round(seconds, 1)}
                 with self.journal.open("a") as journal:
@@ -244,6 +241,23 @@ class Campaign:
                 print(f"{result:9s} {seconds:5.1f} s  {_said(row)}", flush=True)
             rows.append(row)
         return rows
+
+    def _check(self, module: str) -> None:
+        tests = self.tests_of(module, "")
+        code, _ = in_child(lambda: self.pytest(tests, False), self.log)
+        if code:
+            raise SystemExit(f"{module}: its tests fail without a change; see {self.log}")
+
+    def _try(self, module: str, mutation: Mutation, tests: list[str]) -> tuple[str, float]:
+        if not tests:
+            return "unreached", 0.0
+        path = self.tree / module
+        source = path.read_bytes()
+        path.write_bytes(mutation.applied(source))
+        limit = MARGIN * sum(self.tests[name]["seconds"] for name in tests) + LEAST
+        code, seconds = in_child(lambda: self.pytest(tests, True), self.log, limit)
+        path.write_bytes(source)
+        return {None: "timeout", 0: "survived"}.get(code, "killed"), seconds
 
 
 def _one_line(text: str) -> str:
@@ -255,13 +269,13 @@ def _said(row: dict) -> str:
     return f"{row['module']}:{row['line']}  {_one_line(row['before'])}  ->  {_one_line(row['after'])}"
 
 
-def reasons() -> dict[tuple[str, str, str], str]:
-    """Why a change changes nothing, by module and its text before and after."""
+def reasons() -> dict[tuple[str, ...], str]:
+    """Why a change changes nothing, by module, line of source, and the piece of it before and after."""
     if not EQUIVALENT.exists():
         return {}
     with EQUIVALENT.open(newline="") as lines:
         rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return {(row["module"], row["before"], row["after"]): row["reason"] for row in rows}
+        return {tuple(row[column] for column in NAMED): row["reason"] for row in rows}
 
 
 def report(rows: list[dict]) -> float:
@@ -269,10 +283,10 @@ def report(rows: list[dict]) -> float:
     known = reasons()
     counts: dict[str, Counter] = defaultdict(Counter)
     for row in rows:
-        named = (row["module"], " ".join(row["before"].split()), " ".join(row["after"].split()))
-        result = "equivalent" if row["result"] == "survived" and named in known else row["result"]
+        named = tuple(" ".join(row[column].split()) for column in NAMED)
+        result = "equivalent" if row["result"] in MISSED and named in known else row["result"]
         counts[row["module"]][result] += 1
-        if result in ("survived", "unreached"):
+        if result in MISSED:
             print(f"{result:9s} {_said(row)}")
     columns = ("killed", "timeout", "survived", "unreached", "equivalent")
     total = sum(counts.values(), Counter())
