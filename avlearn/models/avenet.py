@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers.layout import Tensors, renamed
+from avlearn.models.importers.layout import Tensors, released_shapes, renamed
 from avlearn.models.synchformer import fill
 
 _EMBEDDING = 128
@@ -94,6 +94,7 @@ class AVOLNet(_TwoTowers):
         return self.head(similarity).sigmoid().squeeze(1)
 
 
+@released_shapes("AVE-Net")
 def load_avenet(source: str | Path | Tensors) -> AVENet:
     """AVE-Net from weights of objects-that-sound, in evaluation mode.
 
@@ -108,6 +109,7 @@ def load_avenet(source: str | Path | Tensors) -> AVENet:
     return model.eval()
 
 
+@released_shapes("AVOL-Net")
 def load_avolnet(source: str | Path | Tensors) -> AVOLNet:
     """AVOL-Net, as `load_avenet`."""
     model = AVOLNet()

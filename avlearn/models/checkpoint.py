@@ -1,57 +1,99 @@
-"""The tensors of weight files as their authors publish them, read without executing what is pickled in them."""
+"""The tensors of weight files as their authors publish them. Files are data: nothing in them is imported or called."""
 
-import pickle
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TypeVar
 
-import numpy as np
-import safetensors
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
 from avlearn.files import replacing
+from avlearn.models.pickles import ArrayRecord, Inert, TensorRecord, nbytes
+from avlearn.models.torch_file import TorchFile, read_archive, read_run
 
 # Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, DeepSpeed,
 # Caffe2.
 _ENVELOPES = ("model_state", "state_dict", "model_state_dict", "model", "module", "blobs")
 # What wrappers put before every name: DistributedDataParallel, and models within models.
 _PREFIXES = ("module.", "model.")
-_NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-_ARRAYS = ("dtype", "ndarray", "_reconstruct", "_frombuffer", "scalar")
-_TENSORS = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")
+_MAX_TENSORS, _MAX_NAME = 50_000, 500
+# What tensors may have, each counted alone: so many times the file's size, since tied weights share what lies there
+# once, and so many bytes besides, since a number may stand for a whole tensor.
+_SHARED, _SPREAD = 4, 2**29
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Names and tensors of a weight file, out of its envelope and without the prefixes of wrappers.
 
     Reads safetensors, PyTorch's files, and the pickles of Caffe2 (PySlowFast's and VMZ's ``.pkl``). Pickled objects
-    that are neither tensors nor plain data, like the training history in mmaction2's files, are passed over: nothing of
-    them is imported or called.
+    that are neither tensors nor plain data, like the training history in mmaction2's files, are passed over.
 
     Raises:
-        ModelError: the file is missing, of another kind, or holds no weights.
+        ModelError: the file is missing, damaged, of another kind (a TorchScript archive among them), or holds no
+            weights, or ones of a kind that is not read (sparse, quantized).
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"there is no weight file {path}")
     try:
-        found = _read(path)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is no weight file that can be read: {str(error).splitlines()[0]}") from error
-    while inner := next((found[name] for name in _ENVELOPES if isinstance(found.get(name), Mapping)), None):
-        found = dict(inner)
-    tensors = {name: _tensor(value) for name, value in found.items() if isinstance(value, Tensor | np.ndarray)}
+        tensors = _read(path)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path} is no weight file that can be read: {_line(error)}") from error
     if not tensors:
         raise ModelError(f"{path} holds no weights")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def load_whole(build: Callable[[], Model], path: Path) -> Model:
+    """Build a model and give it all of its tensors from a safetensors file, which holds nothing besides.
+
+    The model is built without memory first, and held to what the file says that it has: a folder whose configuration
+    asks for more than its weights takes none.
+
+    Raises:
+        ModelError: a tensor is missing, left over, of another shape, or holds NaN or infinity, or the file is damaged.
+    """
+    with torch.device("meta"):
+        empty = build().state_dict()
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+        _compare({name: list(tensor.shape) for name, tensor in empty.items()}, found, path)
+        tensors = load_file(path)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path} is no weight file that can be read: {_line(error)}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() != empty[name].is_floating_point():
+            raise ModelError(f"{path}: {name} holds {tensor.dtype}, and in the model {empty[name].dtype}")
+    model = build()
+    # Limits that are not set yet.
+    infinite = {name for name, buffer in model.named_buffers() if buffer.is_floating_point() and buffer.isinf().any()}
+    check_finite(tensors, path, infinite)
+    model.load_state_dict(tensors)
+    return model
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: object, infinite: Collection[str] = ()) -> None:
+    """Refuse weights that hold NaN, or infinity where a name is not among the ``infinite``.
+
+    Raises:
+        ModelError: some do; the first is named.
+    """
+    for name, tensor in tensors.items():
+        if not (tensor.dtype.is_floating_point or tensor.dtype.is_complex) or not tensor.numel() or tensor.is_meta:
+            continue
+        real = torch.view_as_real(tensor) if tensor.dtype.is_complex else tensor
+        low, high = torch.aminmax(real if real.dtype.itemsize > 1 else real.float())
+        if torch.isnan(low) or (name not in infinite and torch.isinf(torch.stack([low, high])).any()):
+            raise ModelError(f"{source}: {name} holds numbers that are not finite")
 
 
 def write_tensors(model: nn.Module, path: Path) -> None:
@@ -64,73 +106,71 @@ def write_tensors(model: nn.Module, path: Path) -> None:
     with replacing(path) as part:
         try:
             save_file(tensors, part)
-        except safetensors.SafetensorError as error:  # a full disk
+        except SafetensorError as error:  # a full disk
             raise OSError(str(error)) from error
         part.chmod(0o644)  # safetensors writes files for the owner alone
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file:
-        start = file.read(9)
-    if path.suffix == ".safetensors" or start[8:] == b"{":
-        return load_file(path)
-    found: object = None
-    if path.suffix == ".pkl" and start[:2] != b"PK":
-        with path.open("rb") as file:
-            found = _Inert(file, encoding="latin1").load()
-    if found is None or isinstance(found, int):  # PyTorch's; before 1.6 a number came first
-        found = torch.load(path, map_location="cpu", pickle_module=_INERT, weights_only=False)
-    if not isinstance(found, Mapping):
-        raise ValueError(f"it holds a {type(found).__name__}, not weights by name")
-    return dict(found)
+        start = file.read(262)
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        tensors = load_file(path)
+        _check_names(tensors)
+        _check_size((nbytes(tensor.shape, tensor.dtype) for tensor in tensors.values()), path)
+        return tensors
+    if start[257:] == b"ustar":
+        raise ValueError("it is an archive of PyTorch 0.1, which is not read")
+    file = read_archive(path) if start[:4] == b"PK\3\4" else read_run(path)
+    found = file.value
+    for _ in _ENVELOPES:
+        if not isinstance(found, dict):
+            break
+        found = next((found[name] for name in _ENVELOPES if isinstance(found.get(name), dict)), found)
+    if not isinstance(found, dict):
+        what = found.origin if isinstance(found, Inert) else type(found).__name__
+        raise ValueError(f"it holds a {what}, not weights by name")
+    return _tensors(file, found)
 
 
-def _tensor(value: Tensor | np.ndarray) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.ascontiguousarray(value))
+def _tensors(file: TorchFile, found: dict) -> dict[str, Tensor]:
+    """Records by name to tensors; other things are passed over."""
+    found = {name: value for name, value in found.items() if isinstance(name, str)}
+    for name, value in found.items():
+        if isinstance(value, Inert) and "_rebuild_" in value.origin:
+            raise ValueError(f"{name[:_MAX_NAME]} is no dense tensor ({value.origin}); others are not read")
+    records = {name: value for name, value in found.items() if isinstance(value, TensorRecord)}
+    _check_names(found)
+    _check_size((record.nbytes for record in records.values()), file.path)
+    arrays = {name: value.value for name, value in found.items() if isinstance(value, ArrayRecord)}
+    arrays = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
+    tensors = file.tensors(records) | arrays
+    return {name: tensors[name] for name in found if name in tensors}
 
 
-class _Nothing:
-    """Stands for an object that is not imported; takes whatever its pickle does to it."""
-
-    def __new__(cls, *_: object, **__: object) -> "_Nothing":
-        return super().__new__(cls)
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __call__(self, *_: object, **__: object) -> "_Nothing":
-        return self
-
-    def __setstate__(self, _: object) -> None: ...
-
-    def __setitem__(self, *_: object) -> None: ...
-
-    def append(self, _: object) -> None: ...
-
-    def extend(self, _: object) -> None: ...
+def _check_names(tensors: Mapping[str, object]) -> None:
+    if len(tensors) > _MAX_TENSORS:
+        raise ValueError(f"it holds {len(tensors)} tensors, and no network that is known has {_MAX_TENSORS}")
+    if not all(len(name) <= _MAX_NAME and name.isprintable() for name in tensors):
+        raise ValueError("the name of one of its tensors is too long, or cannot be printed")
 
 
-class _Inert(pickle.Unpickler):
-    """An unpickler that imports numpy's arrays and PyTorch's tensors, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Callable:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module in _NUMPY and name in _ARRAYS:
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        if module == "torch._utils" and name in _TENSORS:
-            return super().find_class(module, name)
-        if module in ("torch", "torch.storage") and name.endswith("Storage"):
-            return super().find_class(module, name)
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        if (module, name) in (("torch", "Size"), ("torch", "device")):
-            return super().find_class(module, name)
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
-        return _Nothing
+def _check_size(tensors: Iterable[int], path: Path) -> None:
+    total, size = sum(tensors), path.stat().st_size
+    if total > _SHARED * size + _SPREAD:
+        raise ValueError(f"its tensors have {total} bytes, and the file {size}")
 
 
-# What torch.load takes for a module that unpickles.
-_INERT = SimpleNamespace(
-    __name__="inert", Unpickler=_Inert, load=lambda file, **options: _Inert(file, **options).load()
-)
+def _compare(wanted: Mapping[str, list[int]], found: Mapping[str, list[int]], path: Path) -> None:
+    _check_names(found)
+    if missing := sorted(wanted.keys() - found.keys()):
+        raise ModelError(f"{path}: {len(missing)} tensors are missing; the first is {missing[0]}")
+    if left := sorted(found.keys() - wanted.keys()):
+        raise ModelError(f"{path}: {len(left)} tensors have no place in the model; the first is {left[0]}")
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise ModelError(f"{path}: {name} has the shape {found[name]}, and in the model {shape}")
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from avlearn.errors import ModelError
 from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers.layout import Tensors, renamed
+from avlearn.models.importers.layout import Tensors, released_shapes, renamed
 from avlearn.models.synchformer import fill
 
 SAMPLE_RATE = 16000
@@ -226,6 +226,7 @@ class ObjectMap(_Picture):
     forward = heatmap
 
 
+@released_shapes("a localizer")
 def load_localizer(source: str | Path | Tensors, momentum: bool = False) -> Localizer:
     """A localizer as its authors released it, in evaluation mode.
 
@@ -259,6 +260,7 @@ def load_localizer(source: str | Path | Tensors, momentum: bool = False) -> Loca
     return model.eval()
 
 
+@released_shapes("ResNet-18")
 def load_object_map(source: str | Path | Tensors) -> ObjectMap:
     """The map of objects from torchvision's ResNet-18 for ImageNet, in evaluation mode.
 

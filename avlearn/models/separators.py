@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers.layout import Tensors, renamed
+from avlearn.models.importers.layout import Tensors, released_shapes, renamed
 from avlearn.models.synchformer import fill
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -303,6 +303,7 @@ def read_parts(**sources: str | Path | Tensors) -> Tensors:
     }
 
 
+@released_shapes("Sound of Pixels")
 def load_sound_of_pixels(
     sound: str | Path | Tensors, frame: str | Path | Tensors, synthesizer: str | Path | Tensors
 ) -> SoundOfPixels:
@@ -323,6 +324,7 @@ def load_sound_of_pixels(
     return model.eval()
 
 
+@released_shapes("CLIPSep")
 def load_clipsep(source: str | Path | Tensors) -> CLIPSep:
     """CLIPSep as its authors released it, in evaluation mode; of CLIPSep-NIT, what it gives without the noise heads.
 
@@ -342,6 +344,7 @@ def load_clipsep(source: str | Path | Tensors) -> CLIPSep:
     return model.eval()
 
 
+@released_shapes("Co-Separation")
 def load_co_separation(visual: str | Path | Tensors, unet: str | Path | Tensors) -> CoSeparation:
     """Co-Separation as its authors released it (``--visual_pool conv1x1``, 7 layers), in evaluation mode.
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers.layout import Tensors, joined, renamed
+from avlearn.models.importers.layout import Tensors, joined, released_shapes, renamed
 from avlearn.models.synchformer import SyncTransformer, fill, fusion_names
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.vit import init_linear
@@ -134,6 +134,7 @@ class SparseSync(nn.Module):
         return self.head(self.fusion(*self.features(video, spectrogram)))
 
 
+@released_shapes("SparseSync")
 def load_sparsesync(source: str | Path | Tensors) -> SparseSync:
     """The network as its authors released it, in evaluation mode.
 

@@ -20,7 +20,7 @@ from avlearn.errors import ModelError
 from avlearn.models.audio.ast import AST
 from avlearn.models.checkpoint import read_tensors
 from avlearn.models.importers import find_layout, load_weights
-from avlearn.models.importers.layout import Layout, Rename, Tensors, joined, renamed
+from avlearn.models.importers.layout import Layout, Rename, Tensors, joined, released_shapes, renamed
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.vit import Attention, Block, attend, init_linear, with_class
 
@@ -258,6 +258,7 @@ def desync(model: Synchformer, video: Tensor, audio: Tensor) -> Tensor:
     return torch.stack([offsets[model.compare(seen[:, part], heard[:, part]).argmax(1)] for part in parts]).mean(0)
 
 
+@released_shapes("Synchformer")
 def load_synchformer(source: str | Path | Tensors) -> Synchformer:
     """Stage 2 as its authors released it, for offsets or for being synchronizable, in evaluation mode.
 
@@ -276,6 +277,7 @@ def load_synchformer(source: str | Path | Tensors) -> Synchformer:
     return model.eval()
 
 
+@released_shapes("Synchformer's first stage")
 def load_segment_clip(source: str | Path | Tensors) -> SegmentCLIP:
     """Stage 1 as its authors released it (``epoch_best.pt``), in evaluation mode; else as `load_synchformer`."""
     tensors = _names(source if isinstance(source, dict) else read_tensors(source))

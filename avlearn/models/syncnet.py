@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from avlearn.models.audio.vgg import vggm_syncnet
 from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers.layout import Tensors, renamed
+from avlearn.models.importers.layout import Tensors, released_shapes, renamed
 from avlearn.models.synchformer import fill
 
 _RATE = 25  # embeddings a second
@@ -162,6 +162,7 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
     return LipSync((best - reach) / _RATE, least, float(distances.median()) - least, distances, windows)
 
 
+@released_shapes("SyncNet")
 def load_syncnet(source: str | Path | Tensors) -> SyncNet:
     """The network as its authors released it (``syncnet_v2.model``), in evaluation mode.
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchvision.models import shufflenet_v2_x1_0
 
 from avlearn.errors import ModelError
-from avlearn.models.importers.layout import Tensors, renamed
+from avlearn.models.importers.layout import Tensors, released_shapes, renamed
 from avlearn.models.separators import (
     ImageNetPicture,
     down_block,
@@ -179,6 +179,7 @@ def _frame(start: int) -> int:
     return round(start / SAMPLE_RATE * FRAME_RATE)
 
 
+@released_shapes("VisualVoice")
 def load_visualvoice(
     lipreading: str | Path | Tensors, facial: str | Path | Tensors, unet: str | Path | Tensors
 ) -> VisualVoice:

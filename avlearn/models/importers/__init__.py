@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
+from avlearn.models.checkpoint import check_finite
 from avlearn.models.importers import (
     audiovisual,
     authors,
@@ -22,7 +23,7 @@ from avlearn.models.importers import (
     pytorchvideo,
     torchvision,
 )
-from avlearn.models.importers.layout import Layout, Tensors
+from avlearn.models.importers.layout import Layout, Tensors, released_shapes
 
 OURS = Layout("avlearn", "", lambda tensors: tensors)
 # In this order: the names of the first ones are the most particular.
@@ -73,10 +74,12 @@ def load_weights(
         source: what messages call them.
 
     Raises:
-        ModelError: not every parameter of the model is there, in its shape; the groups that are missing are named.
+        ModelError: not every parameter of the model is there, in its shape (the groups that are missing are named), or
+            one holds NaN or infinity.
     """
     layout = layout or find_layout(tensors)
-    renamed = layout.rename(tensors)
+    with released_shapes(source):
+        renamed = layout.rename(tensors)
     wanted = model.state_dict()
     found = _fitted(renamed, wanted)
     missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
@@ -89,6 +92,7 @@ def load_weights(
         )
     if others:
         warnings.warn(f"{source}: trained on other classes, so {', '.join(sorted(others))} stay random", stacklevel=2)
+    check_finite(found, source)
     model.load_state_dict({**wanted, **found})
     if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
         model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)
@@ -100,13 +104,14 @@ def classes_of(model: nn.Module, tensors: Tensors, layout: Layout) -> int | None
     model.reset_classifier(1)
     named = model.named_modules()
     linear = [name for name, module in named if name.startswith("classifier") and isinstance(module, nn.Linear)]
-    bias = layout.rename(tensors).get(f"{linear[-1]}.bias")
+    with released_shapes(layout.name):
+        bias = layout.rename(tensors).get(f"{linear[-1]}.bias")
     return None if bias is None else bias.numel()
 
 
 def _of_other_classes(name: str, found: Tensor, wanted: Tensor) -> bool:
     # Sides of one come from classifiers that are convolutions.
-    return name.startswith("classifier.") and found[0].numel() == wanted[0].numel()
+    return name.startswith("classifier.") and found.shape[1:].numel() == wanted.shape[1:].numel()
 
 
 def _fitted(tensors: Tensors, wanted: Tensors) -> Tensors:

@@ -1,12 +1,15 @@
 """What a layout of released weights is, and how names are changed."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 import torch
 from torch import Tensor
+
+from avlearn.errors import ModelError
 
 Tensors = dict[str, Tensor]
 Rename = tuple[str, str | Callable[[re.Match], str]]
@@ -39,6 +42,20 @@ class Layout:
         """Whether tensors are named in this way, and are for the encoder of that name."""
         marked = (tensor for name, tensor in tensors.items() if re.search(self.mark, name))
         return fnmatch(encoder, self.encoders) and any(self.shape in (None, tensor.shape) for tensor in marked)
+
+
+@contextmanager
+def released_shapes(title: str) -> Iterator[None]:
+    """Around what takes a stranger's tensors, by their names, for released ones: shapes and numbers may be any.
+
+    Raises:
+        ModelError: names fit and tensors do not.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{title}: its tensors are not of the released shapes: {said}") from error
 
 
 def renamed(tensors: Tensors, renames: Sequence[Rename]) -> Tensors:
