@@ -73,7 +73,7 @@ def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
         model.run = run
         with torch.no_grad():
             outputs = model.forward_stages(torch.empty(1, *shape, device="meta"))
-    except (RuntimeError, ValueError) as error:
+    except (ModelError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{name} cannot take {_sides(shape)}: {(str(error) or 'too small').splitlines()[0]}"
         ) from error

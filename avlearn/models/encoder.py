@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from avlearn.errors import ModelError
 from avlearn.models.importers import Report
 
 
@@ -27,13 +28,28 @@ class Encoder(nn.Module):
     ``config`` holds what `create_model` made it of, ``loaded`` what became of its weight file.
 
     Subclasses set ``feature_info`` and ``stage_info``, and give `stages` (or, where data takes another course than from
-    stage to stage, override `forward_stages` and `forward_features`).
+    stage to stage, override `forward_stages` and `forward_features`, beginning with `normalized`).
 
     Args:
         mean, std: of the channels, subtracted and divided by first.
         dropout: before the classifier.
+
+    Attributes:
+        axes: of an input, after the batch.
+        in_chans: of an input; None: not checked.
+        frame_multiple, least_frames: what the number of frames (of a video, or of a spectrogram) has to be.
+        least_side: of a video's rows and columns, and of a spectrogram's bins.
+        bins: of a spectrogram, where only so many fit.
+        head_parts: modules that `forward_features` has no use for, only the classifier.
     """
 
+    axes: tuple[str, ...] = ("C", "T", "H", "W")
+    in_chans: int | None = None
+    frame_multiple: int = 1
+    least_frames: int = 1
+    least_side: int = 1
+    bins: int | None = None
+    head_parts: tuple[str, ...] = ()
     feature_info: FeatureInfo
     stage_info: tuple[FeatureInfo, ...] = ()
     config: Mapping[str, object]
@@ -41,6 +57,7 @@ class Encoder(nn.Module):
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = (), dropout: float = 0.0) -> None:
         super().__init__()
+        self.in_chans = len(mean) or self.in_chans
         self.register_buffer("mean", torch.tensor(mean) if mean else None, persistent=False)
         self.register_buffer("std", torch.tensor(std) if std else None, persistent=False)
         self.dropout = nn.Dropout(dropout)
@@ -53,8 +70,31 @@ class Encoder(nn.Module):
         return self.feature_info.channels
 
     def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new linear classifier on top, or take it off (None)."""
-        self.classifier = nn.Identity() if num_classes is None else nn.Linear(self.num_features, num_classes)
+        """Put a new linear classifier on top, or take it off (None or, as in timm, 0)."""
+        self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    def as_tower(self) -> "Encoder":
+        """Take off the classifier and all that only it reads: every parameter that is left gets a gradient."""
+        self.reset_classifier(None)
+        for name in self.head_parts:
+            setattr(self, name, nn.Identity())
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        # Weights of a whole network fit a tower.
+        off = [f"{prefix}{name}." for name in self.head_parts if isinstance(getattr(self, name), nn.Identity)]
+        for key in [key for key in state_dict if key.startswith(tuple(off))]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def to(self, *args: object, memory_format: torch.memory_format | None = None, **kwargs: object) -> "Encoder":
+        """As `torch.nn.Module.to`; of weights over images only, ``channels_last_3d`` changes nothing."""
+        if memory_format != torch.channels_last_3d:
+            return super().to(*args, **kwargs, **({"memory_format": memory_format} if memory_format else {}))
+        for parameter in super().to(*args, **kwargs).parameters():
+            if parameter.ndim == 5:
+                parameter.data = parameter.data.contiguous(memory_format=memory_format)
+        return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: compute what lies within a stage again in the backward pass."""
@@ -64,8 +104,39 @@ class Encoder(nn.Module):
         """Names and modules in the order of the data; names are those of ``stage_info``."""
         raise NotImplementedError
 
+    def frames_for(self, count: int) -> int:
+        """The smallest number of frames, of ``count`` or more, that the network takes."""
+        return -(-max(count, self.least_frames) // self.frame_multiple) * self.frame_multiple
+
+    def check(self, x: Tensor) -> None:
+        """Raise ModelError where the network cannot take an input, in words."""
+        name, shape = type(self).__name__, list(x.shape)
+        if x.ndim != len(self.axes) + 1:
+            image = "; of an image, x[:, :, None] is a clip of one frame" if x.ndim == 4 and "T" in self.axes else ""
+            raise ModelError(f"{name} takes [B, {', '.join(self.axes)}], not {shape}{image}")
+        if self.in_chans not in (None, shape[1]):
+            raise ModelError(f"{name} takes {self.in_chans} channels, not {shape[1]} (of {shape})")
+        sides = dict(zip(self.axes, shape[1:], strict=True))
+        if self.bins not in (None, sides.get("F")):
+            raise ModelError(f"{name} takes spectrograms of {self.bins} bins, not {sides['F']}")
+        frames = sides.get("T", sides.get("N", 0))
+        if frames != self.frames_for(frames):
+            needs = (
+                f"at least {self.least_frames}"
+                if frames < self.least_frames
+                else f"a multiple of {self.frame_multiple}"
+            )
+            raise ModelError(f"{name}: frames are {needs}, not {frames}; the last one may be repeated")
+        if min(sides.get(side, self.least_side) for side in "HWF") < self.least_side:
+            what = "spectrograms of at least {} bins" if "F" in sides else "frames of at least {} pixels a side"
+            raise ModelError(f"{name} takes {what.format(self.least_side)}, not {shape[2 + ('T' in sides) :]}")
+        weights = next(self.parameters()).dtype
+        if x.dtype != weights and not (x.is_floating_point() and torch.is_autocast_enabled(x.device.type)):
+            raise ModelError(f"{name}: the input is {x.dtype}, the weights are {weights}".replace("torch.", ""))
+
     def normalized(self, x: Tensor) -> Tensor:
-        """``[B, C, ...]`` in [0, 1] as the network was trained on it."""
+        """``[B, C, ...]`` in [0, 1] as the network was trained on it, once it is checked."""
+        self.check(x)
         if self.mean is None:
             return x
         shape = (-1,) + (1,) * (x.ndim - 2)

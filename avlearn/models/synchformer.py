@@ -98,9 +98,8 @@ class SegmentExtractors(nn.Module):
         self.space = Aggregator(dim, heads)
         self.audio = AST(dim, depth, heads, _BINS, _MEL_FRAMES, eps=1e-12)
         self.frequency = Aggregator(dim, heads)
-        # What only their classifiers would need.
-        self.video.pre_logits = nn.Identity()
-        self.audio.head_norm = nn.Identity()
+        self.video.as_tower()
+        self.audio.as_tower()
 
     def video_features(self, video: Tensor) -> Tensor:
         """``[B, S, 3, 16, H, W]`` in [0, 1] to ``[B, S, 8, D]``."""

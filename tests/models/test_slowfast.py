@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from avlearn.errors import ModelError
 from avlearn.models import create_model
 from avlearn.models.video.slowfast import SlowFast, TimeSample, TimeToChannel, slow_frames
 
@@ -122,7 +123,7 @@ def test_the_fast_pathway_may_see_grey_differences_or_flow():
 
 
 def test_wrong_options_are_named(model):
-    with pytest.raises(ValueError, match="a multiple of 4, not 10"):
+    with pytest.raises(ModelError, match="frames are a multiple of 4, not 10"):
         model(torch.rand(1, 3, 10, 32, 32))
     with pytest.raises(ValueError, match="needs beta_inv = alpha = 8"):
         create_model("slowfast_r50_4x16", lateral="sum", beta_inv=4)

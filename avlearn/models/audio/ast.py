@@ -32,6 +32,10 @@ class AST(Encoder):
         eps: of the norms; the authors' is 1e-6, that of Hugging Face's definition 1e-12.
     """
 
+    axes = ("C", "F", "N")
+    least_frames = least_side = _PATCH
+    head_parts = ("head_norm",)
+
     def __init__(
         self,
         width: int = 768,

@@ -23,6 +23,8 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int])
 class Conv2d(AudioEncoder):
     """``[B, 1, 64, N]`` to ``[B, D, N // 8]``: a step spans eight spectrogram frames."""
 
+    bins = 64
+
     def __init__(self, widths: tuple[int, int, int, int]):
         super().__init__()
         first, second, third, last = widths

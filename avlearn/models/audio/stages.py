@@ -11,6 +11,19 @@ class AudioEncoder(Encoder):
     Subclasses give `stages`, and override what is otherwise there.
     """
 
+    axes = ("C", "F", "N")
+    in_chans = 1
+
+    @property
+    def least_frames(self) -> int:
+        """One step."""
+        return self.feature_info.stride[0]
+
+    def normalized(self, x: Tensor) -> Tensor:
+        """The input, once it is checked, as the first stage takes it."""
+        self.check(x)
+        return self.prepared(x)
+
     def prepared(self, x: Tensor) -> Tensor:
         """The input as the first stage takes it: frames beyond the last whole step are cut off."""
         step = self.feature_info.stride[0]
@@ -25,9 +38,9 @@ class AudioEncoder(Encoder):
         return x.mean(2)
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
-        stages = super().forward_stages(self.prepared(x))
+        stages = super().forward_stages(x)
         return {name: self.on_grid(found, len(x)) for name, found in stages.items()}
 
     def forward_features(self, x: Tensor) -> Tensor:
-        last = super().forward_features(self.prepared(x))
+        last = super().forward_features(x)
         return self.over_bins(self.on_grid(last, len(x)))

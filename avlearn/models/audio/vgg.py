@@ -54,7 +54,7 @@ class VGGM(AudioEncoder):
             self.netfcaud = nn.Sequential(
                 nn.Linear(last, last), nn.BatchNorm1d(last), nn.ReLU(inplace=True), nn.Linear(last, embedding)
             )
-        self.windowed = windowed
+        self.windowed, self.bins = windowed, bins
         self.feature_info = FeatureInfo(embedding or last, (self.hop, 0, 0))
         strides = ((1, 1, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (4, 2, 0), (4, 0, 0))
         widths = (width, 3 * width, 6 * width, 4 * width, 4 * width, last)
@@ -129,7 +129,7 @@ class VGGish(AudioEncoder):
         hidden: of the linear layers on top.
     """
 
-    window = 96
+    window, bins = 96, 64
 
     def __init__(self, width: int = 64, hidden: int = 4096) -> None:
         super().__init__()

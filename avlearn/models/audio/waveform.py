@@ -48,8 +48,11 @@ class Waveform(AudioEncoder):
     Outputs of the stages are ``[B, D', N']``.
     """
 
+    axes = ("C", "N")
+
     def __init__(self, in_chans: int = 2) -> None:
         super().__init__()
+        self.in_chans = in_chans
         self.conv1 = _conv(in_chans, 64, 65, 4)
         self.pool = nn.MaxPool1d(4)
         self.conv2 = _Block(64, 128)

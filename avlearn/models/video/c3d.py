@@ -5,12 +5,14 @@ Parameter names are those of mmaction2's backbone (``conv1a.conv``, ``fc6``); th
 """
 
 from collections import OrderedDict
+from math import prod
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.resnet import time_strides
 
 _STAGES = {  # convolutions by name, with the channels of a stage as multiples of the first one's
     "layer1": (("conv1a",), 1),
@@ -33,6 +35,7 @@ class C3D(Encoder):
         mean, std: of the channels.
         hidden: channels between the linear layers.
         width: channels of the first stage.
+        temporal_stride: 1, 2, 4, 8 or 16 (as published) frames a step: late poolings keep them.
     """
 
     def __init__(
@@ -43,13 +46,15 @@ class C3D(Encoder):
         std: tuple[float, ...],
         hidden: int = 4096,
         width: int = 64,
+        temporal_stride: int = 16,
     ) -> None:
         super().__init__(mean, std, dropout=0.5)
         self.hidden, self.grid = hidden, (1, 4, 4) if pad_last else (1, 3, 3)
+        times = time_strides((1, 2, 2, 2, 2), temporal_stride)
         channels = len(mean)
         info = []
-        for number, (name, (convolutions, times)) in enumerate(_STAGES.items(), 1):
-            outputs = times * width
+        for number, (name, (convolutions, factor)) in enumerate(_STAGES.items(), 1):
+            outputs = factor * width
             for convolution in convolutions:
                 layers: dict[str, nn.Module] = {"conv": nn.Conv3d(channels, outputs, 3, padding=1)}
                 if norm is not None:
@@ -57,19 +62,19 @@ class C3D(Encoder):
                 layers["relu"] = nn.ReLU(inplace=True)
                 self.add_module(convolution, nn.Sequential(OrderedDict(layers)))
                 channels = outputs
-            info.append(FeatureInfo(outputs, (2 ** (number - 1), 2**number, 2**number), name))
-        self.pool1 = nn.MaxPool3d((1, 2, 2))
-        self.pool2, self.pool3, self.pool4 = nn.MaxPool3d(2), nn.MaxPool3d(2), nn.MaxPool3d(2)
-        self.pool5 = nn.MaxPool3d(2, padding=(0, 1, 1) if pad_last else 0)
-        self.feature_info, self.stage_info = FeatureInfo(channels, (16, 32, 32)), tuple(info)
+            info.append(FeatureInfo(outputs, (prod(times[:number]), 2**number, 2**number), name))
+            padding = (0, 1, 1) if pad_last and number == len(_STAGES) else 0
+            self.add_module(f"pool{number}", nn.MaxPool3d((times[number - 1], 2, 2), padding=padding))
+        self.feature_info, self.stage_info = FeatureInfo(channels, info[-1].stride), tuple(info)
+        self.least_frames, self.least_side = info[-1].stride[0], 16 if pad_last else 32
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(module.bias)
 
     def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new last layer on the two hidden linear layers, or take all three off (None)."""
-        if num_classes is None:
+        """Put a new last layer on the two hidden linear layers, or take all three off (None or 0)."""
+        if not num_classes:
             self.classifier = nn.Identity()
             return
         if isinstance(self.classifier, nn.Identity):
@@ -123,10 +128,10 @@ def _channels(statistics: tuple[float, float, float], count: int) -> tuple[float
         resize=(128, 171),
     )
 )
-def c3d(in_chans: int = 3) -> C3D:
+def c3d(in_chans: int = 3, temporal_stride: int = 16) -> C3D:
     """The original: no batch norm, the last pooling padded."""
     mean = tuple(channel / 255 for channel in (104.0, 117.0, 128.0))
-    return C3D(None, True, _channels(mean, in_chans), (1 / 255,) * in_chans)
+    return C3D(None, True, _channels(mean, in_chans), (1 / 255,) * in_chans, temporal_stride=temporal_stride)
 
 
 @register(
@@ -144,7 +149,8 @@ def c3d(in_chans: int = 3) -> C3D:
         resize=(128, 171),
     )
 )
-def c3d_bn(in_chans: int = 3) -> C3D:
+def c3d_bn(in_chans: int = 3, temporal_stride: int = 16) -> C3D:
     """With batch norm; the last pooling drops the outermost row and column."""
     mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-    return C3D(1e-3, False, _channels(mean, in_chans), _channels(std, in_chans))
+    mean, std = _channels(mean, in_chans), _channels(std, in_chans)
+    return C3D(1e-3, False, mean, std, temporal_stride=temporal_stride)

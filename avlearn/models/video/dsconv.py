@@ -48,6 +48,8 @@ class TemporalConv(nn.Module):
 class DsConv(Encoder):
     """``[B, 3, T, H, W]`` in [0, 1] to ``[B, D, T // 2, H // 8, W // 8]``; step i is centred on frame 2 i."""
 
+    in_chans, least_frames, least_side = 3, 2, 8
+
     def __init__(self, widths: tuple[int, int, int, int]):
         super().__init__()
         first, second, third, last = widths
@@ -76,7 +78,7 @@ class DsConv(Encoder):
 
     def _steps(self, x: Tensor) -> Iterator[Tensor]:
         """``[B, D, T / 2, Y, X]`` after each stage."""
-        x = self._colour_and_motion(x)
+        x = self._colour_and_motion(self.normalized(x))
         batch = len(x)
         x = self.stem(x.flatten(0, 1))
         for stage, time in (self.stage1, self.time1), (self.stage2, self.time2):

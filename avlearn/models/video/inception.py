@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
+from avlearn.models.video.resnet import time_strides
 
 _Triple = tuple[int, int, int]
 
@@ -28,14 +29,8 @@ _MIXED = {
     ),
     "mixed_5": ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 }
-# Where the stages lie in ``features``, and their strides.
-_STAGES = {
-    "stem": (0, 1, (2, 2, 2)),
-    "conv_2": (1, 4, (2, 4, 4)),
-    "mixed_3": (4, 7, (2, 8, 8)),
-    "mixed_4": (7, 13, (4, 16, 16)),
-    "mixed_5": (13, 16, (8, 32, 32)),
-}
+# Where the stages lie in ``features``.
+_STAGES = {"stem": (0, 1), "conv_2": (1, 4), "mixed_3": (4, 7), "mixed_4": (7, 13), "mixed_5": (13, 16)}
 
 
 @dataclass(frozen=True)
@@ -120,11 +115,11 @@ def _conv(
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
-def _spacetime(inputs: int, outputs: int, size: int, stride: int, variant: Variant) -> nn.Sequential:
+def _spacetime(inputs: int, outputs: int, size: int, stride: _Triple, variant: Variant) -> nn.Sequential:
     if not variant.separable:
-        return _conv(inputs, outputs, (size,) * 3, (stride,) * 3, variant)
-    space = _conv(inputs, outputs, (1, size, size), (1, stride, stride), variant)
-    time = _conv(outputs, outputs, (size, 1, 1), (stride, 1, 1), variant, variant.temporal_norm)
+        return _conv(inputs, outputs, (size,) * 3, stride, variant)
+    space = _conv(inputs, outputs, (1, size, size), (1, *stride[1:]), variant)
+    time = _conv(outputs, outputs, (size, 1, 1), (stride[0], 1, 1), variant, variant.temporal_norm)
     if not variant.temporal_norm:
         nn.init.dirac_(time[0].weight)
         nn.init.zeros_(time[0].bias)
@@ -140,10 +135,10 @@ class Mixed(nn.Module):
         one = (1, 1, 1)
         self.branch0 = _conv(inputs, width0, one, one, variant)
         self.branch1 = nn.Sequential(
-            _conv(inputs, inner1, one, one, variant), _spacetime(inner1, width1, 3, 1, variant)
+            _conv(inputs, inner1, one, one, variant), _spacetime(inner1, width1, 3, one, variant)
         )
         self.branch2 = nn.Sequential(
-            _conv(inputs, inner2, one, one, variant), _spacetime(inner2, width2, 3, 1, variant)
+            _conv(inputs, inner2, one, one, variant), _spacetime(inner2, width2, 3, one, variant)
         )
         self.branch3 = nn.Sequential(_pool((3, 3, 3), one, False), _conv(inputs, width3, one, one, variant))
         if variant.gated:
@@ -162,6 +157,7 @@ class Inception3d(Encoder):
         mean, std: of the channels; none where the network was trained on [0, 1].
         in_chans: channels of the input.
         dropout: before the classifier.
+        temporal_stride: 1, 2, 4 or 8 (as published) frames a step: late poolings keep them.
     """
 
     def __init__(
@@ -171,19 +167,25 @@ class Inception3d(Encoder):
         std: tuple[float, ...],
         in_chans: int = 3,
         dropout: float = 0.2,
+        temporal_stride: int = 8,
     ) -> None:
         super().__init__(mean, std, dropout)
-        self.mean_window = variant.mean_window
+        self.in_chans, self.mean_window = in_chans, variant.mean_window
+        first, fourth, fifth = time_strides((2, 2, 2), temporal_stride)
         if variant.stem is None:
-            stem = _spacetime(in_chans, 64, 7, 2, variant)
+            stem = _spacetime(in_chans, 64, 7, (first, 2, 2), variant)
         else:
-            stem = _conv(in_chans, 64, variant.stem, (2, 2, 2), variant)
-        third = _spacetime(64, 192, 3, 1, variant)
+            stem = _conv(in_chans, 64, variant.stem, (first, 2, 2), variant)
+        third = _spacetime(64, 192, 3, (1, 1, 1), variant)
         if variant.gated:
             third.append(Gate(192))
         small, halved = (1, 3, 3), (1, 2, 2)
         layers = [stem, _pool(small, halved, variant.same), _conv(64, 64, (1, 1, 1), (1, 1, 1), variant), third]
-        pools = {"mixed_3": (small, halved), "mixed_4": ((3, 3, 3), (2, 2, 2)), "mixed_5": ((2, 2, 2), (2, 2, 2))}
+        pools = {
+            "mixed_3": (small, halved),
+            "mixed_4": ((3, 3, 3), (fourth, 2, 2)),
+            "mixed_5": ((fifth, 2, 2), (fifth, 2, 2)),
+        }
         channels = {"stem": 64, "conv_2": 192}
         width = 192
         for name, blocks in _MIXED.items():
@@ -193,8 +195,14 @@ class Inception3d(Encoder):
                 width = widths[0] + widths[2] + widths[4] + widths[5]
             channels[name] = width
         self.features = nn.Sequential(*layers)
-        self.feature_info = FeatureInfo(width, (8, 32, 32))
-        self.stage_info = tuple(FeatureInfo(channels[name], _STAGES[name][2], name) for name in _STAGES)
+        times = (first, first, first, first * fourth, temporal_stride)
+        self.stage_info = tuple(
+            FeatureInfo(channels[name], (time, 2 << i, 2 << i), name)
+            for i, (name, time) in enumerate(zip(_STAGES, times, strict=True))
+        )
+        self.feature_info = FeatureInfo(width, self.stage_info[-1].stride)
+        if not variant.same:  # the last pooling takes pairs
+            self.least_frames, self.least_side = 5 if fifth > 1 else 1, 17
         for module in self.modules():
             if isinstance(module, nn.Conv3d) and module.bias is None:
                 nn.init.trunc_normal_(module.weight, std=0.01)
@@ -205,13 +213,14 @@ class Inception3d(Encoder):
         return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
     def stages(self) -> list[tuple[str, nn.Module]]:
-        return [(name, self.features[start:end]) for name, (start, end, _) in _STAGES.items()]
+        return [(name, self.features[start:end]) for name, (start, end) in _STAGES.items()]
 
     def forward_head(self, features: Tensor) -> Tensor:
         if self.mean_window:
             # Cells in the middle lie in more windows than those at the ends, so that they weigh more.
             window = [min(side, most) for side, most in zip(features.shape[2:], (2, 7, 7), strict=True)]
-            features = F.avg_pool3d(features, window, 1)
+            # In single precision: on a CPU, this pooling knows no other.
+            features = F.avg_pool3d(features.float(), window, 1).to(features.dtype)
         return super().forward_head(features)
 
 
@@ -230,11 +239,10 @@ class Inception3d(Encoder):
         resize=256,
     )
 )
-def i3d_inception(in_chans: int = 3) -> Inception3d:
+def i3d_inception(in_chans: int = 3, temporal_stride: int = 8) -> Inception3d:
     """The RGB stream; ``in_chans=2`` for the other one, of optical flow: 0.5 is no motion, 0 and 1 are 20 pixels."""
-    return Inception3d(
-        Variant(separable=False, stem=(7, 7, 7), same=True), (0.5,) * in_chans, (0.5,) * in_chans, in_chans, dropout=0.5
-    )
+    variant, half = Variant(separable=False, stem=(7, 7, 7), same=True), (0.5,) * in_chans
+    return Inception3d(variant, half, half, in_chans, 0.5, temporal_stride)
 
 
 _S3D_PAPER = "Xie et al., ECCV 2018"
@@ -255,12 +263,12 @@ _S3D_PAPER = "Xie et al., ECCV 2018"
         resize=(256, 256),
     )
 )
-def s3d(in_chans: int = 3) -> Inception3d:
+def s3d(in_chans: int = 3, temporal_stride: int = 8) -> Inception3d:
     """Separable convolutions throughout."""
     mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
     if in_chans != 3:
         mean, std = (sum(mean) / 3,) * in_chans, (sum(std) / 3,) * in_chans
-    return Inception3d(Variant(), mean, std, in_chans)
+    return Inception3d(Variant(), mean, std, in_chans, temporal_stride=temporal_stride)
 
 
 @register(
@@ -277,10 +285,11 @@ def s3d(in_chans: int = 3) -> Inception3d:
         resize=256,
     )
 )
-def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True) -> Inception3d:
+def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True, temporal_stride: int = 8) -> Inception3d:
     """A dense 3x7x7 stem; ``temporal_norm=False`` leaves out batch norm after convolutions over time, as slim does."""
     variant = Variant(stem=(3, 7, 7), same=True, temporal_norm=temporal_norm)
-    return Inception3d(variant, (0.5,) * in_chans, (0.5,) * in_chans, in_chans)
+    half = (0.5,) * in_chans
+    return Inception3d(variant, half, half, in_chans, temporal_stride=temporal_stride)
 
 
 @register(
@@ -296,7 +305,7 @@ def s3d_dense_stem(in_chans: int = 3, temporal_norm: bool = True) -> Inception3d
         "classes are the 512 of the joint space with text; top-1 the paper's, of its own S3D-G",
     )
 )
-def s3d_g(in_chans: int = 3, space_to_depth: bool = False) -> Inception3d:
+def s3d_g(in_chans: int = 3, space_to_depth: bool = False, temporal_stride: int = 8) -> Inception3d:
     """A dense 3x7x7 stem and gates.
 
     With ``space_to_depth`` the stem is 4x8x8, which is 2x4x4 over the pixels of cells of 2x2x2 as channels: so it is in
@@ -305,4 +314,4 @@ def s3d_g(in_chans: int = 3, space_to_depth: bool = False) -> Inception3d:
     variant = Variant(
         stem=(4, 8, 8) if space_to_depth else (3, 7, 7), same=True, gated=True, eps=1e-5, mean_window=False
     )
-    return Inception3d(variant, (), (), in_chans, dropout=0.0)
+    return Inception3d(variant, (), (), in_chans, 0.0, temporal_stride)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.nonlocal_block import NonLocalKind, NonLocalStyle, add_nonlocal
-from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, flat_dilated, simple_stem
+from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, flat_dilated, simple_stem, time_strides
 
 
 def inflated(
@@ -19,7 +19,7 @@ def inflated(
     *,
     width: int = 64,
     temporal_blocks: int | None = None,
-    strided_stem: bool = False,
+    stem_strides: tuple[int, int] = (1, 1),
     stem_pool: int | None = None,
     stem_padding: int = 1,
     temporal_pool: int = 1,
@@ -33,7 +33,7 @@ def inflated(
         stem_time: frames that the first convolution sees.
         patterns: by group, the temporal kernels t, repeated from block to block.
         temporal_blocks: only so many blocks of the third group have them, the rest have 1.
-        strided_stem: convolution and pool of the stem both halve the frames.
+        stem_strides: over frames, of the stem's convolution and of its pool.
         stem_pool: frames that the pool of the stem sees; None: those that it strides over.
         stem_padding: of that pool, in space.
         output_stride: pixels of a step of the features: 32, or 16 as detection has it, where the last group keeps its
@@ -47,11 +47,11 @@ def inflated(
         kernels[2] = [kernel if j < temporal_blocks else 1 for j, kernel in enumerate(kernels[2])]
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride is 16 or 32, not {output_stride}")
-    step = 2 if strided_stem else 1
-    pool = step if stem_pool is None else stem_pool
-    return VideoResNet(
-        simple_stem(in_chans, width, stem_time, step, pool=pool, pool_stride=step, pool_padding=stem_padding),
-        (step * step, 4),
+    first, second = stem_strides
+    pool = second if stem_pool is None else stem_pool
+    model = VideoResNet(
+        simple_stem(in_chans, width, stem_time, first, pool=pool, pool_stride=second, pool_padding=stem_padding),
+        (first * second, 4),
         DEPTHS[depth],
         [flat, flat, flat, flat if output_stride == 32 else flat_dilated],
         bottleneck=True,
@@ -65,6 +65,8 @@ def inflated(
         std=(0.225,) * in_chans if preprocess else (),
         dropout=0.5,
     )
+    model.least_side = 1 if stem_padding else 5
+    return model
 
 
 _C2D = ((1,), (1,), (1,), (1,))
@@ -76,6 +78,7 @@ NONLOCAL_101 = ((), (1, 3), (6, 13, 20), ())
 _WANG = "Wang et al., CVPR 2018"
 _SLOWFAST = "Feichtenhofer et al., ICCV 2019"
 _EIGHT = (8, 224, 224)
+_ORG_STRIDES = (2, 2, 2)
 _ORG = "frames are halved three times before the second group; released by the authors in Caffe2"
 
 
@@ -104,19 +107,22 @@ def c2d_nl_r50(
 def _i3d(
     depth: int,
     in_chans: int,
-    strided_stem: bool = False,
+    strides: tuple[int, int, int] = (1, 1, 2),
+    temporal_stride: int | None = None,
     temporal_blocks: int | None = None,
     stem_pool: int | None = None,
 ) -> VideoResNet:
+    """``strides`` over time: of the stem, of its pool, and of the pool after the first group."""
+    first, second, pool = time_strides(strides, temporal_stride)
     return inflated(
         depth,
         in_chans,
         5,
         _I3D,
         temporal_blocks=temporal_blocks,
-        strided_stem=strided_stem,
-        stem_pool=stem_pool,
-        temporal_pool=2,
+        stem_strides=(first, second),
+        stem_pool=None if second == 1 else stem_pool,
+        temporal_pool=pool,
     )
 
 
@@ -153,9 +159,9 @@ def i3d_nl_r101(
 
 
 @register(Spec("video", _WANG, 27_223_872, None, (32, 224, 224), 33.13, top1=73.6, note=_ORG, stride=2, resize=256))
-def i3d_org_r50(in_chans: int = 3, stem_pool: int = 2) -> VideoResNet:
+def i3d_org_r50(in_chans: int = 3, stem_pool: int = 2, temporal_stride: int = 8) -> VideoResNet:
     """I3D as first released: 32 frames, of which 4 remain; mmaction2's weights have a ``stem_pool`` over 1 frame."""
-    return _i3d(50, in_chans, strided_stem=True, stem_pool=stem_pool)
+    return _i3d(50, in_chans, _ORG_STRIDES, temporal_stride, stem_pool=stem_pool)
 
 
 @register(Spec("video", _WANG, 34_582_336, None, (128, 256, 256), 281.52, 282.0, 76.5, _ORG, stride=1, resize=256))
@@ -165,13 +171,15 @@ def i3d_org_nl_r50(
     nonlocal_pool: Sequence[int] = (1, 2, 2),
     nonlocal_style: NonLocalStyle = "pyslowfast",
     stem_pool: int = 2,
+    temporal_stride: int = 8,
 ) -> VideoResNet:
     """The same for 128 frames, with five non-local blocks.
 
     mmaction2's weights bring their style and pool with them, but not ``nonlocal_kind``: it is in the name of the file
     (embedded, gaussian, or dot for dot-product), and embedded and dot have the same parameters.
     """
-    return add_nonlocal(i3d_org_r50(in_chans, stem_pool), NONLOCAL_50, nonlocal_kind, nonlocal_pool, nonlocal_style)
+    trunk = i3d_org_r50(in_chans, stem_pool, temporal_stride)
+    return add_nonlocal(trunk, NONLOCAL_50, nonlocal_kind, nonlocal_pool, nonlocal_style)
 
 
 @register(
@@ -191,10 +199,13 @@ def i3d_org_nl_r50(
     )
 )
 def i3d_org_nl_r101(
-    in_chans: int = 3, nonlocal_kind: NonLocalKind = "embedded", nonlocal_pool: Sequence[int] = (1, 2, 2)
+    in_chans: int = 3,
+    nonlocal_kind: NonLocalKind = "embedded",
+    nonlocal_pool: Sequence[int] = (1, 2, 2),
+    temporal_stride: int = 8,
 ) -> VideoResNet:
     """The same of 101 layers."""
-    trunk = _i3d(101, in_chans, strided_stem=True, temporal_blocks=6)
+    trunk = _i3d(101, in_chans, _ORG_STRIDES, temporal_stride, temporal_blocks=6)
     return add_nonlocal(trunk, NONLOCAL_101, nonlocal_kind, nonlocal_pool)
 
 

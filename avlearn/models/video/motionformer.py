@@ -117,6 +117,8 @@ class Motionformer(VideoTransformer):
         attention: along a ``trajectory``, or ``divided`` between time and space.
     """
 
+    head_parts = ("pre_logits",)
+
     def __init__(
         self,
         frames: int = 16,

@@ -99,4 +99,8 @@ def add_nonlocal(
         for number in blocks:
             block = getattr(network, info.name)[number]
             block.nonlocal_block = NonLocal(info.channels, kind, tuple(pool), style)
+            # Of smaller clips nothing would be left to pool.
+            frames, side = ((p - 1) * stride + 1 for p, stride in zip(pool[:2], info.stride[:2], strict=True))
+            network.least_frames = max(network.least_frames, frames)
+            network.least_side = max(network.least_side, side)
     return network

@@ -6,6 +6,7 @@ are 2-D there and have a time axis of 1 here.
 """
 
 from collections.abc import Callable
+from math import prod
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
-from avlearn.models.video.resnet import Group, init_classifier, init_weights, statistics
+from avlearn.models.video.resnet import Group, init_classifier, init_weights, statistics, time_strides
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -56,15 +57,23 @@ class PseudoBlock(nn.Module):
 
 
 class P3D(Encoder):
-    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 2048, T / 16, H / 32, W / 32]``; two channels are optical flow."""
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 2048, T / 16, H / 32, W / 32]``; two channels are optical flow.
 
-    def __init__(self, depths: tuple[int, int, int, int], in_chans: int) -> None:
+    Args:
+        depths: blocks of each group.
+        in_chans: C.
+        temporal_stride: 1, 2, 4, 8 or 16 (as published) frames a step: late poolings keep them.
+    """
+
+    def __init__(self, depths: tuple[int, int, int, int], in_chans: int, temporal_stride: int = 16) -> None:
         # Of optical flow, 0.5 is no motion.
         mean = (0.5, 0.5) if in_chans == 2 else statistics(_MEAN, in_chans)
         super().__init__(mean, statistics(_STD, in_chans), 0.5)
         self.conv1_custom = Conv3d(in_chans, 64, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
         self.bn1 = nn.BatchNorm3d(64)
-        inputs, done, stages = 64, 0, [FeatureInfo(64, (2, 4, 4), "stem")]
+        times = time_strides((2, 2, 2, 2), temporal_stride)
+        self.stem_stride = times[0]
+        inputs, done, stages = 64, 0, [FeatureInfo(64, (times[0], 4, 4), "stem")]
         for i, depth in enumerate(depths):
             planes, blocks = 64 * 2**i, []
             for j in range(depth):
@@ -72,10 +81,11 @@ class P3D(Encoder):
                 blocks.append(PseudoBlock(inputs, planes, kind, 2 if i and not j else 1))
                 inputs = 4 * planes
             done += depth
-            self.add_module(f"layer{i + 1}", Group(blocks, 2 if i else 1))
-            stages.append(FeatureInfo(inputs, (2 ** (i + 1), 4 * 2**i, 4 * 2**i), f"layer{i + 1}"))
+            self.add_module(f"layer{i + 1}", Group(blocks, times[i] if i else 1))
+            stages.append(FeatureInfo(inputs, (prod(times[: i + 1]), 4 * 2**i, 4 * 2**i), f"layer{i + 1}"))
         self.stage_info = tuple(stages)
         self.feature_info = FeatureInfo(inputs, stages[-1].stride)
+        self.least_frames = stages[-1].stride[0]
         init_weights(self)
 
     def reset_classifier(self, num_classes: int | None) -> None:
@@ -83,7 +93,8 @@ class P3D(Encoder):
         init_classifier(self.classifier)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return F.max_pool3d(F.relu(self.bn1(self.conv1_custom(x))), (2, 3, 3), 2, (0, 1, 1))
+        time = self.stem_stride
+        return F.max_pool3d(F.relu(self.bn1(self.conv1_custom(x))), (time, 3, 3), (time, 2, 2), (0, 1, 1))
 
     def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
         return [("stem", self._stem), *((info.name, getattr(self, info.name)) for info in self.stage_info[1:])]
@@ -94,18 +105,18 @@ _CLIP = (16, 160, 160)
 
 
 @register(Spec("video", _QIU, 25_745_232, 400, _CLIP, 8.442))
-def p3d_63(in_chans: int = 3) -> P3D:
+def p3d_63(in_chans: int = 3, temporal_stride: int = 16) -> P3D:
     """On the plan of a ResNet-50."""
-    return P3D((3, 4, 6, 3), in_chans)
+    return P3D((3, 4, 6, 3), in_chans, temporal_stride)
 
 
 @register(Spec("video", _QIU, 48_088_400, 400, _CLIP, 12.898))
-def p3d_131(in_chans: int = 3) -> P3D:
+def p3d_131(in_chans: int = 3, temporal_stride: int = 16) -> P3D:
     """On the plan of a ResNet-101."""
-    return P3D((3, 4, 23, 3), in_chans)
+    return P3D((3, 4, 23, 3), in_chans, temporal_stride)
 
 
 @register(Spec("video", _QIU, 66_492_240, 400, _CLIP, 18.403))
-def p3d_199(in_chans: int = 3) -> P3D:
+def p3d_199(in_chans: int = 3, temporal_stride: int = 16) -> P3D:
     """On the plan of a ResNet-152."""
-    return P3D((3, 8, 36, 3), in_chans)
+    return P3D((3, 8, 36, 3), in_chans, temporal_stride)

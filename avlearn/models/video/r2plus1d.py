@@ -24,6 +24,7 @@ from avlearn.models.video.resnet import (
     pointwise,
     simple_stem,
     statistics,
+    time_strides,
 )
 
 MidWidth = Literal["per-block", "per-conv"]
@@ -100,10 +101,6 @@ def r2plus1d(
         raise ValueError(f"variant is authors or mmaction2, not {variant}")
     if mid_width not in ("per-block", "per-conv"):
         raise ValueError(f"mid_width is per-block or per-conv, not {mid_width}")
-    if temporal_stride not in (1, 2, 4, 8):
-        raise ValueError(f"temporal_stride is 1, 2, 4 or 8, not {temporal_stride}")
-    # Where time is to be strided over less, the late halvings go; weights keep their shapes.
-    halvings = [2 if 2**i <= temporal_stride else 1 for i in (1, 2, 3)]
     authors = variant == "authors"
     if authors:
         stem = _separated_stem(in_chans, width)
@@ -116,7 +113,7 @@ def r2plus1d(
         [_per_block if mid_width == "per-block" else _per_conv] * 4,
         bottleneck=depth > 34,
         width=width,
-        time_strides=(1, *halvings),
+        time_strides=time_strides((1, 2, 2, 2), temporal_stride),
         shortcut=pointwise if authors else _separated_pointwise,
         eps=eps,
         mean=statistics(TORCHVISION_MEAN, in_chans),
@@ -215,7 +212,7 @@ def r2plus1d_152(
         resize=256,
     )
 )
-def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:
+def r2plus1d_r50(in_chans: int = 3, temporal_stride: int = 4) -> VideoResNet:
     """Bottlenecks of 50 layers; a stem without time; space is halved in the first group, too."""
     return VideoResNet(
         simple_stem(in_chans, 64, 1),
@@ -223,7 +220,7 @@ def r2plus1d_r50(in_chans: int = 3) -> VideoResNet:
         DEPTHS[50],
         [time_first] * 4,
         bottleneck=True,
-        time_strides=(1, 1, 2, 2),
+        time_strides=time_strides((1, 1, 2, 2), temporal_stride),
         space_strides=(2, 2, 2, 2),
         mean=(0.45,) * in_chans,
         std=(0.225,) * in_chans,
@@ -244,16 +241,23 @@ class AVIDResNet(VideoResNet):
         in_chans: C.
         depths: number of blocks of each group.
         width: channels of the stem and the first group.
+        temporal_stride: 1, 2, 4 or 8 frames a step.
     """
 
-    def __init__(self, in_chans: int = 3, depths: tuple[int, int, int, int] = (2, 2, 2, 2), width: int = 64) -> None:
+    def __init__(
+        self,
+        in_chans: int = 3,
+        depths: tuple[int, int, int, int] = (2, 2, 2, 2),
+        width: int = 64,
+        temporal_stride: int = 8,
+    ) -> None:
         super().__init__(
             simple_stem(in_chans, width, 3, pool=1),
             (1, 4),
             depths,
             [_equal] * 4,
             width=width,
-            time_strides=(1, 2, 2, 2),
+            time_strides=time_strides((1, 2, 2, 2), temporal_stride),
             mean=statistics((0.485, 0.456, 0.406), in_chans),
             std=statistics((0.229, 0.224, 0.225), in_chans),
         )
@@ -282,6 +286,6 @@ class AVIDResNet(VideoResNet):
         resize=256,
     )
 )
-def r2plus1d_18_avid(in_chans: int = 3) -> AVIDResNet:
+def r2plus1d_18_avid(in_chans: int = 3, temporal_stride: int = 8) -> AVIDResNet:
     """18 layers; published with 8 or 32 frames at 16 a second."""
-    return AVIDResNet(in_chans)
+    return AVIDResNet(in_chans, temporal_stride=temporal_stride)

@@ -10,6 +10,8 @@ are here ``layer{i-1}.{j}.conv{1,2,3}.0``, its ``s{i}.pathway0_nonlocal{j}`` are
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
+from operator import mul
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -121,6 +123,21 @@ class Group(nn.Sequential):
         return super().forward(x)
 
 
+def time_strides(published: Sequence[int], wanted: int | None) -> list[int]:
+    """Strides over time whose product is ``wanted``: the late ones become 1, and weights keep their shapes.
+
+    Raises:
+        ValueError: the published strides, in their order, do not come to that product.
+    """
+    choices = sorted({1, *accumulate(published, mul)})
+    wanted = choices[-1] if wanted is None else wanted
+    if wanted not in choices:
+        words = f"{', '.join(map(str, choices[:-1]))} or {choices[-1]}"
+        raise ValueError(f"temporal_stride is {words}, not {wanted}")
+    so_far = accumulate(published, mul)
+    return [stride if product <= wanted else 1 for stride, product in zip(published, so_far, strict=True)]
+
+
 def statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
     """Means or deviations of another number of channels than they were published for: their average."""
     return tuple(values) if channels == len(values) else (sum(values) / len(values),) * channels
@@ -206,6 +223,7 @@ class VideoResNet(Encoder):
             stages.append(FeatureInfo(inputs, (time, space, space), f"layer{i + 1}"))
         self.stage_info = tuple(stages)
         self.feature_info = FeatureInfo(inputs, (time, space, space))
+        self.least_frames = time if temporal_pool > 1 else 1
         self._init_weights(zero_init, eps)
 
     def _init_weights(self, zero_init: bool, eps: float) -> None:
@@ -232,24 +250,30 @@ def init_classifier(classifier: nn.Module) -> None:
 
 
 def _closer_look(
-    depth: int, stem_time: int, factorisations: Sequence[Factorisation], in_chans: int, *, frames: int = 1
+    depth: int,
+    stem_time: int,
+    factorisations: Sequence[Factorisation],
+    in_chans: int,
+    *,
+    frames: int = 1,
+    temporal_stride: int | None = None,
 ) -> VideoResNet:
     """Networks of basic blocks without a pool in the stem; only groups that see time stride over it."""
     stem = simple_stem(in_chans, 64, stem_time)
     if frames > 1:  # the first convolution takes the whole clip in at once
         stem[0] = Conv3d(in_chans, 64, (frames, 7, 7), (frames, 2, 2), (0, 3, 3), bias=False)
-    return VideoResNet(
+    published = [1 if f is flat else stride for f, stride in zip(factorisations, (1, 2, 2, 2), strict=True)]
+    model = VideoResNet(
         stem,
         (frames, 2),
         DEPTHS[depth],
         factorisations,
-        time_strides=[
-            1 if factorisation is flat else stride
-            for factorisation, stride in zip(factorisations, (1, 2, 2, 2), strict=True)
-        ],
+        time_strides=time_strides(published, temporal_stride),
         mean=statistics(TORCHVISION_MEAN, in_chans),
         std=statistics(TORCHVISION_STD, in_chans),
     )
+    model.least_frames = frames
+    return model
 
 
 _TRAN = "Tran et al., CVPR 2018"
@@ -307,39 +331,39 @@ def mc3_18(in_chans: int = 3) -> VideoResNet:
 
 
 @register(Spec("video", _TRAN, 12_727_632, 400, _CLIP, 19.976, top1=63.0, stride=2, resize=(128, 171)))
-def mc4_18(in_chans: int = 3) -> VideoResNet:
+def mc4_18(in_chans: int = 3, temporal_stride: int = 2) -> VideoResNet:
     """Time up to the second group."""
-    return _closer_look(18, 3, [full, full, flat, flat], in_chans)
+    return _closer_look(18, 3, [full, full, flat, flat], in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 16_856_400, 400, _CLIP, 19.950, top1=62.9, stride=2, resize=(128, 171)))
-def mc5_18(in_chans: int = 3) -> VideoResNet:
+def mc5_18(in_chans: int = 3, temporal_stride: int = 4) -> VideoResNet:
     """Time up to the third group."""
-    return _closer_look(18, 3, [full, full, full, flat], in_chans)
+    return _closer_look(18, 3, [full, full, full, flat], in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 33_352_656, 400, _CLIP, 19.876, top1=62.7, stride=2, resize=(128, 171)))
-def rmc2_18(in_chans: int = 3) -> VideoResNet:
+def rmc2_18(in_chans: int = 3, temporal_stride: int = 8) -> VideoResNet:
     """No time in the stem."""
-    return _closer_look(18, 1, [full] * 4, in_chans)
+    return _closer_look(18, 1, [full] * 4, in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 33_057_744, 400, _CLIP, 12.478, top1=62.8, stride=2, resize=(128, 171)))
-def rmc3_18(in_chans: int = 3) -> VideoResNet:
+def rmc3_18(in_chans: int = 3, temporal_stride: int = 8) -> VideoResNet:
     """Time from the second group on."""
-    return _closer_look(18, 1, [flat, full, full, full], in_chans)
+    return _closer_look(18, 1, [flat, full, full, full], in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 32_025_552, 400, _CLIP, 14.546, top1=62.8, stride=2, resize=(128, 171)))
-def rmc4_18(in_chans: int = 3) -> VideoResNet:
+def rmc4_18(in_chans: int = 3, temporal_stride: int = 4) -> VideoResNet:
     """Time from the third group on."""
-    return _closer_look(18, 1, [flat, flat, full, full], in_chans)
+    return _closer_look(18, 1, [flat, flat, full, full], in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 27_896_784, 400, _CLIP, 15.393, top1=61.6, stride=2, resize=(128, 171)))
-def rmc5_18(in_chans: int = 3) -> VideoResNet:
+def rmc5_18(in_chans: int = 3, temporal_stride: int = 2) -> VideoResNet:
     """Time in the last group only."""
-    return _closer_look(18, 1, [flat, flat, flat, full], in_chans)
+    return _closer_look(18, 1, [flat, flat, flat, full], in_chans, temporal_stride=temporal_stride)
 
 
 @register(
@@ -356,25 +380,27 @@ def rmc5_18(in_chans: int = 3) -> VideoResNet:
         resize=(128, 171),
     )
 )
-def r3d_18(in_chans: int = 3) -> VideoResNet:
+def r3d_18(in_chans: int = 3, temporal_stride: int = 8) -> VideoResNet:
     """3 x 3 x 3 throughout."""
-    return _closer_look(18, 3, [full] * 4, in_chans)
+    return _closer_look(18, 3, [full] * 4, in_chans, temporal_stride=temporal_stride)
 
 
 @register(Spec("video", _TRAN, 63_681_104, 400, (32, 112, 112), 150.756, stride=2, resize=(128, 171)))
-def r3d_34(in_chans: int = 3) -> VideoResNet:
+def r3d_34(in_chans: int = 3, temporal_stride: int = 8) -> VideoResNet:
     """3 x 3 x 3 throughout, 34 layers."""
-    return _closer_look(34, 3, [full] * 4, in_chans)
+    return _closer_look(34, 3, [full] * 4, in_chans, temporal_stride=temporal_stride)
 
 
-def _separated_channels(depth: int, factorisation: Factorisation, in_chans: int, eps: float) -> VideoResNet:
+def _separated_channels(
+    depth: int, factorisation: Factorisation, in_chans: int, eps: float, temporal_stride: int
+) -> VideoResNet:
     return VideoResNet(
         simple_stem(in_chans, 64, 3, pool=1),
         (1, 4),
         DEPTHS[depth],
         [factorisation] * 4,
         bottleneck=True,
-        time_strides=(1, 2, 2, 2),
+        time_strides=time_strides((1, 2, 2, 2), temporal_stride),
         eps=eps,
         mean=statistics(TORCHVISION_MEAN, in_chans),
         std=statistics(TORCHVISION_STD, in_chans),
@@ -387,9 +413,9 @@ _AT_256 = "published cost is at 256 x 256"
 
 
 @register(Spec("video", _CSN, 13_131_152, 400, _CSN_CLIP, 42.309, stride=2, resize=256))
-def ir_csn_50(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ir_csn_50(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-reduced, 50 layers; ``eps`` 1e-5 for pytorchvideo's weights."""
-    return _separated_channels(50, channelwise, in_chans, eps)
+    return _separated_channels(50, channelwise, in_chans, eps, temporal_stride)
 
 
 @register(
@@ -406,30 +432,30 @@ def ir_csn_50(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
         resize=256,
     )
 )
-def ir_csn_101(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ir_csn_101(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-reduced, 101 layers; ``eps`` 1e-5 for pytorchvideo's weights."""
-    return _separated_channels(101, channelwise, in_chans, eps)
+    return _separated_channels(101, channelwise, in_chans, eps, temporal_stride)
 
 
 @register(Spec("video", _CSN, 29_703_568, 400, _CSN_CLIP, 74.046, 96.7, 76.5, _AT_256, stride=2, resize=256))
-def ir_csn_152(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ir_csn_152(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-reduced, 152 layers."""
-    return _separated_channels(152, channelwise, in_chans, eps)
+    return _separated_channels(152, channelwise, in_chans, eps, temporal_stride)
 
 
 @register(Spec("video", _CSN, 14_396_176, 400, _CSN_CLIP, 47.652, stride=2, resize=256))
-def ip_csn_50(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ip_csn_50(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-preserved, 50 layers."""
-    return _separated_channels(50, mixed_channelwise, in_chans, eps)
+    return _separated_channels(50, mixed_channelwise, in_chans, eps, temporal_stride)
 
 
 @register(Spec("video", _CSN, 24_601_616, 400, _CSN_CLIP, 63.559, stride=2, resize=256))
-def ip_csn_101(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ip_csn_101(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-preserved, 101 layers."""
-    return _separated_channels(101, mixed_channelwise, in_chans, eps)
+    return _separated_channels(101, mixed_channelwise, in_chans, eps, temporal_stride)
 
 
 @register(Spec("video", _CSN, 33_016_592, 400, _CSN_CLIP, 83.295, 108.8, 77.8, _AT_256, stride=2, resize=256))
-def ip_csn_152(in_chans: int = 3, eps: float = 1e-3) -> VideoResNet:
+def ip_csn_152(in_chans: int = 3, eps: float = 1e-3, temporal_stride: int = 8) -> VideoResNet:
     """Interaction-preserved, 152 layers."""
-    return _separated_channels(152, mixed_channelwise, in_chans, eps)
+    return _separated_channels(152, mixed_channelwise, in_chans, eps, temporal_stride)

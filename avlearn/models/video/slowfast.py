@@ -108,6 +108,7 @@ class SlowFast(Encoder):
         motion = 2 if fast_input == "flow" else 0
         super().__init__((0.45,) * in_chans + (0.5,) * motion, (0.225,) * (in_chans + motion), 0.5)
         self.alpha, self.fast_input, self.colours = alpha, fast_input, in_chans
+        self.frame_multiple = alpha
         self.frame_picking = frame_picking
         luma = torch.tensor(_LUMA).view(3, 1, 1, 1) if fast_input == "gray" else None
         self.register_buffer("luma", luma, persistent=False)
@@ -176,8 +177,6 @@ class SlowFast(Encoder):
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized input to those of the slow and the fast pathway."""
-        if x.shape[2] % self.alpha:
-            raise ValueError(f"frames are a multiple of {self.alpha}, not {x.shape[2]}")
         slow = x[:, : self.colours]
         slow = slow[:, :, :: self.alpha] if self.frame_picking == "every" else slow_frames(slow, self.alpha)
         if self.fast_input == "gray":
@@ -207,6 +206,15 @@ class SlowFast(Encoder):
         for _, slow, fast in self._pathways(x):  # noqa: B007 (the last ones remain)
             pass
         return self._joined(slow, fast)
+
+
+def _slow_nonlocal(
+    model: SlowFast, after: Sequence[Sequence[int]], kind: NonLocalKind, pool: Sequence[int]
+) -> SlowFast:
+    """Non-local blocks in the slow pathway (see `add_nonlocal`)."""
+    add_nonlocal(model.slow, after, kind, pool)
+    model.least_frames, model.least_side = model.alpha * model.slow.least_frames, model.slow.least_side
+    return model
 
 
 _FEICHTENHOFER = "Feichtenhofer et al., ICCV 2019"
@@ -288,8 +296,7 @@ def slowfast_r50_8x8_nl(
 ) -> SlowFast:
     """Five non-local blocks in the slow pathway; laterals see 5 frames."""
     model = SlowFast(50, 4, in_chans=in_chans, output_stride=output_stride)
-    add_nonlocal(model.slow, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
-    return model
+    return _slow_nonlocal(model, NONLOCAL_50, nonlocal_kind, nonlocal_pool)
 
 
 _R101 = "temporal kernels in the first six blocks of the third group; published cost is at 256 x 256"
@@ -348,5 +355,4 @@ def slowfast_r101_16x8_nl(
 ) -> SlowFast:
     """Three non-local blocks in the third group of the slow pathway; AVA's of 101 layers, for 32 frames as for 64."""
     model = SlowFast(101, 4, in_chans=in_chans, output_stride=output_stride)
-    add_nonlocal(model.slow, ((), (), (6, 13, 20), ()), nonlocal_kind, nonlocal_pool)
-    return model
+    return _slow_nonlocal(model, ((), (), (6, 13, 20), ()), nonlocal_kind, nonlocal_pool)

@@ -25,7 +25,7 @@ class SlowFastTiny(Encoder):
     after each stage the fast features reach the slow ones through a time-strided convolution.
     """
 
-    alpha = 4
+    alpha, frame_multiple, in_chans = 4, 8, 3
 
     def __init__(self, slow: tuple[int, int, int], fast: tuple[int, int, int]):
         super().__init__()
@@ -46,7 +46,7 @@ class SlowFastTiny(Encoder):
 
     def _steps(self, x: Tensor) -> Iterator[Tensor]:
         """Both pathways after each stage, the slow one first."""
-        x = x - 0.5
+        x = self.normalized(x) - 0.5
         fast = x[:, :, ::2]
         slow = fast[:, :, :: self.alpha]
         for fast_stage, slow_stage, lateral in zip(self.fast, self.slow, self.lateral, strict=True):

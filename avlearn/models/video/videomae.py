@@ -41,6 +41,7 @@ class VideoMAE(VideoTransformer):
     """
 
     positions: Tensor
+    head_parts = ("fc_norm",)
 
     def __init__(
         self,

@@ -185,6 +185,7 @@ class VideoTransformer(Encoder):
         super().__init__(mean, std, dropout)
         self.register_parameter("cls_token", None)
         self.feature_info = FeatureInfo(dim, stride)
+        self.least_frames, self.least_side = stride[:2]
         self.stage_info = tuple(FeatureInfo(dim, stride, f"blocks.{i}") for i in range(depth))
 
     def reset_classifier(self, num_classes: int | None) -> None:

@@ -117,6 +117,8 @@ class VTN(FactorisedTransformer):
         drop_path: stochastic depth of the last block of the frames' network.
     """
 
+    head_parts = ("mlp_head",)
+
     def __init__(
         self,
         size: int = 224,

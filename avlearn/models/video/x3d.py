@@ -168,8 +168,8 @@ class X3D(Encoder):
                 nn.init.zeros_(module.branch2.c_bn.weight)
 
     def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new linear map to classes on the head's hidden layer, or take the head off with that layer (None)."""
-        if num_classes is None:
+        """Put a new linear map to classes on the head's hidden layer, or take that off, too (None or 0)."""
+        if not num_classes:
             self.classifier = nn.Identity()
             return
         if isinstance(self.classifier, nn.Identity):
