@@ -26,12 +26,15 @@ from avlearn.models.audiovisual import (
     load,
 )
 from avlearn.models.encoder import Encoder
-from avlearn.models.registry import create_model
+from avlearn.models.registry import create_model, model_spec, time_options
 from avlearn.models.unet import SeparatorConfig
 from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
 from avlearn.recipe import Recipe
+from avlearn.schema import TIMELESS
 from avlearn.tasks.pretrain import READ, Pretrain
 from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
+
+COARSE = 0.16  # seconds: longer steps than the smallest shift that objectives call wrong
 
 
 @dataclass(frozen=True)
@@ -172,14 +175,31 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     return Experiment(task, *data, collate, origin)
 
 
-def build_model(recipe: Recipe, origin: str) -> AudioVisual:
-    """The recipe's towers, as they are before the training on clips of some origin."""
+def measures_offsets(recipe: Recipe) -> bool:
+    """Whether the objective tells sounds apart by when they are heard."""
+    return recipe.task == "pretrain" and recipe.objective.name not in TIMELESS
+
+
+def model_config(recipe: Recipe, origin: str) -> ModelConfig:
+    """What the recipe's towers are, where it leaves things open as their encoders need them.
+
+    ``resample`` is true where that is open: only the built model tells.
+
+    Raises:
+        ModelError: an encoder is unknown, or of the other kind.
+    """
     clip, options = recipe.clip, recipe.model
-    config = ModelConfig(
+    model_spec(options.video, "video")
+    audio = model_spec(options.audio, "audio")
+    keeping = time_options(options.video, clip.fps) if measures_offsets(recipe) and options.base is None else {}
+    heard = {key: value for key, value in options.spectrogram.model_dump().items() if value is not None}
+    if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
+        heard = {**audio.front_end, **heard}
+    return ModelConfig(
         video=options.video,
         audio=options.audio,
-        video_options=dict(options.video_options),
-        audio_options=dict(options.audio_options),
+        video_options={**keeping, **options.video_options},
+        audio_options={**audio.tower, **options.audio_options},
         video_mean=options.video_mean or (),
         video_std=options.video_std or (),
         dim=options.dim,
@@ -187,12 +207,37 @@ def build_model(recipe: Recipe, origin: str) -> AudioVisual:
         size=clip.size,
         sample_rate=clip.sample_rate,
         seconds=clip.seconds,
-        spectrogram=Spectrogram(**options.spectrogram.model_dump()),
-        resample=options.resample,
+        spectrogram=Spectrogram(**heard),
+        resample=options.resample is not False,
         segment=options.segment,
         trained_on=origin,
     )
-    return AudioVisual(config)
+
+
+def build_model(recipe: Recipe, origin: str) -> AudioVisual:
+    """The recipe's towers, as they are before the training on clips of some origin; says so if they tell no offsets."""
+    model = AudioVisual(model_config(recipe, origin))
+    if recipe.model.resample is None:
+        model.config = replace(model.config, resample=model.audio_step_differs)
+    if measures_offsets(recipe):
+        for line in coarse_steps(model):
+            print(line, file=sys.stderr)
+    return model
+
+
+def coarse_steps(model: AudioVisual) -> list[str]:
+    """A line for each encoder whose steps are too long for offsets to be measured, and what mends it."""
+    config, said = model.config, []
+    finer = time_options(config.video, config.fps).get("temporal_stride")
+    if finer is not None and finer / config.fps <= COARSE:
+        mend = f"model.video_options.temporal_stride={finer} keeps time"
+    else:
+        mend = "take more frames a second (clip.fps), or another encoder"
+    for tower, step, how in (("video", model.step, mend), ("audio", model.audio_step, "take another encoder")):
+        if step > COARSE + 1e-6:
+            name = getattr(config, tower)
+            said.append(f"model.{tower}: steps of {step * 1000:.0f} ms ({name}) are too coarse to measure sync: {how}")
+    return said
 
 
 def _start(model: AudioVisual, recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from avlearn.errors import RecipeError
 from avlearn.files import is_file, printable
-from avlearn.schema import Recipe
+from avlearn.schema import BOUND, Recipe
 from avlearn.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
 
 _MAX_FILES = 64  # that one recipe may be composed of
@@ -50,6 +50,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     composition = _Composition()
     values = composition.recipe(path)
     values |= {group: composition.piece(path, group, name) for group, name in pieces.items()}
+    named = {parts[1]: value for parts, value in settings if parts[0] == "model" and len(parts) == 2}
+    values["model"] = _freed(values.get("model"), named)
     for key, value in settings:
         _set(values, key, value)
     try:
@@ -142,8 +144,16 @@ def _merged(below: dict, above: dict) -> dict:
     both = below | above
     for key in below.keys() & above.keys():
         if isinstance(below[key], dict) and isinstance(above[key], dict):
-            both[key] = _merged(below[key], above[key])
+            both[key] = _merged(_freed(below[key], above[key]) if key == "model" else below[key], above[key])
     return both
+
+
+def _freed(model: object, named: dict) -> object:
+    """The section ``model`` without what it says of encoders in whose place others are named."""
+    if not isinstance(model, dict):
+        return {} if model is None else model
+    gone = [keys for tower, keys in BOUND.items() if named.get(tower, model.get(tower)) != model.get(tower)]
+    return {key: value for key, value in model.items() if not any(key in keys for keys in gone)}
 
 
 def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[list[str], object]]]:

@@ -63,18 +63,25 @@ class ClipWindow(_Section):
 
 
 class SpectrogramOptions(_Section):
-    """What the audio encoder sees (`avlearn.signal.Spectrogram`); seconds."""
+    """What the audio encoder hears (`avlearn.signal.Spectrogram`); seconds. Null: as that encoder needs it."""
 
-    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
-    n_fft: Width = 512
-    window: Seconds = 0.025
-    hop: Seconds = 0.01
-    mels: Width = 64
+    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] | None = None
+    n_fft: Width | None = None
+    window: Seconds | None = None
+    hop: Seconds | None = None
+    mels: Width | None = None
     bins: int | None = Field(None, ge=2, le=16384)
-    floor: Positive = 1e-5
-    mean: Real = -5.0
-    std: Positive = 4.0
-    margin: int = Field(0, ge=0, le=16384)
+    floor: Positive | None = None
+    mean: Real | None = None
+    std: Positive | None = None
+    margin: int | None = Field(None, ge=0, le=16384)
+
+
+# Of the section `model`, what is said of one encoder and of no other.
+BOUND = {
+    "video": ("video_options", "video_weights", "video_mean", "video_std"),
+    "audio": ("audio_options", "audio_weights", "spectrogram"),
+}
 
 
 class Model(_Section):
@@ -83,6 +90,10 @@ class Model(_Section):
     - ``video_weights``, ``audio_weights``: what a tower starts from instead, as `create_model` takes it. What such
       weights need besides stands in the recipe, so that nothing but the recipe is needed later.
     - ``video_mean``, ``video_std``: of the colours, in [0, 1], where they are not to be the encoder's own.
+    - ``resample``: the sound's steps to the picture's; null: where they last otherwise.
+
+    What is said of an encoder goes when a recipe, or an override, that builds on this one names another
+    (`BOUND`): each brings its own front end, and the options that keep time where offsets are measured.
     """
 
     base: Text | None = None
@@ -96,7 +107,7 @@ class Model(_Section):
     video_std: Colours | None = None
     dim: Width = 128
     spectrogram: SpectrogramOptions = SpectrogramOptions()
-    resample: bool = False
+    resample: bool | None = None
     segment: Seconds | None = None
 
     @model_validator(mode="after")
@@ -306,7 +317,7 @@ Objective = Annotated[
 
 
 # Objectives that shift no sound.
-_TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "slavc", "correspondence")
+TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "slavc", "correspondence")
 
 
 class Augment(_Section):
@@ -421,7 +432,7 @@ class Recipe(_Section):
             raise ValueError("trainer.strategy: the towers' copy of the objective 'slavc' is not shared out; take ddp")
         if isinstance(self.objective, SLAVCObjective) and self.model.dim % 2:
             raise ValueError(f"model.dim: {self.model.dim} does not split into the two halves of the objective 'slavc'")
-        if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in _TIMELESS:
+        if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in TIMELESS:
             raise ValueError(f"clip.context: the objective '{self.objective.name}' needs more sound than picture")
         return self
 

@@ -116,11 +116,7 @@ def test_a_piece_replaces_its_section_and_values_win_over_it(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("defaults: [sync_world, {model: r2plus1d}]\nname: mine\nmodel: {dim: 32}\nclip: {fps: 5}\n")
     recipe = load_recipe(path)
-    assert (recipe.model.video, recipe.model.dim, recipe.model.video_options) == (
-        "r2plus1d_18",
-        32,
-        {"temporal_stride": 2},
-    )
+    assert (recipe.model.video, recipe.model.dim, recipe.model.spectrogram.mels) == ("r2plus1d_18", 32, 80)
     assert (recipe.clip.fps, recipe.clip.size) == (5, 64)
     changed = load_recipe(path, ["model.dim=8", "model=dsconv", "model.video_options={}"])
     assert (changed.model.video, changed.model.dim, changed.model.video_options) == ("dsconv_tiny", 8, {})
@@ -194,3 +190,23 @@ def _bounds(schema: dict, path: str = ""):
 
 def test_every_number_of_a_recipe_has_bounds():
     assert list(_bounds(Recipe.model_json_schema())) == []
+
+
+def test_another_encoder_leaves_what_was_said_of_the_one_before(tmp_path):
+    """Its options, weights and front end; not those that are said of the new one, and nothing of the other tower."""
+    words = [
+        "model.video=timesformer_b",
+        "model.audio=vggish",
+        "model.audio_options.eps=1",
+        "model.spectrogram.hop=0.02",
+    ]
+    model = load_recipe("synchformer_vggsound_segments", words).model
+    assert (model.video_options, model.audio_options) == ({}, {"eps": 1})
+    assert model.spectrogram.model_dump(exclude_none=True) == {"hop": 0.02}
+    same = load_recipe("synchformer_vggsound_segments", ["model.video=motionformer_b"]).model
+    assert same.video_options == {"attention": "divided"}
+    assert same.audio_options == {"eps": 1e-12}
+    above = tmp_path / "mine.yaml"
+    above.write_text("defaults: [owens_efros_audioset]\nname: mine\nmodel: {video: c3d}\n")
+    model = load_recipe(above).model
+    assert (model.video, model.video_options, model.audio_options) == ("c3d", {}, {"in_chans": 1})

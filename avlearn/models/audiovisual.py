@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from avlearn.errors import ModelError
 from avlearn.models.checkpoint import write_tensors
 from avlearn.models.familiarity import Familiarity
-from avlearn.models.registry import create_model
+from avlearn.models.registry import create_model, model_spec
 from avlearn.models.unet import MaskUNet, SeparatorConfig
 from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
@@ -67,7 +67,8 @@ class AudioVisual(nn.Module):
     """Video and audio encoders that meet in one space, on one clock: that of the picture.
 
     Where ``config.segment`` is set, encoders see segments of so many seconds, each alone; the last is filled up, with
-    its last frame and with silence.
+    its last frame and with silence. So is what is shorter than an encoder takes, or no multiple of what it takes; only
+    whole steps are kept, but one at least.
 
     Raises:
         ModelError: the encoders' steps do not last equally long, and are not to be resampled, or to steps that are no
@@ -77,8 +78,10 @@ class AudioVisual(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.video = create_model(config.video, **config.video_options)
-        self.audio = create_model(config.audio, **config.audio_options)
+        model_spec(config.video, "video")
+        model_spec(config.audio, "audio")
+        self.video = create_model(config.video, **config.video_options).as_tower()
+        self.audio = create_model(config.audio, **config.audio_options).as_tower()
         if config.video_mean:
             self.video.mean, self.video.std = torch.tensor(config.video_mean), torch.tensor(config.video_std)
         try:
@@ -138,14 +141,17 @@ class AudioVisual(nn.Module):
 
     def video_features(self, video: Tensor) -> Tensor:
         """Frames ``[B, 3, T, H, W]`` in [0, 1] to features ``[B, D', T', Y, X]``."""
+        frames, stride = video.shape[2], self.video.feature_info.stride[0]
         if self.segment_frames is None:
-            return self.video.forward_features(video)
-        frames = video.shape[2]
-        whole = torch.arange(-(-frames // self.segment_frames) * self.segment_frames, device=video.device)
-        segments = video[:, :, whole.clamp(max=frames - 1)].unflatten(2, (-1, self.segment_frames)).transpose(1, 2)
-        features = self.video.forward_features(segments.flatten(0, 1)).unflatten(0, segments.shape[:2])
-        steps = -(-frames // self.video.feature_info.stride[0])
-        return features.transpose(1, 2).flatten(2, 3)[:, :, :steps]
+            return self._seen(video)[:, :, : max(frames // stride, 1)]
+        whole = _filled(video, -(-frames // self.segment_frames) * self.segment_frames)
+        segments = whole.unflatten(2, (-1, self.segment_frames)).transpose(1, 2)
+        features = self._seen(segments.flatten(0, 1)).unflatten(0, segments.shape[:2])
+        return features.transpose(1, 2).flatten(2, 3)[:, :, : -(-frames // stride)]
+
+    def _seen(self, video: Tensor) -> Tensor:
+        """Features of ``[B, 3, T, H, W]``, filled up to what the encoder takes."""
+        return self.video.forward_features(_filled(video, self.video.frames_for(video.shape[2])))
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
@@ -157,15 +163,19 @@ class AudioVisual(nn.Module):
         return features.transpose(1, 2).flatten(2, 3)[:, :, : self._steps(audio)]
 
     def _steps(self, audio: Tensor) -> int:
-        """Whole steps of ``[B, S]``."""
-        return int(audio.shape[1] / self.config.sample_rate / self.step + 1e-6)
+        """Whole steps of ``[B, S]``, and one at least."""
+        return max(int(audio.shape[1] / self.config.sample_rate / self.step + 1e-6), 1)
 
     def _on_clock(self, audio: Tensor) -> Tensor:
         """Features of ``[B, S]`` as the encoder gives them, by the picture's steps."""
+        steps = self._steps(audio)
+        frames = self.spectrogram.frames(audio.shape[1])
+        missing = self.audio.frames_for(frames) - frames
+        audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
         features = self.audio.forward_features(self.spectrogram(audio))
         if self.audio_step_differs:
-            features = to_steps(features, self.audio_step, self._steps(audio), self.step)
-        return features
+            return to_steps(features, self.audio_step, steps, self.step)
+        return features[:, :, :steps]
 
     def place(self, features: Tensor) -> Tensor:
         """Video features into the common space: ``[B, dim, T', Y, X]``, unit length."""
@@ -180,6 +190,12 @@ class AudioVisual(nn.Module):
     def forward(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers: ``[B, 3, T, H, W]`` and ``[B, S]`` to ``V [B, dim, T', Y, X]`` and ``A [B, dim, U]``."""
         return self.place(self.video_features(video)), self.hear(self.audio_features(audio))
+
+
+def _filled(video: Tensor, frames: int) -> Tensor:
+    """``[B, C, T, H, W]`` with its last frame repeated, to so many."""
+    missing = frames - video.shape[2]
+    return video if missing <= 0 else torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
 
 
 def frames_to_input(frames: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 import difflib
 import fnmatch
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -30,6 +30,9 @@ class Spec:
         note: what a reader of papers must know to understand the figures.
         stride: frames of a video, of about 30 a second, from one of the clip's to the next.
         resize: pixels of a video's shorter side before the clip is cut out of it, or its rows and columns.
+        front_end: what an audio encoder hears beside a video: fields of `avlearn.signal.Spectrogram` that are not
+            those by default.
+        tower: options that it is built with beside a video.
     """
 
     kind: str
@@ -43,12 +46,16 @@ class Spec:
     note: str = ""
     stride: int | None = None
     resize: int | tuple[int, int] | None = None
+    front_end: Mapping[str, object] = field(default_factory=dict)
+    tower: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one input, with its channels: colours, one spectrogram, or two of sound."""
         return ({3: 3, 2: 1, 1: 2}[len(self.clip)], *self.clip)
 
+
+SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice
 
 _builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}
 
@@ -72,9 +79,32 @@ def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
     return _builders[name]
 
 
-def model_spec(name: str) -> Spec:
-    """The spec of a registered encoder. Raises ModelError for an unknown name."""
-    return _find(name)[0]
+def model_spec(name: str, kind: str | None = None) -> Spec:
+    """The spec of a registered encoder. Raises ModelError for an unknown name, or one of another kind."""
+    if kind is None:
+        return _find(name)[0]
+    of_kind = [other for other, (spec, _) in _builders.items() if spec.kind == kind]
+    if name in of_kind:
+        return _builders[name][0]
+    near = difflib.get_close_matches(name, of_kind, 1, 0.0)[0]
+    what = f"is {'an audio' if kind == 'video' else 'a video'} encoder" if name in _builders else "is not known"
+    raise ModelError(f"model.{kind}: '{name}' {what}; the nearest {kind} encoder is '{near}'")
+
+
+def time_options(name: str, fps: float) -> dict[str, int]:
+    """Options by which a video encoder's steps last no longer than `SYNC_STEP`, as far as it has one.
+
+    Args:
+        name: of the encoder.
+        fps: frames a second of what it sees.
+    """
+    stride = inspect.signature(_find(name)[1]).parameters.get("temporal_stride")
+    if stride is None:
+        return {}
+    wanted = stride.default
+    while wanted > 1 and wanted / fps > SYNC_STEP:
+        wanted //= 2
+    return {} if wanted == stride.default else {"temporal_stride": wanted}
 
 
 def list_models(pattern: str = "*") -> list[str]:

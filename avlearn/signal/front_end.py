@@ -99,6 +99,10 @@ class FrontEnd(nn.Module):
         self.hop: float = self.kind.hop
         self.margin_samples = o.margin * self.kind.hop_samples
 
+    def frames(self, samples: int) -> int:
+        """N of so many samples."""
+        return (samples + 2 * self.margin_samples) // self.kind.hop_samples
+
     def forward(self, audio: Tensor) -> Tensor:
         """``[B, S]`` in [-1, 1] to ``[B, 1, F, N]``, or ``[B, 1, N]`` of samples; N covers the margins as well."""
         return self.kind(F.pad(audio, (self.margin_samples, self.margin_samples)))

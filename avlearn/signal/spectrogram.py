@@ -72,9 +72,10 @@ class LogMel(LogSpectrogram):
     """
 
     def __init__(self, sample_rate: int, n_fft: int, window: float, hop: float, mels: int, **constants: float):
-        filters = AF.melscale_fbanks(
-            n_fft // 2 + 1, 0.0, sample_rate / 2, mels, sample_rate, norm=None, mel_scale="htk"
-        )
+        with torch.device("cpu"):  # looks at its numbers, which a model on the meta device has not
+            filters = AF.melscale_fbanks(
+                n_fft // 2 + 1, 0.0, sample_rate / 2, mels, sample_rate, norm=None, mel_scale="htk"
+            )
         super().__init__(sample_rate, filters.T.contiguous(), n_fft, window, hop, **constants)
 
 

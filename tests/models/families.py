@@ -68,7 +68,9 @@ _NONLOCAL = ((), (1,), (1,), ())
 def _r2d() -> VideoResNet:
     stem = simple_stem(3, 8, 1)
     stem[0] = Conv3d(3, 8, (8, 7, 7), (8, 2, 2), (0, 3, 3), bias=False)
-    return VideoResNet(stem, (8, 2), (1, 1, 1, 1), [flat] * 4, width=8, **_GREY)
+    model = VideoResNet(stem, (8, 2), (1, 1, 1, 1), [flat] * 4, width=8, **_GREY)
+    model.least_frames = 8
+    return model
 
 
 def _basic(*factorisations: Callable[..., nn.Module]) -> VideoResNet:

@@ -8,7 +8,9 @@ from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
 from avlearn.models.encoder import Encoder
 
-NAMES = list_models()
+# Deeper and wider twins of others are left out.
+TWINS = "*_101* *_152 *_r101* *_34 *_131 *_199 *_hr timesformer_l *_b24_* *_b_32x3 *_l_* x3d_[slm] swin3d_[sb] resnet34"
+NAMES = sorted(set(list_models()) - {name for pattern in TWINS.split() for name in list_models(pattern)})
 
 
 def smallest(model: Encoder, batch: int = 2) -> tuple[int, ...]:

@@ -127,6 +127,8 @@ class AST(Encoder):
         130.514,
         note="AST-B with strides of 10, as finetuned on AudioSet (0.459 mAP); give it standardised values "
         "where it learns anew, and log-mel values as they are where it was given released weights",
+        # The margin centres patches of 16 frames on steps of 10.
+        front_end={"n_fft": 1024, "mels": 128, "margin": 3},
     )
 )
 def ast_b(eps: float = 1e-6) -> AST:

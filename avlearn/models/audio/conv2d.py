@@ -118,6 +118,7 @@ class Conv2dAVID(AudioEncoder):
         (257, 200),
         1.346,
         note="Conv2D-10, the layout of AVID-CMA's checkpoints without their projection",
+        front_end={"kind": "log_linear", "n_fft": 1024, "window": 0.04, "bins": 257, "mean": -6.9, "std": 4.5},
     )
 )
 def conv2d_10() -> Conv2dAVID:

@@ -42,9 +42,13 @@ class ResNet(AudioEncoder):
 
 
 _NOTE = "one input channel; time stride 8 where 32 was published; parameters without the classifier"
+_GDT = {"n_fft": 1024, "window": 0.02, "mels": 40}
+_MELS = {"mels": 80}
 
 
-@register(Spec("audio", "Patrick et al., ICCV 2021 (GDT)", 4_899_520, None, (40, 200), 0.324, note=_NOTE))
+@register(
+    Spec("audio", "Patrick et al., ICCV 2021 (GDT)", 4_899_520, None, (40, 200), 0.324, note=_NOTE, front_end=_GDT)
+)
 def resnet9(temporal_stride: int = 8) -> ResNet:
     """9 layers; 40 log-mel bands, window 20 ms, hop 10 ms, 24 kHz.
 
@@ -55,13 +59,13 @@ def resnet9(temporal_stride: int = 8) -> ResNet:
     return ResNet((1, 1, 1, 1), temporal_stride)
 
 
-@register(Spec("audio", "He et al., CVPR 2016", 11_170_240, None, (257, 300), 5.522, note=_NOTE))
+@register(Spec("audio", "He et al., CVPR 2016", 11_170_240, None, (257, 300), 5.522, note=_NOTE, front_end=_MELS))
 def resnet18() -> ResNet:
     """18 layers; for audio in LVS (Chen et al., CVPR 2021): 257 bins, window 32 ms, hop 14.9 ms, 16 kHz."""
     return ResNet((2, 2, 2, 2))
 
 
-@register(Spec("audio", "He et al., CVPR 2016", 21_278_400, None, (257, 300), 11.136, note=_NOTE))
+@register(Spec("audio", "He et al., CVPR 2016", 21_278_400, None, (257, 300), 11.136, note=_NOTE, front_end=_MELS))
 def resnet34() -> ResNet:
     """34 layers; for audio in VGGSound (Chen et al., ICASSP 2020): 257 bins, window 32 ms, hop 10 ms, 16 kHz."""
     return ResNet((3, 4, 6, 3))

@@ -97,6 +97,7 @@ class VGGM(AudioEncoder):
         1.220,
         note="the audio half of syncnet_v2.model; features of steps from the third to the third last are SyncNet's "
         "of windows that begin 8 frames earlier",
+        front_end={"kind": "mfcc", "mean": 0.0, "std": 1.0},
     )
 )
 def vggm_syncnet() -> VGGM:
@@ -114,6 +115,7 @@ def vggm_syncnet() -> VGGM:
         5.383,
         note="VGG-M on 40 filter banks; no code was released: SyncNet's layers, with the last spanning all rows that "
         "are left, and no projection",
+        front_end={"window": 0.02, "mels": 40},
     )
 )
 def vggm_avts() -> VGGM:

@@ -100,6 +100,8 @@ class Waveform(AudioEncoder):
         note="the layout of the released code, without its pooling to the steps of the video network before the last "
         "convolution, and with 1,600 scales of normalisations that it leaves out; input is samples, which "
         "feature_info.stride counts",
+        front_end={"kind": "waveform"},
+        tower={"in_chans": 1},
     )
 )
 def waveform_multisensory(in_chans: int = 2) -> Waveform:
