@@ -1,7 +1,8 @@
-"""Arrays to files: H.264 with AAC, and WAV. A file appears whole or not at all."""
+"""Arrays to files: H.264 or VP9 with AAC, FLAC or Opus, and WAV. A file appears whole or not at all."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -10,15 +11,15 @@ import soundfile
 
 from avlearn.errors import OutputError
 from avlearn.files import replacing
-
-_AAC_RATES = (
-    8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000,
-)  # fmt: skip
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-
+from avlearn.media.containers import container_of, create
+from avlearn.media.sound_track import SoundTrack
+from avlearn.media.wav import without_clock
 
 # What FFmpeg and libsndfile raise where they cannot write.
 WRITE_ERRORS = (OSError, av.error.FFmpegError, soundfile.SoundFileError)
+# Names of video files that frames can be written to, each at its own time.
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts")
+_TICKS = 90_000  # a second: of frames that follow no rate
 
 
 def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -33,123 +34,83 @@ def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sampl
     """
     pieces = _chunks(chunks)
     first = next(pieces, np.zeros((1, 0), np.float32))
-    with (
-        replacing(path, WRITE_ERRORS) as part,
-        soundfile.SoundFile(part, "w", sample_rate, len(first), "FLOAT", format="WAV") as file,
-    ):
-        file.write(first.T)
-        for piece in pieces:
-            file.write(piece.T)
-
-
-class SoundTrack:
-    """A stream of an open container that takes samples as they come: AAC, or FLAC for rates that AAC lacks.
-
-    Args:
-        container: that is written; one that cannot hold FLAC gets the next rate that AAC has.
-        rate: samples a second.
-        channels: 1 to 8.
-
-    Raises:
-        OutputError: there are more channels.
-    """
-
-    def __init__(self, container: av.container.OutputContainer, rate: int, channels: int):
-        if channels not in _LAYOUTS:
-            raise OutputError(f"AAC and FLAC hold 1 to 8 channels, not {channels}")
-        self.container, self.rate = container, rate
-        self.layout = _LAYOUTS[channels]
-        lossless = rate not in _AAC_RATES and "flac" in container.supported_codecs
-        encoded = rate if lossless else next((r for r in _AAC_RATES if r >= rate), _AAC_RATES[-1])
-        self.stream = container.add_stream("flac" if lossless else "aac", rate=encoded, layout=self.layout)
-        if not lossless:
-            self.stream.bit_rate = 64_000 + 32_000 * channels if encoded > 16000 else 64_000 * channels
-        # PyAV cannot reach planes past the eighth: samples go in interleaved.
-        self.resampler = av.AudioResampler("s32" if lossless else "fltp", self.layout, encoded)
-        self.fifo = av.AudioFifo()
-        self.written = 0
-
-    def write(self, samples: np.ndarray) -> None:
-        """Append float32 ``[C, n]``."""
-        if not samples.shape[1]:
-            return
-        data = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(data, "flt", self.layout)
-        frame.sample_rate, frame.pts, frame.time_base = (
-            self.rate,
-            self.written,
-            Fraction(1, self.rate),
-        )
-        self.written += samples.shape[1]
-        for piece in self.resampler.resample(frame):
-            self.fifo.write(piece)
-        self._drain(False)
-
-    def _drain(self, everything: bool) -> None:
-        size = self.stream.codec_context.frame_size or 1024
-        while (frame := self.fifo.read(size, everything)) is not None:
-            self.container.mux(self.stream.encode(frame))
-
-    def finish(self) -> None:
-        """Encode what is left."""
-        for piece in self.resampler.resample(None):
-            self.fifo.write(piece)
-        self._drain(True)
-        self.container.mux(self.stream.encode(None))
+    with replacing(path, WRITE_ERRORS) as part:
+        with soundfile.SoundFile(part, "w", sample_rate, len(first), "FLOAT", format="WAV") as file:
+            file.write(first.T)
+            for piece in pieces:
+                file.write(piece.T)
+        without_clock(part)
 
 
 def write_video(
     path: str | Path,
-    frames: Iterable[np.ndarray],
+    frames: Iterable[np.ndarray] | Iterable[tuple[float, np.ndarray]],
     fps: float,
     *,
+    timed: bool = False,
     audio: np.ndarray | Iterable[np.ndarray] | None = None,
     sample_rate: int | None = None,
     crf: int = 20,
     preset: str = "veryfast",
 ) -> None:
-    """Write H.264 (4:2:0) and AAC, or FLAC for rates that AAC lacks; sample 0 of the sound is the instant of frame 0.
+    """Write H.264 (4:2:0) and AAC, or FLAC for rates that AAC lacks; VP9 and Opus where the suffix is ``.webm``.
+
+    Sample 0 of the sound is the instant zero: that of frame 0, unless frames are timed.
 
     Args:
         path: the file; its suffix names the container.
         frames: uint8 ``[H, W, 3]`` each, of one size (an odd side loses its last row or column).
-        fps: frames a second.
+        fps: frames a second; of timed frames, about.
+        timed: frames come as pairs with the seconds at which each is shown, growing.
         audio: float32 ``[C, S]``, or pieces of it.
-        sample_rate: of the audio; containers that cannot hold FLAC get the next that AAC has.
+        sample_rate: of the audio; containers that cannot hold FLAC get the next that their codec has.
         crf, preset: x264's quality (0 best to 51) and effort.
 
     Raises:
-        OutputError: there are no frames, or the file cannot be written.
+        OutputError: there are no frames, the suffix is none of `VIDEO_SUFFIXES`, or the file cannot be written.
     """
-    frames = iter(frames)
-    first = next(frames, None)
+    kind = container_of(path)
+    if Path(path).suffix.lower() not in VIDEO_SUFFIXES:
+        raise OutputError(f"cannot write {path}: frames are written to {', '.join(VIDEO_SUFFIXES)}")
+    rate = Fraction(fps).limit_denominator(100_000)
+    base = Fraction(1, _TICKS) if timed else 1 / rate
+    numbered = ((round(seconds * _TICKS), image) for seconds, image in frames) if timed else enumerate(frames)
+    first = next(numbered, None)
     if first is None:
         raise OutputError(f"{path}: there is no frame to write")
-    rate = Fraction(fps).limit_denominator(100_000)
     sound = _chunks(audio) if audio is not None else iter(())
     chunk = next(sound, None)
-    with replacing(path, WRITE_ERRORS) as part, av.open(str(part), "w") as container:
-        # x264's macroblock tree gives other bytes each time it encodes the same frames.
-        picture = container.add_stream(
-            "libx264", rate=rate, options={"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
-        )
-        picture.height, picture.width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
-        picture.pix_fmt = "yuv420p"
-        picture.codec_context.thread_count = 1
-        track = SoundTrack(container, sample_rate, len(chunk)) if chunk is not None else None
-        count = 0
-        while first is not None:
-            image = np.ascontiguousarray(first[: picture.height, : picture.width])
+    with replacing(path, WRITE_ERRORS) as part, create(part, kind) as container:
+        picture = _picture(container, kind.format, rate, crf, preset)
+        picture.height, picture.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
+        picture.codec_context.time_base = base
+        track = SoundTrack(container, sample_rate, len(chunk), kind.audio) if chunk is not None else None
+        for tick, image in chain([first], numbered):
+            image = np.ascontiguousarray(image[: picture.height, : picture.width])
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = tick, base
             container.mux(picture.encode(frame))
-            count += 1
-            while chunk is not None and track.written / sample_rate <= count / rate:
+            while chunk is not None and track.written / sample_rate <= tick * base + 1 / rate:
                 track.write(chunk)
                 chunk = next(sound, None)
-            first = next(frames, None)
         container.mux(picture.encode(None))
         while chunk is not None:
             track.write(chunk)
             chunk = next(sound, None)
         if track:
             track.finish()
+
+
+def _picture(
+    container: av.container.OutputContainer, form: str, rate: Fraction, crf: int, preset: str
+) -> av.VideoStream:
+    if form == "webm":
+        options = {"crf": str(crf + 8), "b": "0", "deadline": "good", "cpu-used": "5"}
+        stream = container.add_stream("libvpx-vp9", rate=rate, options=options)
+    else:
+        # x264's macroblock tree gives other bytes each time it encodes the same frames.
+        options = {"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
+        stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = 1
+    return stream

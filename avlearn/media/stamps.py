@@ -1,0 +1,99 @@
+"""Stamps of packets that are copied: in order, and of presentation where only the order of decoding is known."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+from av.stream import Disposition
+
+from avlearn.errors import OutputError
+from avlearn.media.decode import is_untimed
+from avlearn.media.source import Source, open_media, video_stream
+
+
+def frame_times(path: Source, hidden: bool = False) -> list[float]:
+    """Seconds at which frames of a file are first shown, in order; ``hidden``: also those that an edit list hides."""
+    with open_media(path) as container:
+        stream = video_stream(container)
+        if stream is None:
+            return []
+        untimed = is_untimed(container, stream)
+        stamps = [
+            packet.dts if untimed or packet.pts is None else packet.pts
+            for packet in container.demux(stream)
+            if packet.size and (hidden or not packet.is_discard)
+        ]
+        return [float(stamp * stream.time_base) for stamp in sorted(s for s in stamps if s is not None)]
+
+
+def shown_at(path: Source) -> dict[int, int] | None:
+    """When the packets of an AVI with B-frames are shown, which only decoding tells: stamp of presentation by dts.
+
+    None where a file's packets are stamped.
+
+    Raises:
+        OutputError: not every packet gives a frame, so that it cannot be told.
+    """
+    with open_media(path) as container:
+        stream = video_stream(container)
+        if not is_untimed(container, stream):
+            return None
+        decoded_at, order = {}, []  # FFmpeg makes stamps up: not when frames are shown, but which packet is whose
+        for packet in container.demux(stream):
+            if packet.size:
+                decoded_at[packet.pts] = packet.dts
+            order += [frame.pts for frame in packet.decode()]
+        if sorted(order) != sorted(decoded_at):
+            raise OutputError(f"{path} does not say when its frames are shown, and not all can be decoded")
+        return dict(zip((decoded_at[pts] for pts in order), sorted(decoded_at.values()), strict=True))
+
+
+def dated(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Packets with a stamp of decoding each: Matroska does not state it of the first frames of a video.
+
+    Stamps that are missing are counted back from the next one. Packets without any stamp are left out.
+    """
+    held: dict[int, list[av.Packet]] = {}
+    for packet in packets:
+        if packet.pts is None and packet.dts is None and packet.stream.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = 0
+        if not packet.size or (packet.pts is None and packet.dts is None):
+            continue
+        waiting = held.setdefault(packet.stream_index, [])
+        if packet.pts is None:
+            packet.pts = packet.dts
+        if packet.dts is None and packet.stream.type == "video":
+            waiting.append(packet)
+            continue
+        if packet.dts is None:
+            packet.dts = packet.pts
+        for number, earlier in enumerate(waiting):
+            earlier.dts = packet.dts - (len(waiting) - number) * max(packet.duration or 1, 1)
+            yield earlier
+        waiting.clear()
+        yield packet
+    for waiting in held.values():
+        for packet in waiting:  # a video that states none at all is in order
+            packet.dts = packet.pts
+            yield packet
+
+
+def rescale(packet: av.Packet, base: Fraction) -> None:
+    """Give a packet's times in other ticks, rounded."""
+    factor = packet.time_base / base
+    packet.pts, packet.dts = round(packet.pts * factor), round(packet.dts * factor)
+    packet.duration = round((packet.duration or 0) * factor)
+    packet.time_base = base
+
+
+class InOrder:
+    """Mends stamps of packets that muxers refuse: decoding that goes back, presentation before decoding."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, int] = {}
+
+    def mend(self, packet: av.Packet) -> None:
+        """Change a packet, in the ticks of the stream that it goes to."""
+        packet.dts = max(packet.dts, self.last.get(packet.stream_index, packet.dts - 1) + 1)
+        packet.pts = max(packet.pts, packet.dts)
+        self.last[packet.stream_index] = packet.dts

@@ -1,0 +1,144 @@
+"""What a written file holds, against the file that it was made from."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+from scipy.fft import irfft, next_fast_len, rfft
+
+from avlearn.errors import MediaError, OutputError
+from avlearn.media.layout import Layout, described, file_tags, stream_tags
+from avlearn.media.probe import probe
+from avlearn.media.reader import ClipReader, Window
+from avlearn.media.source import Selected, Source, open_media
+from avlearn.media.stamps import frame_times
+
+_STILL = 0.002  # seconds by which a frame's time may differ: a tick of the coarsest container, and its rounding
+_APART = 0.010  # seconds by which audio may lie beside where it should
+_RATE = 16000  # at which audio is compared
+_LOOK = 1.0  # seconds that are compared
+_PLACES = 8  # along the file, of which the loudest two are compared
+_REACH = 0.15  # seconds either way that audio is looked for
+_SAME, _ALIKE = 0.5, 0.3  # least correlation of sound that was copied (by other ticks), and that was encoded again
+_SILENT = 1e-8  # mean square below which nothing can be compared
+_ADVICE = "write a .mkv or .mp4"
+
+
+def check_frames(part: Path, times: list[float]) -> float:
+    """Check that a written file shows its frames when it should, on one clock or another.
+
+    Args:
+        part: the written file.
+        times: when the frames are to be shown, seconds. More may come before them: what an edit list hid.
+
+    Returns:
+        Seconds by which the written file's clock is ahead.
+
+    Raises:
+        OutputError: frames are missing, or at other times.
+    """
+    wanted, found = np.sort(times), np.array(frame_times(part))
+    if len(found) < len(wanted):
+        raise OutputError(f"it would show {len(found)} of {len(wanted)} frames; {_ADVICE}")
+    ahead = found[len(found) - len(wanted) :] - wanted
+    shift = float(np.median(ahead))
+    if np.abs(ahead - shift).max() > _STILL:
+        late = np.abs(ahead - shift).max() * 1000
+        raise OutputError(f"this container would show frames up to {late:.0f} ms beside their time; {_ADVICE}")
+    return shift
+
+
+def check_audio(source: Source, written: Path, number: int, placed: Callable[[float], float], copied: bool) -> None:
+    """Check by its samples that a written file's audio plays when it should.
+
+    Args:
+        source: whose audio it is.
+        written: the file.
+        number: of its audio track, from 1, in the order in which they were given to the container.
+        placed: from seconds on the source's clock to those on the written file's.
+        copied: whether packets were copied; else they were encoded again, and need not be quite alike.
+
+    Raises:
+        OutputError: it is more than 10 ms beside its time, or not there.
+    """
+    written = Selected(written, _place(written, number))
+    info, kept = probe(source).audio, probe(written).audio
+    if kept is None:
+        raise OutputError(f"this container cannot hold {info.codec} audio; {_ADVICE}")
+    begin, end = kept.start, kept.start + kept.duration
+    reader = ClipReader(sample_rate=_RATE, mono=True, video=False)
+    looks = []
+    for start in info.start + np.linspace(0, max(info.duration - _LOOK, 0), _PLACES):
+        # Only what the written file is long enough to hold, and the source can be read.
+        if begin + _REACH <= placed(start) and placed(start) + _LOOK + _REACH <= end:
+            with suppress(MediaError):
+                audio = reader.read(source, [Window(start, _LOOK)])[0].audio[0]
+                speed = _LOOK / (placed(start + _LOOK) - placed(start))
+                audio = np.interp(np.arange(0, len(audio) - 1, speed), np.arange(len(audio)), audio)
+                looks.append((float(np.square(audio).sum()), start, audio))
+    for energy, start, audio in sorted(looks, key=lambda look: -look[0])[:2]:
+        if energy < _SILENT * len(audio):
+            continue
+        there = reader.read(written, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
+        late, alike = _lag(there.audio[0], audio)
+        if alike < (_SAME if copied else _ALIKE):
+            raise OutputError(f"this container would play other audio at {start:.1f} s; {_ADVICE}")
+        if abs(late) > _APART:
+            raise OutputError(f"this container would play the audio {late * 1000:+.0f} ms beside its time; {_ADVICE}")
+
+
+def _place(written: Path, number: int) -> int:
+    """Where a track lies in a file: MPEG program streams list them as they come, but number them in order."""
+    with open_media(written) as container:
+        tracks = container.streams.audio
+        if container.format.name != "mpeg" or number > len(tracks):
+            return number
+        return sorted(range(len(tracks)), key=lambda k: tracks[k].id)[number - 1] + 1
+
+
+def _lag(heard: np.ndarray, put: np.ndarray) -> tuple[float, float]:
+    """Seconds by which ``put`` lies later in ``heard`` than `_REACH`, and the correlation there; 0 if as good there."""
+    size = next_fast_len(len(heard) + len(put), real=True)
+    curve = irfft(rfft(heard, size) * rfft(put, size).conj(), size)[: len(heard) - len(put) + 1]
+    energy = np.cumsum(np.concatenate([[0.0], np.square(heard, dtype=np.float64)]))
+    scale = np.sqrt((energy[len(put) :] - energy[: -len(put)]) * np.square(put, dtype=np.float64).sum())
+    alike = curve / np.maximum(scale, 1e-9)
+    middle, near = round(_REACH * _RATE), round(_APART * _RATE)
+    best = int(alike.argmax())
+    # Sound that repeats itself fits at many places.
+    fits = alike[middle - near : middle + near + 1].max() > 0.9 * alike[best]
+    return 0.0 if fits else (best - middle) / _RATE, float(alike[best])
+
+
+def not_kept(source: av.container.InputContainer, part: Path, layout: Layout) -> list[str]:
+    """What else of the source the written file lacks, in a few words each: streams, chapters, tags, rotation."""
+    lost, kept = [], {*layout.copies, *layout.encoded}
+    with open_media(part) as written:
+        if len(written.chapters()) < len(source.chapters()):
+            lost.append(f"{len(source.chapters())} chapters")
+        lost += _tags("the file's tags", file_tags(source), file_tags(written))
+        for kind in ("video", "audio", "subtitle", "data"):
+            ours = [stream for stream in source.streams if stream.type == kind and stream.index in kept]
+            theirs = [stream for stream in written.streams if stream.type == kind]
+            if written.format.name == "mpeg":
+                theirs.sort(key=lambda stream: stream.id)
+            for stream in ours[len(theirs) :]:
+                lost.append(described(stream))
+            for stream, copy in zip(ours, theirs, strict=False):
+                tags = {key: value for key, value in stream_tags(stream).items() if key.lower() != "creation_time"}
+                lost += _tags(f"tags of {described(stream)}", tags, stream_tags(copy))
+                if (stream.disposition & ~copy.disposition) & ~Disposition.default:
+                    lost.append(f"dispositions of {described(stream)}")
+    before, after = probe(source.name.removeprefix("file:")), probe(part)
+    if before.video.rotation != after.video.rotation:
+        lost.append(f"the rotation by {before.video.rotation} degrees")
+    return lost
+
+
+def _tags(what: str, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
+    held = {key.lower() for key in theirs}
+    missing = [key for key in ours if key.lower() not in held]
+    return [f"{what} {', '.join(sorted(missing))}"] if missing else []
