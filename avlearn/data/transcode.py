@@ -24,7 +24,7 @@ from avlearn.media import probe
 from avlearn.media.decode import Resampled, Samples, is_untimed, presented
 from avlearn.media.picture import displayed
 from avlearn.media.sound_track import SoundTrack
-from avlearn.media.source import audio_stream, open_media, video_stream
+from avlearn.media.source import audio_stream, open_media, pixel_aspect, video_stream
 from avlearn.media.writer import WRITE_ERRORS
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -192,7 +192,7 @@ def _pictures(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fractio
     size = None
     with open_media(source) as container:
         stream = video_stream(container)
-        aspect = stream.sample_aspect_ratio
+        aspect = pixel_aspect(stream)
         for instant, lasts, frame, damaged in presented(container, stream):
             if damaged and size:
                 raise MediaError(f"it is damaged: the picture at {float(instant):.2f} s cannot be decoded")

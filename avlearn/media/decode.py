@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, pixel_aspect, video_stream
 
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
@@ -58,7 +58,7 @@ class Frames:
 
     def __init__(self, source: Source, start: float, strict: bool = False):
         self.source, self.start, self.strict = source, start, strict
-        self.aspect: object = None
+        self.aspect = 1.0
 
     def at(self, instants: Iterable[float]) -> Iterator[tuple[float, av.VideoFrame]]:
         """Presentation time and frame for each instant, until the instants or the frames end.
@@ -88,7 +88,7 @@ class Frames:
                 stream = video_stream(container)
                 if stream is None:
                     raise NoVideoError(f"{self.source} has no picture")
-                self.aspect = stream.sample_aspect_ratio
+                self.aspect = pixel_aspect(stream)
                 slack = tick_slack(float(stream.time_base))
                 begin = float((stream.start_time or 0) * stream.time_base)
                 if back is None or self.start < begin + 1.0 or is_untimed(container, stream):

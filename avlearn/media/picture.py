@@ -23,7 +23,7 @@ _SHIFTS = {shifts: name for name, shifts in _PLANAR.items()}
 
 
 def to_rgb(
-    frame: av.VideoFrame, aspect: object, size: Size = None, crop: Crop = None, out: np.ndarray | None = None
+    frame: av.VideoFrame, aspect: float, size: Size = None, crop: Crop = None, out: np.ndarray | None = None
 ) -> np.ndarray:
     """A frame as displayed: rotated, with square pixels, in the colours that its tags mean.
 
@@ -31,7 +31,7 @@ def to_rgb(
 
     Args:
         frame: a decoded frame of any pixel format.
-        aspect: width over height of a pixel (0 or None: square).
+        aspect: width over height of a pixel.
         size: short side in pixels, or (height, width); the picture's own by default.
         crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed
             picture; edges are moved to whole chroma samples.
@@ -46,9 +46,8 @@ def to_rgb(
         frame = frame.reformat(format=name, threads=1)
     across, down = _PLANAR.get(name, (0, 0))
     turns = round(frame.rotation / 90) % 4
-    ratio = float(aspect) if aspect else 1.0
     (left, top, right, bottom), (width, height) = _geometry(
-        frame.width, frame.height, ratio, turns, size, crop, 1 << across, 1 << down
+        frame.width, frame.height, aspect, turns, size, crop, 1 << across, 1 << down
     )
     if name == "rgb24":
         image = _resize(_plane(frame.planes[0], 3 * frame.width).reshape(frame.height, -1, 3)[top:bottom, left:right],
@@ -178,8 +177,8 @@ def _out_size(width: float, height: float, size: Size) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), size
 
 
-def displayed(frame: av.VideoFrame, aspect: object) -> tuple[int, int]:
+def displayed(frame: av.VideoFrame, aspect: float) -> tuple[int, int]:
     """Width and height of a frame with square pixels, turned for display."""
     turns = round(frame.rotation / 90) % 4
-    _, (width, height) = _geometry(frame.width, frame.height, float(aspect or 1), turns, None, None, 1, 1)
+    _, (width, height) = _geometry(frame.width, frame.height, aspect, turns, None, None, 1, 1)
     return (height, width) if turns % 2 else (width, height)

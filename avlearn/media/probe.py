@@ -1,5 +1,6 @@
 """What a media file holds."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -8,8 +9,18 @@ import av.container
 import av.stream
 
 from avlearn.errors import MediaError, NoVideoError
+from avlearn.files import printable
 from avlearn.media.picture import displayed
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import (
+    Selected,
+    Source,
+    audio_stream,
+    frame_rate,
+    is_cover,
+    open_media,
+    pixel_aspect,
+    video_stream,
+)
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 
@@ -45,10 +56,46 @@ class AudioStream:
 
 
 @dataclass(frozen=True)
+class TrackInfo:
+    """A video or audio stream of a file, read or not.
+
+    Attributes:
+        kind: "video" or "audio".
+        number: among the file's streams of this kind, from 1 on: what ``Selected.track`` means.
+        index: among all streams of the file.
+        channels, sample_rate: of audio, else 0.
+        cover: a cover image or thumbnails, which are never read as video.
+        used: whether it is the one that is read.
+        why: why it is.
+    """
+
+    kind: str
+    number: int
+    index: int
+    codec: str
+    language: str | None
+    title: str | None
+    channels: int
+    sample_rate: int
+    default: bool
+    cover: bool
+    used: bool
+    why: str
+
+    def text(self) -> str:
+        """For people."""
+        form = f" {self.sample_rate} Hz, {self.channels} channels" if self.kind == "audio" else ""
+        said = [form, self.language, printable(self.title) if self.title else None, "cover" if self.cover else None]
+        named = f"{self.kind} track {self.number}: {self.codec}" + ", ".join(s for s in said if s)
+        return f"{named}, used ({self.why})" if self.used else named
+
+
+@dataclass(frozen=True)
 class MediaInfo:
     """A file: ``start`` is the instant of its first frame (first sample, without picture), seconds.
 
-    ``video`` and ``audio`` are the streams that are read; ``others`` names the rest.
+    ``video`` and ``audio`` are the streams that are read; ``others`` names the rest; ``tracks`` lists every video and
+    audio stream.
     """
 
     path: str
@@ -58,6 +105,7 @@ class MediaInfo:
     video: VideoStream | None
     audio: AudioStream | None
     others: tuple[str, ...] = ()
+    tracks: tuple[TrackInfo, ...] = ()
 
     def to_dict(self) -> dict:
         """JSON types."""
@@ -65,7 +113,7 @@ class MediaInfo:
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{self.path}: {self.container}, {self.duration:.2f} s from {self.start:.2f} s"]
+        lines = [f"{printable(self.path)}: {self.container}, {self.duration:.2f} s from {self.start:.2f} s"]
         if self.video:
             v = self.video
             rate = f"{v.fps:.2f} fps" + (", variable" if v.variable_fps else "")
@@ -76,7 +124,9 @@ class MediaInfo:
             a = self.audio
             tongue = f", {a.language}" if a.language else ""
             lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, from {a.start:.3f} s{tongue}")
-        lines += [f"  also  {other}" for other in self.others]
+        if len(self.tracks) > sum(stream is not None for stream in (self.video, self.audio)):
+            lines += [f"  {track.text()}" for track in self.tracks]
+        lines += [f"  also  {other}" for other in self.others if not other.startswith(("video", "audio"))]
         return "\n".join(lines)
 
 
@@ -125,15 +175,37 @@ def _describe_video(container: av.container.InputContainer, stream: av.VideoStre
         rate = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
     start, duration = _times(stream, container)
     return VideoStream(
-        stream.index, stream.codec_context.name, *displayed(frame, stream.sample_aspect_ratio), rate or 25.0,
+        stream.index, stream.codec_context.name, *displayed(frame, pixel_aspect(stream)), rate or 25.0,
         _varies(stamps), start, duration, round(frame.rotation / 90) * 90 % 360, frame.format.name,
         frame.interlaced_frame,
     )  # fmt: skip
 
 
 def _name(stream: av.stream.Stream) -> str:
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
-    return f"{stream.type} {codec}" + (f" ({stream.language})" if stream.language else "")
+    return f"{stream.type} {_codec(stream)}" + (f" ({printable(stream.language)})" if stream.language else "")
+
+
+def _codec(stream: av.stream.Stream) -> str:
+    return stream.codec_context.name if stream.codec_context is not None else "unknown"
+
+
+def _tracks(container: av.container.InputContainer, used: Sequence[int], selected: bool) -> tuple[TrackInfo, ...]:
+    """All video and audio streams; ``used`` are the indices of those that are read."""
+    found = []
+    for kind, streams in (("video", container.streams.video), ("audio", container.streams.audio)):
+        for number, stream in enumerate(streams, 1):
+            context = stream.codec_context if kind == "audio" else None
+            default = bool(stream.disposition & av.stream.Disposition.default)
+            why = "the only one" if len(streams) == 1 else "the first that is no cover"
+            if kind == "audio" and len(streams) > 1:
+                why = "FFmpeg's choice, by flags, programme and channels" if not selected else "selected"
+            info = TrackInfo(
+                kind, number, stream.index, _codec(stream), stream.language, stream.metadata.get("title"),
+                context.channels if context else 0, context.sample_rate if context else 0, default,
+                kind == "video" and is_cover(stream), stream.index in used, why if stream.index in used else "",
+            )  # fmt: skip
+            found.append(info)
+    return tuple(found)
 
 
 def probe(path: Source) -> MediaInfo:
@@ -145,7 +217,7 @@ def probe(path: Source) -> MediaInfo:
     Raises:
         MediaError: the file is missing, a folder, no media, or its picture holds no frame.
     """
-    with open_media(path) as container:
+    with open_media(path, failure=" cannot be probed") as container:
         sound, picture = audio_stream(container, path), video_stream(container)
         audio = video = None
         if sound is not None and sound.codec_context.sample_rate:
@@ -158,8 +230,10 @@ def probe(path: Source) -> MediaInfo:
         if picture is not None:
             video = _describe_video(container, picture)
         if video is None and audio is None:
-            raise MediaError(f"{path} holds neither picture nor sound")
+            raise MediaError(f"{printable(path)} holds neither picture nor sound")
         start = video.start if video else audio.start
         duration = max(s.duration + s.start for s in (video, audio) if s) - start
-        others = tuple(_name(s) for s in container.streams if s.index not in (x.index for x in (video, audio) if x))
-        return MediaInfo(str(path), container.format.name, start, duration, video, audio, others)
+        used = [s.index for s in (video, audio) if s]
+        others = tuple(_name(s) for s in container.streams if s.index not in used)
+        tracks = _tracks(container, used, isinstance(path, Selected) and path.track is not None)
+        return MediaInfo(str(path), container.format.name, start, duration, video, audio, others, tracks)

@@ -28,7 +28,7 @@ from avlearn.media.decode import (
 from avlearn.media.packets import droppable_rule
 from avlearn.media.picture import Crop, Size, to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, pixel_aspect, video_stream
 
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
@@ -312,7 +312,7 @@ class _Reading:
                 wanted.setdefault(pts, {}).setdefault(k, []).append(place)
         decoder = self.picture.codec_context
         rule = droppable_rule(decoder)
-        aspect = self.picture.sample_aspect_ratio
+        aspect = pixel_aspect(self.picture)
 
         def take(frames: Iterable[av.VideoFrame]) -> None:
             for frame in frames:
@@ -356,7 +356,7 @@ class _Reading:
             needed_whole = leading
         return runs[::-1]
 
-    def _store(self, k: int, places: list[int], time: float, frame: av.VideoFrame, aspect: object) -> None:
+    def _store(self, k: int, places: list[int], time: float, frame: av.VideoFrame, aspect: float) -> None:
         """A frame into its places within a clip."""
         clip, crop = self.clips[k], self.windows[k].crop
         if not len(clip.video):

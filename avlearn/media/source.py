@@ -9,15 +9,29 @@ from typing import Literal
 import av
 import av.container
 import av.stream
+import cv2
 import numpy as np
 
-from avlearn.errors import MediaError, NoAudioError
+from avlearn.errors import AvlearnError, MediaError, NoAudioError
+from avlearn.files import printable
+from avlearn.media.boxes import check_boxes
 
 # Containers whose headers say all that decoding needs.
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
 _MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is damaged
+_MOST_SAMPLES = 16 * 768_000  # a second, of all channels together
 # Frames a second that a header is believed: containers without a rate state their clock's ticks, damaged ones anything.
 _SLOWEST, _FASTEST = 1e-4, 250.0
+_WIDEST = 16.0  # times that a pixel is believed to be as wide as high, or the other way round
+_MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
+_PIXELS_A_BYTE = 1 << 13  # of a file: a black frame of 4096 x 2160 takes a kilobyte, with its headers more
+# What PyAV, NumPy, OpenCV, soxr and the allocator raise where a file holds what they did not expect. They are foreign
+# code that strangers' bytes reach: no narrower list holds.
+_FOREIGN = (
+    av.error.FFmpegError, cv2.error, ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+_COVERS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 @dataclass(frozen=True)
@@ -75,42 +89,83 @@ Source = str | Path | Slice | Selected
 
 
 @contextmanager
-def open_media(source: Source, *, quick: bool = False) -> Iterator[av.container.InputContainer]:
-    """Open a file for reading; every failure of FFmpeg becomes a MediaError that names the file.
+def boundary(source: Source, failure: str) -> Iterator[None]:
+    """Turn whatever foreign code raises within into a MediaError that names the file and the stage.
+
+    Args:
+        source: the file.
+        failure: what has failed then, after the file's name: " cannot be decoded".
+    """
+    try:
+        yield
+    except AvlearnError:
+        raise
+    except _FOREIGN as error:
+        said = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+        said = "there is not memory enough" if isinstance(error, MemoryError) else printable(said.splitlines()[0])
+        raise MediaError(f"{printable(source)}{failure}: {said}") from error
+
+
+@contextmanager
+def open_media(
+    source: Source, *, quick: bool = False, failure: str = " cannot be decoded"
+) -> Iterator[av.container.InputContainer]:
+    """Open a file for reading, within a `boundary`.
 
     Args:
         source: the file.
         quick: leave out decoding a few frames to learn of facts that an MP4 or MOV states in its header
             (two thirds of the cost of opening one); the pixel format is then unknown until a frame is decoded.
+        failure: as for `boundary`.
     """
     source = source.path if isinstance(source, Selected) else source
     sliced = isinstance(source, Slice)
-    path = str(source.path if sliced else source)
+    path = Path(source.path if sliced else source)
+    if path.is_dir():
+        raise MediaError(f"{printable(path)} is a folder, not a media file")
+    begin, size = (source.offset, source.bytes) if sliced else (0, None)
     # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
-    name = f"subfile,,start,{source.offset},end,{source.offset + source.bytes},,:{path}" if sliced else f"file:{path}"
+    name = f"subfile,,start,{begin},end,{begin + source.bytes},,:{path}" if sliced else f"file:{path}"
     container = None
     try:
-        quick = quick and (sliced or path.lower().endswith(_TOLD))
-        container = av.open(name, metadata_errors="ignore", options={"codec_whitelist": "none"} if quick else {})
-        if quick and not _told(container):
-            container.close()
-            container = av.open(name, metadata_errors="ignore")
-    except av.error.FFmpegError as error:
-        if Path(path).is_dir():
-            raise MediaError(f"{path} is a folder, not a media file") from None
-        if not Path(path).exists():
-            raise MediaError(f"{path} does not exist") from None
-        raise MediaError(f"{source} is not a media file that can be read: {error.strerror}") from error
-    try:
-        yield container
-    except av.error.FFmpegError as error:
-        raise MediaError(f"{source} cannot be decoded: {error.strerror}") from error
-    except IndexError as error:
-        # PyAV, when a stream turns up that the beginning of the file does not announce.
-        raise MediaError(f"{source} cannot be decoded: its streams change on the way") from error
+        with boundary(source, " is not a media file that can be read"):
+            size = check_boxes(path, begin, size)
+            quick = quick and (sliced or path.suffix.lower() in _TOLD)
+            container = _open(name, size, {"codec_whitelist": "none"} if quick else {})
+            if quick and not _told(container):
+                container.close()
+                container = _open(name, size, {})
+        with boundary(source, failure):
+            yield container
     finally:
         # Without it container and streams wait for the garbage collector, with the file open.
-        container.close()
+        if container is not None:
+            container.close()
+
+
+def _open(name: str, size: int, options: dict[str, str]) -> av.container.InputContainer:
+    """Open a container of ``size`` bytes, its decoders bounded and safe to ask for their channels."""
+    most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
+    container = av.open(name, metadata_errors="ignore", options={"max_pixels": most, **options})
+    for stream in container.streams:
+        context = stream.codec_context
+        if context is None:
+            continue
+        context.thread_count = 1
+        if stream.type == "video":
+            context.options = {"max_pixels": most}
+        elif stream.type == "audio":
+            # PyAV 17.1 to 18.1: a layout shares the memory of a custom order of channels with its owner, and both free
+            # it. While this one lives the context gets another, so that each is freed once.
+            layout = context.layout
+            context.layout = standard_layout(layout.nb_channels)
+    return container
+
+
+def standard_layout(channels: int) -> av.AudioLayout:
+    """The usual layout of so many channels, in the order in which they are stored."""
+    usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+    return av.AudioLayout(usual.get(channels, f"{max(channels, 1)} channels"))
 
 
 def _told(container: av.container.InputContainer) -> bool:
@@ -124,34 +179,58 @@ def _told(container: av.container.InputContainer) -> bool:
     )
 
 
+def is_cover(stream: av.VideoStream) -> bool:
+    """Whether a video stream is a cover image or a row of thumbnails."""
+    return bool(stream.disposition & _COVERS)
+
+
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The first picture stream that is not a cover image and that can be decoded."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context is not None:
-            stream.codec_context.thread_count = 1
-            return stream
-    return None
+    """The first video stream that can be decoded and is no cover image; one whose size is known comes first."""
+    usable = [s for s in container.streams.video if s.codec_context is not None and not is_cover(s)]
+    return next((s for s in usable if s.codec_context.width), usable[0] if usable else None)
 
 
 def frame_rate(stream: av.VideoStream) -> float | None:
     """Frames a second by the header; None where it says nothing that could be true."""
     stated = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    return next((rate for rate in stated if _SLOWEST <= rate <= _FASTEST), None)
+    return next((rate for rate in stated if believed_rate(rate)), None)
+
+
+def believed_rate(rate: float) -> bool:
+    """Whether so many frames a second could be true."""
+    return _SLOWEST <= rate <= _FASTEST
+
+
+def pixel_aspect(stream: av.VideoStream) -> float:
+    """Width over height of a pixel; 1 where the header says nothing, or nothing that could be true."""
+    aspect = stream.sample_aspect_ratio
+    return float(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else 1.0
 
 
 def audio_stream(container: av.container.InputContainer, source: Source | None = None) -> av.AudioStream | None:
-    """The sound stream that ``source`` selects, else the one that FFmpeg deems best.
+    """The audio stream that ``source`` selects, else the one that FFmpeg deems best beside the video stream.
+
+    Returns:
+        None where the file has none that can be decoded.
 
     Raises:
-        NoAudioError: there is no track of the selected number.
+        NoAudioError: there is no track of the selected number, or it cannot be decoded.
     """
-    stream = container.streams.best("audio")
-    if isinstance(source, Selected) and source.track is not None:
-        tracks = container.streams.audio
-        if not 1 <= source.track <= len(tracks):
-            held = "no audio track" if not tracks else f"{len(tracks)} audio track{'s' * (len(tracks) != 1)}"
-            raise NoAudioError(f"{source} has {held}: there is no number {source.track}")
-        stream = tracks[source.track - 1]
-    if stream is None or stream.codec_context is None or stream.codec_context.channels > _MOST_CHANNELS:
-        return None
-    return stream
+    if not isinstance(source, Selected) or source.track is None:
+        # Where there are several programmes, of the one that the video belongs to.
+        stream = container.streams.best("audio", video_stream(container))
+        return stream if stream is not None and _is_audio(stream) else None
+    tracks = container.streams.audio
+    if not 1 <= source.track <= len(tracks):
+        held = "no audio track" if not tracks else f"{len(tracks)} audio track{'s' * (len(tracks) != 1)}"
+        raise NoAudioError(f"{source} has {held}: there is no number {source.track}")
+    if not _is_audio(tracks[source.track - 1]):
+        raise NoAudioError(f"{source}: its audio track {source.track} cannot be decoded")
+    return tracks[source.track - 1]
+
+
+def _is_audio(stream: av.AudioStream) -> bool:
+    context = stream.codec_context
+    if context is None or context.channels > _MOST_CHANNELS:
+        return False
+    return 0 < context.sample_rate * context.channels <= _MOST_SAMPLES

@@ -1,0 +1,132 @@
+"""What the header of an MP4 or MOV asks for, held against the file's size before FFmpeg builds an index from it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from avlearn.errors import MediaError
+from avlearn.files import printable
+
+_FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")
+_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
+_MOST_BOXES = 20_000
+_SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
+_REPEATS = 4  # times that edits may show each sample of a track
+_FEW = 100_000  # samples that edits may show in any case
+
+
+def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
+    """Refuse a header from which a demuxer would build an index out of proportion to the file.
+
+    Args:
+        path: the file.
+        begin, size: where the media lies within it, bytes; ``size`` is the rest by default.
+
+    Returns:
+        The size in bytes.
+
+    Raises:
+        MediaError: the file is missing, or its sample tables or edit lists promise more than it can hold.
+    """
+    try:
+        # Nothing is buffered ahead: a header is looked into here and there.
+        with open(path, "rb", buffering=512) as file:
+            size = os.fstat(file.fileno()).st_size - begin if size is None else size
+            file.seek(begin)
+            if file.read(8)[4:] in _FIRST:
+                for track in _tracks(file, begin, begin + size):
+                    _check(path, track, size)
+            return size
+    except FileNotFoundError:
+        raise MediaError(f"{printable(path)} does not exist") from None
+    except OSError as error:
+        raise MediaError(f"{printable(path)} cannot be opened: {error.strerror}") from error
+
+
+def _boxes(file: BinaryIO, begin: int, end: int, left: list[int]) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the content of each box; of those that nest, of their boxes as well."""
+    while begin + 8 <= end and left[0] > 0:
+        left[0] -= 1
+        file.seek(begin)
+        head = file.read(16)
+        size, kind, start = int.from_bytes(head[:4]), head[4:8], 8
+        if size == 1:
+            size, start = int.from_bytes(head[8:16]), 16
+        elif size == 0:
+            size = end - begin
+        if size < start:
+            return
+        stop = min(begin + size, end)
+        yield kind, begin + start, stop
+        if kind in _NESTED:
+            yield from _boxes(file, begin + start, stop, left)
+        begin += size
+
+
+def _tracks(file: BinaryIO, begin: int, end: int) -> Iterator[dict[str, float]]:
+    """Of each track: numbers of edits and samples, seconds of its media, and seconds that edits show of it."""
+    movie_scale, scale, found = 1, 1, None
+    for kind, start, stop in _boxes(file, begin, end, [_MOST_BOXES]):
+        if kind == b"trak":
+            if found:
+                yield found
+            found, scale = {"edits": 0, "samples": 0, "media": 0.0, "shown": 0.0}, 1
+        file.seek(start)
+        if kind == b"mvhd":
+            movie_scale = _ticks_a_second(file.read(24))
+        elif found and kind == b"mdhd":
+            scale = _ticks_a_second(file.read(24))
+        elif found and kind == b"elst":
+            found["edits"], shown = _edits(file, stop - start)
+            found["shown"] = shown / movie_scale
+        elif found and kind == b"stts":
+            found["media"] = _lasts(file, stop - start) / scale
+        elif found and kind in (b"stsz", b"stz2"):
+            found["samples"] = int.from_bytes(file.read(12)[8:])
+    if found:
+        yield found
+
+
+def _ticks_a_second(head: bytes) -> int:
+    """The clock of mvhd and mdhd, 1 at least (ISO/IEC 14496-12, 8.2.2 and 8.4.2)."""
+    at = 20 if head[:1] == b"\1" else 12
+    return int.from_bytes(head[at : at + 4]) or 1
+
+
+def _lasts(file: BinaryIO, size: int) -> int:
+    """Ticks that the samples of a track last together (ISO/IEC 14496-12, 8.6.1.2)."""
+    count = min(int.from_bytes(file.read(8)[4:]), max(size - 8, 0) // 8, _FEW)
+    table = file.read(8 * count)
+    return sum(
+        int.from_bytes(table[at : at + 4]) * int.from_bytes(table[at + 4 : at + 8]) for at in range(0, len(table), 8)
+    )
+
+
+def _edits(file: BinaryIO, size: int) -> tuple[int, int]:
+    """Number of edits, and ticks that those which show something last (ISO/IEC 14496-12, 8.6.6)."""
+    head = file.read(8)
+    wide = head[:1] == b"\1"
+    entry, half = (20, 8) if wide else (12, 4)
+    count = min(int.from_bytes(head[4:]), max(size - 8, 0) // entry)
+    table = file.read(min(count, _FEW) * entry)
+    nothing = b"\xff" * half  # the media time of a pause
+    shown = sum(
+        int.from_bytes(table[at : at + half])
+        for at in range(0, len(table), entry)
+        if table[at + half : at + 2 * half] != nothing
+    )
+    return count, shown
+
+
+def _check(path: Path, track: dict[str, float], size: int) -> None:
+    if track["samples"] > _SAMPLES_A_BYTE * size:
+        raise MediaError(f"{printable(path)} promises {track['samples']} samples of a track in {size} bytes")
+    # The demuxer lists every sample once for every edit that shows it.
+    often = min(track["edits"], track["shown"] / track["media"] if track["media"] else track["edits"])
+    listed = track["samples"] * often + track["edits"]
+    if listed > _REPEATS * track["samples"] + _FEW:
+        raise MediaError(
+            f"{printable(path)}: its {track['edits']} edits would show the {track['samples']} samples of a track "
+            f"{listed / max(track['samples'], 1):.0f} times: such an edit list is not read"
+        )

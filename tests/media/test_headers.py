@@ -1,0 +1,79 @@
+"""What a header says is held against the file's size and packets before it is believed."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import small
+
+from avlearn.errors import MediaError
+from avlearn.media import probe, read_clip, stream
+
+
+def with_edits(path, count: int):
+    """Its first track shown by so many edits, each of all of it."""
+
+    def repeat(content: bytes) -> bytes:
+        return content[:4] + count.to_bytes(4) + content[8:20] * count
+
+    path.write_bytes(small.change_box(path.read_bytes(), "moov/trak/edts/elst", repeat))
+    return path
+
+
+def test_edits_out_of_proportion_to_the_file_are_refused_at_once(tmp_path):
+    path = with_edits(small.write(tmp_path / "a.mp4"), 200_000)
+    with pytest.raises(MediaError, match="200000 edits"):
+        probe(path)
+
+
+def test_a_few_edits_that_repeat_are_read(tmp_path):
+    path = with_edits(small.write(tmp_path / "a.mp4"), 5)
+    assert sum(len(clip.video) for clip in stream(path, 0.5, 0.5, audio=False)) == pytest.approx(100, abs=5)
+
+
+def test_more_samples_than_the_file_could_hold_are_refused(tmp_path):
+    path = small.write(tmp_path / "a.mp4")
+
+    def promise(content: bytes) -> bytes:
+        return content[:4] + (1).to_bytes(4) + (100_000_000).to_bytes(4)
+
+    path.write_bytes(small.change_box(path.read_bytes(), "moov/trak/mdia/minf/stbl/stsz", promise))
+    with pytest.raises(MediaError, match="100000000 samples"):
+        probe(path)
+
+
+@pytest.mark.parametrize("wide", [2_000_000_000, 1])
+def test_an_absurd_shape_of_pixels_is_not_believed(tmp_path, wide):
+    path = small.write(tmp_path / "a.mp4", codec="mpeg4", aspect=Fraction(4, 3))
+
+    def stretch(entry: bytes) -> bytes:
+        at = entry.index(b"pasp") + 4
+        return entry[:at] + wide.to_bytes(4) + (1 if wide > 1 else 2_000_000_000).to_bytes(4) + entry[at + 8 :]
+
+    path.write_bytes(small.change_box(path.read_bytes(), "moov/trak/mdia/minf/stbl/stsd", stretch))
+    assert (probe(path).video.width, probe(path).video.height) == (64, 48)
+    assert read_clip(path, 0.0, 0.2).video.shape == (5, 48, 64, 3)
+
+
+def test_frames_larger_than_the_file_could_hold_are_refused(tmp_path):
+    """A few bytes of H.264 that say 16384x16384."""
+    path = small.write(tmp_path / "a.mkv", 1, 0, codec="mjpeg")
+    data = path.read_bytes()
+    at = data.index(b"\xff\xc0") + 5  # then height and width (ITU-T T.81, B.2.2)
+    path.write_bytes(data[:at] + (60_000).to_bytes(2) + (60_000).to_bytes(2) + data[at + 4 :])
+    with pytest.raises(MediaError):
+        read_clip(path, 0.0, 0.04, audio=False)
+
+
+@pytest.mark.parametrize("rate", [4_000_000_000, 3_000_000])
+def test_an_absurd_sample_rate_is_not_believed(tmp_path, rate):
+    path = small.write(tmp_path / "a.mov", 0, audio="pcm_s16le", rate=8000)
+    data = path.read_bytes()
+    at = data.index(b"sowt") + 28  # then the rate, 16.16
+    changed = data[:at] + (rate % 2**32).to_bytes(4) + data[at + 4 :]
+    path.write_bytes(changed)
+    try:
+        clip = read_clip(path, video=False)
+    except MediaError:
+        return
+    assert clip.sample_rate <= 768_000 and clip.audio.nbytes < 2**24 and np.isfinite(clip.audio).all()
