@@ -148,7 +148,8 @@ def _tensor(held: Tensor, record: TensorRecord) -> Tensor:
         data = data != 0  # a byte that is neither 0 nor 1 is no truth value
     elif first % item:
         data = data.clone()
-    return data.view(record.dtype).as_strided(record.size, record.stride, record.first)
+    data = data.view(record.dtype)
+    return data.as_strided(record.size, record.stride, data.storage_offset() + record.first)
 
 
 # The zip container. Python's own reader unfolds what is compressed, and has no bounds.
