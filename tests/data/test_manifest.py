@@ -249,7 +249,7 @@ def test_a_table_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="labels holds 6004000 bytes of text"):
         read_manifest(parquet(tmp_path, columns))
     columns["labels"] = ["[" + " " * (2**24) + "]"] + [""] * (count - 1)
-    with pytest.raises(DataError, match="labels (holds a text of more than|unpacks to)"):
+    with pytest.raises(DataError, match=r"labels (holds a text of more than|unpacks to)"):
         read_manifest(parquet(tmp_path, columns, compression="zstd"))
     columns["labels"] = [f'["{number % 4}' + "a" * 6000 + '"]' for number in range(count)]
     with pytest.raises(DataError, match="labels unpacks to"):
