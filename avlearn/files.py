@@ -84,3 +84,9 @@ def check_output(
         if not overwrite:
             raise OutputError(f"{path} is there already: give another name, or --overwrite")
     return path
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes had begun to write with `replacing` anywhere in a folder that is ours alone."""
+    for part in folder.rglob(".*.part.*"):
+        part.unlink(missing_ok=True)

@@ -3,18 +3,25 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from avlearn.data.manifest import Row
-from avlearn.errors import DataError, OutputError
+from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.errors import AvlearnError, DataError, OutputError
+from avlearn.lock import locked
 from avlearn.media import read_clip
+
+_VIDEO, _AUDIO, _NOTE = "video.raw", "audio.raw", "clips.json"
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class ClipCache:
         video: uint8 ``[N, T, size, size, 3]``.
         audio: float32 ``[N, S]``.
         fps, sample_rate: of the arrays.
+        bad: rows that could not be decoded, by number, with the reason: the arrays are without them.
     """
 
     video: np.ndarray
     audio: np.ndarray
     fps: float
     sample_rate: int
+    bad: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -38,14 +47,31 @@ class ClipCache:
         return self.video.shape[1] / self.fps
 
 
-def _decode(item: tuple[int, Row], folder: str, fps: float, size: int, rate: int, seconds: float):
-    index, row = item
-    clip = read_clip(row.source, row.start, seconds, fps=fps, size=size, sample_rate=rate, mono=True, crop="square")
-    video = np.load(f"{folder}/video.npy", mmap_mode="r+")
-    audio = np.load(f"{folder}/audio.npy", mmap_mode="r+")
-    if clip.video.shape != video.shape[1:] or clip.audio.shape[1] != audio.shape[1]:
-        raise DataError(f"{row.path} has another length or shape than the first clip: use data.cache=false")
-    video[index], audio[index] = clip.video, clip.audio[0]
+@dataclass(frozen=True)
+class _Format:
+    """What every clip is decoded to."""
+
+    fps: float
+    size: int
+    rate: int
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+    @property
+    def video(self) -> tuple[int, int, int, int]:
+        return self.frames, self.size, self.size, 3
+
+    @property
+    def samples(self) -> int:
+        return round(self.seconds * self.rate)
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Of a clip's frames and of its audio."""
+        return int(np.prod(self.video)), 4 * self.samples
 
 
 def decode_once(
@@ -56,44 +82,160 @@ def decode_once(
     sample_rate: int,
     workers: int,
     progress: Callable[[int, int], None] | None = None,
+    bad_files: Literal["skip", "error"] = "error",
 ) -> ClipCache:
-    """Decode the rows' clips, all of one length, into ``folder``; what is there already is opened.
+    """Decode the rows' clips, all of one length, into ``folder``; what is there already is checked and opened.
+
+    An entry appears whole: it is written aside and renamed, and each clip's checksum is compared when it is opened.
+    Another process that wants the same clips waits, and finds them.
+
+    Args:
+        rows: of clips; all are cut to the length of the shortest.
+        folder: of the cache.
+        fps, size, sample_rate: of the arrays; ``size`` is the side of the centre square, pixels.
+        workers: processes.
+        progress: called with how many clips are done, and of how many.
+        bad_files: ``skip`` leaves out clips that cannot be decoded, see `ClipCache.bad`; ``error`` raises.
 
     Raises:
-        DataError: clips differ in length.
+        DataError, MediaError: clips differ in length, or cannot be decoded.
         OutputError: the disk is full.
     """
-    seconds = min(row.duration for row in rows)
-    seconds = int(seconds * fps + 1e-3) / fps
-    key = hashlib.sha256()
-    key.update(json.dumps([fps, size, sample_rate, seconds]).encode())
+    shortest = min(row.duration for row in rows)
+    form = _Format(fps, size, sample_rate, int(shortest * fps + 1e-3))
+    key = _key(rows, form)
+    entry, part = folder / key, folder / f".{key}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+    with locked(folder / f".{key}.lock", wait=True):
+        cache = _opened(entry, form)
+        if cache is None or (cache.bad and bad_files == "error"):
+            try:
+                shutil.rmtree(part, ignore_errors=True)
+                _decode_all(rows, part, form, workers, progress, bad_files)
+                shutil.rmtree(entry, ignore_errors=True)
+                part.replace(entry)
+            except OSError as error:
+                raise OutputError(f"cannot write {folder}: {error.strerror}") from error
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            cache = _opened(entry, form)
+            if cache is None:
+                raise OutputError(f"what was written to {entry} is not what is read there: is the disk damaged?")
+    return cache
+
+
+def require_room(folder: Path, clips: int, seconds: float, fps: float, size: int, sample_rate: int) -> None:
+    """Raise OutputError where the disk cannot hold so many decoded clips."""
+    needed = clips * sum(_Format(fps, size, sample_rate, int(seconds * fps + 1e-3)).bytes)
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"{folder} needs {needed / 1e9:.1f} GB for decoded clips and the disk has {free / 1e9:.1f}: "
+            "use data.cache=false or another data.root"
+        )
+
+
+def _key(rows: Sequence[Row], form: _Format) -> str:
+    key = hashlib.sha256(json.dumps([form.fps, form.size, form.rate, form.seconds]).encode())
     for row in rows:
-        key.update(f"{row.path.name} {row.hash}\n".encode())
-    folder = folder / key.hexdigest()[:16]
-    done = folder / "complete"
-    if not done.exists():
-        shape = (len(rows), round(seconds * fps), size, size, 3)
-        samples = (len(rows), round(seconds * sample_rate))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            needed = int(np.prod(shape)) + 4 * int(np.prod(samples))
-            stat = os.statvfs(folder)
-            if needed > stat.f_bavail * stat.f_frsize:
-                raise OutputError(
-                    f"{folder} needs {needed / 1e9:.1f} GB for decoded clips and the disk has less: "
-                    "use data.cache=false or another data.root"
-                )
-            np.lib.format.open_memmap(folder / "video.npy", "w+", np.uint8, shape)
-            np.lib.format.open_memmap(folder / "audio.npy", "w+", np.float32, samples)
-        except OSError as error:
-            raise OutputError(f"cannot write {folder}: {error.strerror}") from error
-        work = partial(_decode, folder=str(folder), fps=fps, size=size, rate=sample_rate, seconds=seconds)
-        items = list(enumerate(rows))
-        with ProcessPoolExecutor(max(workers, 1), mp_context=get_context("forkserver")) as pool:
-            for count, _ in enumerate(pool.map(work, items, chunksize=8), 1):
-                if progress:
-                    progress(count, len(items))
-        done.touch()
-    video = np.load(folder / "video.npy", mmap_mode="r")
-    audio = np.load(folder / "audio.npy", mmap_mode="r")
-    return ClipCache(video, audio, fps, sample_rate)
+        place = str(row.offset) if row.offset is not None else row.path.name
+        key.update(f"{place} {row.fingerprint} {row.start}\n".encode())
+    return key.hexdigest()[:16]
+
+
+def _opened(entry: Path, form: _Format) -> ClipCache | None:
+    """An entry whose clips are what they were when they were written; None if there is none."""
+    if not entry.exists():
+        return None
+    try:
+        note = json.loads((entry / _NOTE).read_text())
+        sums = note["checksums"]
+        video = np.memmap(entry / _VIDEO, np.uint8, "r", shape=(len(sums), *form.video))
+        audio = np.memmap(entry / _AUDIO, np.float32, "r", shape=(len(sums), form.samples))
+        whole = all(_checksum(video[k], audio[k]) == expected for k, expected in enumerate(sums))
+        bad = {int(k): reason for k, reason in note["bad"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        print(f"{entry} is damaged: its clips are decoded again", file=sys.stderr)
+        return None
+    return ClipCache(video.view(np.ndarray), audio.view(np.ndarray), form.fps, form.rate, bad)
+
+
+def _checksum(video: np.ndarray, audio: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(audio), zlib.crc32(np.ascontiguousarray(video)))
+
+
+def _decode_all(
+    rows: Sequence[Row], folder: Path, form: _Format, workers: int, progress: Callable[[int, int], None] | None,
+    bad_files: str,
+) -> None:  # fmt: skip
+    """Write an entry to ``folder``."""
+    require_room(folder, len(rows), form.seconds, form.fps, form.size, form.rate)
+    folder.mkdir()
+    for name, length in zip((_VIDEO, _AUDIO), form.bytes, strict=True):
+        with (folder / name).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, length * len(rows))  # a disk that fills up is told now
+    sums: dict[int, int] = {}
+    bad: dict[int, str] = {}
+    with closing(in_processes(partial(_decode, folder, form, bad_files), list(enumerate(rows)), workers)) as results:
+        for done, (number, found) in enumerate(results, 1):
+            if found is CRASHED:
+                found = "the decoder crashed"
+                if bad_files == "error":
+                    raise DataError(f"{rows[number].path}: {found}")
+            if isinstance(found, str):
+                bad[number] = found
+            else:
+                sums[number] = found
+            if progress:
+                progress(done, len(rows))
+    if not sums:
+        raise DataError(f"no clip can be decoded; {rows[0].path}: {bad[0]}")
+    good = sorted(sums)
+    for name, length in zip((_VIDEO, _AUDIO), form.bytes, strict=True):
+        _keep(folder / name, good, length)
+    note = {"checksums": [sums[k] for k in good], "bad": {k: bad[k] for k in sorted(bad)}}
+    (folder / _NOTE).write_text(json.dumps(note))
+
+
+def _keep(path: Path, places: Sequence[int], length: int) -> None:
+    """Move the records at ``places``, in rising order, to the file's begin; cut the rest off, and reach the disk."""
+    with path.open("r+b") as file:
+        for new, old in enumerate(places):
+            if new != old:
+                file.seek(old * length)
+                record = file.read(length)
+                file.seek(new * length)
+                file.write(record)
+        file.flush()
+        file.truncate(len(places) * length)
+        os.fsync(file.fileno())
+
+
+def _decode(folder: Path, form: _Format, bad_files: str, item: tuple[int, Row]) -> int | str:
+    """Write a clip to its place; its checksum, or why it cannot be decoded."""
+    number, row = item
+    try:
+        row.require_unchanged()
+        clip = read_clip(
+            row.source, row.start, form.seconds, fps=form.fps, size=form.size, sample_rate=form.rate, mono=True,
+            crop="square",
+        )  # fmt: skip
+        video, audio = np.ascontiguousarray(clip.video), np.ascontiguousarray(clip.audio[0], np.float32)
+        if video.shape != form.video or len(audio) != form.samples:
+            raise DataError(f"{row.path} has another length or shape than the others: use data.cache=false")
+    except AvlearnError as error:
+        if bad_files == "error":
+            raise
+        return str(error).replace(str(row.path), "").strip(" :")
+    for name, values, length in zip((_VIDEO, _AUDIO), (video, audio), form.bytes, strict=True):
+        with (folder / name).open("r+b") as file:
+            file.seek(number * length)
+            file.write(values.data)
+    return _checksum(video, audio)

@@ -118,7 +118,8 @@ class ClipDataset(Dataset):
         except AvlearnError as error:
             if self.bad_files == "error":
                 raise
-            return {"skipped": f"{self.rows[index].path}: {error}"}
+            path = self.rows[index].path
+            return {"skipped": f"{path}: {str(error).replace(str(path), '').strip(' :')}"}
         return {
             "video": torch.from_numpy(video),
             "audio": torch.from_numpy(audio),
@@ -159,6 +160,7 @@ class ClipDataset(Dataset):
 
     def _read(self, index: int, seeds: Sequence[int]) -> list["_Arrays"]:
         rule, row = self.rule, self.rows[index]
+        row.require_unchanged()
         drawn = [rule.draw(row.duration, seed) for seed in seeds]
         windows = [
             Window(

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.data.clips import collate
+from avlearn.data.resumable import begin_worker
 from avlearn.data.sampling import StepSampler
 
 
@@ -32,12 +33,13 @@ def clip_loader(
             batch_sampler=sampler,
             num_workers=workers,
             collate_fn=fold,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin,
             persistent_workers=workers > 0,
             # Forked copies of a process that has threads may hang.
             multiprocessing_context="forkserver" if workers else None,
         )
 
 
-def _one_thread(_: int) -> None:
+def _begin(_: int) -> None:
+    begin_worker()
     cv2.setNumThreads(1)

@@ -108,6 +108,19 @@ class Row:
         """What a reader opens."""
         return self.path if self.offset is None else Slice(self.path, self.offset, self.bytes)
 
+    @property
+    def fingerprint(self) -> str:
+        """What changes when the content does: the hash, or the file's length and date where there is none."""
+        if self.hash or not self.path.is_file():
+            return self.hash
+        status = self.path.stat()
+        return f"{status.st_size}-{status.st_mtime_ns}"
+
+    def require_unchanged(self) -> None:
+        """Raise DataError where the file is gone, or has another length than when it was scanned."""
+        if self.bytes and self.offset is None and not (self.path.is_file() and self.path.stat().st_size == self.bytes):
+            raise DataError(f"{self.path}: it is gone, or has changed since the scan")
+
 
 LATEST = 1e10  # seconds: clocks that count from 1970 are at 1.8e9
 LONGEST = 1e8  # seconds of a clip: three years

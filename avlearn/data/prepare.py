@@ -18,7 +18,7 @@ from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.shards import facts, write_shards
 from avlearn.data.transcode import AAC_RATES, Settings, transcode
 from avlearn.errors import DataError, MediaError, OutputError
-from avlearn.files import replacing
+from avlearn.files import replacing, sweep
 
 Progress = Callable[[int, int], None]
 
@@ -132,7 +132,7 @@ def prepare(
             )
             store.tidy(good)
         finally:
-            _sweep(out)
+            sweep(out)
     passed_over = [(str(row.path), row.reason) for row in (*unused.values(), *(row for row in rows if row.reason))]
     one_each = {clip.name: (clip.row, row) for clip, row in zip(good, prepared, strict=True)}.values()
     return Preparation(
@@ -181,14 +181,7 @@ def _clips(rows: Sequence[Row], folder: Path) -> list[_Clip]:
         # Some file systems do not tell capitals from small letters.
         names[path] = next(name for name in fitting if name.lower() not in taken)
         taken.add(names[path].lower())
-    return [_Clip(row, names[path], _source(row)) for row, path in zip(usable, paths, strict=True)]
-
-
-def _source(row: Row) -> str:
-    if row.hash or not row.path.is_file():
-        return row.hash
-    status = row.path.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}"
+    return [_Clip(row, names[path], row.fingerprint) for row, path in zip(usable, paths, strict=True)]
 
 
 def _claim(out: Path, settings: Settings, manifest: Path) -> None:
@@ -211,12 +204,6 @@ def _claim(out: Path, settings: Settings, manifest: Path) -> None:
         raise OutputError(f"cannot write {note}: {error.strerror}") from error
 
 
-def _sweep(out: Path) -> None:
-    """Remove what killed processes had begun to write."""
-    for part in out.rglob(".*.part.*"):
-        part.unlink(missing_ok=True)
-
-
 class _Store:
     """The prepared clips, loose or in shards, with a journal of what is finished.
 
@@ -227,7 +214,7 @@ class _Store:
     def __init__(self, out: Path, settings: Settings):
         self.out, self.settings = out, settings
         self.journal = Journal(out / ".prepare.journal")
-        _sweep(out)
+        sweep(out)
         self.records: dict[str, dict] = {}
         self.shards, self.places = _NO_SHARDS, {}
         for record in self.journal.records:

@@ -1,28 +1,31 @@
 """Long work over many files: in processes that may die of what they are given, with a journal to go on from."""
 
 import errno
-import fcntl
 import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
 from avlearn.errors import AvlearnError, OutputError
 from avlearn.files import replacing
+from avlearn.lock import Lock
 
 CRASHED = object()  # the result of an item that kills its process
 
 
 class Journal:
-    """Records appended as work gets done, a line of JSON each: what a killed run leaves to the next.
+    """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
 
     Args:
         path: of the file; what it holds already is in ``records``.
@@ -33,24 +36,26 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
+        self._lock = Lock(path.with_name(f"{path.name}.lock"))
         try:
             # Without a buffer: what a full disk refused would be tried again when the file is closed.
             self._file = path.open("a+b", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
             data = self._file.read()
             # A kill may have torn the last line: what is added next must not join it.
             whole = data[: data.rfind(b"\n") + 1]
             self._file.truncate(len(whole))
-        except BlockingIOError as error:
-            raise OutputError(f"another run is at work on {path}: wait for it, or stop it") from error
         except OSError as error:
+            self._lock.close()
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
-        self.records: list[dict] = list(_records(whole))
+        found = [_record(line) for line in whole.splitlines()]
+        self.records: list[dict] = [record for record in found if record is not None]
+        if damaged := len(found) - len(self.records):
+            print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
 
     def add(self, record: dict) -> None:
         """Append a record; it is there whatever happens to this process next."""
-        line = json.dumps(record).encode() + b"\n"
+        line = _line(record)
         try:
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -60,21 +65,26 @@ class Journal:
     def rewrite(self, records: Sequence[dict]) -> None:
         """Replace all records by others, at once; no more can be added."""
         with replacing(self.path) as part:
-            part.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+            part.write_bytes(b"".join(map(_line, records)))
 
     def close(self) -> None:
         """Let the file go."""
         self._file.close()
+        self._lock.close()
 
 
-def _records(data: bytes) -> Iterator[dict]:
-    for line in data.splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
+def _line(record: dict) -> bytes:
+    text = json.dumps(record).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _record(line: bytes) -> dict | None:
+    """The inverse; None for what was not written so."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    record = json.loads(text)
+    return record if isinstance(record, dict) else None
 
 
 def in_processes(
@@ -110,7 +120,8 @@ def _until_one_dies(
     flying = {}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # and with it FFmpeg: once, instead of in each process
-    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=_begin)
+    _start_server()
+    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
     try:
         _start(pool)
         while left or flying:
@@ -130,6 +141,17 @@ def _until_one_dies(
     return []
 
 
+def _start_server() -> None:
+    # An order to end is often sent to all processes of a command: this one decides what becomes of the others.
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _start(pool: ProcessPoolExecutor) -> None:
     try:
         pool.submit(int).result()
@@ -139,9 +161,10 @@ def _start(pool: ProcessPoolExecutor) -> None:
         ) from error
 
 
-def _begin() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when its parent does."""
+def begin_worker(*_: object) -> None:
+    """Leave Ctrl-C and the order to end to the parent, and end when it does: called first in each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

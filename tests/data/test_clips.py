@@ -117,7 +117,7 @@ def test_labels(rows):
 def test_bad_files_are_skipped_by_name_or_raised(rows, tmp_path):
     broken = tmp_path / "broken.mp4"
     broken.write_text("no video")
-    mixed = [rows[0], replace(rows[1], path=broken)]
+    mixed = [rows[0], replace(rows[1], path=broken, bytes=0)]
     skipping = ClipDataset(mixed, RULE, bad_files="skip")
     batch = collate([skipping[(0, 0)], skipping[(1, 0)]])
     assert len(batch["video"]) == 1

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from avlearn.data.manifest import Row, write_manifest
+from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.scene import Scene, render_scene
 from avlearn.errors import DataError, OutputError
-from avlearn.files import replacing
+from avlearn.files import replacing, sweep, write_text
+from avlearn.lock import locked
 from avlearn.media import write_video
 
 
@@ -57,36 +57,58 @@ def make_world(
             raise DataError(f"a world cannot have {what} = {value}: give {least} or more")
     config = config or WorldConfig()
     out = Path(out)
-    written = json.dumps({"seed": seed, **asdict(config)}, indent=1)
     try:
         for name in ("clips", "stems", "truth"):
             (out / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from error
-    if not (out / "world.json").exists():
-        with replacing(out / "world.json") as part:
-            part.write_text(written)
-    if (out / "world.json").read_text() != written:
-        raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
-    rows = []
-    work = partial(_make_clip, out, config, seed, split)
-    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("forkserver")) as pool:
-        for done, row in enumerate(pool.map(work, range(clips), chunksize=4), 1):
-            rows.append(row)
-            if progress:
-                progress(done, clips)
-    write_manifest(rows, out / "manifest.parquet")
+    with locked(out / ".lock", wait=True):
+        _claim(out, json.dumps({"seed": seed, **asdict(config)}, indent=1))
+        sweep(out)
+        try:
+            _render(out, config, seed, clips, workers, progress)
+        finally:
+            sweep(out)
+        rows = [_row(out, config, split, f"{index:06d}") for index in range(clips)]
+        write_manifest(rows, out / "manifest.parquet")
     return out / "manifest.parquet"
 
 
-def _make_clip(out: Path, config: WorldConfig, seed: int, split: str, index: int) -> Row:
-    name = f"{index:06d}"
-    clip, stems, truth = (
-        out / "clips" / f"{name}.mp4", out / "stems" / f"{name}.npz", out / "truth" / f"{name}.json",
-    )  # fmt: skip
-    # The truth is written last: where it stands, the others were whole, unless someone took them away.
-    if not (truth.exists() and stems.exists() and clip.exists()):
-        _write(render_scene(config, seed, index), config, out, name)
+def _claim(out: Path, written: str) -> None:
+    """Make the folder that of a world, or see that it is."""
+    note = out / "world.json"
+    if not note.exists():
+        write_text(note, written)
+    if note.read_text() != written:
+        raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
+
+
+def _render(
+    out: Path, config: WorldConfig, seed: int, clips: int, workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:  # fmt: skip
+    """Write the clips that are not there."""
+    todo = [index for index in range(clips) if not all(path.exists() for path in _files(out, f"{index:06d}"))]
+    progress = progress or (lambda done, total: None)
+    progress(clips - len(todo), clips)
+    with closing(in_processes(partial(_make_clip, out, config, seed), todo, workers)) as results:
+        for done, (number, result) in enumerate(results, clips - len(todo) + 1):
+            if result is CRASHED:
+                raise DataError(f"the process that renders clip {todo[number]} was killed (out of memory?)")
+            progress(done, clips)
+
+
+def _files(out: Path, name: str) -> tuple[Path, Path, Path]:
+    """Where the clip, its stems and its truth are."""
+    return out / "clips" / f"{name}.mp4", out / "stems" / f"{name}.npz", out / "truth" / f"{name}.json"
+
+
+def _make_clip(out: Path, config: WorldConfig, seed: int, index: int) -> None:
+    _write(render_scene(config, seed, index), config, out, f"{index:06d}")
+
+
+def _row(out: Path, config: WorldConfig, split: str, name: str) -> Row:
+    clip, _, truth = _files(out, name)
     known = json.loads(truth.read_text())
     return Row(
         path=clip,
