@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from avlearn.base import with_base
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
@@ -46,6 +47,7 @@ class Experiment:
         train, val: the clips of each.
         collate: samples to a batch.
         origin: of the clips, in words.
+        left_out: reasons of training clips that could not be decoded.
     """
 
     task: lightning.LightningModule
@@ -53,6 +55,7 @@ class Experiment:
     val: Dataset
     collate: Callable[[list], dict]
     origin: str
+    left_out: tuple[str, ...] = ()
 
 
 def _rows(source: str) -> list[Row]:
@@ -111,12 +114,26 @@ def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
 
 
-def _cache(recipe: Recipe, rows: list[Row]) -> ClipCache:
-    clip = recipe.clip
-    return decode_once(
-        rows, Path(recipe.data.root) / "decoded", clip.fps, clip.size, clip.sample_rate,
-        os.cpu_count() or 1, _line("decoding clips"),
+def _decoded(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row], ClipCache]:
+    """Clips decoded once, and the rows of those that could be; says which could not.
+
+    Raises:
+        DataError: more of them could not be than the recipe allows.
+    """
+    clip, data = recipe.clip, recipe.data
+    cache = decode_once(
+        rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
+        _line("decoding clips"), data.bad_files,
     )  # fmt: skip
+    for number, reason in cache.bad.items():
+        print(f"left out {rows[number].path}: {reason}", file=sys.stderr)
+    if cache.bad:
+        said = f"{len(cache.bad)} of {len(rows)} {name} clips cannot be read"
+        if len(cache.bad) > data.max_bad * len(rows):
+            number, reason = next(iter(cache.bad.items()))
+            raise DataError(f"{said} (data.max_bad allows a share of {data.max_bad:g}); {rows[number].path}: {reason}")
+        print(f"left out {said}", file=sys.stderr)
+    return [row for number, row in enumerate(rows) if number not in cache.bad], cache
 
 
 def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
@@ -150,20 +167,26 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     Raises:
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
     """
-    train_rows, val_rows = _sources(recipe)
+    recipe = recipe if resumed else with_base(recipe)
     origin = recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
     if recipe.task == "separate":
-        return _build_separation(recipe, train_rows, val_rows, origin)
+        return _build_separation(recipe, origin)
+    # Whatever can be wrong with the model is found before clips are rendered or decoded.
     model = build_model(recipe, origin)
     if not resumed:
         _start(model, recipe)
+    with torch.random.fork_rng(devices=[]):
+        build_objective(recipe, model, recipe.data.world.train_clips if recipe.data.world else 10**4)
     clip = recipe.clip
     grid = getattr(recipe.objective, "grid", None) or model.step
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
-    data = []
-    for name, rows in (("training", train_rows), ("validation", val_rows)):
-        usable = _usable(rows, name, recipe.data.exclude, rule)
-        cache = _cache(recipe, usable) if recipe.data.cache else None
+    data: list[Dataset] = []
+    left_out: list[str] = []
+    for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
+        usable, cache = _usable(rows, name, recipe.data.exclude, rule), None
+        if recipe.data.cache:
+            usable, cache = _decoded(recipe, usable, name)
+            left_out += list(cache.bad.values()) if name == "training" else []
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = build_objective(recipe, model, len(data[0]))
     if objective.frozen:
@@ -172,7 +195,7 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     else:
         model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
-    return Experiment(task, *data, collate, origin)
+    return Experiment(task, *data, collate, origin, tuple(left_out))
 
 
 def measures_offsets(recipe: Recipe) -> bool:
@@ -285,13 +308,8 @@ def _statistics(encoder: Encoder) -> tuple[list[float], list[float]]:
 
 
 def _start_from(model: AudioVisual, name_or_path: str) -> None:
-    """Give a model the towers of another, which must be built and fed alike."""
+    """Give a model the towers of another, by which it was built."""
     base = load(name_or_path)
-    built = ("video", "audio", "video_options", "audio_options", "video_mean", "video_std", "dim")
-    for key in (*built, "fps", "size", "sample_rate", "spectrogram", "resample", "segment"):
-        theirs, ours = getattr(base.config, key), getattr(model.config, key)
-        if theirs != ours:
-            raise RecipeError(f"model.base: {name_or_path} has {key} {theirs}, the recipe {ours}")
     for part in ("video", "audio", "video_head", "audio_head"):
         getattr(model, part).load_state_dict(getattr(base, part).state_dict())
     model.config = replace(model.config, **{key: getattr(base.config, key) for key in READ})
@@ -314,7 +332,7 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
     return OBJECTIVES[recipe.objective.name](shift, setting, **options)
 
 
-def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row], origin: str) -> Experiment:
+def _build_separation(recipe: Recipe, origin: str) -> Experiment:
     settings = recipe.separator
     towers = build_model(recipe, origin) if settings.base is None else load(settings.base)
     if settings.base is None:
@@ -328,21 +346,25 @@ def _build_separation(recipe: Recipe, train_rows: list[Row], val_rows: list[Row]
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
     data: list[Dataset] = []
-    for name, rows in (("training", train_rows), ("validation", val_rows)):
+    left_out: list[str] = []
+    for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
         rows = _usable(rows, name, recipe.data.exclude, rule)
         # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
         if any(row.truth for row in rows):
             rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
         if len(rows) < settings.sources:
             raise DataError(f"{len(rows)} {name} clips are too few for mixtures of {settings.sources}")
-        clips = ClipDataset(rows, rule, None, recipe.data.bad_files, recipe.data.buffer)
+        cache = None
         if recipe.data.cache:
+            rows, cache = _decoded(recipe, rows, name)
+            left_out += list(cache.bad.values()) if name == "training" else []
+        clips = ClipDataset(rows, rule, None, recipe.data.bad_files, recipe.data.buffer)
+        if cache:
             labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
-            data.append(SeenClips(model, _cache(recipe, rows), labels, recipe.clip.seconds))
-        else:
-            data.append(clips)
+            clips = SeenClips(model, cache, labels, recipe.clip.seconds)
+        data.append(clips)
     loss = SeparationLoss(settings.loss, settings.alone_share, settings.places)
     mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
     augment = recipe.augment.model_dump(exclude={"gain"})
     task = Separate(model, loss, mixing, augment, None, recipe.seed, settings.train_video)
-    return Experiment(task, *data, collate, origin)
+    return Experiment(task, *data, collate, origin, tuple(left_out))

@@ -1,8 +1,10 @@
-"""What the user can mend. The command line prints these as one line and exits with 2."""
+"""What the user can mend. The command line prints these as one line and exits with 2, or with what they say."""
 
 
 class AvlearnError(Exception):
     """Base of every error that the user can mend: says what, where, and what to do, in one line."""
+
+    exit_code = 2
 
     def __str__(self) -> str:
         """The line; names in it come from strangers, and keep their control characters escaped."""
@@ -45,3 +47,9 @@ class SyncError(AvlearnError):
 
 class OutputError(AvlearnError):
     """A result cannot be written where it was asked to go."""
+
+
+class DivergedError(AvlearnError):
+    """A training's loss, gradients or weights are no numbers any more."""
+
+    exit_code = 1

@@ -49,15 +49,27 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     pieces, settings = _parse_overrides(overrides)
     composition = _Composition()
     values = composition.recipe(path)
-    values |= {group: composition.piece(path, group, name) for group, name in pieces.items()}
+    chosen = {group: composition.piece(path, group, name) for group, name in pieces.items()}
+    said = _leaves(read_yaml(path)) | _leaves(chosen)
+    values |= chosen
     named = {parts[1]: value for parts, value in settings if parts[0] == "model" and len(parts) == 2}
     values["model"] = _freed(values.get("model"), named)
     for key, value in settings:
         _set(values, key, value)
+        said |= {".".join(key)} | _leaves(value, ".".join(key) + ".")
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{printable(path.name)}: {_explain(error)}") from error
+    recipe._said = frozenset(said)
+    return recipe
+
+
+def _leaves(values: object, prefix: str = "") -> set[str]:
+    """Full paths of all keys, those of sections too."""
+    if not isinstance(values, dict):
+        return set()
+    return {name for key, value in values.items() for name in (f"{prefix}{key}", *_leaves(value, f"{prefix}{key}."))}
 
 
 def _find(name_or_path: str | Path) -> Path:

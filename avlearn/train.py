@@ -5,23 +5,25 @@ import os
 import resource
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM
 
 import lightning
 import torch
-import yaml
-from filelock import FileLock
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import ClusterEnvironment
-from pydantic import ValidationError
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from avlearn.base import with_base
 from avlearn.build import Experiment, build
+from avlearn.checks import check_recipe, check_writable
 from avlearn.data.loader import clip_loader
 from avlearn.data.sampling import StepSampler
-from avlearn.errors import AvlearnError, DataError, OutputError, RecipeError
+from avlearn.errors import AvlearnError, DataError, DivergedError, OutputError
+from avlearn.interrupts import Terminated, handled_by
+from avlearn.lock import locked
 from avlearn.models.audiovisual import (
     AudioVisual,
     frames_to_input,
@@ -29,17 +31,29 @@ from avlearn.models.audiovisual import (
 )
 from avlearn.objectives.folder import save_objective
 from avlearn.recipe import Recipe
-from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine
+from avlearn.run_folder import METRICS, Start, begun_recipe, can_resume, check_free, enter, forget_later_best
+from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine, Stop
+from avlearn.tasks.checkpoints import BEST, CheckpointFiles, read_checkpoint
+from avlearn.tasks.clock import Clock
+from avlearn.tasks.divergence import Divergence
 from avlearn.tasks.optimization import OPTIMIZERS
-from avlearn.tasks.processes import ENDED, Watch, data_parallel, environment, global_rank, of_lost_process, sharded
-
-# What a resumed run may have otherwise than it began.
-FREE = ("trainer.devices", "trainer.nodes", "trainer.threads")
+from avlearn.tasks.processes import (
+    ENDED,
+    Watch,
+    data_parallel,
+    environment,
+    follow_starter,
+    global_rank,
+    of_lost_process,
+    sharded,
+)
 
 READER_ENDED = "a process that reads clips was killed (out of memory?): --resume goes on from the last checkpoint"
 
 
-def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bool = False) -> Path:
+def pretrain(
+    recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bool = False, seconds: float | None = None
+) -> Path:
     """Train what the recipe says and export the best model.
 
     With several processes (``trainer.devices``, ``trainer.nodes``) each runs this. On one node Lightning starts the
@@ -50,7 +64,10 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         recipe: task ``pretrain`` (the towers) or ``separate`` (the separator of a trained model).
         run_dir: gets ``recipe.yaml``, ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, ``model/``.
         dry_run: build everything, run one batch, print shapes, parameters and memory, write no run.
-        resume: go on from ``run_dir``'s last checkpoint, to the bit where there are as many processes as before.
+        resume: go on from ``run_dir``'s last checkpoint, to the bit where there are as many processes as before. A
+            run that was ended before its first checkpoint begins anew.
+        seconds: of the clock that the training may take; the schedule follows the clock then, and the recipe's steps
+            are the most that are made.
 
     Returns:
         The model folder (the run folder, for a dry run).
@@ -58,25 +75,69 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
     Raises:
         OutputError: the run folder is in use, or cannot be written.
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
+        DivergedError: the loss, gradients or weights became infinite or no number, and no model is exported.
         AvlearnError: a process that took part, or one that read clips, is gone.
     """
     run_dir = Path(run_dir)
     _quiet()
+    where = environment(recipe.trainer.devices, recipe.trainer.nodes)
+    follow_starter(where)
+    first = global_rank(where, recipe.trainer.devices) == 0
+    if dry_run:
+        recipe = with_base(recipe)
+        check_recipe(recipe)
+        _describe(*_built(recipe, recipe, False, None))
+        return run_dir
+    if first:
+        check_free(run_dir, resume)
+    recipe = with_base(recipe, begun_recipe(run_dir) if resume and can_resume(run_dir) else None)
+    check_recipe(recipe)
+    check_writable(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir / ".lock") if first else nullcontext():
+        if first:
+            check_free(run_dir, resume)  # another run may have ended meanwhile
+        clock = Clock(seconds)
+        start = enter(run_dir, recipe, resume, first)
+        divergence = Divergence()
+        try:
+            return _run(recipe, where, run_dir, start, divergence, clock)
+        except DivergedError as error:
+            if divergence.lowered or recipe.trainer.on_divergence == "stop":
+                raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
+            print(f"warning: {error}: once more from the last checkpoint at half the learning rate", file=sys.stderr)
+        start = enter(run_dir, recipe, True, first)
+        if first:
+            forget_later_best(run_dir, start.step)
+        divergence = Divergence(rate=0.5)
+        try:
+            return _run(recipe, where, run_dir, start, divergence, clock)
+        except DivergedError as error:
+            raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
+
+
+def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Divergence) -> str:
+    """What to do about a training that diverged."""
+    rate = recipe.optimizer.lr * (0.5 if divergence.lowered else 1)
+    again = " again" if divergence.lowered else ""
+    return (
+        f"the training diverged{again}: {error}, at an optimizer.lr of {rate:g}. No model is written; "
+        f"{run_dir / 'checkpoints'} has what was good. Start another run with a lower optimizer.lr"
+    )
+
+
+def _built(recipe: Recipe, begun: Recipe, resumed: bool, clock: Clock | None) -> tuple[Recipe, Experiment, "_Loaders"]:
+    """What the recipe describes, with its loaders and optimizer, for as many steps as the run began with."""
     settings = recipe.trainer
-    where = environment(settings.devices, settings.nodes)
-    first = global_rank(where, settings.devices) == 0
-    begun = recipe if dry_run else _check_folder(run_dir, recipe, resume, first)
     torch.set_num_threads(settings.threads or max((os.cpu_count() or 1) // settings.devices, 1))
     lightning.seed_everything(recipe.seed, verbose=False)
-    with _one_at_a_time(Path(recipe.data.root)) if settings.processes > 1 else nullcontext():
-        experiment = build(recipe, resumed=resume)
+    experiment = build(recipe, resumed=resumed)
     task = experiment.task
     batch = settings.batch_size * settings.processes
     if len(experiment.train) < batch:
         raise DataError(f"{len(experiment.train)} training clips do not fill a batch of {batch}")
     if len(experiment.val) < settings.processes:
         raise DataError(f"{len(experiment.val)} validation clips are too few for {settings.processes} processes")
-    # The recipe that the run began with: resumed by other processes it is to take as many steps.
     steps = _steps(begun, len(experiment.train))
     if recipe.task == "pretrain":
         task.economize(settings.accumulate, settings.checkpoint_activations, settings.compile)
@@ -87,27 +148,36 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
         weight_decay=recipe.optimizer.weight_decay,
         warmup_steps=recipe.optimizer.warmup_steps,
         decay_start=recipe.optimizer.decay_start,
+        at=clock.step if clock else None,
     )
-    module = _Loaders(experiment, recipe, steps)
-    if dry_run:
-        _describe(recipe, task, module, steps)
-        return run_dir
+    return recipe, experiment, _Loaders(experiment, recipe, steps)
+
+
+def _run(
+    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, start: Start, divergence: Divergence, clock: Clock
+) -> Path:
+    """Train from where the folder stands to the end, and export; the model's folder."""
+    _, experiment, module = _built(recipe, start.begun, start.checkpoint is not None, clock)
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if first and not resume:
-            (run_dir / "recipe.yaml").write_text(recipe.to_yaml())
-        _fit(recipe, where, run_dir, task, module, steps, resume)
+        # Weights, gradients and two moments; three checkpoints, and the one that is being written.
+        check_writable(run_dir, 4 * 12 * sum(p.numel() for p in experiment.task.parameters()))
+        _fit(recipe, where, run_dir, experiment, module, start.checkpoint, divergence, clock)
+        if global_rank(where, recipe.trainer.devices) == 0:
+            _export(recipe, experiment, run_dir, divergence)
     except OSError as error:  # a full disk; what the last checkpoint holds stays
         raise OutputError(f"cannot write {run_dir}: {error.strerror or error}") from error
-    if not first:
-        return run_dir / "model"
-    best = run_dir / "checkpoints" / "best.ckpt"
-    if settings.strategy == "fsdp":  # what was trained holds a part of the weights
+    return run_dir / "model"
+
+
+def _export(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: Divergence) -> None:
+    """Write the model folder: of the best checkpoint, or of the last step where no validation loss was a number."""
+    task, best = experiment.task, run_dir / "checkpoints" / BEST
+    if recipe.trainer.strategy == "fsdp":  # what was trained holds a part of the weights
         if not best.exists():
-            raise OutputError(f"{run_dir} has no best.ckpt: no validation loss was a number")
+            raise OutputError(f"{run_dir} has no {BEST}: no validation loss was a number")
         task = build(recipe, resumed=True).task
     if best.exists():
-        state = torch.load(best, map_location="cpu", weights_only=True)
+        state = read_checkpoint(best)
         task.load_state_dict(state["state_dict"])
         task.on_load_checkpoint(state)
     model = task.model.eval()
@@ -116,10 +186,9 @@ def pretrain(recipe: Recipe, run_dir: Path, *, dry_run: bool = False, resume: bo
             scale = torch.as_tensor(task.objective.scale).item()
             model.config = replace(model.config, score_scale=round(scale, 4))
         _meet(model, experiment)
-    save(model, run_dir / "model", _card(recipe, experiment, run_dir))
+    save(model, run_dir / "model", _card(recipe, experiment, run_dir, divergence, best.exists()))
     if recipe.task == "pretrain":
         save_objective(task.objective, recipe.objective.model_dump(), run_dir / "model")
-    return run_dir / "model"
 
 
 @torch.inference_mode()
@@ -134,50 +203,6 @@ def _meet(model: AudioVisual, experiment: Experiment) -> None:
     if len(seen) > 1:
         model.familiar["video"].fit(torch.cat(seen))
         model.familiar["audio"].fit(torch.cat(heard))
-
-
-def _check_folder(run_dir: Path, recipe: Recipe, resume: bool, first: bool) -> Recipe:
-    """The recipe that the run began with; raises where the folder does not allow what is asked for."""
-    written = run_dir / "recipe.yaml"
-    if not resume:
-        if first and written.exists():
-            raise OutputError(f"{run_dir} holds a run already: --resume goes on with it, --run-dir makes another")
-        return recipe
-    if not (run_dir / "checkpoints" / "last.ckpt").exists():
-        raise OutputError(f"{run_dir} has no checkpoint to resume from")
-    try:
-        begun = Recipe.model_validate(yaml.safe_load(written.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise OutputError(f"{written} is not the recipe of a run: {str(error).splitlines()[0]}") from error
-    before, now = _flat(begun.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
-    differing = [key for key in before | now if before.get(key) != now.get(key)]
-    for key in differing:
-        if key not in FREE:
-            raise RecipeError(f"{written} has {key} {before.get(key)}, the recipe {now.get(key)}: resume with the same")
-    if differing and first:
-        changes = ", ".join(f"{key} {before[key]} -> {now[key]}" for key in differing)
-        batches = [r.trainer.batch_size * r.trainer.processes for r in (begun, recipe)]
-        what = f"batches of {batches[1]} clips, not {batches[0]}, other negatives, another order of clips"
-        what = what if batches[0] != batches[1] else "sums in another order"
-        print(f"warning: resumed with {changes}: {what}; no longer equal to the bit", file=sys.stderr)
-    return begun
-
-
-def _flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """Values by the full paths of their keys."""
-    found = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
-def _one_at_a_time(folder: Path) -> AbstractContextManager:
-    """Of processes that are started together, the first renders and decodes, and the others find it done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / ".lock").acquire()
-    except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _steps(recipe: Recipe, clips: int) -> int:
@@ -250,17 +275,19 @@ def _quiet() -> None:
 
 def _trainer(recipe: Recipe, where: ClusterEnvironment, task, steps: int, **options: object) -> lightning.Trainer:
     settings = recipe.trainer
+    plugins = [where]
     if settings.strategy == "fsdp":
         strategy = sharded(settings.processes)
     else:
         strategy = "auto" if settings.processes == 1 and settings.strategy == "auto" else data_parallel(task)
+        plugins.append(CheckpointFiles())
     return lightning.Trainer(
         max_steps=steps,
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=strategy,
-        plugins=[where],
+        plugins=plugins,
         precision=settings.precision,
         gradient_clip_val=recipe.optimizer.grad_clip,
         enable_checkpointing=False,
@@ -274,39 +301,43 @@ def _trainer(recipe: Recipe, where: ClusterEnvironment, task, steps: int, **opti
 
 
 def _fit(
-    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, task, module: _Loaders, steps: int, resume: bool
-) -> None:
-    settings = recipe.trainer
-    figures = Figures(run_dir / "metrics.jsonl", settings.log_every, recipe.data.max_bad)
-    checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every)
+    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, experiment: Experiment, module: _Loaders,
+    checkpoint: Path | None, divergence: Divergence, clock: Clock,
+) -> None:  # fmt: skip
+    settings, steps = recipe.trainer, module.steps
+    figures = Figures(run_dir / METRICS, settings.log_every, recipe.data.max_bad, experiment.left_out)
+    checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every, divergence)
     callbacks = [
         _SkipBadFiles(figures),
         figures,
+        divergence,
         checkpoints,
+        clock,
         ProgressLine(settings.batch_size * settings.processes, settings.log_every),
         Watch(),
     ]
     trainer = _trainer(
-        recipe, where, task, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
+        recipe, where, experiment.task, steps, callbacks=callbacks, log_every_n_steps=settings.log_every,
         val_check_interval=steps // max(round(steps / settings.val_every), 1),
         logger=TensorBoardLogger(run_dir, name="", version=""),
     )  # fmt: skip
-    last = run_dir / "checkpoints" / "last.ckpt"
     try:
-        trainer.fit(task, module, ckpt_path=last if resume else None, weights_only=True)
+        with handled_by(checkpoints.signalled):
+            trainer.fit(experiment.task, module, ckpt_path=checkpoint, weights_only=True)
+    except Stop:
+        print(f"stopped after step {checkpoints.saved_at}: --resume goes on from there", file=sys.stderr)
+        raise (Terminated if checkpoints.interrupted == SIGTERM else KeyboardInterrupt) from None
     except (RuntimeError, ConnectionError, EOFError) as error:
         if "DataLoader worker" in str(error) or not isinstance(error, RuntimeError):
             raise AvlearnError(READER_ENDED) from error
         if of_lost_process(error):
             raise AvlearnError(ENDED) from error
         raise
-    if checkpoints.interrupted:
-        print(f"stopped at step {trainer.global_step}: --resume goes on from there", file=sys.stderr)
-        raise KeyboardInterrupt
 
 
-def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
+def _describe(recipe: Recipe, experiment: Experiment, module: _Loaders) -> None:
     """One batch forth and back; prints what a user wants to know before a long run."""
+    task, steps = experiment.task, module.steps
     batch = next(iter(module.train_dataloader()))
     model = task.model
     parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
@@ -329,15 +360,17 @@ def _describe(recipe: Recipe, task, module: _Loaders, steps: int) -> None:
     print(f"memory      {peak:.2f} GiB at most")
 
 
-def _card(recipe: Recipe, experiment: Experiment, run_dir: Path) -> str:
-    rows = (run_dir / "metrics.jsonl").read_text().splitlines()
+def _card(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: Divergence, best: bool) -> str:
+    rows = (run_dir / METRICS).read_text().splitlines()
     validation = [row for row in rows if "val_loss" in row]
+    which = "the one with the lowest loss on validation clips" if best else "that of the last step"
+    lowered = " The training diverged once, and went on at half the learning rate." if divergence.lowered else ""
     return "\n".join(
         [
             f"# {recipe.name}",
             "",
             f"Trained on {len(experiment.train)} clips of {experiment.origin}, seed {recipe.seed}, by",
-            "the recipe at the end. The checkpoint is the one with the lowest loss on validation clips.",
+            f"the recipe at the end. The checkpoint is {which}.{lowered}",
             "",
             f"Last validation: `{validation[-1] if validation else 'none'}`",
             "",

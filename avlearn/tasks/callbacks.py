@@ -5,111 +5,135 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from avlearn.interrupts import SIGNALS
+from avlearn.tasks.checkpoints import BEFORE, BEST, LAST
+from avlearn.tasks.divergence import Divergence
+
+
+class Stop(BaseException):
+    """Ends a training at once; no Exception, that nothing on the way takes it for its own failure."""
+
 
 class Checkpoints(Callback):
-    """Keeps ``last.ckpt`` (to go on from) and ``best.ckpt`` (lowest validation loss).
+    """Keeps ``last.ckpt`` (to go on from), the one before it, and ``best.ckpt`` (lowest validation loss).
 
-    Files are written aside and renamed: a run that is killed while it writes still has its last one.
-    The first Ctrl-C lets the step end and saves, so that the run resumes to the bit; a second one stops
-    at once.
+    Where a step is saved and validated, it is saved after its validation: a run that goes on from there has it behind
+    it. Files are written aside and renamed: a run that is killed while it writes still has its last one. The first
+    Ctrl-C or SIGTERM lets the step end, with its validation, and saves; a second one stops at once.
+
+    Attributes:
+        interrupted: number of the first signal that arrived, or 0.
     """
 
-    def __init__(self, folder: Path, every: int):
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int, divergence: Divergence):
+        self.folder, self.every, self.divergence = folder, every, divergence
         self.best = float("inf")
         self.saved_at = -1
-        self.interrupted = False
+        self.interrupted = 0
+        self.stopping = False
 
     def state_dict(self) -> dict:
         """What resuming needs."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict) -> None:
-        """The inverse."""
-        self.best = state["best"]
+        """The inverse; a best one that is gone is no longer the best."""
+        self.best = state["best"] if (self.folder / BEST).exists() else float("inf")
+
+    def signalled(self, number: int, frame: object) -> None:
+        """Handle Ctrl-C and SIGTERM."""
+        if self.interrupted:
+            raise Stop
+        self.interrupted = number
+
+    def on_train_start(self, trainer, module) -> None:
+        """Take over from Lightning, which would end without a checkpoint."""
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                signal.signal(number, self.signalled)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
+        """Save every so many steps, and when the run was interrupted."""
+        # Processes hear of Ctrl-C at different times, or one alone does: all have to save, and at one step.
+        self.stopping = trainer.strategy.reduce_boolean_decision(bool(self.interrupted), all=False)
+        if trainer.fit_loop.epoch_loop.batch_progress.total.ready % trainer.val_check_batch:
+            self._save_last(trainer, module)
+
+    def on_validation_end(self, trainer, module) -> None:
+        """Save what is best so far, and the step if that is due."""
+        loss = float(trainer.callback_metrics.get("val_loss", float("inf")))
+        if trainer.strategy.reduce_boolean_decision(loss < self.best, all=False):
+            self.divergence.require_finite(trainer, module)
+            self.best = loss
+            self._save(trainer, BEST)
+        self._save_last(trainer, module)
+
+    def _save_last(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        step = trainer.global_step
+        if (step % self.every == 0 or self.stopping) and step != self.saved_at:
+            self.divergence.require_finite(trainer, module)
+            self.saved_at = step
+            self._save(trainer, LAST)
+        if self.stopping:
+            raise Stop
 
     def _save(self, trainer: lightning.Trainer, name: str) -> None:
         # Lightning creates no folder for a path of our own, and every process has to take part.
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{name}.part"
+        path = self.folder / name
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
         try:
             trainer.save_checkpoint(part)
             if trainer.is_global_zero:
-                part.replace(self.folder / name)
+                if name == LAST and path.exists():
+                    path.replace(self.folder / BEFORE)
+                part.replace(path)
         finally:
             if trainer.is_global_zero:
                 part.unlink(missing_ok=True)
 
-    def on_train_start(self, trainer, module) -> None:
-        """Take over Ctrl-C."""
-        if threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, self._interrupt)
-
-    def on_train_end(self, trainer, module) -> None:
-        """Give Ctrl-C back."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.handler)
-
-    def _interrupt(self, number: int, frame: object) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
-        """Save every so many steps, and when the run was interrupted."""
-        step = trainer.global_step
-        # Processes hear of Ctrl-C at different times, or one alone does: all have to save, and at one step.
-        stop = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        if (step % self.every == 0 or stop) and step != self.saved_at:
-            self.saved_at = step
-            self._save(trainer, "last.ckpt")
-        if stop:
-            self.interrupted = trainer.should_stop = True
-
-    def on_validation_end(self, trainer, module) -> None:
-        """Save what is best so far."""
-        loss = float(trainer.callback_metrics.get("val_loss", float("inf")))
-        if not trainer.sanity_checking and loss < self.best:
-            self.best = loss
-            self._save(trainer, "best.ckpt")
-
 
 class Figures(Callback):
-    """Appends a row to ``metrics.jsonl`` every so many steps and after each validation.
+    """Appends a row to ``metrics.jsonl`` every so many steps and after each validation; None for what is no number.
 
-    Also stops the run when too many files could not be read.
+    Its state holds all rows, so that a run that goes on from a checkpoint has what belongs to it.
+
+    Args:
+        path: of the file.
+        every: steps from one row to the next.
+        max_bad: share of all files that may be unreadable; the run stops past it.
+        skipped: what could not be read before the training began.
     """
 
-    def __init__(self, path: Path, every: int, max_bad: float):
+    def __init__(self, path: Path, every: int, max_bad: float, skipped: Sequence[str] = ()):
         self.path, self.every, self.max_bad = path, every, max_bad
-        self.skipped: list[str] = []
+        self.skipped: list[str] = list(skipped)
         self.seen = 0
+        self.rows = ""
 
     def state_dict(self) -> dict:
         """What resuming needs."""
-        return {"skipped": list(self.skipped), "seen": self.seen}
+        return {"skipped": list(self.skipped), "seen": self.seen, "rows": self.rows}
 
     def load_state_dict(self, state: dict) -> None:
         """The inverse."""
-        self.skipped, self.seen = list(state["skipped"]), state["seen"]
+        self.skipped, self.seen, self.rows = list(state["skipped"]), state["seen"], state["rows"]
 
-    def _write(self, trainer: lightning.Trainer, row: dict) -> None:
+    def _write(self, trainer: lightning.Trainer, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
+            row = {key: value if isfinite(value) else None for key, value in row.items()}
+            line = json.dumps({"step": trainer.global_step, **row}, allow_nan=False) + "\n"
+            self.rows += line
             with self.path.open("a") as file:
-                file.write(json.dumps({"step": trainer.global_step, **row}) + "\n")
-
-    def on_train_start(self, trainer, module) -> None:
-        """Drop rows past the step that a resumed run goes on from: they will come again."""
-        if trainer.is_global_zero and self.path.exists():
-            rows = [json.loads(line) for line in self.path.read_text().splitlines() if line]
-            kept = [row for row in rows if row["step"] <= trainer.global_step]
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+                file.write(line)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         """A row of what the step logged."""
@@ -122,9 +146,8 @@ class Figures(Callback):
 
     def on_validation_end(self, trainer, module) -> None:
         """A row of the validation's figures."""
-        if not trainer.sanity_checking:
-            values = trainer.callback_metrics.items()
-            self._write(trainer, {k: round(float(v), 6) for k, v in values if k.startswith("val_")})
+        values = trainer.callback_metrics.items()
+        self._write(trainer, {k: round(float(v), 6) for k, v in values if k.startswith("val_")})
 
     def count(self, good: int, skipped: list[str]) -> bool:
         """Note a batch; False when too large a share of all files was bad so far."""

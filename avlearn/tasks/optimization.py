@@ -1,5 +1,7 @@
 """The optimizer and the schedule that all tasks share."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -13,6 +15,7 @@ def adamw(
     weight_decay: float,
     warmup_steps: int,
     decay_start: float,
+    at: Callable[[int], float] | None = None,
 ) -> dict:
     """AdamW (Loshchilov & Hutter, ICLR 2019): linear warm-up, constant, then linear to 2 %.
 
@@ -23,6 +26,7 @@ def adamw(
         weight_decay: of matrices and kernels.
         warmup_steps: until the peak.
         decay_start: share of the training after which the rate falls.
+        at: of a step, the one that the schedule is at; the same where this is not given.
 
     Returns:
         What Lightning's ``configure_optimizers`` returns.
@@ -30,7 +34,7 @@ def adamw(
     # One after another where some are sharded and some are not: these do not go into one kernel.
     foreach = False if any(isinstance(p, DTensor) for p in module.parameters()) else None
     optimizer = torch.optim.AdamW(_groups(module, weight_decay), lr=lr, foreach=foreach)
-    return _scheduled(optimizer, steps, warmup_steps, decay_start)
+    return _scheduled(optimizer, steps, warmup_steps, decay_start, at)
 
 
 def sgd(
@@ -41,10 +45,11 @@ def sgd(
     weight_decay: float,
     warmup_steps: int,
     decay_start: float,
+    at: Callable[[int], float] | None = None,
 ) -> dict:
     """Gradient descent with a momentum of 0.9 (Sutskever et al., ICML 2013); else as `adamw`."""
     optimizer = torch.optim.SGD(_groups(module, weight_decay), lr=lr, momentum=0.9)
-    return _scheduled(optimizer, steps, warmup_steps, decay_start)
+    return _scheduled(optimizer, steps, warmup_steps, decay_start, at)
 
 
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
@@ -58,12 +63,15 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def _scheduled(optimizer: torch.optim.Optimizer, steps: int, warmup_steps: int, decay_start: float) -> dict:
+def _scheduled(
+    optimizer: torch.optim.Optimizer, steps: int, warmup_steps: int, decay_start: float,
+    at: Callable[[int], float] | None,
+) -> dict:  # fmt: skip
     decay_from = decay_start * steps
 
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / max(warmup_steps, 1))
-        left = (steps - step) / max(steps - decay_from, 1)
+        left = (steps - (at(step) if at else step)) / max(steps - decay_from, 1)
         return warm * max(0.02, min(1.0, left))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor
 from avlearn.errors import RecipeError
 
 PATIENCE = timedelta(minutes=10)  # that a process waits for the others
+_FOLLOWS = "follows its starter"
 ENDED = "another training process ended, or does not answer: --resume goes on from the last checkpoint"
 
 
@@ -62,6 +63,27 @@ def global_rank(found: ClusterEnvironment, devices: int) -> int:
     if isinstance(found, LightningEnvironment):  # knows it only once a trainer has told it
         return found.node_rank() * devices + found.local_rank()
     return found.global_rank()
+
+
+def follow_starter(found: ClusterEnvironment) -> None:
+    """End this process soon after the one that started it: the command that it is a copy of, or torchrun.
+
+    What srun starts is ended by it.
+    """
+    started = isinstance(found, TorchElasticEnvironment) or (
+        isinstance(found, LightningEnvironment) and found.local_rank() > 0
+    )
+    if not started:
+        return
+    if not any(thread.name == _FOLLOWS for thread in threading.enumerate()):
+        threading.Thread(target=_follow, args=[os.getppid()], name=_FOLLOWS, daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    time.sleep(5)  # to notice a lost connection by itself, and say so
+    os._exit(2)
 
 
 def data_parallel(module: lightning.LightningModule) -> DDPStrategy:
@@ -124,7 +146,7 @@ def of_lost_process(error: RuntimeError) -> bool:
 
 
 class Watch(Callback):
-    """Ends this process when the one that started it, or one that it started, is gone.
+    """Ends this process when one that it started is gone; `follow_starter` is the inverse.
 
     A lost connection tells that by itself, where processes talk over gloo; over NCCL they would wait. Processes that
     torchrun or SLURM started are watched by these.
@@ -137,8 +159,6 @@ class Watch(Callback):
             threading.Thread(target=self._children, args=[list(started)], daemon=True).start()
             # Lightning's own watch kills this process without a word: with nobody to watch it stands down.
             started.clear()
-        elif started is not None and isinstance(trainer.strategy.cluster_environment, LightningEnvironment):
-            threading.Thread(target=self._parent, args=[os.getppid()], daemon=True).start()
 
     def _children(self, children: list) -> None:
         while not any(child.poll() for child in children):
@@ -147,10 +167,4 @@ class Watch(Callback):
         print(f"avlearn: error: {ENDED}", file=sys.stderr, flush=True)
         for child in children:
             child.kill()
-        os._exit(2)
-
-    def _parent(self, parent: int) -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        time.sleep(5)
         os._exit(2)

@@ -1,0 +1,68 @@
+"""What a trained model decides for a recipe that starts from it, or trains a separator on it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from avlearn.errors import RecipeError
+from avlearn.models.audiovisual import ModelConfig, load
+from avlearn.recipe import Recipe
+from avlearn.schema import Model
+
+_CLIP = ("fps", "size", "sample_rate")
+_MODEL = (
+    "video", "audio", "video_options", "audio_options", "video_mean", "video_std", "dim", "spectrogram", "resample",
+    "segment",
+)  # fmt: skip
+
+
+def with_base(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
+    """A recipe with its base's encoders, spectrogram and clock; unchanged where it has no base.
+
+    What the recipe's pieces say of them is passed over; what its own file or an override says must be the same.
+
+    Args:
+        recipe: to complete.
+        begun: the completed recipe of a run that is resumed, whose base may be gone.
+
+    Raises:
+        RecipeError: the recipe says otherwise; names the key.
+        ModelError: there is no such base.
+    """
+    separates = recipe.task == "separate" and recipe.separator.base is not None
+    key, name = ("separator.base", recipe.separator.base) if separates else ("model.base", recipe.model.base)
+    if separates:
+        for other in ("model.base", "model.video_weights", "model.audio_weights"):
+            if getattr(recipe.model, other.removeprefix("model.")) is not None:
+                raise RecipeError(f"{other}: the towers are those of separator.base; give one of the two")
+    if name is None:
+        return recipe
+    clip, model = _of_run(begun) if begun else _of_config(load(name).config)
+    theirs = {f"clip.{k}": v for k, v in clip.items()} | {f"model.{k}": v for k, v in model.items()}
+    spectrogram = theirs.pop("model.spectrogram")
+    theirs |= {f"model.spectrogram.{k}": v for k, v in spectrogram.model_dump().items()}
+    for path, value in theirs.items():
+        section, _, rest = path.partition(".")
+        said = _value(getattr(recipe, section), rest)
+        if path in recipe.said and said != value:
+            raise RecipeError(f"{path}: the recipe has {said}, and {key} {name} has {value}: leave it out")
+    return recipe.model_copy(
+        update={"clip": recipe.clip.model_copy(update=clip), "model": recipe.model.model_copy(update=model)}
+    )
+
+
+def _value(section: object, path: str) -> object:
+    for key in path.split("."):
+        section = getattr(section, key)
+    return section
+
+
+def _of_run(begun: Recipe) -> tuple[dict, dict]:
+    return {key: getattr(begun.clip, key) for key in _CLIP}, {key: getattr(begun.model, key) for key in _MODEL}
+
+
+def _of_config(config: ModelConfig) -> tuple[dict, dict]:
+    stored: Mapping = {key: getattr(config, key) for key in _MODEL}
+    stored = {**stored, "spectrogram": asdict(config.spectrogram)}
+    stored |= {key: stored[key] or None for key in ("video_mean", "video_std")}
+    model = Model.model_validate(stored)
+    return {key: getattr(config, key) for key in _CLIP}, {key: getattr(model, key) for key in _MODEL}
