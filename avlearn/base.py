@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from pydantic import BaseModel
+
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import ModelConfig, load
 from avlearn.recipe import Recipe
@@ -37,23 +39,23 @@ def with_base(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
     if name is None:
         return recipe
     clip, model = _of_run(begun) if begun else _of_config(load(name).config)
-    theirs = {f"clip.{k}": v for k, v in clip.items()} | {f"model.{k}": v for k, v in model.items()}
-    spectrogram = theirs.pop("model.spectrogram")
-    theirs |= {f"model.spectrogram.{k}": v for k, v in spectrogram.model_dump().items()}
-    for path, value in theirs.items():
-        section, _, rest = path.partition(".")
-        said = _value(getattr(recipe, section), rest)
-        if path in recipe.said and said != value:
-            raise RecipeError(f"{path}: the recipe has {said}, and {key} {name} has {value}: leave it out")
+    _require_agreement(recipe.clip, clip, "clip", f"{key} {name}")
+    _require_agreement(recipe.model, model, "model", f"{key} {name}")
     return recipe.model_copy(
         update={"clip": recipe.clip.model_copy(update=clip), "model": recipe.model.model_copy(update=model)}
     )
 
 
-def _value(section: object, path: str) -> object:
-    for key in path.split("."):
-        section = getattr(section, key)
-    return section
+def _require_agreement(section: BaseModel, theirs: Mapping[str, object], path: str, base: str) -> None:
+    """Raise RecipeError where a key that is set differs from the base's."""
+    for key, value in theirs.items():
+        said = getattr(section, key)
+        if key not in section.model_fields_set:
+            continue
+        if isinstance(said, BaseModel):
+            _require_agreement(said, dict(value), f"{path}.{key}", base)
+        elif said != value:
+            raise RecipeError(f"{path}.{key}: the recipe has {said}, and {base} has {value}: leave it out")
 
 
 def _of_run(begun: Recipe) -> tuple[dict, dict]:
@@ -61,8 +63,8 @@ def _of_run(begun: Recipe) -> tuple[dict, dict]:
 
 
 def _of_config(config: ModelConfig) -> tuple[dict, dict]:
-    stored: Mapping = {key: getattr(config, key) for key in _MODEL}
-    stored = {**stored, "spectrogram": asdict(config.spectrogram)}
+    stored = {key: getattr(config, key) for key in _MODEL}
+    stored["spectrogram"] = asdict(config.spectrogram)
     stored |= {key: stored[key] or None for key in ("video_mean", "video_std")}
     model = Model.model_validate(stored)
     return {key: getattr(config, key) for key in _CLIP}, {key: getattr(model, key) for key in _MODEL}

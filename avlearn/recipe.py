@@ -61,8 +61,18 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{printable(path.name)}: {_explain(error)}") from error
-    recipe._said = frozenset(said)
+    _set_only(recipe, said)
     return recipe
+
+
+def _set_only(section: BaseModel, said: set[str], prefix: str = "") -> None:
+    """Leave in ``model_fields_set`` what the recipe's own file or an override sets, and not what its pieces do."""
+    for name in tuple(section.model_fields_set):
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            _set_only(value, said, f"{prefix}{name}.")
+        if f"{prefix}{name}" not in said:
+            section.model_fields_set.discard(name)
 
 
 def _leaves(values: object, prefix: str = "") -> set[str]:

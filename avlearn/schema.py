@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Every number has bounds: beyond them lies nonsense that hangs or takes all memory long after the recipe was read.
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -394,7 +394,6 @@ class Trainer(_Section):
 class Recipe(_Section):
     """A whole experiment."""
 
-    _said: frozenset[str] = PrivateAttr(frozenset())
     name: Text
     task: Literal["pretrain", "separate"] = "pretrain"
     seed: Seed = 0
@@ -414,11 +413,6 @@ class Recipe(_Section):
         if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
             raise ValueError(f"name: {name[:100]!r} is no plain folder name: give letters, digits, _ - + and .")
         return name
-
-    @property
-    def said(self) -> frozenset[str]:
-        """Keys, with their full paths, that the recipe's own file or an override sets; not those of its pieces."""
-        return self._said
 
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":
