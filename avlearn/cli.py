@@ -11,6 +11,7 @@ import typer
 
 from avlearn.errors import AvlearnError
 from avlearn.files import write_text
+from avlearn.interrupts import STOPPED, exit_code, heed_terminate
 
 app = typer.Typer(
     add_completion=False,
@@ -129,11 +130,11 @@ def _resumable(label: str):
 
     try:
         yield note
-    except KeyboardInterrupt:
+    except STOPPED as error:
         reached = f" with {done} of {of} done" if of else ""
         line_end = "\n" if of and sys.stderr.isatty() else ""
         sys.stderr.write(f"{line_end}avlearn: stopped{reached}: the same command goes on from there\n")
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(error)) from None
 
 
 @contextmanager
@@ -414,19 +415,19 @@ def _sync_many(results: Generator, count: int, json_path: str | None) -> int:
     from avlearn.apply.sync_files import EXIT_CODES, SyncTable
 
     done = {}
-    stopped = False
+    stopped = 0
     with closing(results):
         try:
             for number, result in results:
                 done[number] = result
                 typer.echo(f"[{len(done)}/{count}] {result.text()}", err=True)
-        except KeyboardInterrupt:
-            stopped = True
+        except STOPPED as error:
+            stopped = exit_code(error)
     table = SyncTable([done[number] for number in sorted(done)])
     _tell(table, json_path)
     if stopped:
         typer.echo(f"avlearn: stopped with {len(done)} of {count} done", err=True)
-    return 130 if stopped else EXIT_CODES[table.worst]
+    return stopped or EXIT_CODES[table.worst]
 
 
 @app.command()
@@ -619,12 +620,13 @@ def audit(
 
 
 def main() -> None:
-    """Run; what the user can mend becomes one line and exit code 2."""
+    """Run; what the user can mend becomes one line and the error's exit code. SIGTERM acts as Ctrl-C."""
+    heed_terminate()
     try:
         app()
     except AvlearnError as error:
         sys.stderr.write(f"avlearn: error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
+        sys.exit(error.exit_code)
+    except STOPPED as error:
         sys.stderr.write("avlearn: stopped\n")
-        sys.exit(130)
+        sys.exit(exit_code(error))

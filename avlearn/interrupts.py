@@ -8,8 +8,8 @@ from contextlib import contextmanager
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+class Terminated(BaseException):
+    """SIGTERM arrived; what stops at Ctrl-C stops at it too."""
 
 
 def heed_terminate() -> None:
@@ -21,7 +21,10 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
-def exit_code(error: KeyboardInterrupt) -> int:
+STOPPED = (KeyboardInterrupt, Terminated)
+
+
+def exit_code(error: BaseException) -> int:
     """As shells number them: 128 and the signal."""
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 

@@ -102,7 +102,9 @@ def test_what_a_run_resumes_from_may_be_gone_as_well(small_world, tmp_path):
 def test_a_base_sees_the_same_pictures(tmp_path, small_world):
     save(build(of(small_world)).task.model, tmp_path / "base", "# base\n")
     words = ["model.video_mean=[0.5,0.5,0.5]", "model.video_std=[0.5,0.5,0.5]", f"model.base={tmp_path}/base"]
-    with pytest.raises(RecipeError, match=r"model\.video_mean: the recipe has \(0\.5, 0\.5, 0\.5\), and .*/base has None"):
+    with pytest.raises(
+        RecipeError, match=r"model\.video_mean: the recipe has \(0\.5, 0\.5, 0\.5\), and .*/base has None"
+    ):
         build(of(small_world, *words))
 
 

@@ -33,8 +33,11 @@ from avlearn.run_folder import can_resume
 from avlearn.train import pretrain
 
 PATIENCE = 10  # seconds that a killed run's processes may live on
-_STEPS = ["trainer.max_steps=6", "trainer.val_every=2", "trainer.checkpoint_every=2", "trainer.log_every=1"]
-_SMALL = ["trainer.threads=1", "trainer.accelerator=cpu", "data.world.preset=solo", "data.world.val_clips=4"]
+_SMALL = [
+    "trainer.max_steps=6", "trainer.val_every=2", "trainer.checkpoint_every=2", "trainer.log_every=1",
+    "trainer.batch_size=2", "trainer.threads=1", "trainer.accelerator=cpu", "data.world.preset=solo",
+    "data.world.train_clips=4", "data.world.val_clips=2",
+]  # fmt: skip
 
 
 @dataclass
@@ -66,13 +69,11 @@ class Tally:
 def kinds(shared: Path) -> dict[str, Kind]:
     """All kinds, over worlds in ``shared``."""
     videos = shared / "videos"
-    common = [f"data.root={shared / 'data'}", *_STEPS, *_SMALL]
-    small = ["clip.size=32", "data.world.train_clips=8", "trainer.batch_size=4"]
-    sync = load_recipe("sync_world", [*common, *small])
-    base = load_recipe("separate_world", [
-        *common, "separator.base=default", "data.world.train_clips=8", "trainer.batch_size=4",
-        "separator.channels=[4,4,4,4,4]",
-    ])  # fmt: skip
+    common = [f"data.root={shared / 'data'}", *_SMALL]
+    sync = load_recipe("sync_world", [*common, "clip.size=16", "clip.seconds=0.64", "clip.context=0.32"])
+    base = load_recipe(
+        "separate_world", [*common, "separator.base=default", "clip.seconds=0.64", "separator.channels=[4,4,4,4,4]"]
+    )
     tiny = WorldConfig.preset("solo", duration=1.0, size=32, fps=10.0)
 
     def train(recipe) -> Callable[[Path], object]:
