@@ -1,61 +1,116 @@
-"""The main job from nothing: a world, a model, its figures, its four tools, and a report."""
+"""The main job from nothing, by the clock: a world, a model, its figures, its four tools, and a report."""
 
 import json
 import os
-import shutil
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from avlearn.apply.classify import classify_file
-from avlearn.apply.localize import file_maps, localize_file
-from avlearn.apply.maps import relief
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
 from avlearn.data.cache import decode_once
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import OutputError
 from avlearn.evaluation import Evaluation, cached_features, evaluate
+from avlearn.files import write_text
 from avlearn.linear_probe import fit
-from avlearn.media import read_clip, remux
+from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual, load, save
-from avlearn.recipe import load_recipe
-from avlearn.report.page import Page
-from avlearn.report.plots import (
-    heatmap_frames,
-    offset_curve,
-    spectrogram,
-    training_curves,
-    write_png,
-)
+from avlearn.quickstart_page import write_page
+from avlearn.recipe import Recipe, load_recipe
+from avlearn.run_folder import begun_recipe, can_resume
 from avlearn.train import pretrain
 
-# Of ten minutes: worlds and decoding take two, figures, tools and page two; the rest is training.
-_PRETRAIN_SHARE, _SEPARATE_SHARE = 0.40, 0.17
+# The share of the time that is gone when a stage ends. Figures, tools and the page have the rest.
+_UNTIL = {"tests": 0.10, "clips": 0.19, "solos": 0.23, "sync": 0.58, "separate": 0.76}
 _SEPARATE_STEP = 0.2  # time of a separator's step, as a part of the towers'
-_TRAIN_CLIPS, _SOLO_CLIPS = 1200, 600
+_TESTS = {"standard": 200, "muted": 120, "twins": 120, "solo": 200}  # clips, in ten minutes or more
+_TRAIN_CLIPS, _VAL_CLIPS, _SOLO_CLIPS, _SOLO_VAL_CLIPS = 1200, 96, 600, 64
+_LEAST = 24  # clips of a world, however slow the machine
+
+
+@dataclass
+class _Progress:
+    """What is done, and the time it took: a quickstart that was stopped goes on from here.
+
+    Attributes:
+        path: of the file that keeps it.
+        minutes, seed: what the quickstart was begun with.
+        spent: seconds of earlier runs, until the last stage that they finished.
+        core_spent: core-seconds of them.
+        done: stages.
+        cut: what the clock took away, a line each.
+    """
+
+    path: Path
+    minutes: float
+    seed: int
+    spent: float = 0.0
+    core_spent: float = 0.0
+    done: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.began, self.core_began = time.monotonic(), _cpu_seconds()
+        if self.path.exists():
+            with suppress(ValueError, KeyError, TypeError):
+                kept = json.loads(self.path.read_text())
+                if (kept["minutes"], kept["seed"]) != (self.minutes, self.seed):
+                    raise OutputError(
+                        f"{self.path.parent} has a quickstart of --minutes {kept['minutes']:g} --seed {kept['seed']}: "
+                        "go on with these, or choose another folder with --output"
+                    )
+                self.spent, self.core_spent = kept["spent"], kept["core_spent"]
+                self.done, self.cut = kept["done"], kept["cut"]
+
+    @property
+    def minutes_gone(self) -> tuple[float, float]:
+        """Of the clock, and of all cores."""
+        clock = self.spent + time.monotonic() - self.began
+        return clock / 60, (self.core_spent + _cpu_seconds() - self.core_began) / 60
+
+    def left(self, stage: str) -> float:
+        """Seconds until a stage has to end."""
+        return max((self.minutes * _UNTIL[stage] - self.minutes_gone[0]) * 60, 1.0)
+
+    def finish(self, stage: str) -> None:
+        """Note that a stage is done."""
+        self.done.append(stage)
+        clock, cores = self.minutes_gone
+        kept = {
+            "minutes": self.minutes, "seed": self.seed, "spent": clock * 60, "core_spent": cores * 60,
+            "done": self.done, "cut": self.cut,
+        }  # fmt: skip
+        write_text(self.path, json.dumps(kept, indent=1) + "\n")
+
+    def note_cut(self, what: str, planned: int, made: int) -> None:
+        """Note that the clock allowed less than was planned."""
+        if made < planned:
+            self.cut.append(f"{made} {what}, not {planned}")
+            _say(f"by the clock: {self.cut[-1]}")
 
 
 def quickstart(run_dir: Path, minutes: float = 10.0, seed: int = 0) -> Path:
-    """Run everything once, small.
+    """Run everything once, small; a quickstart that was stopped goes on.
 
     Args:
         run_dir: gets ``worlds/``, ``sync/``, ``separate/``, ``model/``, ``tools/``, ``figures.json``, ``report.html``.
-        minutes: wall-clock time to take on four idle cores; less gives smaller trainings.
-        seed: decides everything but how many steps fit into the time.
+        minutes: wall-clock time to take. On a slower or busier machine there are fewer clips and steps; less gives
+            smaller trainings.
+        seed: decides everything but how many clips and steps fit into the time.
 
     Returns:
         Path of the report.
 
     Raises:
-        OutputError: ``run_dir`` holds a finished quickstart, or cannot be written.
+        OutputError: ``run_dir`` holds a finished quickstart or one of other minutes or another seed, is in use, or
+            cannot be written.
     """
-    began, cpu = time.monotonic(), _cpu_seconds()
     run_dir = Path(run_dir)
     report = run_dir / "report.html"
     if report.exists():
@@ -64,18 +119,16 @@ def quickstart(run_dir: Path, minutes: float = 10.0, seed: int = 0) -> Path:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {run_dir}: {error.strerror}") from error
-    share = min(minutes / 10, 1.0)
-    tests = _worlds(run_dir, share, seed)
-    models = _train(run_dir, minutes, share, seed)
-    _say("evaluating on held-out clips")
-    model = load(models)
-    result = evaluate(model, tests.values())
-    (run_dir / "figures.json").write_text(json.dumps(result.to_dict(), indent=1) + "\n")
-    print(result.text(), file=sys.stderr)
-    spent = (time.monotonic() - began) / 60, (_cpu_seconds() - cpu) / 60
-    _report(run_dir, report, model, tests, result, spent)
-    took = (time.monotonic() - began) / 60, (_cpu_seconds() - cpu) / 60
-    _say(f"done in {took[0]:.1f} minutes, {took[1]:.1f} core-minutes")
+    with locked(run_dir / ".lock"):
+        progress = _Progress(run_dir / "quickstart.json", minutes, seed)
+        tests = _worlds(run_dir, progress)
+        _train(run_dir, progress)
+        model = load(run_dir / "model")
+        result = _evaluate(run_dir, model, tests)
+        _say("using the four tools and writing the report")
+        write_page(run_dir, report, model, tests, result, progress.minutes_gone, progress.cut)
+        clock, cores = progress.minutes_gone
+        _say(f"done in {clock:.1f} minutes, {cores:.1f} core-minutes")
     return report
 
 
@@ -88,51 +141,83 @@ def _cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _worlds(run_dir: Path, share: float, seed: int) -> dict[str, Path]:
-    """Held-out worlds, one a question; their seeds are never those of training clips."""
-    _say("rendering held-out worlds")
-    counts = {"standard": 200, "muted": 120, "twins": 120, "solo": 200}
-    made = {}
-    for k, (preset, count) in enumerate(counts.items()):
-        clips = max(round(count * share), 60)
-        out = run_dir / "worlds" / f"test-{preset}"
-        made[preset] = make_world(out, clips, 1_000_003 + 10 * seed + k, WorldConfig.preset(preset), split="test")
-    return made
+def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
+    """Worlds to be tested on, one a question, and to learn from; their seeds differ."""
+    worlds, share = run_dir / "worlds", min(progress.minutes / 10, 1.0)
+    tests = {preset: worlds / f"test-{preset}" for preset in _TESTS}
+    seed = progress.seed
+    if "tests" not in progress.done:
+        _say("rendering held-out worlds")
+        for k, (preset, out) in enumerate(tests.items()):
+            wanted, seconds = max(round(_TESTS[preset] * share), 60), progress.left("tests") / (len(tests) - k)
+            made = make_world(
+                out, wanted, 1_000_003 + 10 * seed + k, WorldConfig.preset(preset), split="test", seconds=seconds,
+                least=_LEAST,
+            )  # fmt: skip
+            progress.note_cut(f"{preset} clips to be tested on", wanted, len(read_manifest(made)))
+        progress.finish("tests")
+    for stage, preset, train, val in (
+        ("clips", "standard", _TRAIN_CLIPS, _VAL_CLIPS),
+        ("solos", "solo", _SOLO_CLIPS, _SOLO_VAL_CLIPS),
+    ):
+        if stage in progress.done:
+            continue
+        _say(f"rendering {preset} clips to learn from")
+        wanted = {"val": max(round(val * share), 32), "train": max(round(train * share), 128)}
+        for split, own in (("val", 1), ("train", 0)):
+            seconds = progress.left(stage) * (0.15 if split == "val" else 1)
+            made = make_world(
+                worlds / f"{preset}-{split}", wanted[split], 2 * seed + own, WorldConfig.preset(preset), split=split,
+                seconds=seconds, least=_LEAST,
+            )  # fmt: skip
+            progress.note_cut(f"{preset} clips to learn from ({split})", wanted[split], len(read_manifest(made)))
+        progress.finish(stage)
+    return {preset: out / "manifest.parquet" for preset, out in tests.items()}
 
 
-def _train(run_dir: Path, minutes: float, share: float, seed: int) -> Path:
-    """Pretrain, teach to separate, add classifiers; the model's folder."""
-    _say("pretraining by synchronization")
-    common = [f"data.root={run_dir}/worlds", f"data.world.seed={seed}", f"seed={seed}"]
-    clips = max(round(_TRAIN_CLIPS * share), 128)
-    recipe = load_recipe("sync_world", [*common, f"data.world.train_clips={clips}", "data.world.val_clips=96"])
-    per_step = _seconds_per_step(recipe)
-    steps = max(int(minutes * 60 * _PRETRAIN_SHARE / per_step), 20)
-    trainer = recipe.trainer.model_copy(update={"max_steps": steps, "val_every": max(steps // 5, 1)})
-    sync = pretrain(recipe.model_copy(update={"trainer": trainer}), run_dir / "sync")
-    _say("learning to separate")
-    solos = max(round(_SOLO_CLIPS * share), 128)
-    steps = max(int(minutes * 60 * _SEPARATE_SHARE / (per_step * _SEPARATE_STEP)), 20)
-    recipe = load_recipe(
-        "separate_world",
-        [
-            *common, f"separator.base={sync}", f"data.world.train_clips={solos}",
-            "data.world.val_clips=64", f"trainer.max_steps={steps}",
-            f"trainer.val_every={max(steps // 5, 1)}",
-        ],
-    )  # fmt: skip
-    separated = pretrain(recipe, run_dir / "separate")
-    _say("fitting the classifiers")
-    model = load(separated)
-    rows = read_manifest(run_dir / "worlds" / f"solo-train-{solos}-{seed}")
-    model = add_classifiers(model, rows, run_dir / "worlds" / "decoded")
-    card = (separated / "README.md").read_text()
-    save(model, run_dir / "model", card)
-    return run_dir / "model"
+def _train(run_dir: Path, progress: _Progress) -> None:
+    """Pretrain, teach to separate, add classifiers: the model's folder."""
+    worlds = run_dir / "worlds"
+    if "sync" not in progress.done:
+        _say("pretraining by synchronization")
+        _train_by_clock("sync_world", run_dir / "sync", worlds, "standard", progress, 1.0, [])
+    if "separate" not in progress.done:
+        _say("learning to separate")
+        base = [f"separator.base={run_dir / 'sync'}"]
+        _train_by_clock("separate_world", run_dir / "separate", worlds, "solo", progress, _SEPARATE_STEP, base)
+    if "classifiers" not in progress.done:
+        _say("fitting the classifiers")
+        model = load(run_dir / "separate")
+        rows = read_manifest(worlds / "solo-train")
+        model = add_classifiers(model, rows, worlds / "decoded")
+        save(model, run_dir / "model", (run_dir / "separate" / "model" / "README.md").read_text())
+        progress.finish("classifiers")
 
 
-def _seconds_per_step(recipe) -> float:
-    """Time of a training step on this machine, from a few on noise."""
+def _train_by_clock(
+    name: str, folder: Path, worlds: Path, preset: str, progress: _Progress, step: float, words: Sequence[str]
+) -> None:
+    """Train until the stage, which is called as its folder, has to end."""
+    if can_resume(folder):
+        recipe = begun_recipe(folder)
+    else:
+        paths = [f"data.{split}={worlds / f'{preset}-{split}'}" for split in ("train", "val")]
+        clips = len(read_manifest(worlds / f"{preset}-train"))
+        recipe = load_recipe(name, [*paths, f"data.root={worlds}", f"seed={progress.seed}", *words])
+        steps = max(int(progress.left(folder.name) / (_seconds_per_step(recipe) * step)), 20)
+        batch = min(recipe.trainer.batch_size, clips)
+        update = {"max_steps": steps, "val_every": max(steps // 5, 1), "batch_size": batch}
+        update |= {"checkpoint_every": max(steps // 20, 1)}
+        recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update=update)})
+    seconds = progress.left(folder.name)
+    pretrain(recipe, folder, resume=folder.exists(), seconds=seconds)
+    rows = (folder / "metrics.jsonl").read_text().splitlines()
+    progress.note_cut(f"steps of {folder.name}", recipe.trainer.max_steps, json.loads(rows[-1])["step"])
+    progress.finish(folder.name)
+
+
+def _seconds_per_step(recipe: Recipe) -> float:
+    """Time of a training step on this machine as it is now, from a few on noise."""
     from avlearn.build import build_objective
     from avlearn.models.audiovisual import ModelConfig
     from avlearn.tasks.pretrain import Pretrain
@@ -144,7 +229,7 @@ def _seconds_per_step(recipe) -> float:
     frames = round(clip.seconds * clip.fps)
     samples = round((clip.seconds + 2 * clip.context) * clip.sample_rate)
     best = float("inf")
-    for _ in range(4):
+    for _ in range(3):
         start = time.monotonic()
         video, audio = torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples)
         zeros = torch.zeros(batch, dtype=torch.long)
@@ -179,110 +264,10 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
     return grown.eval()
 
 
-def _report(
-    run_dir: Path, report: Path, model: AudioVisual, tests: dict[str, Path], result: Evaluation,
-    spent: tuple[float, float],
-) -> None:  # fmt: skip
-    _say("using the four tools and writing the report")
-    tools = run_dir / "tools"
-    shutil.rmtree(tools, ignore_errors=True)
-    tools.mkdir()
-    rows = {name: read_manifest(path) for name, path in tests.items()}
-    page = Page(
-        "avlearn quickstart",
-        f"Everything below was made in {spent[0]:.1f} minutes ({spent[1]:.1f} core-minutes): the videos, "
-        "the model, and every figure, on clips that it was not trained on.",
-    )
-    page.section(
-        "Figures",
-        "Each beside what guessing gives, what a method gives that ignores picture or sound, and the best "
-        "that the protocol allows. Models were chosen on validation clips.",
-    )
-    page.figures(result.figures)
-    page.section("Training", "The towers learn which sound, and which moment of it, belongs to a picture.")
-    lines = (run_dir / "sync" / "metrics.jsonl").read_text().splitlines()
-    page.image(training_curves([json.loads(line) for line in lines]), "Loss and shares over steps")
-    _sync_section(page, model, rows["standard"][0], tools)
-    _localize_section(page, run_dir, model, rows["muted"] + rows["twins"], tools)
-    _separate_section(page, model, _duet(rows["standard"]), tools)
-    _classify_section(page, model, rows["solo"][:3])
-    page.section("Again", "The same on your own files:")
-    page.code(f"avlearn sync FILE --model {run_dir}/model --fix FIXED.mp4\navlearn localize FILE\n"
-              "avlearn separate FILE\navlearn classify FILE")  # fmt: skip
-    page.save(report)
-
-
-def _duet(rows: list[Row]) -> Row:
-    """A clip with two sounding things, where there is one."""
-    return next((row for row in rows if "sources:2" in row.flags), rows[0])
-
-
-def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None:
-    delayed = tools / "sync_delayed.mp4"
-    remux(row.path, delayed, audio_delay=0.3)
-    found = sync_file(delayed, model)
-    fixed = tools / "sync_fixed.mp4"
-    remux(delayed, fixed, audio_delay=found.offset or 0.0)
-    after = sync_file(fixed, model)
-    page.section("Synchronization", "A clip's sound was delayed by 300 ms, then found and put right.")
-    cards = []
-    for title, result, video in (("Delayed by 300 ms", found, delayed), ("Fixed", after, fixed)):
-        curve = offset_curve(result.offsets, result.scores, result.offset)
-        cards.append((title, [("image", curve, result.verdict), ("video", video, "")]))
-    page.cards(cards)
-
-
-def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[Row], tools: Path) -> None:
-    shown = [rows[0], rows[len(rows) // 2], rows[-1]]
-    localize_file(shown[0].path, model, tools / "localized.mp4")
-    page.section("Localization", "In each clip one thing sounds and another moves in silence.")
-    pictures = []
-    for row in shown:
-        maps = file_maps(row.path, model).maps
-        clip = read_clip(row.path, audio=False)
-        heat = relief(maps.mean(0))
-        picked = clip.video[np.linspace(5, len(clip.video) - 5, 6).astype(int)]
-        picture = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
-        pictures.append(picture)
-        page.image(picture, f"Sounding: {', '.join(row.labels)}. Above the frames, below with the map")
-    write_png(run_dir / "heatmaps.png", np.concatenate(pictures, 0))
-    page.cards([("Overlay, with sound", [("video", tools / "localized.mp4", "avlearn localize")])])
-
-
-def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None:
-    result = separate_file(row.path, model, tools / "separated", sources=2)
-    page.section(
-        "Separation",
-        f"One clip, two sounding things ({', '.join(row.labels)}): a track for each place.",
-    )
-    mixture = read_clip(row.path, video=False)
-    cards = [("Mixture", mixture.audio[0], mixture.sample_rate, "")]
-    for k, source in enumerate(result.sources, 1):
-        track = read_clip(source.audio, video=False)
-        x, y = source.place
-        cards.append((f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down"))
-    rest = read_clip(result.residual.audio, video=False)
-    cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
-    shown = []
-    for title, audio, rate, note in cards:
-        picture = ("image", spectrogram(audio, rate), f"Spectrogram, {title.lower()}")
-        shown.append((title, [picture, ("audio", (audio, rate), note)]))
-    page.cards(shown)
-
-
-def _classify_section(page: Page, model: AudioVisual, rows: list[Row]) -> None:
-    page.section("Recognition", "Linear classifiers on the frozen features.")
-    cards = []
-    for row in rows:
-        result = classify_file(row.path, model, top=3)
-        frame = read_clip(row.path, 2.0, 0.2, audio=False).video[0].repeat(2, 0).repeat(2, 1)
-        said = "; ".join(
-            f"{kind}: " + ", ".join(f"{label} {p:.2f}" for label, p in ranked) for kind, ranked in result.labels.items()
-        )
-        cards.append(
-            (
-                f"True: {row.labels[0]}",
-                [("image", frame, "A frame of the clip"), ("text", said, "")],
-            )
-        )
-    page.cards(cards)
+def _evaluate(run_dir: Path, model: AudioVisual, tests: dict[str, Path]) -> Evaluation:
+    """The figures, which are written too."""
+    _say("evaluating on held-out clips")
+    result = evaluate(model, tests.values())
+    write_text(run_dir / "figures.json", json.dumps(result.to_dict(), indent=1) + "\n")
+    print(result.text(), file=sys.stderr)
+    return result

@@ -36,12 +36,11 @@ class Start:
 def check_free(run_dir: Path, resume: bool) -> None:
     """Raise OutputError where a run in the folder would be lost, or there is none to go on with."""
     checkpoints = run_dir / "checkpoints"
-    kept = [path for path in (checkpoints / LAST, checkpoints / BEFORE, checkpoints / BEST) if path.exists()]
     finished = (run_dir / "model").exists()
-    if not resume and (kept or finished):
+    if not resume and (finished or can_resume(run_dir) or (checkpoints / BEST).exists()):
         what = "a finished run" if finished else "a run already"
         raise OutputError(f"{run_dir} holds {what}: --resume goes on with it, --run-dir makes another")
-    if resume and (not run_dir.is_dir() or (finished and not kept)):
+    if resume and (not run_dir.is_dir() or (finished and not can_resume(run_dir))):
         raise OutputError(f"{run_dir} has no checkpoint to resume from")
 
 

@@ -119,7 +119,8 @@ def _until_one_dies(
     others = set(multiprocessing.active_children())
     flying = {}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # and with it FFmpeg: once, instead of in each process
+    # What the work imports is imported once, instead of in each process.
+    context.set_forkserver_preload([__name__, getattr(work, "func", work).__module__])
     _start_server()
     pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
     try:

@@ -76,14 +76,22 @@ class Checkpoints(Callback):
             self._save(trainer, BEST)
         self._save_last(trainer, module)
 
+    def on_train_end(self, trainer, module) -> None:
+        """Save the last step: what is left to do then is to export."""
+        if trainer.global_step != self.saved_at:
+            self._keep(trainer, module)
+
     def _save_last(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         step = trainer.global_step
         if (step % self.every == 0 or self.stopping) and step != self.saved_at:
-            self.divergence.require_finite(trainer, module)
-            self.saved_at = step
-            self._save(trainer, LAST)
+            self._keep(trainer, module)
         if self.stopping:
             raise Stop
+
+    def _keep(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self.divergence.require_finite(trainer, module)
+        self.saved_at = trainer.global_step
+        self._save(trainer, LAST)
 
     def _save(self, trainer: lightning.Trainer, name: str) -> None:
         # Lightning creates no folder for a path of our own, and every process has to take part.

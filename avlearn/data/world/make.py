@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
@@ -29,6 +30,8 @@ def make_world(
     workers: int | None = None,
     split: str = "train",
     progress: Callable[[int, int], None] | None = None,
+    seconds: float | None = None,
+    least: int = 1,
 ) -> Path:
     """Render a world; what is there already, of the same seed and options, is kept.
 
@@ -44,6 +47,8 @@ def make_world(
         workers: processes; all cores by default.
         split: written into the manifest.
         progress: called with how many clips are done, and of how many.
+        seconds: of the clock, after which the world has as many clips as there are, but at least ``least``.
+        least: see ``seconds``.
 
     Returns:
         Path of the manifest.
@@ -66,10 +71,10 @@ def make_world(
         _claim(out, json.dumps({"seed": seed, **asdict(config)}, indent=1))
         sweep(out)
         try:
-            _render(out, config, seed, clips, workers, progress)
+            made = _render(out, config, seed, clips, workers, progress, seconds, least)
         finally:
             sweep(out)
-        rows = [_row(out, config, split, f"{index:06d}") for index in range(clips)]
+        rows = [_row(out, config, split, f"{index:06d}") for index in made]
         write_manifest(rows, out / "manifest.parquet")
     return out / "manifest.parquet"
 
@@ -85,17 +90,22 @@ def _claim(out: Path, written: str) -> None:
 
 def _render(
     out: Path, config: WorldConfig, seed: int, clips: int, workers: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:  # fmt: skip
-    """Write the clips that are not there."""
+    progress: Callable[[int, int], None] | None, seconds: float | None, least: int,
+) -> list[int]:  # fmt: skip
+    """Write the clips that are not there; numbers of those that are, then."""
+    until = time.monotonic() + (float("inf") if seconds is None else seconds)
     todo = [index for index in range(clips) if not all(path.exists() for path in _files(out, f"{index:06d}"))]
-    progress = progress or (lambda done, total: None)
-    progress(clips - len(todo), clips)
+    made = set(range(clips)) - set(todo)
     with closing(in_processes(partial(_make_clip, out, config, seed), todo, workers)) as results:
-        for done, (number, result) in enumerate(results, clips - len(todo) + 1):
+        for number, result in results:
             if result is CRASHED:
                 raise DataError(f"the process that renders clip {todo[number]} was killed (out of memory?)")
-            progress(done, clips)
+            made.add(todo[number])
+            if progress:
+                progress(len(made), clips)
+            if time.monotonic() > until and len(made) >= least:
+                break
+    return sorted(made)
 
 
 def _files(out: Path, name: str) -> tuple[Path, Path, Path]:
