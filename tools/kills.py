@@ -209,16 +209,18 @@ def contents(out: Path, kind: Kind) -> dict[str, str]:
     return found
 
 
-def moment(name: str, changes: int, seconds: float, rng: random.Random, out: Path) -> tuple[str, Callable, float]:
+def moment(
+    name: str, changes: int, seconds: float, rng: random.Random, out: Path, fresh: bool
+) -> tuple[str, Callable, float]:
     """How the next kill comes: its sort, what arms the child, and seconds after which it is killed from outside."""
     roll = rng.random()
     if name in ("pretrain", "separate") and roll < 0.2:
         number = rng.randint(1, 3)
         return "validation", lambda: _die_in_validation(number), float("inf")
     if roll < 0.7:
-        number = rng.randint(1, changes)
+        number = rng.randint(1, changes if fresh else max(changes // 2, 1))  # less is left to do
         return "change", lambda: _die_at_change(out, number), float("inf")
-    return "time", lambda: None, rng.uniform(0, seconds)
+    return "time", lambda: None, rng.uniform(0, seconds if fresh else seconds / 2)
 
 
 def count_changes(kind: Kind, out: Path, log: Path) -> tuple[int, float]:
@@ -255,7 +257,9 @@ def try_kind(name: str, kind: Kind, kills: int, rng: random.Random, room: Path, 
         killed, history = 0, []
         while True:
             last = killed >= each or sum(tally.kills.values()) >= kills
-            sort, arm, wait = ("", lambda: None, float("inf")) if last else moment(name, changes, seconds, rng, out)
+            sort, arm, wait = (
+                ("", lambda: None, float("inf")) if last else moment(name, changes, seconds, rng, out, not killed)
+            )
             pid = start(kind, out, log, arm)
             until = time.monotonic() + wait
             while wait < float("inf") and time.monotonic() < until:
