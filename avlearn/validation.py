@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from avlearn.errors import ModelError
 from avlearn.files import printable
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # of dataclasses that are stored
 _MAX_FILE = 2**20  # bytes of settings
-_MAX_NUMBER, _MAX_ITEMS, _MAX_TEXT = 4096, 64, 64  # of an option
+_MAX_NUMBER, _MAX_REAL, _MAX_ITEMS, _MAX_TEXT = 4096, 1000, 64, 64  # of an option
+
+Line = Annotated[str, Field(max_length=4096), AfterValidator(printable)]  # of text that is printed
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ def read_object(path: Path, stated: str) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is not JSON that can be read: {printable(error)}") from error
+        raise ModelError(f"{path} is not JSON that can be read: {error}") from error
     if not isinstance(values, dict) or values.pop("format", None) != stated:
         raise ModelError(f"{path} is not of the format {stated}")
     return values
@@ -61,17 +63,17 @@ def validated(kind: type[T], values: object, where: object) -> T:
         return _adapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(printable(part)[:_MAX_TEXT] for part in first["loc"])
-        raise ModelError(f"{where}: {key or 'all of it'}: {printable(first['msg'])}") from error
+        key = ".".join(str(part)[:_MAX_TEXT] for part in first["loc"])
+        raise ModelError(f"{where}: {key or 'all of it'}: {first['msg']}") from error
     except (ValueError, RecursionError) as error:  # what JSON cannot hold
-        raise ModelError(f"{where}: {printable(error)}") from error
+        raise ModelError(f"{where}: {error}") from error
 
 
 def check_options(function: Callable, options: Mapping[str, object], title: str) -> None:
     """Hold options to the parameters of the function that takes them.
 
     Options are numbers, truth values, short strings and short lists of those: whole numbers from 0 to 4096 (in lists
-    from 1), others from 0 to 1.
+    from 1), others from 0 to 1000.
 
     Raises:
         ModelError: one is unknown (the nearest is named), of another type, or out of these bounds.
@@ -81,14 +83,14 @@ def check_options(function: Callable, options: Mapping[str, object], title: str)
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.0)
             hint = f"; the nearest is '{near[0]}'" if near else "; it has no options"
-            raise ModelError(f"{title} has no option '{printable(key)[:_MAX_TEXT]}'{hint}")
+            raise ModelError(f"{title} has no option '{str(key)[:_MAX_TEXT]}'{hint}")
         if not _is_modest(value):
             raise ModelError(f"{title}: the option '{key}' is out of all bounds")
         try:
             _adapters(function)[key].validate_python(value, strict=True)
         except ValidationError as error:
             said = error.errors(include_url=False, include_input=False)[0]["msg"]
-            raise ModelError(f"{title}: the option '{key}': {printable(said)}") from error
+            raise ModelError(f"{title}: the option '{key}': {said}") from error
 
 
 def _is_modest(value: object, inner: bool = False) -> bool:
@@ -99,7 +101,7 @@ def _is_modest(value: object, inner: bool = False) -> bool:
     if isinstance(value, int):
         return inner <= value <= _MAX_NUMBER
     if isinstance(value, float):
-        return math.isfinite(value) and 0 <= value <= 1
+        return math.isfinite(value) and 0 <= value <= _MAX_REAL
     return isinstance(value, list | tuple) and not inner and len(value) <= _MAX_ITEMS and all(
         _is_modest(item, inner=True) for item in value
     )  # fmt: skip

@@ -3,64 +3,74 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
-from avlearn.models.checkpoint import write_tensors
+from avlearn.models.checkpoint import load_whole, write_tensors
 from avlearn.models.familiarity import Familiarity
-from avlearn.models.registry import create_model, model_spec
+from avlearn.models.registry import create_encoder
 from avlearn.models.unet import MaskUNet, SeparatorConfig
 from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
+from avlearn.validation import STRICT, Line, read_object, validated
 
 FORMAT = "avlearn.model/1"
 # Beside config.json: see avlearn.apply.confidence, avlearn.apply.audible and avlearn.apply.agreement.
 CALIBRATION, ON_SCREEN_CALIBRATION, TRACK_CALIBRATION = "sync.json", "localize.json", "separate.json"
+CALIBRATION_FORMAT = "avlearn.confidence/1"
 _ZOO = Path(__file__).resolve().parent / "zoo"
+
+
+Mean = Annotated[float, Field(ge=-10, le=10)]
+Deviation = Annotated[float, Field(ge=1e-6, le=1e6)]
+Seconds = Annotated[float, Field(ge=0.001, le=600)]
+Scale = Annotated[float, Field(gt=0, le=1e6)]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that is needed to build the model without the recipe that trained it."""
+    """All that is needed to build the model without the recipe that trained it.
 
-    video: str = "dsconv_tiny"
-    audio: str = "conv2d_tiny"
+    ``AudioVisual`` holds it to its annotations, and so does `load` the ``config.json`` of a folder.
+    """
+
+    __pydantic_config__ = STRICT
+
+    video: Annotated[str, Field(max_length=64)] = "dsconv_tiny"
+    audio: Annotated[str, Field(max_length=64)] = "conv2d_tiny"
     video_options: dict[str, object] = field(default_factory=dict)
     audio_options: dict[str, object] = field(default_factory=dict)
-    video_mean: tuple[float, ...] = ()  # of the colours; empty: the encoder's own
-    video_std: tuple[float, ...] = ()
-    dim: int = 128
-    fps: float = 25.0
-    size: int = 64  # short side of the input, pixels
-    sample_rate: int = 16000
-    seconds: float = 2.0  # the video window it was trained on
-    pool_scale: float = 20.0
+    video_mean: tuple[Mean, Mean, Mean] | tuple[()] = ()  # of the colours; empty: the encoder's own
+    video_std: tuple[Deviation, Deviation, Deviation] | tuple[()] = ()
+    dim: Annotated[int, Field(ge=1, le=65536)] = 128
+    fps: Annotated[float, Field(ge=0.1, le=1000)] = 25.0
+    size: Annotated[int, Field(ge=8, le=1024)] = 64  # short side of the input, pixels
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = 16000
+    seconds: Seconds = 2.0  # the video window it was trained on
+    pool_scale: Scale = 20.0
     spectrogram: Spectrogram = field(default_factory=Spectrogram)
     resample: bool = False  # the sound's features to the picture's steps, where theirs last otherwise
-    segment: float | None = None  # seconds that the encoders see at once; None: all
+    segment: Seconds | None = None  # seconds that the encoders see at once; None: all
     separator: SeparatorConfig | None = None
-    labels: tuple[str, ...] = ()  # of the classifiers; empty where there are none
-    trained_on: str = ""  # one line, for the message about files unlike it
-    score_scale: float = 20.0  # one over the temperature that training ended with
+    labels: Annotated[tuple[Line, ...], Field(max_length=10_000)] = ()  # of the classifiers; empty where there are none
+    trained_on: Line = ""  # one line, for the message about files unlike it
+    score_scale: Scale = 20.0  # one over the temperature that training ended with
     common_space: bool = True  # whether its objective taught the towers to meet there
 
-    @classmethod
-    def from_dict(cls, values: dict) -> "ModelConfig":
-        """The inverse of ``dataclasses.asdict``, from JSON types."""
-        values = dict(values)
-        values["spectrogram"] = Spectrogram(**values["spectrogram"])
-        if values["separator"]:
-            separator = dict(values["separator"])
-            separator["channels"] = tuple(separator["channels"])
-            values["separator"] = SeparatorConfig(**separator)
-        for key in ("labels", "video_mean", "video_std"):
-            values[key] = tuple(values.get(key, ()))
-        return cls(**values)
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `avlearn.apply.confidence.calibrate` stores."""
+
+    __pydantic_config__ = STRICT
+
+    weights: dict[Annotated[str, Field(max_length=64)], Annotated[float, Field(ge=-1e6, le=1e6)]]
+    bias: Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class AudioVisual(nn.Module):
@@ -72,16 +82,17 @@ class AudioVisual(nn.Module):
 
     Raises:
         ModelError: the encoders' steps do not last equally long, and are not to be resampled, or to steps that are no
-            whole number of samples; a segment is no whole number of steps; or the spectrogram cannot be made.
+            whole number of samples; a segment is no whole number of steps; the spectrogram or the separator cannot be
+            made; an option is none of the encoder's architecture; or a number is out of its bounds.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        # What could not be read back is not made.
+        validated(ModelConfig, asdict(config), "model")
         self.config = config
-        model_spec(config.video, "video")
-        model_spec(config.audio, "audio")
-        self.video = create_model(config.video, **config.video_options).as_tower()
-        self.audio = create_model(config.audio, **config.audio_options).as_tower()
+        self.video = create_encoder(config.video, config.video_options, "video").as_tower()
+        self.audio = create_encoder(config.audio, config.audio_options, "audio").as_tower()
         if config.video_mean:
             self.video.mean, self.video.std = torch.tensor(config.video_mean), torch.tensor(config.video_std)
         try:
@@ -109,9 +120,11 @@ class AudioVisual(nn.Module):
         self.audio_head = nn.Linear(self.audio.num_features, config.dim)
         self.separator = None
         if config.separator:
-            bin_hz = Stft(config.sample_rate, config.separator.window, config.separator.hop).bin_hz
-            features = self.video.num_features
-            self.separator = MaskUNet(features, config.separator, config.sample_rate / 2, bin_hz)
+            try:
+                bin_hz = Stft(config.sample_rate, config.separator.window, config.separator.hop).bin_hz
+                self.separator = MaskUNet(self.video.num_features, config.separator, config.sample_rate / 2, bin_hz)
+            except ValueError as error:
+                raise ModelError(f"model.separator: {error}") from error
         self.familiar = nn.ModuleDict(
             {
                 "video": Familiarity(self.video.num_features),
@@ -242,19 +255,21 @@ def load(name_or_path: str | Path) -> AudioVisual:
         ModelError: there is no such model, or the folder is not one.
     """
     folder = model_folder(name_or_path)
+    path = folder / "config.json"
+    config = validated(ModelConfig, read_object(path, FORMAT), path)
     try:
-        values = json.loads((folder / "config.json").read_text())
-        if values.pop("format", None) != FORMAT:
-            raise ModelError(f"{folder}/config.json is not of the format {FORMAT}")
-        model = AudioVisual(ModelConfig.from_dict(values))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-        if (folder / CALIBRATION).is_file():
-            model.sync_calibration = json.loads((folder / CALIBRATION).read_text())
-        if (folder / ON_SCREEN_CALIBRATION).is_file():
-            model.on_screen_calibration = json.loads((folder / ON_SCREEN_CALIBRATION).read_text())
-        if (folder / TRACK_CALIBRATION).is_file():
-            model.track_calibration = json.loads((folder / TRACK_CALIBRATION).read_text())
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder} is not a readable model folder: {reason}") from error
+        model = load_whole(lambda: AudioVisual(config), folder / "model.safetensors")
+    except ModelError as error:
+        raise ModelError(f"{folder} is not a readable model folder: {error}") from error
+    model.sync_calibration = _calibration(folder / CALIBRATION)
+    model.on_screen_calibration = _calibration(folder / ON_SCREEN_CALIBRATION)
+    model.track_calibration = _calibration(folder / TRACK_CALIBRATION)
     return model.eval()
+
+
+def _calibration(path: Path) -> dict | None:
+    """A calibration beside a model; None where there is none."""
+    if not path.is_file():
+        return None
+    values = validated(Calibration, read_object(path, CALIBRATION_FORMAT), path)
+    return {"format": CALIBRATION_FORMAT, **asdict(values)}

@@ -12,6 +12,7 @@ from torch import nn
 from avlearn.errors import ModelError
 from avlearn.models.importers import Tensors, load_weights
 from avlearn.models.weights import Weights, open_weights
+from avlearn.validation import check_options
 
 
 @dataclass(frozen=True)
@@ -137,15 +138,32 @@ def create_model(
     if weights is not None:
         weights = weights if isinstance(weights, Weights) else open_weights(weights, name)
         options = {**{key: value for key, value in weights.layout.options.items() if key in known}, **options}
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.0)
-            hint = f"; the nearest is '{near[0]}'" if near else "; it has no options"
-            raise ModelError(f"encoder '{name}' has no option '{key}'{hint}")
-    model = builder(**options)
+    check_options(builder, options, f"encoder '{name}'")
+    model = _build(name, builder, options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
     model.config = {"name": name, "num_classes": num_classes, "options": options}
     if weights is not None:
         model.loaded = load_weights(model, weights.tensors, weights.layout, weights.source)
     return model
+
+
+def create_encoder(name: str, options: Mapping[str, object], kind: str) -> nn.Module:
+    """Build a tower of a stored model: of one kind, from options of its architecture alone.
+
+    Raises:
+        ModelError: as `create_model`, or the encoder is of the other kind.
+    """
+    model_spec(name, kind)
+    check_options(_find(name)[1], options, f"encoder '{name}'")  # neither weights nor classes are among a builder's
+    return create_model(name, **options)
+
+
+def _build(name: str, builder: Callable[..., nn.Module], options: Mapping[str, object]) -> nn.Module:
+    try:
+        return builder(**options)
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if not options:
+            raise
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"encoder '{name}' cannot be built with {dict(options)}: {said}") from error

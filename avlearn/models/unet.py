@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from avlearn.validation import STRICT
 
 _STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))  # frequency, time
 _PATCH = 2  # bins, and frames, that the first convolution makes one of
 _LOWEST_HZ = 60.0
 _MAPS = 16  # of the conditioning ``product``
 _REACH = 2.0  # largest part of a complex mask
+
+Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,17 @@ class SeparatorConfig:
         sources: of a mixture in training, and outputs of ``none``.
     """
 
-    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
-    window: float = 0.064
-    hop: float = 0.016
+    __pydantic_config__ = STRICT
+
+    channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 96, 128)
+    window: Annotated[float, Field(ge=0.001, le=0.5)] = 0.064
+    hop: Annotated[float, Field(ge=0.0005, le=0.25)] = 0.016
     scale: Literal["log", "linear"] = "log"
-    bins: int = 256
+    bins: Annotated[int, Field(ge=16, le=2048)] = 256
     mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
     conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
     query: Literal["place", "frame", "pooled"] = "place"
-    sources: int = 2
+    sources: Annotated[int, Field(ge=1, le=16)] = 2
 
 
 @lru_cache(maxsize=8)
@@ -147,13 +154,18 @@ class MaskUNet(nn.Module):
         config: what it is like.
         highest: Hz of the top bin.
         bin_hz: of the transform at the training's sample rate.
+
+    Raises:
+        ValueError: settings do not go together.
     """
 
     def __init__(self, features: int, config: SeparatorConfig, highest: float, bin_hz: float):
         super().__init__()
         channels = config.channels
-        if len(channels) != len(_STRIDES) + 1:
-            raise ValueError(f"the U-Net has {len(_STRIDES) + 1} widths, not {len(channels)}")
+        if config.mask == "complex" and config.scale == "log":
+            raise ValueError("mask complex takes the scale linear")
+        if config.hop > config.window / 2:
+            raise ValueError("the hop is longer than half the window")
         self.config, self.highest = config, highest
         self.bins = config.bins if config.scale == "log" else round(highest / bin_hz)
         self.normalise = nn.BatchNorm1d(features, affine=False)

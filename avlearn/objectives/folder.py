@@ -5,11 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from avlearn.errors import ModelError, OutputError
+from avlearn.errors import AvlearnError, ModelError, OutputError
+from avlearn.models.checkpoint import load_whole
 from avlearn.objectives import OBJECTIVES
 from avlearn.objectives.objective import Objective, Setting, ShiftSchedule
+from avlearn.validation import check_options, read_object, validated
 
 FORMAT = "avlearn.objective/1"
 _CONFIG, _WEIGHTS = "objective.json", "objective.safetensors"
@@ -52,14 +54,17 @@ def load_objective(folder: Path) -> Objective | None:
     config = folder / _CONFIG
     if not config.is_file():
         return None
+    values = read_object(config, FORMAT)
+    name = values.pop("name", None)
+    if not isinstance(name, str) or name not in OBJECTIVES:
+        raise ModelError(f"{config}: name: there is no such objective")
+    kind = OBJECTIVES[name]
+    schedule = validated(ShiftSchedule, values.pop("shift", None), f"{config}: shift")
+    setting = validated(Setting, values.pop("setting", None), f"{config}: setting")
     try:
-        values = json.loads(config.read_text())
-        if values.pop("format", None) != FORMAT:
-            raise ModelError(f"{config} is not of the format {FORMAT}")
-        kind, setting = OBJECTIVES[values.pop("name")], Setting(**values.pop("setting"))
-        objective = kind(ShiftSchedule(**values.pop("shift")), setting, **values)
-        objective.load_state_dict(load_file(folder / _WEIGHTS))
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{folder} holds no objective that can be read: {reason}") from error
+        check_options(kind, values, f"the objective {name}")
+        objective = load_whole(lambda: kind(schedule, setting, **values), folder / _WEIGHTS)
+    except (AvlearnError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{folder} holds no objective that can be read: {said}") from error
     return objective.eval()

@@ -1,14 +1,17 @@
 """What every objective has: a batch as the towers give it, negatives of all processes, a schedule of shifts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import torch
 import torch.distributed as dist
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.objectives.similarity import offset_scores
+from avlearn.validation import STRICT, validated
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,11 @@ class ShiftSchedule:
         until: share of the training.
     """
 
-    first: float
-    last: float
-    until: float
+    __pydantic_config__ = STRICT
+
+    first: Annotated[float, Field(gt=0, le=600)]
+    last: Annotated[float, Field(gt=0, le=600)]
+    until: Annotated[float, Field(ge=0, le=1)]
 
     def __call__(self, progress: float) -> float:
         """Seconds, at a share of the training in [0, 1]."""
@@ -75,13 +80,15 @@ class Setting:
         clips: of the data set.
     """
 
-    step: float
-    steps: int
-    offsets: int
-    video_channels: int
-    audio_channels: int
-    dim: int
-    clips: int
+    __pydantic_config__ = STRICT
+
+    step: Annotated[float, Field(gt=0, le=600)]
+    steps: Annotated[int, Field(ge=1, le=2000)]
+    offsets: Annotated[int, Field(ge=1, le=2000)]
+    video_channels: Annotated[int, Field(ge=1, le=65536)]
+    audio_channels: Annotated[int, Field(ge=1, le=65536)]
+    dim: Annotated[int, Field(ge=1, le=65536)]
+    clips: Annotated[int, Field(ge=0, le=2**40)]
 
 
 class Objective(nn.Module):
@@ -100,6 +107,9 @@ class Objective(nn.Module):
         momentum: share of itself that a copy of the towers keeps in a step, the rest being the towers' (see
             `Pair.target`); None for no copy.
         dropout: share of the picture's features that the common space does not see in training.
+
+    Raises:
+        ModelError: a number of the schedule or the setting is out of its bounds.
     """
 
     progress: float = 0.0
@@ -112,6 +122,9 @@ class Objective(nn.Module):
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
         super().__init__()
+        # What could not be read back is not made.
+        validated(ShiftSchedule, asdict(schedule), "objective.shift")
+        validated(Setting, asdict(setting), "objective")
         self.schedule, self.setting = schedule, setting
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:

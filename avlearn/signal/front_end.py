@@ -1,13 +1,15 @@
 """From samples to what an audio encoder takes: spectrograms, cepstra, or the samples themselves."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.signal import mfcc
 from avlearn.signal.spectrogram import LogLinear, LogMel
+from avlearn.validation import STRICT
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,18 @@ class Spectrogram:
             at a step than it lasts.
     """
 
+    __pydantic_config__ = STRICT
+
     kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
-    n_fft: int = 512
-    window: float = 0.025
-    hop: float = 0.01
-    mels: int = 64
-    bins: int | None = None
-    floor: float = 1e-5
-    mean: float = -5.0
-    std: float = 4.0
-    margin: int = 0
+    n_fft: Annotated[int, Field(ge=2, le=8192)] = 512
+    window: Annotated[float, Field(gt=0, le=1)] = 0.025
+    hop: Annotated[float, Field(gt=0, le=1)] = 0.01
+    mels: Annotated[int, Field(ge=1, le=1024)] = 64
+    bins: Annotated[int, Field(ge=2, le=4097)] | None = None
+    floor: Annotated[float, Field(gt=0, le=1)] = 1e-5
+    mean: Annotated[float, Field(ge=-1e4, le=1e4)] = -5.0
+    std: Annotated[float, Field(ge=1e-6, le=1e6)] = 4.0
+    margin: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 class MFCC(nn.Module):
@@ -78,7 +82,8 @@ class FrontEnd(nn.Module):
         hop: seconds from one frame, or sample, to the next.
 
     Raises:
-        ValueError: linear bands do not divide the transform's, or cepstra are not of 16 kHz.
+        ValueError: linear bands do not divide the transform's, a window or a hop is longer than the transform or
+            shorter than a sample, or cepstra are not of 16 kHz.
     """
 
     def __init__(self, sample_rate: int, options: Spectrogram) -> None:
@@ -96,6 +101,10 @@ class FrontEnd(nn.Module):
             self.kind = MFCC(o.mean, o.std)
         else:
             self.kind = Samples(sample_rate)
+        for name in ("window", "hop") if o.kind in ("log_mel", "log_linear") else ():
+            samples = round(getattr(o, name) * sample_rate)
+            if not 1 <= samples <= o.n_fft:
+                raise ValueError(f"a {name} of {samples} samples does not go with n_fft {o.n_fft}")
         self.hop: float = self.kind.hop
         self.margin_samples = o.margin * self.kind.hop_samples
 

@@ -13,12 +13,17 @@ class Stft(nn.Module):
     Args:
         sample_rate: samples a second.
         window, hop: seconds; the window is a periodic Hann window and also the transform's length.
+
+    Raises:
+        ValueError: a window or a hop is shorter than the transform can have it.
     """
 
     def __init__(self, sample_rate: int, window: float, hop: float):
         super().__init__()
         self.hop_samples = round(hop * sample_rate)
         self.n_fft = round(window * sample_rate / 2) * 2
+        if self.hop_samples < 1 or self.n_fft < 4:
+            raise ValueError(f"a window of {self.n_fft} samples and a hop of {self.hop_samples} make no transform")
         self.bin_hz = sample_rate / self.n_fft
         self.register_buffer("taper", torch.hann_window(self.n_fft), persistent=False)
 
