@@ -87,7 +87,7 @@ def check_options(function: Callable, options: Mapping[str, object], title: str)
         if not _is_modest(value):
             raise ModelError(f"{title}: the option '{key}' is out of all bounds")
         try:
-            _adapters(function)[key].validate_python(value, strict=True)
+            _adapter(_hints(function)[key]).validate_python(value, strict=True)
         except ValidationError as error:
             said = error.errors(include_url=False, include_input=False)[0]["msg"]
             raise ModelError(f"{title}: the option '{key}': {said}") from error
@@ -113,5 +113,5 @@ def _adapter(kind: type) -> TypeAdapter:
 
 
 @cache
-def _adapters(function: Callable) -> dict[str, TypeAdapter]:
-    return {name: TypeAdapter(hint) for name, hint in get_type_hints(function).items() if name != "return"}
+def _hints(function: Callable) -> dict[str, Any]:
+    return get_type_hints(function.__init__ if inspect.isclass(function) else function)

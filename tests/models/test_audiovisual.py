@@ -1,12 +1,16 @@
 """The two-tower model and its folder."""
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from avlearn.errors import ModelError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load
+from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, model_folder
+from avlearn.models.unet import SeparatorConfig
 from avlearn.signal import Spectrogram
 
 
@@ -89,6 +93,14 @@ def test_samples_and_their_encoder_meet_the_picture():
         ({"fps": 30.0, "resample": True}, r"model\.resample: a step lasts 1066\.67 samples"),
         ({"segment": 0.6}, r"model\.segment: 0\.6 s is no whole number of steps of 0\.08 s"),
         ({"spectrogram": Spectrogram("log_linear", bins=100)}, r"model\.spectrogram: 257 bins do not make 100 bands"),
+        (
+            {"spectrogram": Spectrogram(hop=0.1)},
+            r"model\.spectrogram: a hop of 1600 samples does not go with n_fft",
+        ),
+        ({"separator": SeparatorConfig(mask="complex")}, r"model\.separator: mask complex takes the scale linear"),
+        ({"separator": SeparatorConfig(hop=0.05)}, r"model\.separator: the hop is longer than half the window"),
+        ({"size": 10**8}, r"model: size: Input should be less than or equal to 1024"),
+        ({"labels": ("a",) * 10_001}, r"model: labels: "),
     ],
 )
 def test_what_does_not_fit_is_refused(options, said):
@@ -120,3 +132,102 @@ def test_a_damaged_folder_is_refused_in_one_line(untrained, tmp_path, damage):
     with pytest.raises(ModelError) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def written(folder: Path, values: object, weights: dict | None = None) -> Path:
+    """A model folder of such a configuration, with weights of the default one where they are not given."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(values if isinstance(values, str) else json.dumps(values))
+    if weights is None:
+        (folder / "model.safetensors").write_bytes((model_folder("default") / "model.safetensors").read_bytes())
+    else:
+        save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def refused(folder: Path, said: str, name: str = "config.json") -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        load(folder)
+    assert len(str(caught.value).splitlines()) == 1 and str(folder) in str(caught.value)
+    assert name in str(caught.value)
+
+
+DEFAULT = json.loads((model_folder("default") / "config.json").read_text())
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[]", '"a"', "[" * 100_000, "{}", '{"format": 5}', " " * 2**21])
+def test_what_is_no_configuration(tmp_path, content):
+    refused(written(tmp_path / "a", content), "config.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("fps", [0, -1, 1e9, "25", None, True, [25], float("nan"), float("inf"), 1e-300]),
+        ("size", [0, -3, 10**8, 64.5, "64"]),
+        ("sample_rate", [0, -16000, 10**12]),
+        ("seconds", [0, -2, 1e9]),
+        ("segment", [0, 1e9, "all"]),
+        ("dim", [0, 10**9]),
+        ("video", [5, "", "none", "x" * 10_000, "conv2d_tiny"]),
+        ("audio", ["dsconv_tiny"]),
+        ("labels", ["ball", [5], ["a"] * 20_000, ["x" * 5000]]),
+        ("video_mean", [[0.5], [0.5, 0.5, float("nan")], 5]),
+        ("video_std", [[0, 0, 0]]),
+        ("separator", [5, [], {"window": 0}, {"hop": -1}, {"channels": [1]}, {"channels": [10**6] * 5}, {"mask": "x"}]),
+        ("spectrogram", [5, {"n_fft": 0}, {"n_fft": 10**9}, {"hop": 0}, {"kind": "x"}, {"bins": 1}, {"std": 0}]),
+        ("another", [1]),
+    ],
+)
+def test_every_key_has_its_type_and_bounds(tmp_path, key, values):
+    for value in values:
+        given = {**DEFAULT[key], **value} if isinstance(value, dict) else value
+        refused(written(tmp_path / "a", {**DEFAULT, key: given}), key if key != "another" else "Unexpected", "")
+
+
+@pytest.mark.parametrize(
+    ("video", "options", "said"),
+    [
+        ("dsconv_tiny", {"weights": "http://127.0.0.1:9/a.pth"}, "no option 'weights'"),
+        ("r2plus1d_18", {"weights": "/etc/passwd"}, "no option 'weights'"),
+        ("r2plus1d_18", {"num_classes": 10**9}, "no option 'num_classes'"),
+        ("r2plus1d_18", {"in_chans": 10**9}, "option 'in_chans' is out of all bounds"),
+        ("r2plus1d_18", {"in_chans": "3"}, "option 'in_chans': Input should be a valid integer"),
+        ("r2plus1d_18", {"mid_width": "x"}, "option 'mid_width': Input should be"),
+        ("r2plus1d_18", {"eps": float("nan")}, "option 'eps' is out of all bounds"),
+        ("r2plus1d_18", {"temporal_stride": 0}, "r2plus1d_18"),
+        ("c2d_nl_r50", {"nonlocal_pool": [0, 0, 0]}, "option 'nonlocal_pool' is out of all bounds"),
+        ("c2d_nl_r50", {"nonlocal_pool": {"a": 1}}, "option 'nonlocal_pool' is out of all bounds"),
+        ("r3d_34", {}, "tensors are missing"),  # 64 million parameters, of which the file has none
+    ],
+)
+def test_options_are_of_the_architecture_alone(tmp_path, monkeypatch, video, options, said):
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("an address was opened"))
+    refused(written(tmp_path / "a", {**DEFAULT, "video": video, "video_options": options, "resample": True}), said, "")
+
+
+def test_weights_of_a_folder_are_held_to_its_model(tmp_path):
+    weights = load_file(model_folder("default") / "model.safetensors")
+    bias = "video_head.bias"
+    for changed, said in (
+        ({**weights, bias: torch.full((128,), float("nan"))}, f"{bias} holds numbers that are not finite"),
+        ({**weights, bias: torch.ones(127)}, rf"{bias} has the shape \[127\]"),
+        ({**weights, "more": torch.ones(1)}, "1 tensors have no place in the model; the first is more"),
+        ({name: weights[name] for name in weights if name != bias}, f"1 tensors are missing; the first is {bias}"),
+    ):
+        refused(written(tmp_path / "a", DEFAULT, changed), said, "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["sync.json", "localize.json", "separate.json"])
+@pytest.mark.parametrize(
+    "content",
+    ["[]", '"text"', "null", "{}", '{"format": "avlearn.confidence/1"}',
+     '{"format": "avlearn.confidence/1", "weights": [], "bias": 0}',
+     '{"format": "avlearn.confidence/1", "weights": {"fit": NaN}, "bias": 0}',
+     '{"format": "avlearn.confidence/1", "weights": {"fit": 1e400}, "bias": 0}',
+     '{"format": "avlearn.confidence/1", "weights": {"fit": 1}, "bias": "0"}'],
+)  # fmt: skip
+def test_calibrations_are_held_to_theirs(tmp_path, name, content):
+    folder = written(tmp_path / "a", DEFAULT)
+    (folder / name).write_text(content)
+    refused(folder, name, name)
