@@ -20,6 +20,7 @@ from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.mixing import Mixing
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError, ModelError, RecipeError
+from avlearn.files import printable
 from avlearn.models.audiovisual import (
     AudioVisual,
     ModelConfig,
@@ -140,7 +141,7 @@ def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: Window
     """Rows that windows can be cut from; says which are left out and why."""
     for row in rows:
         if row.reason:
-            print(f"left out {row.path}: {row.reason}", file=sys.stderr)
+            print(f"left out {printable(row.path)}: {printable(row.reason)}", file=sys.stderr)
     usable = [row for row in rows if not row.reason]
     for flag in exclude:
         kept = [row for row in usable if flag not in row.flags]

@@ -1,6 +1,7 @@
 """The command line: each command parses, calls, prints. What is heavy is imported inside."""
 
 import json
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from avlearn.errors import AvlearnError
-from avlearn.files import write_text
+from avlearn.errors import AvlearnError, OutputError
+from avlearn.files import check_output, is_file, write_text
 from avlearn.interrupts import STOPPED, exit_code, heed_terminate
+from avlearn.terminal import progress_bars, progress_line, terminal
 
 app = typer.Typer(
     add_completion=False,
@@ -25,16 +27,35 @@ app.add_typer(recipe_app, name="recipe")
 weights_app = typer.Typer(no_args_is_help=True, help="Weights that were released for the encoders.")
 app.add_typer(weights_app, name="weights")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.")]
+
+def _local(name: str) -> Path:
+    """A name on this machine: `Path` would make ``http:/`` of an address's ``http://``."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
+        raise AvlearnError(f"{name} is not a local file: fetch it first, and give the file's name")
+    return Path(name)
+
+
+def _json_target(name: str | None) -> str | None:
+    """Where a result is to go as JSON; other files than JSON are not written over."""
+    if name not in (None, "-"):
+        if not name.lower().endswith(".json") and Path(name).exists():
+            raise OutputError(f"{name} is there already, and no .json: give --json another name")
+        check_output(name, overwrite=True)
+    return name
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", parser=_local)]
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
 ]  # fmt: skip
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).")
-]  # fmt: skip
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).", callback=_json_target),
+]
 Data = Annotated[
-    list[Path], typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.")
-]  # fmt: skip
+    list[Path],
+    typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=_local),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. trainer.max_steps=100.")
 ]  # fmt: skip
@@ -101,27 +122,15 @@ def world(
         "fps": fps, "size": size, "sample_rate": rate,
     }  # fmt: skip
     config = WorldConfig.preset(preset, **{k: v for k, v in changes.items() if v is not None})
-    manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=_progress("rendering"))
+    manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=progress_line("rendering"))
     typer.echo(f"wrote {clips} clips and {manifest}")
-
-
-def _progress(label: str):
-    """A line that rewrites itself on a terminal, a line every tenth elsewhere."""
-
-    def say(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{label} {done}/{total}", end="\n" if done == total else "", file=sys.stderr)
-        elif done == total or done % max(total // 10, 1) == 0:
-            print(f"{label} {done}/{total}", file=sys.stderr)
-
-    return say
 
 
 @contextmanager
 def _resumable(label: str):
     """Progress of work that the same command goes on with after Ctrl-C."""
     done, of = 0, 0
-    say = _progress(label)
+    say = progress_line(label)
 
     def note(count: int, total: int) -> None:
         nonlocal done, of
@@ -133,31 +142,13 @@ def _resumable(label: str):
     except STOPPED as error:
         reached = f" with {done} of {of} done" if of else ""
         line_end = "\n" if of and sys.stderr.isatty() else ""
-        sys.stderr.write(f"{line_end}avlearn: stopped{reached}: the same command goes on from there\n")
+        print(f"{line_end}avlearn: stopped{reached}: the same command goes on from there", file=sys.stderr)
         raise typer.Exit(exit_code(error)) from None
-
-
-@contextmanager
-def _bars():
-    """A bar with the time left for each thing that is done to a long file, on a terminal alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
-        tasks = {}
-
-        def say(what: str, done: float, total: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield say
 
 
 @app.command()
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.", parser=_local)],
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="PARQUET|CSV", help="The manifest.")
     ] = Path("manifest.parquet"),
@@ -182,25 +173,25 @@ def scan(
 
     A published corpus: avlearn scan ucf101/ --corpus ucf101 --fold 1 -o ucf101.parquet
     """
-    from avlearn.data.scan import ScanSummary, folder_entries
+    from avlearn.data.scan import Found, ScanSummary, find_videos
     from avlearn.data.scan import scan as run
 
     if corpus is None and (annotations, fold) != (None, None):
         raise AvlearnError("--annotations and --fold go with --corpus NAME")
     if corpus is None:
-        entries = folder_entries(folder)
+        found = find_videos(folder)
     else:
         from avlearn.data.corpora import read_corpus
 
-        entries = read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold}))
+        found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})
     with _resumable("scanning") as progress:
-        rows = run(entries, out, min_duration=min_duration, workers=workers, progress=progress)
-    _tell(ScanSummary(out, rows), json_path)
+        rows = run(found.entries, out, min_duration=min_duration, workers=workers, progress=progress)
+    _tell(ScanSummary(out, rows, found.passed_over), json_path)
 
 
 @app.command()
 def prepare(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.", parser=_local)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
     short_side: Annotated[
         int, typer.Option(min=16, help="Pixels, at most: 160 for crops of 112, 256 for crops of 224.")
@@ -335,7 +326,10 @@ def recipe_list() -> None:
 
 @app.command()
 def sync(
-    source: Annotated[Path, typer.Argument(metavar="FILE|FOLDER|LIST", help="LIST: a .txt with a path a line.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="LIST: a .txt with a path a line.", parser=_local),
+    ],
     model: ModelName = "default",
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its sound put right.")] = None,
     drift: Annotated[bool, typer.Option("--drift", help="With --fix: mend a drift, by resampling the sound.")] = False,
@@ -356,6 +350,9 @@ def sync(
 ) -> None:  # fmt: skip
     """Is the file in sync? Offset in ms, drift, and edits; offsets are positive when the audio leads.
 
+    Of many files (those of a folder, a manifest, or a list: a .txt or, as '-', standard input, with a path a line
+    from the list's folder on, where lines that begin with # are passed over) each is a row, what is wrong with it too.
+
     Exit code: 0 in sync within the tolerance (or fixed), 1 out of sync, 3 undecidable, 2 error; of many files, the
     worst in this order.
 
@@ -369,7 +366,8 @@ def sync(
 
     from avlearn.apply.released_sync import ask, load_released
     from avlearn.apply.sync import fix_file, sync_file
-    from avlearn.apply.sync_files import EXIT_CODES, listed_files, sync_files
+    from avlearn.apply.sync_files import EXIT_CODES, sync_files
+    from avlearn.data.lists import listed_sources
     from avlearn.models.audiovisual import load
 
     if drift and not fix:
@@ -377,7 +375,7 @@ def sync(
     face = _box(crop) if crop else None
     if face and not released:
         raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
-    files = listed_files(source)
+    files = listed_sources(source)
     if files is not None:
         if fix or out:
             raise AvlearnError("--fix and --output take one FILE")
@@ -451,7 +449,7 @@ def localize(
     from avlearn.models.audiovisual import load
 
     target = out or Path(f"{file.stem}_localized.mp4")
-    with _bars() as progress:
+    with progress_bars() as progress:
         result = localize_file(file, load(model), target, maps=maps, sources=sources, progress=progress)
     _tell(result, json_path)
 
@@ -490,7 +488,7 @@ def separate(
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
     target = out or Path(f"{file.stem}_separated")
-    with _bars() as progress:
+    with progress_bars() as progress:
         result = separate_file(
             file, load(model), target, sources=sources, choices=choices, onscreen=onscreen, form=form,
             progress=progress,
@@ -517,26 +515,43 @@ def classify(
 
 @app.command()
 def embed(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Video files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="LIST: a .txt with a path a line.", parser=_local),
+    ],
     model: ModelName = "default",
     out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
     json_path: Json = None,
 ) -> None:
     """Features of picture and sound for every window of the files.
 
+    A file that cannot be read is listed with the reason, and the others are done; the exit code is then 2.
+
     Example: avlearn embed a.mp4 b.mp4 -o features.parquet
+
+    Example: avlearn embed prepared/manifest.parquet -o features.npz
     """
-    from avlearn.apply.embed import embed_files
+    from avlearn.apply.embed import SUFFIXES, embed_files
+    from avlearn.data.lists import listed_sources
     from avlearn.models.audiovisual import load
 
-    _tell(embed_files(files, load(model), out), json_path)
+    check_output(out, SUFFIXES, files, overwrite)
+    sources = [found for file in files for found in listed_sources(file) or [file]]
+    result = embed_files(sources, load(model), out, overwrite=overwrite)
+    _tell(result, json_path)
+    raise typer.Exit(2 if result.failed else 0)
 
 
 @app.command()
 def probe(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.", parser=_local)
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="With --data: probe this model.")] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.", parser=_local)
+    ] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Look into a media file; or, with --model and --data, train a linear classifier on frozen features.
@@ -619,14 +634,22 @@ def audit(
     raise typer.Exit(1 if result.leaks else 0)
 
 
+def _arguments(given: list[str]) -> list[str]:
+    """The words of a command, where files whose names begin with a dash are no options."""
+    options = given[: given.index("--")] if "--" in given else given
+    meant = [f"./{word}" if word.startswith("-") and "." in word and is_file(word) else word for word in options]
+    return meant + given[len(options) :]
+
+
 def main() -> None:
     """Run; what the user can mend becomes one line and the error's exit code. SIGTERM acts as Ctrl-C."""
     heed_terminate()
-    try:
-        app()
-    except AvlearnError as error:
-        sys.stderr.write(f"avlearn: error: {error}\n")
-        sys.exit(error.exit_code)
-    except STOPPED as error:
-        sys.stderr.write("avlearn: stopped\n")
-        sys.exit(exit_code(error))
+    with terminal():
+        try:
+            app(_arguments(sys.argv[1:]))
+        except AvlearnError as error:
+            print(f"avlearn: error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
+        except STOPPED as error:
+            print("avlearn: stopped", file=sys.stderr)
+            sys.exit(exit_code(error))

@@ -9,6 +9,7 @@ import torch
 from avlearn.apply.embed import embed_file
 from avlearn.apply.windows import Notice, probe_both
 from avlearn.errors import ModelError
+from avlearn.files import printable
 from avlearn.models.audiovisual import AudioVisual
 
 
@@ -35,7 +36,7 @@ class ClassifyResult:
 
     def text(self) -> str:
         """For people."""
-        lines = [str(self.path)]
+        lines = [printable(self.path)]
         for name, ranked in self.labels.items():
             lines.append(f"  {name:6}" + "  ".join(f"{label} {p:.2f}" for label, p in ranked))
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))

@@ -1,7 +1,7 @@
 """Features of files for recognition: what was seen where the sound came from, and what was heard."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.windows import Notice, windows
-from avlearn.errors import OutputError
-from avlearn.files import replacing
+from avlearn.errors import MediaError
+from avlearn.files import check_output, printable, replacing
+from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
+
+SUFFIXES = (".npz", ".parquet")
 
 
 def _over_time(sequence: Tensor) -> Tensor:
@@ -50,23 +53,28 @@ class EmbedResult:
     Attributes:
         out: the file written.
         windows: how many windows over all files.
-        files: how many files.
+        files: how many files, without those that failed.
+        failed: path and reason of each file that could not be read.
     """
 
     out: str
     windows: int
     files: int
+    failed: list[tuple[str, str]]
 
     def to_dict(self) -> dict:
         """JSON types."""
-        return {"schema": "avlearn.embed/1", **self.__dict__}
+        failed = [{"path": path, "reason": reason} for path, reason in self.failed]
+        return {"schema": "avlearn.embed/1", **asdict(self), "failed": failed}
 
     def text(self) -> str:
         """For people."""
-        return f"{self.out}: {self.windows} windows of {self.files} files"
+        lines = [f"{printable(path)}: error: {reason}" for path, reason in self.failed]
+        lines += [f"{len(self.failed)} of {self.files + len(self.failed)} files could not be read"] if lines else []
+        return "\n".join([*lines, f"{printable(self.out)}: {self.windows} windows of {self.files} files"])
 
 
-def embed_file(path: str | Path, model: AudioVisual, notice: Notice | None = None):
+def embed_file(path: Source, model: AudioVisual, notice: Notice | None = None):
     """Features of each window of a file with picture and sound.
 
     Returns:
@@ -84,31 +92,46 @@ def embed_file(path: str | Path, model: AudioVisual, notice: Notice | None = Non
     return np.array(starts, np.float32), np.stack(video), np.stack(audio)
 
 
-def embed_files(paths: Sequence[str | Path], model: AudioVisual, out: str | Path) -> EmbedResult:
+def embed_files(
+    paths: Sequence[Source], model: AudioVisual, out: str | Path, *, overwrite: bool = False
+) -> EmbedResult:
     """Features of files into one table: ``.npz`` (arrays) or ``.parquet`` (a row a window).
 
-    Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D').
+    Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D'). A file that cannot be read, or has no
+    picture or no sound, is listed with the reason, and the others are done.
 
     Raises:
-        MediaError: a file cannot be read, or has no picture or no sound.
-        OutputError: the suffix is neither, or the file cannot be written.
+        MediaError: none of the files can be read.
+        OutputError: the suffix is neither, the file is there already, or it cannot be written.
     """
-    out = Path(out)
-    if out.suffix not in (".npz", ".parquet"):
-        raise OutputError(f"{out}: write features to .npz or .parquet")
+    out = check_output(out, SUFFIXES, [path for path in paths if isinstance(path, str | Path)], overwrite)
     columns: dict[str, list] = {"path": [], "start": [], "video": [], "audio": []}
+    failed = []
     for path in paths:
-        starts, video, audio = embed_file(path, model)
-        columns["path"] += [str(path)] * len(starts)
+        try:
+            starts, video, audio = embed_file(path, model)
+        except MediaError as error:
+            failed.append((_text(path), str(error).removeprefix(printable(path)).lstrip(": ")))
+            continue
+        columns["path"] += [_text(path)] * len(starts)
         columns["start"] += starts.tolist()
         columns["video"] += list(video)
         columns["audio"] += list(audio)
+    if len(failed) == len(paths):
+        more = f" (and {len(failed) - 1} other files that cannot be read)" if len(failed) > 1 else ""
+        raise MediaError(f"{failed[0][0]}: {failed[0][1]}{more}")
     with replacing(out) as part:
-        if out.suffix == ".npz":
-            np.savez_compressed(part, **{k: np.array(v) for k, v in columns.items()})
+        if out.suffix.lower() == ".npz":
+            with part.open("wb") as file:
+                np.savez_compressed(file, **{k: np.array(v) for k, v in columns.items()})
         else:
             import pyarrow
             import pyarrow.parquet
 
             pyarrow.parquet.write_table(pyarrow.table(columns), part)
-    return EmbedResult(str(out), len(columns["start"]), len(paths))
+    return EmbedResult(str(out), len(columns["start"]), len(paths) - len(failed), failed)
+
+
+def _text(path: Source) -> str:
+    """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

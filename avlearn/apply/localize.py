@@ -14,7 +14,7 @@ from avlearn.apply.sources import Source, find_sources
 from avlearn.apply.survey import survey
 from avlearn.apply.windows import SILENCE, Notice, probe_both
 from avlearn.errors import OutputError
-from avlearn.files import replacing
+from avlearn.files import printable, replacing
 from avlearn.media import stream, write_video
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.report.plots import mark, overlay
@@ -62,10 +62,10 @@ class LocalizeResult:
 
     def text(self) -> str:
         """For people."""
-        said = f"{self.path}: {self.verdict}"
+        said = f"{printable(self.path)}: {self.verdict}"
         x, y = self.peak
         if self.verdict in ("on screen", "partly on screen"):
-            said = f"{self.path}: the sound comes from {x:.0%} across, {y:.0%} down"
+            said = f"{printable(self.path)}: the sound comes from {x:.0%} across, {y:.0%} down"
         if self.verdict == "partly on screen":
             heard = [window["audible"] >= _EXPLAINED for window in self.windows if not window["silent"]]
             said += f" for {np.mean(heard):.0%} of the time, else from nothing on screen"
@@ -81,7 +81,7 @@ class LocalizeResult:
             )
         if self.sources == []:
             lines.append("  no source stands out")
-        lines.append(f"wrote {self.video} and {self.maps}")
+        lines.append(f"wrote {printable(self.video)} and {printable(self.maps)}")
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
 
 

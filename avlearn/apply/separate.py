@@ -21,6 +21,7 @@ from avlearn.apply.survey import survey
 from avlearn.apply.tracks import Format, WavFiles, together, write_videos
 from avlearn.apply.windows import SILENCE, Notice, probe_both
 from avlearn.errors import ModelError
+from avlearn.files import printable
 from avlearn.media import stream
 from avlearn.models.audiovisual import AudioVisual
 
@@ -65,7 +66,7 @@ class Track:
             said.append(f"there {self.present:.0%} of the time")
         if self.confidence is not None:
             said.append(f"confidence {self.confidence:.2f}")
-        return f"  {self.audio}  {', '.join(said)}"
+        return f"  {printable(self.audio)}  {', '.join(said)}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class SeparateResult:
     def text(self) -> str:
         """For people."""
         count = len(self.sources)
-        lines = [f"{self.path}: {count} track{'s' * (count != 1)} and what is left"]
+        lines = [f"{printable(self.path)}: {count} track{'s' * (count != 1)} and what is left"]
         lines += [track.text() for track in self.tracks]
         lines += [self.reason] if self.reason else []
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))

@@ -11,6 +11,7 @@ from avlearn.apply.drift import Timeline, fit_timeline
 from avlearn.apply.offsets import Curves, offset_curves
 from avlearn.apply.released_sync import Answer
 from avlearn.errors import SyncError
+from avlearn.files import printable
 from avlearn.media import remux
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
@@ -83,7 +84,7 @@ class SyncResult:
 
     def text(self) -> str:
         """For people."""
-        said = f"{self.path}: {self.verdict}"
+        said = f"{printable(self.path)}: {self.verdict}"
         said += f" ({self.reason})" if self.reason else f" (confidence {self.confidence:.2f})"
         said += f"\nnote: {self.notice}" if self.notice else ""
         return "\n".join([said, *(answer.text() for answer in self.others)])

@@ -10,8 +10,9 @@ import torch
 from avlearn.apply.released_sync import Crop, Network, ask, load_released
 from avlearn.apply.sync import SyncResult, sync_file
 from avlearn.data.resumable import CRASHED, in_processes
-from avlearn.data.scan import folder_entries
-from avlearn.errors import DataError, MediaError
+from avlearn.errors import MediaError
+from avlearn.files import printable
+from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual, load
 
 EXIT_CODES = {"in sync": 0, "out of sync": 1, "undecidable": 3, "error": 2}
@@ -32,7 +33,7 @@ class SyncFailure:
 
     def text(self) -> str:
         """For people."""
-        return f"{self.path}: error: {self.reason}"
+        return f"{printable(self.path)}: error: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -63,36 +64,16 @@ class SyncTable:
 
 def _row(result: SyncResult | SyncFailure) -> tuple[str, ...]:
     if isinstance(result, SyncFailure):
-        return result.status, "", "", "", "", f"{result.path} ({result.reason})"
+        return result.status, "", "", "", "", f"{printable(result.path)} ({result.reason})"
     offset = "" if result.offset is None else f"{result.offset * 1000:+.0f} ms"
     drift = f"{result.drift:+.0f} ms/min" if result.drift else ""
     edits = str(len(result.steps)) if result.steps else ""
     reason = f" ({result.reason})" if result.reason else ""
-    return result.status, offset, drift, edits, f"{result.confidence:.2f}", result.path + reason
-
-
-def listed_files(source: Path) -> list[Path] | None:
-    """Files of a folder, or of a ``.txt`` with a path a line (relative to it); None for anything else.
-
-    Raises:
-        DataError: it names no file, or is not text.
-    """
-    if source.is_dir():
-        return [entry.path for entry in folder_entries(source)]
-    if source.suffix.lower() != ".txt":
-        return None
-    try:
-        lines = source.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list {source}: {getattr(error, 'strerror', None) or error}") from error
-    files = [source.parent / line.strip() for line in lines if line.strip()]
-    if not files:
-        raise DataError(f"{source} names no file")
-    return files
+    return result.status, offset, drift, edits, f"{result.confidence:.2f}", printable(result.path) + reason
 
 
 def sync_files(
-    paths: Sequence[Path],
+    paths: Sequence[Source],
     model: str,
     *,
     max_offset: float | None = None,
@@ -140,10 +121,10 @@ def _loaded_network(path: Path) -> Network:
 
 
 def _sync_one(
-    model: str, max_offset: float | None, tolerance: float, released: tuple[Path, ...], crop: Crop | None, path: Path
+    model: str, max_offset: float | None, tolerance: float, released: tuple[Path, ...], crop: Crop | None, path: Source
 ) -> SyncResult | SyncFailure:
     try:
         result = sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
         return replace(result, others=ask(path, [_loaded_network(file) for file in released], crop))
     except MediaError as error:
-        return SyncFailure(str(path), str(error).removeprefix(str(path)).lstrip(": "))
+        return SyncFailure(str(path), str(error).removeprefix(printable(path)).lstrip(": "))

@@ -18,7 +18,7 @@ from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.shards import facts, write_shards
 from avlearn.data.transcode import AAC_RATES, Settings, transcode
 from avlearn.errors import DataError, MediaError, OutputError
-from avlearn.files import replacing, sweep
+from avlearn.files import printable, replacing, sweep
 
 Progress = Callable[[int, int], None]
 
@@ -66,11 +66,11 @@ class Preparation:
         ]
         passed_over = self.passed_over
         lines += ["cannot be used:"] if passed_over else []
-        lines += [f"  {path}: {reason}" for path, reason in passed_over[:_SHOWN]]
+        lines += [f"  {printable(path)}: {reason}" for path, reason in passed_over[:_SHOWN]]
         lines += [f"  and {len(passed_over) - _SHOWN} more: see their reason in the manifest"] * (
             len(passed_over) > _SHOWN
         )
-        return "\n".join([*lines, f"wrote {self.manifest}"])
+        return "\n".join([*lines, f"wrote {printable(self.manifest)}"])
 
 
 def _size(length: int) -> str:

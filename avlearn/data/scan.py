@@ -3,24 +3,32 @@
 import hashlib
 import os
 import signal
+import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from avlearn.data.manifest import Entry, Row, write_manifest
+from avlearn.data.manifest import LATEST, LONGEST, Entry, Row, write_manifest
+from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.resumable import CRASHED, Journal, in_processes
-from avlearn.errors import DataError, MediaError, OutputError
+from avlearn.data.walk import walk_files
+from avlearn.errors import DataError, MediaError
+from avlearn.files import check_output, printable
 from avlearn.media import MediaInfo, probe
 from avlearn.media.decode import to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 
-SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v")
+SUFFIXES = (
+    ".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v", ".3g2", ".3gp", ".asf", ".divx",
+    ".dv", ".f4v", ".m1v", ".m2p", ".m2ts", ".m2v", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv", ".mts", ".mxf", ".nut",
+    ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".vob", ".wmv", ".wtv", ".y4m",
+)  # fmt: skip
 FLAGS = {
     "missing": "there is no such file",
     "undecodable": "the file is damaged, or no media file",
@@ -52,32 +60,70 @@ _REACH = 20.0  # seconds decoded ahead of a window at most: a film with a keyfra
 _PATIENCE, _PACE = 600, 1e6  # seconds that a file may take, and bytes a second beside them, until it counts as hung
 
 
-def folder_entries(folder: str | Path) -> list[Entry]:
-    """Videos of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics), in stable order.
+@dataclass(frozen=True)
+class Found:
+    """Videos of a folder, and what else lies there.
 
-    Hidden files and folders are passed over.
+    Attributes:
+        entries: the videos, in stable order.
+        passed_over: how many files there are beside them, by suffix, or by the reason that they cannot be used.
+    """
+
+    entries: list[Entry]
+    passed_over: dict[str, int]
+
+
+def find_videos(folder: str | Path) -> Found:
+    """Videos of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics).
+
+    Links to folders are followed, once each. Hidden files and folders are passed over.
 
     Raises:
-        DataError: the folder holds no video, or one whose name is no UTF-8.
+        DataError: the folder holds no video, or cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    entries = []
-    for file in sorted(folder.rglob("*")):
+    entries, passed_over = [], Counter()
+    for file in sorted(walk_files(folder, passed_over)):
         parts = file.relative_to(folder).parts
-        if file.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in parts) or file.is_dir():
+        other = _unusable(file)
+        if other:
+            passed_over[other] += 1
             continue
-        try:
-            str(file).encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"the name of {str(file)!a} is no UTF-8: rename it") from error
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         places = parts[1:-1] if split else parts[:-1]
         entries.append(Entry(file, places[-1:], split))
     if not entries:
-        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES)})")
-    return entries
+        held = f"; it holds {_counted(passed_over)}" if passed_over else ""
+        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES[:9])}, ...){held}")
+    return Found(entries, dict(passed_over.most_common()))
+
+
+def folder_entries(folder: str | Path) -> list[Entry]:
+    """The entries of `find_videos`."""
+    return find_videos(folder).entries
+
+
+def _unusable(file: Path) -> str:
+    """What a file is counted as that is no video; "" for one."""
+    if file.suffix.lower() not in SUFFIXES:
+        return file.suffix.lower() or "files without a suffix"
+    try:
+        str(file).encode()
+        regular = stat.S_ISREG(file.stat().st_mode)
+    except UnicodeEncodeError:
+        return "names that are not UTF-8 (rename them)"
+    except OSError:
+        return ""  # a link that leads nowhere, or a file that may not be read: a row tells it
+    return "" if regular else "pipes, devices and folders by such a name"
+
+
+def _counted(passed_over: Mapping[str, int]) -> str:
+    """Such as "12 .jpg, 3 hidden files"; the commonest, and how many more."""
+    shown = [f"{count} {printable(what)}" for what, count in list(passed_over.items())[:_SHOWN]]
+    rest = sum(list(passed_over.values())[_SHOWN:])
+    return ", ".join(shown + [f"{rest} others"] * (rest > 0))
 
 
 def scan(
@@ -106,13 +152,7 @@ def scan(
     Raises:
         OutputError: the manifest cannot be written.
     """
-    out = Path(out)
-    if out.suffix not in (".parquet", ".csv"):
-        raise OutputError(f"{out}: a manifest is a .parquet or a .csv")
-    if out.is_dir():
-        raise OutputError(f"{out} is a folder: give a file's name")
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: there is no folder {out.parent}")
+    out = check_output(out, MANIFESTS, overwrite=True)
     path = out.with_name(f".{out.name}.journal")
     with closing(Journal(path)) as journal:
         found = _look_at_all(entries, out.parent, journal, workers, progress)
@@ -129,10 +169,12 @@ class ScanSummary:
     Attributes:
         manifest: where it was written.
         rows: of it.
+        passed_over: how many files of the folder are not in it, by what they are.
     """
 
     manifest: Path
     rows: list[Row]
+    passed_over: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict:
         """JSON types: ``seconds`` and ``usable`` are of the clips that can be used, ``flags`` counts all."""
@@ -146,6 +188,7 @@ class ScanSummary:
             "seconds": sum(row.duration for row in usable),
             "bytes": sum(row.bytes for row in self.rows),
             "flags": {flag: counts[flag] for flag in FLAGS if counts[flag]},
+            "passed_over": self.passed_over,
             "unusable": [{"path": str(row.path), "reason": row.reason} for row in self.rows if row.reason],
         }
 
@@ -157,9 +200,10 @@ class ScanSummary:
         lines += [f"  {count:7d} {flag:<13} {FLAGS[flag]}" for flag, count in told["flags"].items()]
         unusable = told["unusable"]
         lines += ["cannot be used:"] if unusable else []
-        lines += [f"  {item['path']}: {item['reason']}" for item in unusable[:_SHOWN]]
+        lines += [f"  {printable(item['path'])}: {item['reason']}" for item in unusable[:_SHOWN]]
         lines += [f"  and {len(unusable) - _SHOWN} more: see their reason in the manifest"] * (len(unusable) > _SHOWN)
-        return "\n".join([*lines, f"wrote {self.manifest}"])
+        lines += [f"passed over: {_counted(self.passed_over)}"] if self.passed_over else []
+        return "\n".join([*lines, f"wrote {printable(self.manifest)}"])
 
 
 def scan_folder(folder: str | Path) -> list[Row]:
@@ -243,13 +287,17 @@ def _facts(path: str) -> dict:
     try:
         info = probe(path)
         facts = _described(info)
+        if abs(facts["start"]) > LATEST or facts["duration"] > LONGEST:
+            return _cannot("undecodable", f"it says that it lasts {facts['duration']:g} s from {facts['start']:g} s")
         flags = _flags(path, info)
     except MediaError as error:
         return facts | _cannot("undecodable", str(error).replace(path, "").strip(" :"))
     except Exception as error:  # a hostile file may bring anything out of a decoder, and the others still count
         return facts | _cannot("undecodable", f"{type(error).__name__}: {error}".replace(path, "it"))
-    lacking = next((flag for flag in ("no-video", "no-audio") if flag in flags), None)
-    return facts | {"flags": flags, "reason": FLAGS[lacking] if lacking else ""}
+    lacking = next((FLAGS[flag] for flag in ("no-video", "no-audio") if flag in flags), "")
+    if not lacking and facts["duration"] == 0:
+        lacking = "picture and sound have no time in common"
+    return facts | {"flags": flags, "reason": lacking}
 
 
 def _described(info: MediaInfo) -> dict:

@@ -14,6 +14,7 @@ from avlearn.files import is_file, printable
 # Text of a column that a Parquet file may hold, packed: this many bytes, and so many times its own length more. Real
 # tables pack 3 to 20 times; those that are made to fill the memory do a million times.
 _ROOM, _PACKED = 2**26, 200
+TABLES = (".parquet", ".csv", ".tsv")
 _LONGEST = 2**24  # characters of a cell
 _UTF8 = "save it in UTF-8 (in Excel: CSV UTF-8)"
 
@@ -33,11 +34,9 @@ def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, l
     """
     if not is_file(path):
         raise DataError(f"there is no manifest {path}")
-    readers = {".parquet": _read_parquet, ".csv": _read_text, ".tsv": _read_text}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path} is not a manifest by its name: {', '.join(readers)}")
-    return reader(path, types)
+    if path.suffix.lower() not in TABLES:
+        raise DataError(f"{path} is not a manifest by its name: {', '.join(TABLES)}")
+    return (_read_parquet if path.suffix.lower() == ".parquet" else _read_text)(path, types)
 
 
 def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from avlearn.errors import OutputError
+from avlearn.files import printable
 from avlearn.models.checkpoint import write_tensors
 from avlearn.models.encoder import Encoder
 from avlearn.models.importers import Report, classes_of
@@ -47,7 +48,7 @@ class Imported:
         lines.append(f"{self.classes} classes" if self.classes else "no classifier")
         if self.preprocessing:
             lines.append(f"input: {self.preprocessing.text()}")
-        return "\n".join([*lines, f"wrote {self.folder}"])
+        return "\n".join([*lines, f"wrote {printable(self.folder)}"])
 
 
 def import_weights(source: str | Path, name: str, folder: Path) -> Imported:

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from avlearn.apply.sync import sync_file
-from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, listed_files, sync_files
-from avlearn.errors import DataError, ModelError
+from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, sync_files
+from avlearn.errors import ModelError
 from avlearn.models.audiovisual import load
 
 
@@ -34,19 +34,6 @@ def test_processes_give_what_one_gives(clips, tmp_path):
     assert found[3].status == "in sync"
     with pytest.raises(ModelError, match="no model 'unheard_of'"):
         next(sync_files(paths, "unheard_of"))
-
-
-def test_a_list_is_of_paths_relative_to_it(tmp_path, small_world):
-    (tmp_path / "list.txt").write_text("a.mp4\n\n  b/c.mp4  \n/d.mp4\n")
-    found = listed_files(tmp_path / "list.txt")
-    assert [str(p) for p in found] == [f"{tmp_path}/a.mp4", f"{tmp_path}/b/c.mp4", "/d.mp4"]
-    assert len(listed_files(small_world / "clips")) == 12
-    assert listed_files(tmp_path / "a.mp4") is None
-    (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(DataError, match="names no file"):
-        listed_files(tmp_path / "empty.txt")
-    with pytest.raises(DataError, match="No such file"):
-        listed_files(tmp_path / "none.txt")
 
 
 def test_the_worst_decides(clips):

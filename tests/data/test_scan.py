@@ -17,7 +17,7 @@ import soundfile
 
 from avlearn.data import scan as scanning
 from avlearn.data.manifest import Entry, Event, read_manifest
-from avlearn.data.scan import FLAGS, ScanSummary, folder_entries, scan, scan_folder
+from avlearn.data.scan import FLAGS, ScanSummary, find_videos, folder_entries, scan, scan_folder
 from avlearn.errors import DataError, OutputError
 from avlearn.media import write_video
 
@@ -126,8 +126,33 @@ def test_folders_without_video(tmp_path):
 
 def test_a_name_that_no_manifest_can_hold(tmp_path):
     Path(os.fsdecode(bytes(tmp_path) + b"/a\xff.mp4")).write_text("x")
-    with pytest.raises(DataError, match=r"no UTF-8: rename it"):
+    with pytest.raises(DataError, match=r"holds no video .* it holds 1 names that are not UTF-8 \(rename them\)"):
         folder_entries(tmp_path)
+    (tmp_path / "b.mp4").write_text("x")
+    assert [entry.path.name for entry in folder_entries(tmp_path)] == ["b.mp4"]
+
+
+def test_what_is_passed_over_is_counted_and_links_are_followed_once(tmp_path):
+    folder = tmp_path / "videos"
+    for place in ("bell/a.VOB", "bell/b.m2ts", "c.wmv", "d.jpg", "e.jpg", "f", ".g.mp4", ".h/i.mp4", "j.txt"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text("x")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "k.mxf").write_text("x")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "bell" / "up").symlink_to(folder)
+    (folder / "lost.mp4").symlink_to(folder / "nowhere.mp4")
+    os.mkfifo(folder / "pipe.mp4")
+    found = find_videos(folder)
+    names = [entry.path.relative_to(folder).as_posix() for entry in found.entries]
+    assert names == ["bell/a.VOB", "bell/b.m2ts", "c.wmv", "linked/k.mxf", "lost.mp4"]
+    assert found.passed_over == {
+        ".jpg": 2, "files without a suffix": 1, "hidden files": 1, ".txt": 1,
+        "links to folders that are there already": 1, "pipes, devices and folders by such a name": 1,
+    }  # fmt: skip
+    said = ScanSummary(folder / "m.csv", [], found.passed_over)
+    assert "passed over: 2 .jpg, 1 " in said.text()
+    assert said.to_dict()["passed_over"][".jpg"] == 2
 
 
 def test_scan_folder_writes_nothing(folder):
@@ -380,7 +405,11 @@ def _sleep(_: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("m.json", r"\.parquet or a \.csv"), ("none/m.csv", "there is no folder"), ("folder.csv", "is a folder")],
+    [
+        ("m.json", r"must end in one of \.csv, \.parquet"),
+        ("none/m.csv", "there is no folder"),
+        ("folder.csv", "is a folder"),
+    ],
 )
 def test_where_it_cannot_be_written_is_said_at_once(folder, tmp_path, monkeypatch, name, words):
     (tmp_path / "folder.csv").mkdir()

@@ -5,10 +5,12 @@ import json
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from avlearn.data.walk import walk_files
 from avlearn.errors import DataError
 
 # Where one clip lies there in several forms, the first of these is taken: pictures with sound before sound alone.
@@ -41,14 +43,11 @@ class Tree:
         self.lists: list[Path] = []
         if not self.folder.is_dir():
             raise DataError(f"there is no folder {folder}")
-        for root, folders, files in os.walk(self.folder, onerror=_unreadable, followlinks=True):
-            folders.sort()
-            for file in sorted(file for file in files if not file.startswith(".")):
-                stem, suffix = os.path.splitext(file)
-                if suffix.lower() in _RANKS:
-                    self.media.setdefault(stem, []).append(os.path.join(root, file))
-                elif suffix.lower() in LISTS:
-                    self.lists.append(Path(root, file))
+        for path in walk_files(self.folder, Counter(), _unreadable):
+            if path.suffix.lower() in _RANKS:
+                self.media.setdefault(path.stem, []).append(str(path))
+            elif path.suffix.lower() in LISTS:
+                self.lists.append(path)
         self.lists.sort(key=lambda path: len(path.parts))
 
     def find(self, published: str) -> Path:

@@ -1,0 +1,66 @@
+"""Files that are named together: those of a folder, of a list in a text file, or of a manifest."""
+
+import re
+import sys
+from pathlib import Path
+
+from avlearn.data.manifest import read_manifest
+from avlearn.data.scan import folder_entries
+from avlearn.data.tables import TABLES
+from avlearn.errors import DataError
+from avlearn.media.source import Source
+
+_MOST_BYTES = 2**26  # of a list
+
+
+def listed_sources(source: Path) -> list[Source] | None:
+    """Files of a folder, of a list or of a manifest; None for a file that is none of them.
+
+    A list is a ``.txt``, or ``-`` for standard input: a path a line, from the list's folder on (for standard input:
+    from where the command runs). Blank lines and those that begin with ``#`` are passed over; a path may stand in
+    quotes.
+
+    Raises:
+        DataError: it names no file, or cannot be read.
+    """
+    if source.is_dir():
+        return [entry.path for entry in folder_entries(source)]
+    if source.suffix.lower() in TABLES:
+        sources: list[Source] = [row.source for row in read_manifest(source)]
+    elif str(source) == "-":
+        sources = _paths(sys.stdin.buffer.read(_MOST_BYTES + 1), Path(), "standard input")
+    elif source.suffix.lower() == ".txt":
+        try:
+            with source.open("rb") as file:
+                sources = _paths(file.read(_MOST_BYTES + 1), source.parent, str(source))
+        except OSError as error:
+            raise DataError(f"cannot read the list {source}: {error.strerror}") from error
+    else:
+        return None
+    if not sources:
+        raise DataError(f"{source} names no file")
+    return sources
+
+
+def _paths(data: bytes, folder: Path, where: str) -> list[Source]:
+    if len(data) > _MOST_BYTES:
+        raise DataError(f"{where} is longer than {_MOST_BYTES >> 20} MB: that is no list")
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # of PowerShell
+    # Names that are not UTF-8 are those of Unix, byte by byte.
+    text = (
+        data.decode("utf-16", "replace")
+        if wide
+        else data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    )
+    sources: list[Source] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line[0] == line[-1] and line[0] in "'\"" and len(line) > 2:
+            line = line[1:-1]
+        if "\0" in line:
+            raise DataError(f"{where}, line {number}: holds a zero character: that is no list")
+        # An address stays what it is, to be named so where it is refused.
+        sources.append(line if re.match(r"\w[\w+.-]*://", line) else folder / line)
+    return sources

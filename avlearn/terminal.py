@@ -1,0 +1,117 @@
+"""What the command line prints: control characters escaped, progress, and a stream that takes no more told in words."""
+
+import errno
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TextIO
+
+from avlearn.errors import OutputError
+from avlearn.files import printable
+
+
+class Terminal(io.TextIOBase):
+    """A standard stream that passes on text and line ends, but no control characters: terminals would obey them.
+
+    Where the stream takes no more, the command ends: with an OutputError on a full disk, in silence and with the code
+    of SIGPIPE where its reader is gone. What standard error does not take is dropped: it is not what a command is for.
+    """
+
+    # What libraries ask for that print: any text is taken. What the stream itself cannot show is escaped.
+    encoding, errors = "utf-8", "backslashreplace"
+
+    def __init__(self, stream: TextIO, optional: bool = False):
+        self._stream, self._optional = stream, optional
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=self.errors)
+
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """The stream's bytes."""
+        return self._stream.buffer
+
+    def fileno(self) -> int:
+        """Number of the open file."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Write text, with its control characters escaped."""
+        shown = "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+        if shown:  # libraries that print try a stream with nothing, and take no error seriously
+            with self._told():
+                self._stream.write(shown)
+                self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        with self._told():
+            self._stream.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._drop()
+            if self._optional:
+                return
+            if error.errno == errno.EPIPE:
+                raise SystemExit(128 + signal.SIGPIPE) from None
+            raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+
+    def _drop(self) -> None:
+        """Lead the stream nowhere, so that Python can flush it when it ends."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Print through a `Terminal`."""
+    out, err = sys.stdout and Terminal(sys.stdout), sys.stderr and Terminal(sys.stderr, optional=True)
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+def progress_line(label: str) -> Callable[[int, int], None]:
+    """A line that rewrites itself on a terminal, a line every tenth elsewhere."""
+
+    def say(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{label} {done}/{total}", end="\n" if done == total else "", file=sys.__stderr__)
+        elif done == total or done % max(total // 10, 1) == 0:
+            print(f"{label} {done}/{total}", file=sys.stderr)
+
+    return say
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar with the time left for each thing that is done to a long file, on a terminal alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(file=sys.__stderr__)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+        tasks = {}
+
+        def say(what: str, done: float, total: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield say

@@ -1,0 +1,55 @@
+"""Lists of files: however they were saved, their paths come out as they are meant."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from avlearn.data.lists import listed_sources
+from avlearn.data.manifest import Row, write_manifest
+from avlearn.errors import DataError
+from avlearn.media.source import Slice
+
+LINES = ["# made by hand", "", "a.mp4", "  b/c d.mp4  ", "/d.mp4", '"e f.mp4"', "'#g.mp4'", "-dash.mp4", "b\u00e4r.mp4"]
+PATHS = ["a.mp4", "b/c d.mp4", "/d.mp4", "e f.mp4", "#g.mp4", "-dash.mp4", "b\u00e4r.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_list_is_of_paths_from_its_folder_on(tmp_path, encoding, end):
+    path = tmp_path / "list.TXT"
+    path.write_bytes(end.join(LINES).encode(encoding))
+    assert listed_sources(path) == [tmp_path / name for name in PATHS]
+
+
+def test_a_list_on_standard_input_is_of_paths_from_here_on(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a.mp4\n\n/b.mp4\n")))
+    assert listed_sources(Path("-")) == [Path("a.mp4"), Path("/b.mp4")]
+
+
+def test_names_that_are_not_text_and_addresses_stay_what_they_are(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"b\xe4r.mp4\nhttp://127.0.0.1/x.mp4\n")
+    first, second = listed_sources(tmp_path / "list.txt")
+    assert bytes(first) == bytes(tmp_path) + b"/b\xe4r.mp4"
+    assert second == "http://127.0.0.1/x.mp4"
+
+
+def test_files_of_a_folder_or_a_manifest(tmp_path):
+    (tmp_path / "a.mp4").write_text("x")
+    assert listed_sources(tmp_path) == [tmp_path / "a.mp4"]
+    rows = [Row(tmp_path / "a.mp4", duration=1.0), Row(tmp_path / "b.tar", duration=1.0, offset=512, bytes=9)]
+    write_manifest(rows, tmp_path / "m.csv")
+    assert listed_sources(tmp_path / "m.csv") == [tmp_path / "a.mp4", Slice(tmp_path / "b.tar", 512, 9)]
+    assert listed_sources(tmp_path / "a.mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"\n# none\n", "names no file"), (b"a\0b", "line 1: holds a zero character")]
+)
+def test_what_is_no_list(tmp_path, data, said):
+    (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(DataError, match=said):
+        listed_sources(tmp_path / "list.txt")
+    with pytest.raises(DataError, match=r"cannot read the list .*No such file"):
+        listed_sources(tmp_path / "none.txt")
