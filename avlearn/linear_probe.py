@@ -50,7 +50,7 @@ class ProbeResult:
     def text(self) -> str:
         """For people."""
         said = table(self.figures)
-        return said + (f"\n{len(self.skipped)} files skipped" if self.skipped else "")
+        return said + (f"\n{len(self.skipped)} files skipped; the first: {self.skipped[0]}" if self.skipped else "")
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def file_features(model: AudioVisual, rows: Sequence[Row], names: Sequence[str])
     video, audio, labels, skipped = [], [], [], []
     for row in rows:
         try:
-            _, seen, heard = embed_file(row.path, model)
+            _, seen, heard = embed_file(row.source, model)
         except AvlearnError as error:
             skipped.append(str(error))
             continue
@@ -128,15 +128,29 @@ def file_features(model: AudioVisual, rows: Sequence[Row], names: Sequence[str])
     return Features(np.stack(video), np.stack(audio), np.array(labels)), skipped
 
 
+def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Labelled clips that can be used, and of the others why they cannot.
+
+    Raises:
+        DataError: those that can be used are not of two classes at least.
+    """
+    usable = [row for row in rows if row.labels and not row.reason]
+    others = [f"{row.path}: {row.reason or 'it has no label'}" for row in rows if not row.labels or row.reason]
+    classes = {row.labels[0] for row in usable}
+    if len(classes) < 2:
+        why = f"; {len(others)} more cannot be used, the first: {others[0]}" if others else ""
+        raise DataError(
+            f"a probe needs clips of at least two classes: there are {len(usable)} clips of {len(classes)}{why}"
+        )
+    return usable, others
+
+
 def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row], list[Row]]:
     """Training, validation and test rows: by the manifest's splits, else 60/20/20 by a fixed shuffle.
 
     Raises:
-        DataError: there are no labels, or too few clips.
+        DataError: there are too few.
     """
-    rows = [row for row in rows if row.labels and not row.reason]
-    if len({row.labels[0] for row in rows}) < 2:
-        raise DataError("a probe needs clips of at least two classes")
     splits = {s: [r for r in rows if r.split == s] for s in ("train", "val", "test")}
     if splits["train"] and splits["test"]:
         if not splits["val"]:
@@ -159,18 +173,21 @@ def probe_model(model: AudioVisual, rows: Sequence[Row]) -> ProbeResult:
     Raises:
         DataError: the rows are not enough.
     """
+    rows, unusable = usable_rows(rows)
     parts = split_rows(rows)
     names = sorted({row.labels[0] for part in parts for row in part})
     reference: dict[str, float] = {}
     for network in (random_twin(model), model):
         found = [file_features(network, part, names) for part in parts]
         features = [f for f, _ in found]
+        if len(set(features[0].labels)) < 2:
+            raise DataError(f"the clips to train on are all of one class: {names[features[0].labels[0]]}")
         figures, predicted = probe_features(*features, reference)
         if network is not model:
             reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
     test = features[2].labels
     confusion = {k: confusion_matrix(v, test, len(names)).tolist() for k, v in predicted.items()}
-    return ProbeResult(figures, names, confusion, [s for _, part in found for s in part])
+    return ProbeResult(figures, names, confusion, [*unusable, *(s for _, part in found for s in part)])
 
 
 def probe_manifests(model: str | Path, manifests: Sequence[str | Path]) -> ProbeResult:

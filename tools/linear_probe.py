@@ -7,6 +7,8 @@ regularisation is chosen on validation clips, beside a random network and the ma
 import argparse
 import json
 
+from avlearn.errors import AvlearnError
+from avlearn.files import write_text
 from avlearn.linear_probe import probe_manifests
 
 
@@ -17,11 +19,13 @@ def main() -> None:
     parser.add_argument("manifests", nargs="+", help="manifests, or folders laid out as Kinetics")
     parser.add_argument("--json", help="also write the result here")
     arguments = parser.parse_args()
-    result = probe_manifests(arguments.model, arguments.manifests)
-    print(result.text())
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(result.to_dict(), file, indent=1)
+    try:
+        result = probe_manifests(arguments.model, arguments.manifests)
+        print(result.text())
+        if arguments.json:
+            write_text(arguments.json, json.dumps(result.to_dict(), indent=1) + "\n")
+    except AvlearnError as error:
+        parser.exit(2, f"linear_probe: error: {error}\n")
 
 
 if __name__ == "__main__":

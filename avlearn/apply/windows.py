@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
@@ -49,7 +50,8 @@ class Window:
 def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window]:
     """Windows as long as those of the training, every ``hop`` seconds; picture and sound of equal length.
 
-    A last stretch shorter than half a second is left out unless it is all there is.
+    A last stretch shorter than half a second is left out unless it is all there is; what is then shorter than a step
+    is filled up to one, with its last frame and with silence.
     """
     config = model.config
     step_samples = round(model.step * config.sample_rate)
@@ -57,12 +59,16 @@ def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     first = None
     for clip in stream(path, config.seconds, hop, mono=True, **shapes):
+        alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
-        if steps < 1 or (clip.start > first and steps * model.step < 0.5):
+        if not alone and (steps < 1 or steps * model.step < 0.5):
             continue
+        steps = max(steps, 1)
         frames = clip.video[: steps * step_frames]
+        frames = np.pad(frames, ((0, steps * step_frames - len(frames)), (0, 0), (0, 0), (0, 0)), "edge")
         audio = torch.from_numpy(clip.audio[:, : steps * step_samples]).to(model.device)
+        audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
         with torch.inference_mode():
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
             features = model.video_features(video)

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     ``config`` holds what `create_model` made it of, ``loaded`` what became of its weight file.
 
     Subclasses set ``feature_info`` and ``stage_info``, and give `stages` (or, where data takes another course than from
-    stage to stage, override `forward_stages` and `forward_features`, beginning with `normalized`).
+    stage to stage, override `forward_stages` and `forward_features`, beginning with `prepared`).
 
     Args:
         mean, std: of the channels, subtracted and divided by first.
@@ -135,12 +135,16 @@ class Encoder(nn.Module):
             raise ModelError(f"{name}: the input is {x.dtype}, the weights are {weights}".replace("torch.", ""))
 
     def normalized(self, x: Tensor) -> Tensor:
-        """``[B, C, ...]`` in [0, 1] as the network was trained on it, once it is checked."""
-        self.check(x)
+        """``[B, C, ...]`` in [0, 1] as the network was trained on it."""
         if self.mean is None:
             return x
         shape = (-1,) + (1,) * (x.ndim - 2)
         return (x - self.mean.view(shape)) / self.std.view(shape)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """The input as the first stage takes it, once it is checked."""
+        self.check(x)
+        return self.normalized(x)
 
     def run(self, stage: Callable[..., Tensor], *x: Tensor) -> Tensor:
         """A stage, checkpointed where that is wanted."""
@@ -151,14 +155,14 @@ class Encoder(nn.Module):
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         """Output of each stage by its name, each like that of `forward_features`."""
         found = {}
-        x = self.normalized(x)
+        x = self.prepared(x)
         for name, stage in self.stages():
             found[name] = x = self.run(stage, x)
         return found
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Video ``[B, C, T, H, W]`` to ``[B, D, T', Y, X]``; audio ``[B, 1, F, N]`` to ``[B, D, U]``."""
-        x = self.normalized(x)
+        x = self.prepared(x)
         for _, stage in self.stages():
             x = self.run(stage, x)
         return x

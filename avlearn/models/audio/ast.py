@@ -79,7 +79,7 @@ class AST(Encoder):
 
     def _steps(self, x: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
         """Tokens ``[B, 2 + N, D]`` after each block, and the grid that all but the first two lie on."""
-        x = self.patch_embed["proj"](self.normalized(x))
+        x = self.patch_embed["proj"](self.prepared(x))
         grid = (x.shape[2], x.shape[3])
         special = torch.cat([self.cls_token, self.dist_token], 1).expand(len(x), -1, -1)
         x = torch.cat([special, x.flatten(2).transpose(1, 2)], 1) + self._positions(grid)

@@ -19,14 +19,10 @@ class AudioEncoder(Encoder):
         """One step."""
         return self.feature_info.stride[0]
 
-    def normalized(self, x: Tensor) -> Tensor:
-        """The input, once it is checked, as the first stage takes it."""
-        self.check(x)
-        return self.prepared(x)
-
     def prepared(self, x: Tensor) -> Tensor:
         """The input as the first stage takes it: frames beyond the last whole step are cut off."""
         step = self.feature_info.stride[0]
+        x = super().prepared(x)
         return x[..., : x.shape[-1] // step * step]
 
     def on_grid(self, x: Tensor, batch: int) -> Tensor:

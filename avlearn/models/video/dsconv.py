@@ -78,7 +78,7 @@ class DsConv(Encoder):
 
     def _steps(self, x: Tensor) -> Iterator[Tensor]:
         """``[B, D, T / 2, Y, X]`` after each stage."""
-        x = self._colour_and_motion(self.normalized(x))
+        x = self._colour_and_motion(self.prepared(x))
         batch = len(x)
         x = self.stem(x.flatten(0, 1))
         for stage, time in (self.stage1, self.time1), (self.stage2, self.time2):

@@ -87,7 +87,7 @@ class Inflated(Encoder):
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         frames = x.shape[2]
-        stages = self.run(self.net, self.normalized(x).transpose(1, 2).flatten(0, 1), frames)
+        stages = self.run(self.net, self.prepared(x).transpose(1, 2).flatten(0, 1), frames)
         return {name: stage.unflatten(0, (-1, frames)).transpose(1, 2) for name, stage in stages.items()}
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ class MViT(Encoder):
 
     def _encode(self, x: Tensor) -> list[tuple[Tensor, Grid]]:
         """Tokens ``[B, 1 + N, D]`` at the end of each stage, with the grid that all but the first lie on."""
-        x = self.conv_proj(self.normalized(x))
+        x = self.conv_proj(self.prepared(x))
         grid: Grid = (x.shape[2], x.shape[3], x.shape[4])
         x = self._with_positions(x.flatten(2).transpose(1, 2), grid)
         found = []

@@ -187,7 +187,7 @@ class SlowFast(Encoder):
 
     def _pathways(self, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Name, slow and fast output of each stage."""
-        slow, fast = self._split(self.normalized(x))
+        slow, fast = self._split(self.prepared(x))
         stages = zip(self.slow.stages(), self.fast.stages(), strict=True)
         for i, ((name, slow_stage), (_, fast_stage)) in enumerate(stages):
             slow, fast = self.run(slow_stage, slow), self.run(fast_stage, fast)

@@ -46,7 +46,7 @@ class SlowFastTiny(Encoder):
 
     def _steps(self, x: Tensor) -> Iterator[Tensor]:
         """Both pathways after each stage, the slow one first."""
-        x = self.normalized(x) - 0.5
+        x = self.prepared(x) - 0.5
         fast = x[:, :, ::2]
         slow = fast[:, :, :: self.alpha]
         for fast_stage, slow_stage, lateral in zip(self.fast, self.slow, self.lateral, strict=True):

@@ -57,7 +57,7 @@ class Swin3D(Encoder):
 
     def _encode(self, x: Tensor) -> list[Tensor]:
         """Outputs of the stages, ``[B, T, Y, X, D]``."""
-        x = self.patch_embed(self.normalized(x))
+        x = self.patch_embed(self.prepared(x))
         found = []
         for layer in self.features:
             if isinstance(layer, nn.Sequential):

@@ -202,7 +202,7 @@ class VideoTransformer(Encoder):
 
     def steps(self, x: Tensor) -> Iterator[tuple[Tensor, Grid]]:
         """Tokens and their grid after each block."""
-        tokens, grid = self.embed(self.normalized(x))
+        tokens, grid = self.embed(self.prepared(x))
         for block in self.blocks:
             tokens = self.run(self.on_grid(block, grid), tokens)
             yield tokens, grid
