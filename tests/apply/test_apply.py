@@ -53,7 +53,7 @@ def test_classify_and_embed(model, stereo, tmp_path):
     table = np.load(tmp_path / "features.npz")
     assert table["video"].shape == (len(table["start"]), 3 * model.video.num_features)
     embed_files([stereo], model, tmp_path / "features.parquet")
-    with pytest.raises(OutputError, match=r"\.npz or \.parquet"):
+    with pytest.raises(OutputError, match=r"\.npz.*\.parquet"):
         embed_files([stereo], model, tmp_path / "features.txt")
 
 
