@@ -1,18 +1,45 @@
-"""Weight files from the net, each fetched once and checked against the hash that goes with it."""
+"""Weight files from the net, each fetched once and whole, and checked against the hash that goes with it."""
 
 import hashlib
+import http.client
+import json
 import re
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import torch
 
 from avlearn.errors import ModelError
+from avlearn.files import write_text
+from avlearn.lock import locked
 
 # As torchvision and OpenMMLab publish: the first digits of the file's SHA-256 end its name.
 _NAMED = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")
-_PINNED = re.compile(r"sha256=([0-9a-f]{8,64})$")
+_PINNED = re.compile(r"(sha256)=([0-9a-fA-F]{8,64})|(md5)=([0-9a-fA-F]{32})")
+_ADDRESS = re.compile(r"https?://[!-~]+")  # what may stand in one; the rest is written with percent signs
+_TRIES, _TIMEOUT = 5, 30  # the latter in seconds without a byte
+_CHUNK = 2**20
+_CUT = (TimeoutError, ConnectionError, http.client.IncompleteRead)  # after these the rest is asked for
+
+
+@dataclass(frozen=True)
+class Hash:
+    """What a file is to be: the name of a hash function, and the first digits of its value."""
+
+    function: str
+    digits: str
+
+    def check(self, path: Path, source: str) -> None:
+        """Raises ModelError if a file is another."""
+        found = _digest(path, self.function)
+        if not found.startswith(self.digits):
+            said = f"its {self.function} is {found}, not {self.digits}"
+            raise ModelError(f"{source} is not the file that was published: {said}")
 
 
 def is_address(source: str) -> bool:
@@ -21,48 +48,192 @@ def is_address(source: str) -> bool:
 
 
 def download(address: str) -> Path:
-    """A file, from the cache where it is there already (PyTorch's, or Hugging Face's).
+    """A file, from the cache where it is there already and whole (PyTorch's, or Hugging Face's).
+
+    What a break leaves is kept, and its rest is asked for the next time, if a hash tells that it belongs together.
 
     Args:
-        address: ``https://...``, its hash in its name as torchvision has it, or behind it (``...#sha256=0123abcd...``);
-            or ``hf://OWNER/REPOSITORY[/FILE]``, where the hash is what the hub states.
+        address: ``https://...``, its hash in its name as torchvision has it, or behind it (``...#sha256=0123abcd...``,
+            ``#md5=...``; without one a line on stderr says that the file is not checked); ``http://...`` only with a
+            hash; or ``hf://OWNER/REPOSITORY[/FILE]``, where the hash is what the hub states.
 
     Raises:
-        ModelError: it cannot be had, or is not what the hash says.
+        ModelError: it cannot be had, is cut short, or is not what the hash says.
     """
-    return _from_hub(address) if address.startswith("hf://") else _from_web(address)
-
-
-def _from_web(address: str) -> Path:
-    parts = urlsplit(address)
-    name = Path(parts.path).name
-    match = _PINNED.search(parts.fragment) or _NAMED.search(name)
-    if not _NAMED.search(name):
-        # Repositories have files of the same name in several folders.
-        name = f"{hashlib.sha256(address.encode()).hexdigest()[:8]}_{name}"
+    if address.startswith("hf://"):
+        return _from_hub(address)
+    stated, name = _parse(address)
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
-        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside, checked, and then put in its place.
-        torch.hub.download_url_to_file(address.partition("#")[0], str(path), match[1] if match else None)
-    except (URLError, TimeoutError) as error:
-        raise ModelError(f"cannot fetch {address}: {getattr(error, 'reason', error)}") from error
-    except RuntimeError as error:
-        raise ModelError(f"{address} is not the file that was published: {error}") from error
+        if _is_whole(path, stated):
+            return path
+        part = path.with_name(f".{name}.part")
+        with locked(path.with_name(f".{name}.lock"), wait=True):
+            if _is_whole(path, stated):  # another process fetched it meanwhile
+                return path
+            if stated is None:
+                print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
+            _fetch(address, part, stated)
+            record = {"address": address, "bytes": part.stat().st_size, "sha256": _digest(part, "sha256")}
+            write_text(_record(path), json.dumps(record) + "\n")
+            part.replace(path)
     except OSError as error:
-        raise ModelError(f"cannot keep {path}: {error.strerror}") from error
+        raise ModelError(f"cannot keep {path}: {error.strerror or error}") from error
     return path
 
 
+def _parse(address: str) -> tuple[Hash | None, str]:
+    """The hash that goes with an address, and the name that its file is kept under."""
+    if not _ADDRESS.fullmatch(address):
+        raise ModelError(f"'{address}' is no address: spaces and letters beyond ASCII are written as %20, ...")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ModelError(f"'{address}' is no address: {error}") from error
+    name = Path(parts.path).name
+    if not host or not name:
+        raise ModelError(f"'{address}' is no address of a file: it names no {'file' if host else 'host'}")
+    stated = None
+    if parts.fragment:
+        match = _PINNED.fullmatch(parts.fragment)
+        if match is None:
+            raise ModelError(f"'{address}': what stands behind # is neither sha256=... nor md5=...")
+        stated = Hash(match[1] or match[3], (match[2] or match[4]).lower())
+    elif match := _NAMED.search(name):
+        stated = Hash("sha256", match[1])
+    if stated is None and parts.scheme == "http":
+        raise ModelError(f"{address}: http without a hash can be anything; use https, or write #sha256=... behind it")
+    if not _NAMED.search(name):
+        # Repositories have files of the same name in several folders.
+        name = f"{hashlib.sha256(address.encode()).hexdigest()[:8]}_{name}"
+    if len(name) > 200:
+        raise ModelError(f"'{address}' is no address of a file: its name has more than 200 letters")
+    return stated, name
+
+
+def _record(path: Path) -> Path:
+    """Where it stands what a file of the cache was when it came."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _is_whole(path: Path, stated: Hash | None) -> bool:
+    """Whether the cache has a file, and all of it as it was published or, without a hash, as it came."""
+    if not path.is_file():
+        return False
+    if stated is not None:
+        return _digest(path, stated.function).startswith(stated.digits)
+    try:
+        record = json.loads(_record(path).read_text())
+        return record["bytes"] == path.stat().st_size and record["sha256"] == _digest(path, "sha256")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(path: Path, function: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, function).hexdigest()
+
+
+def _fetch(address: str, part: Path, stated: Hash | None) -> None:
+    """Fetch a file, or the rest of it, and check it.
+
+    Raises:
+        ModelError: it cannot be had or is another; what came is kept after a break alone.
+    """
+    if stated is None:  # nothing tells whether what is there belongs to it
+        part.unlink(missing_ok=True)
+    resumed = part.is_file()
+    try:
+        for left in reversed(range(_TRIES)):
+            try:
+                _fetch_rest(address, part)
+                break
+            except _CUT:
+                if not left:
+                    raise
+                if stated is None:
+                    part.unlink(missing_ok=True)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
+        raise ModelError(f"cannot fetch {address}: {reason}") from error
+    if stated is not None:
+        try:
+            stated.check(part, address)
+        except ModelError:
+            part.unlink()
+            if not resumed:
+                raise
+            _fetch(address, part, stated)  # once more, from its beginning
+
+
+def _fetch_rest(address: str, part: Path) -> None:
+    """Append what a part file lacks."""
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(address.partition("#")[0], headers={"User-Agent": "avlearn"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = _open(request)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 416 or not have:
+            raise
+        part.unlink()  # longer than the file
+        return _fetch_rest(address, part)
+    with response, part.open("ab") as file:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ValueError("the server sends it compressed, though it was not asked to")
+        if response.status != 206:
+            file.truncate(0)
+            have = 0
+        length = response.headers.get("Content-Length")
+        if length is None and not response.chunked:
+            raise ValueError("the server does not say how long it is")
+        if length is not None and not re.fullmatch(r"\d{1,15}", length):
+            raise ValueError(f"the server says that it has '{length}' bytes")
+        if have and not re.match(rf"bytes {have}-", response.headers.get("Content-Range", "")):
+            raise ValueError("the server sends another part than was asked for")
+        came = _copy(response, file)
+        if length is not None and came < int(length):
+            raise http.client.IncompleteRead(b"", int(length) - came)
+
+
+def _copy(response: http.client.HTTPResponse, file: BinaryIO) -> int:
+    """Write what comes; the number of bytes."""
+    came = 0
+    while chunk := response.read1(_CHUNK):
+        file.write(chunk)
+        came += len(chunk)
+    return came
+
+
+class _NoWayDown(urllib.request.HTTPRedirectHandler):
+    """Redirects, but from https to https only, and nowhere else than to the web."""
+
+    def redirect_request(self, request, file, code, message, headers, address):
+        if not address.startswith("https://") and not (
+            address.startswith("http://") and request.full_url.startswith("http://")
+        ):
+            raise ValueError(f"the server sends on to {address}, which is not https")
+        return super().redirect_request(request, file, code, message, headers, address)
+
+
+def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
+    return urllib.request.build_opener(_NoWayDown).open(request, timeout=_TIMEOUT)
+
+
 def _from_hub(address: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ModelError(f"{address}: to fetch from the hub, install huggingface_hub") from error
 
     owner, _, rest = address.removeprefix("hf://").partition("/")
     repository, _, file = rest.partition("/")
-    if not repository:
+    if not owner or not repository or not address.isascii() or not address.isprintable():
         raise ModelError(f"'{address}' is no repository of the hub: write hf://OWNER/REPOSITORY")
     try:
         try:
@@ -71,13 +242,17 @@ def _from_hub(address: str) -> Path:
             if file or isinstance(error, LocalEntryNotFoundError):  # the latter: there is no connection
                 raise
             path = Path(hf_hub_download(f"{owner}/{repository}", "pytorch_model.bin"))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelError(f"cannot fetch {address}: {str(error).strip().splitlines()[0]}") from error
-    # The hub's cache names large files by the hash that the hub states.
+    except Exception as error:  # its releases speak through different libraries, whose errors have nothing in common
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"cannot fetch {address}: {said}") from error
+    # The hub's cache names large files by the hash that the hub states, and small ones by Git's.
     stated = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", stated):
-        with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-        if found != stated:
-            raise ModelError(f"{address} is not the file that was published: its SHA-256 is {found}, not {stated}")
+        Hash("sha256", stated).check(path, address)
+    elif re.fullmatch(r"[0-9a-f]{40}", stated):
+        data = path.read_bytes()
+        if hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != stated:
+            raise ModelError(f"{address} is not the file that was published: Git's hash of it is another")
+    else:
+        print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
     return path

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import urllib.request
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,38 +56,67 @@ def test_a_classifier_that_stays_random_is_told(file):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    """Serves ``files`` (path: bytes) as the web and Hugging Face's hub do, and counts what is asked."""
+    """Serves ``files`` (path: bytes) as the web and Hugging Face's hub do, and counts what is asked.
+
+    What comes first in ``cuts`` of a path is how many bytes of an answer are sent; ``raw`` are whole answers by path.
+    """
     files: dict[str, bytes] = {}
+    asked: list[str] = []
+    stated: dict[str, str] = {}  # hashes that differ from the files'
+    cuts: dict[str, list[int]] = {}
+    raw: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
+        def do_HEAD(self, start: int = 0):
             data = files.get(self.path)
-            self.send_response(404 if data is None else 200)
-            self.send_header("Content-Length", str(len(data or b"")))
+            self.send_response(404 if data is None else 206 if start else 200)
+            self.send_header("Content-Length", str(len(data or b"") - start))
             if data is None:
                 self.send_header("X-Error-Code", "EntryNotFound")
             else:
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
                 self.send_header("ETag", f'"{stated.get(self.path, digest(data))}"')
                 self.send_header("X-Repo-Commit", "0" * 40)
             self.end_headers()
 
         def do_GET(self):
-            self.do_HEAD()
-            asked.append(self.path)
-            self.wfile.write(files.get(self.path, b""))
+            asked.append(f"{self.path}{self.headers.get('Range', '').removeprefix('bytes=')}")
+            if self.path in raw:
+                self.wfile.write(raw[self.path])
+                return
+            start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+            if start >= len(files.get(self.path, b"-")):
+                self.send_error(416)
+                return
+            self.do_HEAD(start)
+            end = start + cuts[self.path].pop(0) if cuts.get(self.path) else None
+            self.wfile.write(files.get(self.path, b"")[start:end])
 
         def log_message(self, *_):
             pass
 
-    asked: list[str] = []
-    stated: dict[str, str] = {}  # hashes that differ from the files'
     web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
-    web.files, web.asked, web.stated = files, asked, stated
+    monkeypatch.setenv("no_proxy", "*")
+    web.files, web.asked, web.stated, web.cuts, web.raw = files, asked, stated, cuts, raw
     web.address = f"http://127.0.0.1:{web.server_port}"
     yield web
     web.shutdown()
+
+
+@pytest.fixture
+def secure(server, monkeypatch):
+    """The same server where an address of https leads to it, without a certificate."""
+    really = download._open
+
+    def plain(request: urllib.request.Request):
+        request.full_url = request.full_url.replace("https://files.test", server.address)
+        return really(request)
+
+    monkeypatch.setattr(download, "_open", plain)
+    return server
 
 
 def test_a_hash_in_the_name_is_checked_and_a_file_fetched_once(server, file):
@@ -102,17 +132,120 @@ def test_a_hash_in_the_name_is_checked_and_a_file_fetched_once(server, file):
         create_model("dsconv_tiny", weights=server.address + "/zoo/small-01234567.pth")
     assert not list((file.parent / "cache").rglob("*01234567*"))
     with pytest.raises(ModelError, match=r"cannot fetch http.*Not Found"):
-        create_model("dsconv_tiny", weights=server.address + "/nothing.pth")
+        create_model("dsconv_tiny", weights=server.address + "/nothing-01234567.pth")
 
 
-def test_files_of_one_name_are_kept_apart_and_can_be_pinned(server, file):
+def test_files_of_one_name_are_kept_apart_and_can_be_pinned(secure, file, capsys):
+    server = secure
     server.files["/a/small.pth"] = file.read_bytes()
     server.files["/b/small.pth"] = b"something else"
-    good = server.address + "/a/small.pth"
-    assert download.download(good) != download.download(server.address + "/b/small.pth")
+    good = "https://files.test/a/small.pth"
+    assert download.download(good) != download.download("https://files.test/b/small.pth")
+    assert capsys.readouterr().err.count("no hash goes with it, so what comes is not checked") == 2
     assert download.download(f"{good}#sha256={digest(file.read_bytes())}").read_bytes() == file.read_bytes()
     with pytest.raises(ModelError, match="not the file that was published"):
         download.download(f"{good}#sha256={'0' * 64}")
+    md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    assert download.download(f"{server.address}/a/small.pth#md5={md5}").read_bytes() == file.read_bytes()
+    with pytest.raises(ModelError, match="its md5 is"):
+        download.download(f"{server.address}/a/small.pth#md5={'0' * 32}")
+
+
+def test_a_file_that_is_cut_short_is_gone_on_with(server, tmp_path, monkeypatch):
+    data = bytes(range(256)) * 400
+    path = f"/small-{digest(data)[:8]}.pth"
+    server.files[path] = data
+    server.cuts[path] = [1000, 500]
+    assert download.download(server.address + path).read_bytes() == data
+    assert server.asked == [path, f"{path}1000-", f"{path}1500-"]
+    # A process that is stopped leaves its part, which the next one goes on with, unless it was of another file.
+    kept = tmp_path / "cache" / "checkpoints"
+    for part, asked in ((data[:700], [f"{path}700-"]), (b"x" * 700, [f"{path}700-", path]), (data * 2, None)):
+        (kept / path[1:]).unlink()
+        (kept / f".{path[1:]}.part").write_bytes(part)
+        server.asked.clear()
+        assert download.download(server.address + path).read_bytes() == data
+        assert asked is None or server.asked == asked
+    # One that never comes is said to be cut short, and nothing lies where the whole file would.
+    (kept / path[1:]).unlink()
+    server.cuts[path] = [10] * 20
+    with pytest.raises(ModelError, match="cannot fetch"):
+        download.download(server.address + path)
+    assert not (kept / path[1:]).exists()
+
+
+def test_the_cache_is_trusted_as_far_as_it_is_whole(secure, tmp_path):
+    secure.files["/a.pth"] = b"of the first day" * 100
+    address = "https://files.test/a.pth"
+    path = download.download(address)
+    assert download.download(address) == path and secure.asked == ["/a.pth"]
+    for damage in (lambda: path.write_bytes(path.read_bytes()[:100]), lambda: path.write_bytes(b"x" * 1600),
+                   lambda: path.with_name(f"{path.name}.json").unlink()):  # fmt: skip
+        damage()
+        secure.asked.clear()
+        assert download.download(address).read_bytes() == secure.files["/a.pth"] and secure.asked == ["/a.pth"]
+    pinned = f"https://files.test/a.pth#sha256={digest(secure.files['/a.pth'])}"
+    other = download.download(pinned)
+    other.write_bytes(b"damaged")
+    assert download.download(pinned).read_bytes() == secure.files["/a.pth"]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://[bad/a.pth#sha256=01234567", "no address"),
+        ("http://host:99999999/a.pth#sha256=01234567", "no address"),
+        ("https://ho st/a.pth", "spaces"),
+        ("https://host/a\n.pth", "spaces"),
+        ("https://host/\u00e4.pth", "spaces"),
+        ("https://", "no address"),
+        ("https:///a.pth", "names no host"),
+        ("https://host/", "names no file"),
+        ("https://host/" + "a" * 300 + ".pth", "more than 200 letters"),
+        ("https://host/a.pth#sha256=xyz", "neither sha256"),
+        ("http://host/a.pth", "http without a hash"),
+        ("hf://", "no repository"),
+        ("hf://a b", "no repository"),
+    ],
+)
+def test_addresses_that_are_none(address, said, server):
+    with pytest.raises(ModelError, match=said):
+        download.download(address)
+
+
+def test_what_servers_do_is_one_line(server, monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.5)
+    good = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n"
+    answers = {
+        "status": b"no HTTP at all\r\n\r\n",
+        "negative": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabcd",
+        "words": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nabcd",
+        "endless": b"HTTP/1.1 200 OK\r\n\r\nabcd",
+        "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\nzz\r\n",
+        "packed": good + b"Content-Encoding: gzip\r\n\r\nabcd",
+        "other": good + b"\r\nabcd",
+        "loop": b"HTTP/1.1 302 Found\r\nLocation: /loop-01234567.pth\r\nContent-Length: 0\r\n\r\n",
+        "away": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n",
+        "header": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 100_000 + b"\r\n\r\n",
+        "nothing": b"",
+    }
+    for name, answer in answers.items():
+        server.raw[f"/{name}-01234567.pth"] = answer
+        with pytest.raises(ModelError, match=r"cannot fetch|not the file that was published") as caught:
+            download.download(f"{server.address}/{name}-01234567.pth")
+        assert len(str(caught.value).splitlines()) == 1, name
+    for name, value in (("no_proxy", ""), ("http_proxy", "http://[bad")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ModelError, match="cannot fetch"):
+        download.download(f"{server.address}/other-01234567.pth")
+
+
+def test_https_does_not_lead_to_http(secure):
+    secure.raw["/a.pth"] = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/b.pth\r\nContent-Length: 0\r\n\r\n"
+    request = urllib.request.Request("https://files.test/a.pth")
+    with pytest.raises(ValueError, match="which is not https"):
+        download._NoWayDown().redirect_request(request, None, 302, "Found", {}, "http://127.0.0.1:1/b.pth")
+    assert download._NoWayDown().redirect_request(request, None, 302, "Found", {}, "https://other.test/b.pth")
 
 
 def test_by_name(server, file, monkeypatch):
@@ -204,7 +337,8 @@ def test_what_a_file_does_not_show_is_known_by_its_name(server, tmp_path, monkey
     torch.save(create_model("x3d_xs", shortcut_norm=False).state_dict(), theirs)
     server.files["/x3d.pth"] = theirs.read_bytes()
     needs = {"shortcut_norm": False, "mean": [0.1] * 3, "std": [0.2] * 3}
-    released = Released("x3d_xs", "theirs", "", "", server.address + "/x3d.pth", needs)
+    address = f"{server.address}/x3d.pth#sha256={digest(theirs.read_bytes())}"
+    released = Released("x3d_xs", "theirs", "", "", address, needs)
     monkeypatch.setattr(weights, "released_weights", lambda: (released,))
     model = create_model("x3d_xs", weights="theirs")
     assert model.config["options"] == {"shortcut_norm": False}
