@@ -62,6 +62,7 @@ class Watch:
         self.functions: dict[str, set[str]] = defaultdict(set)
         self.shared: dict[str, set[str]] = defaultdict(set)
         self.seconds: Counter[str] = Counter()
+        self.setup: Counter[str] = Counter()
         self.left_out: set[str] = set()
 
     def _called(self, frame, event, argument) -> None:
@@ -100,18 +101,22 @@ class Watch:
                 return (yield from watch._watched(watch.functions[item.nodeid]))
 
             def pytest_runtest_logreport(self, report):
-                watch.seconds[report.nodeid] += report.duration
+                if report.when == "call":
+                    watch.seconds[report.nodeid] = report.duration
+                else:
+                    watch.setup[report.nodeid.partition("::")[0]] += report.duration
                 if not report.passed:
                     watch.left_out.add(report.nodeid)  # a test that fails or is skipped tells nothing
 
         return Plugin()
 
     def table(self) -> dict[str, dict]:
-        """Seconds and functions by test."""
+        """By test: its own seconds, those of all fixtures of its file, and functions."""
         kept = [name for name in self.functions if name not in self.left_out]
         return {
             name: {
                 "seconds": round(self.seconds[name], 3),
+                "setup": round(self.setup[name.partition("::")[0]], 3),
                 "functions": sorted(self.functions[name] | self.shared[name.partition("::")[0]]),
             }
             for name in kept
@@ -206,16 +211,17 @@ class Campaign:
         """Quickest first, those that run the function before those that run others of its module, within the budget."""
         order = []
         for name, test in self.tests.items():
-            inside = any(f.startswith(f"{module}:") for f in test["functions"])
-            if inside:
+            if any(f.startswith(f"{module}:") for f in test["functions"]):
                 near = not function or f"{module}:{function}" in test["functions"]
-                order.append((not near, test["seconds"], name))
-        chosen, total = [], 0.0
-        for _, seconds, name in sorted(order):
-            total += seconds
+                order.append((not near, test["seconds"] + test["setup"], name))
+        chosen, files, total = [], set(), 0.0
+        for _, _, name in sorted(order):
+            file = name.partition("::")[0]
+            total += self.tests[name]["seconds"] + (0.0 if file in files else self.tests[name]["setup"])
             if total > self.budget and chosen:
                 break
             chosen.append(name)
+            files.add(file)
         return chosen
 
     def run(self, module: str, drawn: list[Mutation], again: bool) -> list[dict]:
@@ -254,7 +260,7 @@ class Campaign:
         path = self.tree / module
         source = path.read_bytes()
         path.write_bytes(mutation.applied(source))
-        limit = MARGIN * sum(self.tests[name]["seconds"] for name in tests) + LEAST
+        limit = MARGIN * sum(self.tests[name]["seconds"] + self.tests[name]["setup"] for name in tests) + LEAST
         code, seconds = in_child(lambda: self.pytest(tests, True), self.log, limit)
         path.write_bytes(source)
         return {None: "timeout", 0: "survived"}.get(code, "killed"), seconds
