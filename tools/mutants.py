@@ -48,6 +48,7 @@ MISSED = ("survived", "unreached")
 NAMED = ("module", "source", "before", "after")
 PYTEST = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark"]
 MEMORY = 8 << 30  # bytes that a change may take
+BUSY = 10
 MARGIN, LEAST = 5, 30  # times the tests' own time, and seconds, before a change is called endless
 
 
@@ -124,7 +125,10 @@ class Watch:
 
 
 def in_child(work: Callable[[], int], log: Path, seconds: float = 3600.0) -> tuple[int | None, float]:
-    """Exit code of what runs in a fork of this process, None where it took too long; and its seconds."""
+    """Exit code of what runs in a fork of this process, None where it took too long; and how long that was.
+
+    It may take so many seconds of the processor, and on a machine with other work `BUSY` times as long.
+    """
     began = time.monotonic()
     child = os.fork()
     if not child:
@@ -133,22 +137,23 @@ def in_child(work: Callable[[], int], log: Path, seconds: float = 3600.0) -> tup
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (round(seconds), round(seconds) + 5))
         code = 3
         try:
             code = int(work())
         finally:
             os._exit(code)  # nothing of this process's own is to be finished twice
     status = None
-    while status is None and time.monotonic() - began < seconds:
+    while status is None and time.monotonic() - began < BUSY * seconds:
         time.sleep(0.02)
         ended, found = os.waitpid(child, os.WNOHANG)
         status = found if ended else None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # with all that it started
     if status is None:
-        os.waitpid(child, 0)
-        return None, time.monotonic() - began
-    return os.waitstatus_to_exitcode(status), time.monotonic() - began
+        _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code, time.monotonic() - began
 
 
 class Campaign:

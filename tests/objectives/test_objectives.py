@@ -79,6 +79,16 @@ def test_the_dense_loss_is_its_definition_both_ways(nearest):
     assert min(float(to_sound), float(to_picture)) > 1e-4
 
 
+def test_dense_logs_how_near_the_best_offset_is_and_whose_sound_is_best():
+    pair = replace(planted(7), offset=torch.tensor([7, 8, 9, 6]))
+    logs = dense()(pair).logs
+    assert float(logs["offset_within_1"]) == 0.75
+    assert float(dense()(planted(7)).logs["retrieval"]) == 1
+    exchanged = replace(planted(7), video=planted(7).video[[1, 0, 2, 3]])
+    assert float(dense()(exchanged).logs["retrieval"]) == 0.5
+    assert float(logs["scale"]) == pytest.approx(20)
+
+
 def test_the_schedule_goes_from_far_to_near_evenly_in_ratio():
     schedule = ShiftSchedule(1.6, 0.1, 0.5)
     assert [schedule(done) for done in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([1.6, 0.4, 0.1, 0.1])

@@ -90,6 +90,16 @@ def process(rank: int, world: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_logged_keeps_no_graph(case):
+    objective = built(case)
+    seen, heard = torch.randn(8, 64, 10, 2, 3, requires_grad=True), torch.randn(8, 64, 30, requires_grad=True)
+    pair = Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), torch.randint(21, (8,)), CLIP, seen, heard)
+    output = objective(replace(pair, target=pair))
+    assert output.loss.requires_grad
+    assert not [name for name, value in output.logs.items() if value.requires_grad]
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> dict[int, list[dict]]:
     """What each process of 1, 2 and 4 has of every case."""
