@@ -54,7 +54,8 @@ def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str
             _check_size(metadata, name, size, f"{path}: {name}")
         # Dictionaries stay packed until their sizes are known.
         words = [name for name in wanted if types[name] == pyarrow.string()]
-        with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=words) as file:
+        # Nothing is read ahead by threads, which a forked process does not have.
+        with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=words, pre_buffer=False) as file:
             read = {name: file.read([name], use_threads=False)[name] for name in wanted}
             return {name: _cells(column, size, f"{path}: {name}") for name, column in read.items()}
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
