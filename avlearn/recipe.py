@@ -56,7 +56,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     values["model"] = _freed(values.get("model"), named)
     for key, value in settings:
         _set(values, key, value)
-        said |= {".".join(key)} | _leaves(value, ".".join(key) + ".")
+        said |= {".".join(key[: k + 1]) for k in range(len(key))} | _leaves(value, ".".join(key) + ".")
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
