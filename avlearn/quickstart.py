@@ -31,7 +31,8 @@ _UNTIL = {"tests": 0.10, "clips": 0.19, "solos": 0.23, "sync": 0.58, "separate":
 _SEPARATE_STEP = 0.2  # time of a separator's step, as a part of the towers'
 _TESTS = {"standard": 200, "muted": 120, "twins": 120, "solo": 200}  # clips, in ten minutes or more
 _TRAIN_CLIPS, _VAL_CLIPS, _SOLO_CLIPS, _SOLO_VAL_CLIPS = 1200, 96, 600, 64
-_LEAST = 24  # clips of a world, however slow the machine
+_LEAST = {"test": 12, "val": 12, "train": 24}  # clips of a world, however slow the machine
+_LEAST_SHARE = 0.05  # of the time, for a stage that begins too late
 
 
 @dataclass
@@ -76,7 +77,7 @@ class _Progress:
 
     def left(self, stage: str) -> float:
         """Seconds until a stage has to end."""
-        return max((self.minutes * _UNTIL[stage] - self.minutes_gone[0]) * 60, 1.0)
+        return max(self.minutes * _UNTIL[stage] - self.minutes_gone[0], self.minutes * _LEAST_SHARE) * 60
 
     def finish(self, stage: str) -> None:
         """Note that a stage is done."""
@@ -152,7 +153,7 @@ def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
             wanted, seconds = max(round(_TESTS[preset] * share), 60), progress.left("tests") / (len(tests) - k)
             made = make_world(
                 out, wanted, 1_000_003 + 10 * seed + k, WorldConfig.preset(preset), split="test", seconds=seconds,
-                least=_LEAST,
+                least=_LEAST["test"],
             )  # fmt: skip
             progress.note_cut(f"{preset} clips to be tested on", wanted, len(read_manifest(made)))
         progress.finish("tests")
@@ -168,7 +169,7 @@ def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
             seconds = progress.left(stage) * (0.15 if split == "val" else 1)
             made = make_world(
                 worlds / f"{preset}-{split}", wanted[split], 2 * seed + own, WorldConfig.preset(preset), split=split,
-                seconds=seconds, least=_LEAST,
+                seconds=seconds, least=_LEAST[split],
             )  # fmt: skip
             progress.note_cut(f"{preset} clips to learn from ({split})", wanted[split], len(read_manifest(made)))
         progress.finish(stage)

@@ -283,6 +283,14 @@ def test_truth_on_disk_is_the_scene(world):
         assert ("muted" in row.flags) == any(not s.sounding for s in scene.sources)
 
 
+def test_a_world_by_the_clock_has_fewer_clips_but_not_too_few(tmp_path):
+    config = WorldConfig.preset("solo", **SMALL)
+    made = make_world(tmp_path / "w", 12, 7, config, workers=1, seconds=0.0, least=3)
+    rows = read_manifest(made)
+    assert [row.path.name for row in rows] == [f"{k:06d}.mp4" for k in range(len(rows))] and 3 <= len(rows) < 12
+    assert len(read_manifest(make_world(tmp_path / "w", 5, 7, config, workers=1))) == 5
+
+
 def test_an_unfinished_world_is_finished(world):
     out, config = world
 

@@ -57,9 +57,9 @@ def make_world(
         DataError: clips or workers is below 1, or the seed is negative.
         OutputError: the folder holds another world, or cannot be written.
     """
-    for what, value, least in (("clips", clips, 1), ("workers", workers, 1), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise DataError(f"a world cannot have {what} = {value}: give {least} or more")
+    for what, value, lowest in (("clips", clips, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        if value is not None and value < lowest:
+            raise DataError(f"a world cannot have {what} = {value}: give {lowest} or more")
     config = config or WorldConfig()
     out = Path(out)
     try:
