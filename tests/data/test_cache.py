@@ -78,9 +78,9 @@ def test_a_clip_that_cannot_be_decoded_is_left_out(rows, tmp_path, monkeypatch):
         decode_once(mixed, tmp_path / "all", *FORM, workers=1)
     assert not list((tmp_path / "all").iterdir())
     decode_once(mixed, tmp_path / "some", *FORM, workers=1, bad_files="skip")
+    good = decode_once([rows[1], rows[3]], tmp_path / "good", *FORM, workers=1)
     found = opened(mixed, tmp_path / "some", monkeypatch, bad_files="skip")
     assert found.bad.keys() == {0, 2} and "not a media file" in found.bad[0] and "gone" in found.bad[2]
-    good = decode_once([rows[1], rows[3]], tmp_path / "good", *FORM, workers=1)
     assert np.array_equal(found.video, good.video) and np.array_equal(found.audio, good.audio)
     monkeypatch.undo()
     with pytest.raises(AvlearnError):  # what was skipped by one run is no clip for another
