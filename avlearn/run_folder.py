@@ -35,9 +35,8 @@ class Start:
 
 def check_free(run_dir: Path, resume: bool) -> None:
     """Raise OutputError where a run in the folder would be lost, or there is none to go on with."""
-    checkpoints = run_dir / "checkpoints"
     finished = (run_dir / "model").exists()
-    if not resume and (finished or can_resume(run_dir) or (checkpoints / BEST).exists()):
+    if not resume and (finished or can_resume(run_dir)):
         what = "a finished run" if finished else "a run already"
         raise OutputError(f"{run_dir} holds {what}: --resume goes on with it, --run-dir makes another")
     if resume and (not run_dir.is_dir() or (finished and not can_resume(run_dir))):
@@ -79,7 +78,7 @@ def _begin(run_dir: Path, recipe: Recipe, resume: bool) -> None:
     if resume:
         print(f"{run_dir} has no checkpoint yet: starting from the beginning", file=sys.stderr)
     if (run_dir / RECIPE).exists():  # what a run left that was killed early
-        for path in (run_dir / METRICS, *run_dir.glob("events.out.tfevents.*")):
+        for path in (run_dir / METRICS, run_dir / "checkpoints" / BEST, *run_dir.glob("events.out.tfevents.*")):
             path.unlink(missing_ok=True)
     sweep(run_dir)
     write_text(run_dir / RECIPE, recipe.to_yaml())
