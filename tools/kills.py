@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 
 import torch
@@ -155,6 +156,8 @@ def start(kind: Kind, out: Path, log: Path, arm: Callable[[], None]) -> int:
     file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    server = forkserver._forkserver  # this process' own, if it has one, is not the child's
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
     code = 1
     try:
         arm()
@@ -163,11 +166,8 @@ def start(kind: Kind, out: Path, log: Path, arm: Callable[[], None]) -> int:
     except BaseException as error:  # the child must not go on as its parent
         print(f"{type(error).__name__}: {error}", flush=True)
     finally:
-        # As an interpreter's end would, which a forked child must not reach.
-        from multiprocessing import forkserver
-
-        if forkserver._forkserver._forkserver_pid is not None:
-            forkserver._forkserver._stop()
+        if server._forkserver_pid is not None:
+            server._stop()  # as an interpreter's end would, which a forked child must not reach
         os._exit(code)
 
 
