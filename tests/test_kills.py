@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from avlearn.apply.sync_files import sync_files
 from avlearn.data.cache import decode_once
 from avlearn.data.clips import ClipDataset, WindowRule
 from avlearn.data.loader import clip_loader
-from avlearn.data.manifest import read_manifest
+from avlearn.data.manifest import Entry, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.sampling import StepSampler
 from avlearn.data.scan import folder_entries, scan
@@ -31,47 +32,61 @@ def test_killed_runs_end_as_undisturbed_ones_do(name, tmp_path):
     assert not (tally.unequal or tally.stray or tally.processes or tally.failed), kills.table({name: tally})
 
 
-def load(world: Path, out: Path) -> None:
+def load(world: Path, out: Path, begun: Callable[..., None]) -> None:
     rows = read_manifest(world / "manifest.parquet")
     data = ClipDataset(rows, WindowRule(25.0, 32, 16000, 1.0, 0.2, 0.04))
     for _ in clip_loader(data, StepSampler(len(rows), 2, 1000, 0, workers=2), 2):
-        (out / "begun").touch()
+        begun()
 
 
-def decode(world: Path, out: Path) -> None:
+def decode(world: Path, out: Path, begun: Callable[..., None]) -> None:
+    decode_once(read_manifest(world / "manifest.parquet") * 100, out, 25.0, 64, 16000, 2, begun)
+
+
+def render(world: Path, out: Path, begun: Callable[..., None]) -> None:
+    make_world(out, 1000, 0, WorldConfig.preset("solo"), workers=2, progress=begun)
+
+
+def look(world: Path, out: Path, begun: Callable[..., None]) -> None:
+    copies = [Entry(entry.path, (str(k),)) for k in range(100) for entry in folder_entries(world)]
+    scan([replace(entry, path=linked(out, entry.path, k)) for k, entry in enumerate(copies)], out / "m.csv",
+         workers=2, progress=begun)  # fmt: skip
+
+
+def transcode(world: Path, out: Path, begun: Callable[..., None]) -> None:
     rows = read_manifest(world / "manifest.parquet")
-    decode_once(rows * 100, out, 25.0, 64, 16000, 2, lambda done, total: (out / "begun").touch())
+    rows = [replace(row, path=linked(out, row.path, k)) for k, row in enumerate(rows * 20)]
+    write_manifest(rows, out / "manifest.parquet")
+    prepare(out / "manifest.parquet", out / "p", workers=2, progress=begun)
 
 
-def render(world: Path, out: Path) -> None:
-    config = WorldConfig.preset("solo", duration=60.0)
-    make_world(out, 100, 0, config, workers=2, progress=lambda done, total: None)
-
-
-def look(world: Path, out: Path) -> None:
-    scan(folder_entries(world) * 1000, out / "m.csv", workers=2)
-
-
-def transcode(world: Path, out: Path) -> None:
-    prepare(world, out / "p", workers=2)
-
-
-def measure(world: Path, out: Path) -> None:
+def measure(world: Path, out: Path, begun: Callable[..., None]) -> None:
     for _ in sync_files([row.path for row in read_manifest(world / "manifest.parquet")] * 100, "default", workers=2):
-        pass
+        begun()
+
+
+def linked(out: Path, path: Path, number: int) -> Path:
+    """Another name for a file, that it is another one."""
+    link = out / f"{number}.mp4"
+    os.link(path, link)
+    return link
 
 
 @pytest.mark.parametrize("work", [load, decode, render, look, transcode, measure])
-def test_no_process_outlives_its_parent(work: Callable[[Path, Path], None], small_world, tmp_path):
-    out, log = tmp_path / "out", tmp_path / "log"
+def test_no_process_outlives_its_parent(work: Callable[..., None], small_world, tmp_path):
+    out, log, sign = tmp_path / "out", tmp_path / "log", tmp_path / "begun"
     out.mkdir()
-    pid = kills.start(kills.Kind(lambda folder: work(small_world, folder)), out, log, lambda: None)
-    until = time.monotonic() + 60
-    # The child itself, the server that forks, and at least one process at work.
-    while len(kills.members(pid)) < 3 and time.monotonic() < until:
+
+    def begun(done: int = 1, total: int = 0) -> None:
+        if done:
+            sign.touch()
+
+    pid = kills.start(kills.Kind(lambda folder: work(small_world, folder, begun)), out, log, lambda: None)
+    until = time.monotonic() + 120
+    while not sign.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    assert len(kills.members(pid)) >= 3, log.read_text()
-    time.sleep(0.5)
+    # The child itself, the server that forks, and two processes at work.
+    assert len(kills.members(pid)) >= 4, log.read_text()
     os.kill(pid, signal.SIGKILL)
     tally = kills.Tally()
     assert kills.ended(pid, tally) == -signal.SIGKILL, log.read_text()

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.data.clips import collate
-from avlearn.data.resumable import begin_worker
+from avlearn.data.resumable import begin_worker, start_server
 from avlearn.data.sampling import StepSampler
 
 
@@ -36,7 +36,7 @@ def clip_loader(
             worker_init_fn=_begin,
             persistent_workers=workers > 0,
             # Forked copies of a process that has threads may hang.
-            multiprocessing_context="forkserver" if workers else None,
+            multiprocessing_context=start_server(__name__) if workers else None,
         )
 
 

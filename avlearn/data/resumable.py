@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,7 @@ def _until_one_dies(
     """Work ``left`` off; returns the items that were under way when a process died."""
     others = set(multiprocessing.active_children())
     flying = {}
-    context = multiprocessing.get_context("forkserver")
-    # What the work imports is imported once, instead of in each process.
-    context.set_forkserver_preload([__name__, getattr(work, "func", work).__module__])
-    _start_server()
+    context = start_server(getattr(work, "func", work).__module__)
     pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
     try:
         _start(pool)
@@ -142,15 +140,26 @@ def _until_one_dies(
     return []
 
 
-def _start_server() -> None:
+def start_server(module: str) -> BaseContext:
+    """Start the process that worker processes are forked from, if there is none yet.
+
+    Args:
+        module: what the work needs: imported once, instead of in each process.
+
+    Returns:
+        The context to start workers with; they call `begin_worker` first.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, module])
     # An order to end is often sent to all processes of a command: this one decides what becomes of the others.
     if threading.current_thread() is not threading.main_thread():
-        return
+        return context
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGTERM, before)
+    return context
 
 
 def _start(pool: ProcessPoolExecutor) -> None:
