@@ -77,16 +77,21 @@ def _tell(result: object, json_path: str | None) -> None:
 @app.command()
 def quickstart(
     out: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")] = Path("runs/quickstart"),
-    minutes: Annotated[float, typer.Option(min=0.5, help="Time to take, on 4 cores.")] = 10.0,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Time to take.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Make a world, train on it, measure, use the four tools, and write a report.
+
+    Takes the time that is given: on a slower or busier machine there are fewer clips and steps. After Ctrl-C, or a
+    kill, the same command goes on where it was.
 
     Example: avlearn quickstart --minutes 5
     """
     from avlearn.quickstart import quickstart as run
 
-    typer.echo(f"open {run(out, minutes, seed)}")
+    with _resumable("quickstart"):
+        page = run(out, minutes, seed)
+    typer.echo(f"open {page}")
 
 
 @app.command()

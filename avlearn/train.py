@@ -325,7 +325,8 @@ def _fit(
         with handled_by(checkpoints.signalled):
             trainer.fit(experiment.task, module, ckpt_path=checkpoint, weights_only=True)
     except Stop:
-        print(f"stopped after step {checkpoints.saved_at}: --resume goes on from there", file=sys.stderr)
+        how = "--resume" if clock.seconds is None else "the same command"
+        print(f"stopped after step {checkpoints.saved_at}: {how} goes on from there", file=sys.stderr)
         raise (Terminated if checkpoints.interrupted == SIGTERM else KeyboardInterrupt) from None
     except (RuntimeError, ConnectionError, EOFError) as error:
         if "DataLoader worker" in str(error) or not isinstance(error, RuntimeError):

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from avlearn.errors import OutputError
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -29,13 +31,38 @@ def test_the_page_is_whole_and_fetches_nothing(report):
     assert "<audio" in page and "<video" in page
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)
     assert report.stat().st_size < 6_000_000
+    for tool in ("sync", "localize", "separate", "classify"):  # with the model that the page is about
+        assert f"avlearn {tool} FILE --model {report.parent}/model" in page
+    assert ("The clock allowed only" in page) == bool(progress_of(report.parent)["cut"])
     figures = json.loads((report.parent / "figures.json").read_text())
     assert {f["task"] for f in figures["figures"]} >= {"sync", "retrieval", "localization", "separation"}
 
 
 @pytest.mark.slow
+def test_a_quickstart_that_was_stopped_goes_on(report, monkeypatch):
+    from avlearn import quickstart as module
+
+    run = report.parent
+    report.rename(run / "first.html")
+    before = progress_of(run)
+    try:
+        for made in ("make_world", "pretrain", "add_classifiers"):
+            monkeypatch.setattr(module, made, None)  # all of this is there
+        assert module.quickstart(run, minutes=0.5) == report and report.exists()
+        assert progress_of(run) == before
+        report.unlink()
+        with pytest.raises(OutputError, match=r"has a quickstart of --minutes 0\.5 --seed 0"):
+            module.quickstart(run, minutes=2)
+    finally:
+        (run / "first.html").rename(report)
+
+
+def progress_of(run) -> dict:
+    return json.loads((run / "quickstart.json").read_text())
+
+
+@pytest.mark.slow
 def test_a_second_run_into_the_folder_is_refused(report):
-    from avlearn.errors import OutputError
     from avlearn.quickstart import quickstart
 
     with pytest.raises(OutputError, match="already"):
