@@ -91,3 +91,16 @@ def test_no_process_outlives_its_parent(work: Callable[..., None], small_world, 
     tally = kills.Tally()
     assert kills.ended(pid, tally) == -signal.SIGKILL, log.read_text()
     assert not tally.processes
+
+
+def test_two_worlds_in_one_folder_are_one(tmp_path):
+    config = WorldConfig.preset("solo", duration=1.0, size=32, fps=10.0)
+    kind = kills.Kind(lambda out: make_world(out, 6, 3, config, workers=1))
+    tally, pids = kills.Tally(), []
+    for log in ("a", "b"):
+        pids.append(kills.start(kind, tmp_path / "w", tmp_path / log, lambda: None))
+    assert [kills.ended(pid, tally) for pid in pids] == [0, 0]
+    assert not tally.processes and len(read_manifest(tmp_path / "w")) == 6
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {
+        "clips", "manifest.parquet", "stems", "truth", "world.json"
+    }  # fmt: skip
