@@ -185,11 +185,11 @@ def members(session: int) -> list[int]:
     return found
 
 
-def ended(pid: int, tally: Tally) -> int:
+def ended(pid: int, tally: Tally, patience: float = PATIENCE) -> int:
     """Wait for a child and then for its processes; its exit status, negative for a signal."""
     _, status = os.waitpid(pid, 0)
     began = time.monotonic()
-    while (left := members(pid)) and time.monotonic() - began < PATIENCE:
+    while (left := members(pid)) and time.monotonic() - began < patience:
         time.sleep(0.02)
     tally.longest = max(tally.longest, time.monotonic() - began)
     for process in left:
