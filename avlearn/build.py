@@ -48,7 +48,7 @@ class Experiment:
         train, val: the clips of each.
         collate: samples to a batch.
         origin: of the clips, in words.
-        left_out: reasons of training clips that could not be decoded.
+        left_out: training clips that could not be decoded.
     """
 
     task: lightning.LightningModule
@@ -56,7 +56,7 @@ class Experiment:
     val: Dataset
     collate: Callable[[list], dict]
     origin: str
-    left_out: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 def _rows(source: str) -> list[Row]:
@@ -182,12 +182,12 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     grid = getattr(recipe.objective, "grid", None) or model.step
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
     data: list[Dataset] = []
-    left_out: list[str] = []
+    left_out = 0
     for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
         usable, cache = _usable(rows, name, recipe.data.exclude, rule), None
         if recipe.data.cache:
             usable, cache = _decoded(recipe, usable, name)
-            left_out += list(cache.bad.values()) if name == "training" else []
+            left_out += len(cache.bad) if name == "training" else 0
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
     objective = build_objective(recipe, model, len(data[0]))
     if objective.frozen:
@@ -196,7 +196,7 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     else:
         model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
-    return Experiment(task, *data, collate, origin, tuple(left_out))
+    return Experiment(task, *data, collate, origin, left_out)
 
 
 def measures_offsets(recipe: Recipe) -> bool:
@@ -347,7 +347,7 @@ def _build_separation(recipe: Recipe, origin: str) -> Experiment:
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
     data: list[Dataset] = []
-    left_out: list[str] = []
+    left_out = 0
     for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
         rows = _usable(rows, name, recipe.data.exclude, rule)
         # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
@@ -358,7 +358,7 @@ def _build_separation(recipe: Recipe, origin: str) -> Experiment:
         cache = None
         if recipe.data.cache:
             rows, cache = _decoded(recipe, rows, name)
-            left_out += list(cache.bad.values()) if name == "training" else []
+            left_out += len(cache.bad) if name == "training" else 0
         clips = ClipDataset(rows, rule, None, recipe.data.bad_files, recipe.data.buffer)
         if cache:
             labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
@@ -368,4 +368,4 @@ def _build_separation(recipe: Recipe, origin: str) -> Experiment:
     mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
     augment = recipe.augment.model_dump(exclude={"gain"})
     task = Separate(model, loss, mixing, augment, None, recipe.seed, settings.train_video)
-    return Experiment(task, *data, collate, origin, tuple(left_out))
+    return Experiment(task, *data, collate, origin, left_out)

@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_runs import recipe, rows
 
-from avlearn.errors import DivergedError, OutputError, RecipeError
+from avlearn.data.manifest import read_manifest, write_manifest
+from avlearn.errors import DataError, DivergedError, OutputError, RecipeError
 from avlearn.interrupts import Terminated
 from avlearn.lock import Lock
 from avlearn.run_folder import FREE
@@ -118,6 +120,22 @@ def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):
         pretrain(recipe(root, *SHORT, "optimizer.lr=0.5"), run, resume=True)
     pretrain(recipe(root, *SHORT, "trainer.on_divergence=stop"), run, resume=True)
     assert "trainer.on_divergence" in FREE
+
+
+def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_world, root, tmp_path, capsys):
+    listed = read_manifest(small_world / "manifest.parquet")[:6]
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    write_manifest([replace(listed[0], path=bad, bytes=0), *listed[1:]], tmp_path / "train.parquet")
+    write_manifest(listed, tmp_path / "val.parquet")
+    words = [*SHORT, f"data.train={tmp_path / 'train.parquet'}", f"data.val={tmp_path / 'val.parquet'}"]
+    words += ["data.bad_files=skip", "trainer.max_steps=2"]
+    with pytest.raises(DataError, match=rf"1 of 6 training clips cannot be read \(data\.max_bad .* 0\); {bad}: "):
+        pretrain(recipe(root, *words), tmp_path / "none")
+    pretrain(recipe(root, *words, "data.max_bad=0.2"), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert f"left out {bad}: " in said and "left out 1 of 6 training clips" in said
+    assert [row["skipped"] for row in rows(tmp_path / "run", "loss")] == [1, 1]
 
 
 def test_two_runs_do_not_share_a_folder(small, tmp_path):

@@ -5,7 +5,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -118,12 +117,12 @@ class Figures(Callback):
         path: of the file.
         every: steps from one row to the next.
         max_bad: share of all files that may be unreadable; the run stops past it.
-        skipped: what could not be read before the training began.
+        left_out: clips that could not be read before the training began: counted in the rows.
     """
 
-    def __init__(self, path: Path, every: int, max_bad: float, skipped: Sequence[str] = ()):
-        self.path, self.every, self.max_bad = path, every, max_bad
-        self.skipped: list[str] = list(skipped)
+    def __init__(self, path: Path, every: int, max_bad: float, left_out: int = 0):
+        self.path, self.every, self.max_bad, self.left_out = path, every, max_bad, left_out
+        self.skipped: list[str] = []
         self.seen = 0
         self.rows = ""
 
@@ -150,7 +149,7 @@ class Figures(Callback):
             values = {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
             values = {k: v for k, v in values.items() if not k.startswith("val_")}
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            self._write(trainer, {**values, "lr": rate, "skipped": len(self.skipped)})
+            self._write(trainer, {**values, "lr": rate, "skipped": self.left_out + len(self.skipped)})
 
     def on_validation_end(self, trainer, module) -> None:
         """A row of the validation's figures."""

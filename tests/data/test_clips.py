@@ -127,6 +127,17 @@ def test_bad_files_are_skipped_by_name_or_raised(rows, tmp_path):
         ClipDataset(mixed, RULE)[(1, 0)]
 
 
+def test_a_file_that_is_gone_or_another_by_now_is_skipped_by_name(rows, tmp_path):
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(rows[0].path.read_bytes())
+    data = ClipDataset([replace(rows[0], path=copy)], RULE, bad_files="skip")
+    assert "video" in data[(0, 0)]
+    copy.write_bytes(rows[1].path.read_bytes())
+    assert data[(0, 1)] == {"skipped": f"{copy}: it is gone, or has changed since the scan"}
+    copy.unlink()
+    assert data[(0, 2)] == {"skipped": f"{copy}: it is gone, or has changed since the scan"}
+
+
 def test_a_window_that_cannot_be_read_takes_no_others_with_it(rows, monkeypatch):
     read = ClipReader.read
 
