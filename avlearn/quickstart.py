@@ -250,11 +250,13 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
         cache: folder for the decoded clips.
     """
     config = model.config
-    names = sorted({row.labels[0] for row in rows})
+    order = np.random.default_rng(0).permutation(len(rows))
+    held, kept = order[: len(rows) // 5], order[len(rows) // 5 :]
+    names = sorted({rows[k].labels[0] for k in kept})
+    labels = np.array([names.index(row.labels[0]) if row.labels[0] in names else -1 for row in rows])
     clips = decode_once(rows, cache, config.fps, config.size, config.sample_rate, os.cpu_count() or 1)
-    features = cached_features(model, clips, np.array([names.index(r.labels[0]) for r in rows]))
-    held = np.random.default_rng(0).permutation(len(rows))
-    val, train = features.take(held[: len(rows) // 5]), features.take(held[len(rows) // 5 :])
+    features = cached_features(model, clips, labels)
+    train, val = features.take(kept), features.take(held[labels[held] >= 0])
     grown = AudioVisual(replace(config, labels=tuple(names)))
     grown.load_state_dict(model.state_dict(), strict=False)
     for kind, values in train.kinds().items():

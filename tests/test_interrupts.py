@@ -16,7 +16,7 @@ from avlearn.interrupts import Terminated, handled_by, heed_terminate
     "error, code", [(DataError("x"), 2), (DivergedError("x"), 1), (KeyboardInterrupt(), 130), (Terminated(), 143)]
 )
 def test_each_end_has_its_exit_code(error, code, monkeypatch, capsys):
-    def app():
+    def app(*_):
         raise error
 
     monkeypatch.setattr(cli, "app", app)
