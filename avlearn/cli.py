@@ -444,19 +444,23 @@ def localize(
 ) -> None:  # fmt: skip
     """Where does the sound come from? Writes the heatmap over the video, and the maps as .npz.
 
-    The heatmap is the fainter, the less anything on screen explains the sound.
+    The heatmap is the fainter, the less anything on screen explains the sound. An offset is corrected to measure.
+
+    Exit code: 0 answered, 3 the model cannot tell (the files are written all the same), 2 error.
 
     Example: avlearn localize street.mp4 -o street_heat.mp4
 
     Example: avlearn localize street.mp4 --sources --json street.json
     """
     from avlearn.apply.localize import localize_file
+    from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
     target = out or Path(f"{file.stem}_localized.mp4")
     with progress_bars() as progress:
         result = localize_file(file, load(model), target, maps=maps, sources=sources, progress=progress)
     _tell(result, json_path)
+    raise typer.Exit(undecided(result.verdict))
 
 
 @app.command()
@@ -479,12 +483,15 @@ def separate(
 ) -> None:  # fmt: skip
     """Give each visible source its own track; tracks and residual add up to the input.
 
+    Exit code: 0 answered, 3 the model cannot tell which track is whose (they are written all the same), 2 error.
+
     Example: avlearn separate duet.mp4 --sources 2 -o duet/
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
     from avlearn.apply.places import parse_choice
     from avlearn.apply.separate import separate_file
+    from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
     if form not in ("float", "24"):
@@ -499,6 +506,7 @@ def separate(
             progress=progress,
         )  # fmt: skip
     _tell(result, json_path)
+    raise typer.Exit(undecided(result.verdict))
 
 
 @app.command()
@@ -510,12 +518,17 @@ def classify(
 ) -> None:
     """What is happening? Labels from picture, sound, and both.
 
+    Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error.
+
     Example: avlearn classify clip.mp4 --json -
     """
     from avlearn.apply.classify import classify_file
+    from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
-    _tell(classify_file(file, load(model), top=top), json_path)
+    result = classify_file(file, load(model), top=top)
+    _tell(result, json_path)
+    raise typer.Exit(undecided(result.verdict))
 
 
 @app.command()

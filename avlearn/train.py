@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import lightning
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import ClusterEnvironment
+from torch import Tensor
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.base import with_base
@@ -27,6 +29,7 @@ from avlearn.lock import locked
 from avlearn.models.audiovisual import (
     AudioVisual,
     frames_to_input,
+    meet,
     save,
 )
 from avlearn.objectives.folder import save_objective
@@ -47,6 +50,10 @@ from avlearn.tasks.processes import (
     of_lost_process,
     sharded,
 )
+
+_MET = 256  # clips from which a model learns what is familiar, at most
+_FEW = 64  # clips that it learns from, if there are so many
+_WINDOWS = 4  # of each clip, at most
 
 READER_ENDED = "a process that reads clips was killed (out of memory?): --resume goes on from the last checkpoint"
 
@@ -191,18 +198,23 @@ def _export(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: D
         save_objective(task.objective, recipe.objective.model_dump(), run_dir / "model")
 
 
-@torch.inference_mode()
 def _meet(model: AudioVisual, experiment: Experiment) -> None:
-    """Learn from validation clips what familiar pictures and sounds are like."""
-    seen, heard = [], []
-    for index in range(min(len(experiment.val), 512)):
-        batch = experiment.collate([experiment.val[(index, index)]])
-        if "video" in batch:
-            seen.append(model.video_features(frames_to_input(batch["video"])).mean((2, 3, 4)))
-            heard.append(model.audio_features(batch["audio"]).mean(2))
-    if len(seen) > 1:
-        model.familiar["video"].fit(torch.cat(seen))
-        model.familiar["audio"].fit(torch.cat(heard))
+    """Learn what familiar pictures and sounds are like, from validation clips; from training clips too if they are few.
+
+    Of each clip several windows are looked at, the more the fewer clips there are.
+    """
+    clips = [(experiment.val, k) for k in range(min(len(experiment.val), _MET))]
+    clips += [(experiment.train, k) for k in range(min(len(experiment.train), _FEW - len(clips)))]
+    each = max(_MET // len(clips), 1)
+
+    def windows() -> Iterator[tuple[int, Tensor, Tensor]]:
+        for number, (data, index) in enumerate(clips):
+            for seed in range(min(each, _WINDOWS)):
+                batch = experiment.collate([data[(index, index + seed * len(data))]])
+                if "video" in batch:
+                    yield number, batch["video"], batch["audio"]
+
+    meet(model, windows())
 
 
 def _steps(recipe: Recipe, clips: int) -> int:

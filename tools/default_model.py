@@ -77,9 +77,10 @@ def main() -> None:
     tests = ", ".join(f"{clips} {preset} clips of seed {seed}" for preset, (clips, seed) in TESTS.items())
     zoo = Path(__file__).resolve().parent.parent / "avlearn" / "models" / "zoo" / "default"
     save(model, zoo, CARD.format(tests=tests, table=result.text()))
-    # Without the three tools' --calibrate, probabilities would be those of weights that are gone.
-    for tool in ("sync", "localize", "separate"):
-        print(f"now: python tools/{tool}_error.py WORK --calibrate {zoo}")
+    # Without --calibrate, probabilities would be those of weights that are gone, and only the preset that the towers
+    # were trained on would be in-distribution.
+    for tool in ("in_distribution", "sync_error", "localize_error", "separate_error"):
+        print(f"now: python tools/{tool}.py WORK --calibrate {zoo}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.embed import embed_file
+from avlearn.apply.verdict import CANNOT_TELL, unknown
 from avlearn.apply.windows import Notice, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
@@ -19,13 +20,20 @@ class ClassifyResult:
 
     Attributes:
         path: the file.
+        verdict: ``labelled``, or ``this model cannot tell`` of a file unlike its training data: the labels are then the
+            nearest of those that it knows, and no answer.
+        reason: why it cannot tell; else "".
+        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         labels: for ``video``, ``audio`` and ``both``: the best ``(label, probability)``, best first,
             averaged over windows.
         windows: one dict a window: ``start`` (seconds), ``label``, ``probability`` from both.
-        notice: a line where the file is unlike the training data, else None.
+        notice: a line where the file is unlike the training data, or where that is not known; else None.
     """
 
     path: str
+    verdict: str
+    reason: str
+    in_distribution: dict[str, bool | None]
     labels: dict[str, list[tuple[str, float]]]
     windows: list[dict]
     notice: str | None
@@ -37,13 +45,16 @@ class ClassifyResult:
     def text(self) -> str:
         """For people."""
         lines = [printable(self.path)]
+        if self.reason:
+            said = f"{printable(self.path)}: {self.verdict}: {self.reason}"
+            lines = [said, "  the nearest of the labels it knows, no answer:"]
         for name, ranked in self.labels.items():
             lines.append(f"  {name:6}" + "  ".join(f"{label} {p:.2f}" for label, p in ranked))
-        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
+        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice and not self.reason else []))
 
 
 def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
-    """Label a file by the model's linear classifiers.
+    """Label a file by the model's linear classifiers, or abstain where it is unlike what they were fitted on.
 
     Raises:
         ModelError: the model has no classifiers.
@@ -72,4 +83,6 @@ def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> Clas
         }
         for start, row in zip(starts, probabilities["both"], strict=True)
     ]
-    return ClassifyResult(str(path), labels, rows, notice.text())
+    known, reason = notice.known(), notice.text() or ""
+    verdict = CANNOT_TELL if reason else "labelled"
+    return ClassifyResult(str(path), verdict, reason, known, labels, rows, reason or unknown(known, calibrated=True))

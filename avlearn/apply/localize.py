@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from avlearn.apply.audible import on_screen
+from avlearn.apply.first_look import FirstLook, first_look
+from avlearn.apply.listening import listen
 from avlearn.apply.maps import FileMaps, map_at, peak_of, relief
 from avlearn.apply.parallel import single_threads
 from avlearn.apply.places import MOST
 from avlearn.apply.sources import Source, find_sources
 from avlearn.apply.survey import survey
-from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import OutputError
 from avlearn.files import printable, replacing
 from avlearn.media import stream, write_video
@@ -36,13 +39,18 @@ class LocalizeResult:
             0 where all is silent.
         calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
             others, which tends to be too sure.
-        verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, or ``silent``.
+        verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, ``silent``, or
+            ``this model cannot tell``. Only a model that was shown to know such files says that nothing is on screen.
+        reason: why it cannot tell; else "".
+        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
+        delay: seconds by which the sound was moved later to be measured, where it is out of sync.
         peak: ``(x, y)`` of the strongest place, as fractions of width and height, on average over what is audible.
         windows: one dict a window: ``time`` (its centre, seconds), ``audible``, ``silent``, ``peak``.
         sources: one dict a source, where they were asked for: ``id`` (1 is the strongest), ``loudness`` (dB of full
             scale, see `avlearn.apply.sources.Source`), ``audible``, ``present`` (share of the windows), ``boxes`` (one
             a window: x0, y0, x1, y1 as fractions, or None).
-        notice: a line where the file is unlike the training data, else None.
+        notes: lines for people: of an offset, of a quiet sound.
+        notice: why the model cannot tell, where the file is unlike the training data; else None.
     """
 
     path: str
@@ -51,9 +59,13 @@ class LocalizeResult:
     audible: float
     calibrated: bool
     verdict: str
+    reason: str
+    in_distribution: dict[str, bool | None]
+    delay: float
     peak: tuple[float, float]
     windows: list[dict]
     sources: list[dict] | None
+    notes: tuple[str, ...]
     notice: str | None
 
     def to_dict(self) -> dict:
@@ -68,8 +80,11 @@ class LocalizeResult:
             said = f"{printable(self.path)}: the sound comes from {x:.0%} across, {y:.0%} down"
         if self.verdict == "partly on screen":
             heard = [window["audible"] >= _EXPLAINED for window in self.windows if not window["silent"]]
-            said += f" for {np.mean(heard):.0%} of the time, else from nothing on screen"
-        if self.verdict != "silent":
+            rest = f"else {CANNOT_TELL} ({self.reason})" if self.reason else "else from nothing on screen"
+            said += f" for {np.mean(heard):.0%} of the time, {rest}"
+        if self.verdict == CANNOT_TELL:
+            said += f": {self.reason}; its map is strongest at {x:.0%} across, {y:.0%} down; {ADVICE}"
+        elif self.verdict != "silent":
             said += f" (audible on screen {self.audible:.2f}{'' if self.calibrated else ', not calibrated'})"
         lines = [said]
         for source in self.sources or ():
@@ -82,25 +97,25 @@ class LocalizeResult:
         if self.sources == []:
             lines.append("  no source stands out")
         lines.append(f"wrote {printable(self.video)} and {printable(self.maps)}")
-        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def file_maps(
-    path: str | Path, model: AudioVisual, notice: Notice | None = None, progress: Callable[[float], None] | None = None
+    path: str | Path, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
 ) -> FileMaps:
     """Maps along a file, those in which `separate_file` finds its sources too.
 
     Args:
         path: any file with picture and sound.
         model: from `avlearn.load`.
-        notice: gathers what is seen and heard.
         progress: is told how many seconds are done.
+        delay: seconds by which the sound is moved later against the picture.
 
     Raises:
         NoVideoError: picture and sound are shorter than a step.
     """
     with single_threads() as workers:
-        return survey(path, model, notice or Notice(model), lambda _: None, progress or (lambda _: None), workers)
+        return survey(listen(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
 
 
 def localize_file(
@@ -133,8 +148,8 @@ def localize_file(
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
     _check(Path(path), out, maps_path)
     say = progress or (lambda *_: None)
-    notice = Notice(model)
-    found = file_maps(path, model, notice, lambda done: say("looking", done, info.video.duration))
+    first = first_look(path, model)
+    found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), first.delay)
     say("looking", info.video.duration, info.video.duration)
     audible = on_screen(model, found.evidence, found.levels)
     silent = found.levels < SILENCE
@@ -158,17 +173,24 @@ def localize_file(
         for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
     ]
     weights = audible if audible.any() else np.ones(len(audible))
+    calibrated = model.on_screen_calibration is not None
+    why = first.why_not(model, calibrated) or ""
+    verdict = _verdict(audible, silent, first.fresh_at(found.times), first, why)
     return LocalizeResult(
         path=str(path),
         video=str(out),
         maps=str(maps_path),
         audible=round(float(audible[~silent].mean()), 4) if not silent.all() else 0.0,
-        calibrated=model.on_screen_calibration is not None,
-        verdict=_verdict(audible, silent),
+        calibrated=calibrated,
+        verdict=verdict,
+        reason=why if verdict in (CANNOT_TELL, "partly on screen") else "",
+        in_distribution=first.in_distribution,
+        delay=round(first.delay, 4),
         peak=peak_of(np.average(found.maps, axis=0, weights=weights)),
         windows=windows,
         sources=[_source(source) for source in chosen] if sources else None,
-        notice=notice.text(),
+        notes=first.notes,
+        notice=why if first.unlike else None,
     )
 
 
@@ -183,13 +205,16 @@ def _check(path: Path, out: Path, maps: Path) -> None:
         raise OutputError(f"{maps}: maps are written as .npz")
 
 
-def _verdict(audible: np.ndarray, silent: np.ndarray) -> str:
+def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: FirstLook, why: str) -> str:
+    """Of windows ``[N]``, of which repetitions count once, by a model that cannot tell for a reason, or can."""
     if silent.all():
         return "silent"
+    if first.unlike:
+        return CANNOT_TELL
     explained = audible[~silent] >= _EXPLAINED
     share = explained.mean()
-    if share < 0.5 and explained.sum() < _CHANCE:
-        return "nothing on screen explains the sound"
+    if share < 0.5 and (explained * fresh[~silent]).sum() < _CHANCE:
+        return CANNOT_TELL if why else NOTHING_ON_SCREEN
     return "on screen" if share > 0.9 else "partly on screen"
 
 

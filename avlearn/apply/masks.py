@@ -68,7 +68,9 @@ class _Transform:
 
 
 @torch.inference_mode()
-def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tensor) -> Tensor:
+def separate_window(
+    model: AudioVisual, audio: Tensor, rate: int, queries: Tensor, heard: Tensor | None = None
+) -> Tensor:
     """One stretch of sound into what each query explains.
 
     Args:
@@ -77,6 +79,7 @@ def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tenso
             `stretch_grid` agree wherever they reach `CONTEXT` further on both sides.
         rate: samples a second.
         queries: ``[1, K, D, T]`` features of the sources over the same seconds.
+        heard: ``[1, S]``, the same sound as the model is to hear it; the channels' mean by default.
 
     Returns:
         ``[K, C, S]``; masks of all sources add up to at most one.
@@ -85,7 +88,8 @@ def separate_window(model: AudioVisual, audio: Tensor, rate: int, queries: Tenso
     transform = _Transform(rate, settings.window, settings.hop, audio.shape[1], audio.device)
     spectrum = transform.forward(audio)
     # The same sound at a higher rate has more samples in a window: bring its level to the training's.
-    mixture = spectrum.mean(0, keepdim=True) * (model.config.sample_rate / rate)
+    mixture = spectrum.mean(0, keepdim=True) if heard is None else transform.forward(heard)
+    mixture = mixture * (model.config.sample_rate / rate)
     features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])
     found = model.separator(mixture, transform.bin_hz, features)
     masks = model.separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]

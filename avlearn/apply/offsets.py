@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
+from avlearn.apply.listening import Listening, listen
+from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
 from avlearn.apply.windows import SILENCE, Notice, probe_both
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import offset_scores
 
+STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
+_REST = 25  # frames without motion in which nothing is to be seen
 PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
 _CHUNK = 20.0  # seconds of sound that are encoded at a time
 _NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in one that is twice as long
@@ -27,10 +32,12 @@ class Sound:
             the start of the file. Silence before the first and after the last sound is left out: that there is
             none tells nothing.
         first: steps of silence left out at the start.
+        loudness: ``[T, 16]`` of the whole sound in frames of the model's, for `fresh_frames`.
     """
 
     features: Tensor
     first: int
+    loudness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,10 @@ class Curves:
         lengths: ``[W]`` seconds of the windows.
         scores: ``[W, O]`` mean similarity; NaN where less than half of the window has sound.
         steps: ``[W, O]`` steps of the model in that mean.
+        fresh: ``[W]`` share of each window that moves and was not seen and heard before: only that is evidence.
         motion: mean change of a pixel from frame to frame, of 255, in the window where it is largest.
-        notice: a line where the file is unlike the training data, else None.
+        fps: frames a second that the file itself has.
+        notice: whether the file is like the training data.
     """
 
     offsets: np.ndarray
@@ -52,8 +61,10 @@ class Curves:
     lengths: np.ndarray
     scores: np.ndarray
     steps: np.ndarray
+    fresh: np.ndarray
     motion: float
-    notice: str | None
+    fps: float
+    notice: Notice
 
     @property
     def grid(self) -> float:
@@ -62,7 +73,7 @@ class Curves:
 
 
 @torch.inference_mode()
-def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> Sound | None:
+def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> Sound | None:
     """A file's whole sound, at `PHASES` places within each step; None where all of it is silence.
 
     Raises:
@@ -73,9 +84,9 @@ def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> Sound 
     margin = 8 * step  # the encoder's reach on each side
     chunk = round(_CHUNK * rate / step) * step
     seconds = (chunk + 2 * margin + step) / rate
-    pieces, levels = [], []
-    for clip in stream(path, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
-        audio = torch.from_numpy(clip.audio).to(model.device)
+    pieces, own, levels = [], [], []
+    for clip in stream(listening.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
+        audio = torch.from_numpy(listening(clip.audio)).to(model.device)
         first = not pieces
         phases = []
         steps = (audio.shape[1] - (PHASES - 1) * step // PHASES) // step
@@ -85,23 +96,24 @@ def encode_sound(path: str | Path, model: AudioVisual, notice: Notice) -> Sound 
             begin = phase * step // PHASES
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
-        notice.add_audio(features[:1])
+        notice.add_audio(features[:1], audio)
         heard = model.hear(features)
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
         lower = 0 if first else margin // step
         upper = heard.shape[2] if last else (chunk + margin) // step
         pieces.append(heard[:, :, lower:upper])
+        own.append(loudness(audio[0, lower * step : upper * step].cpu().numpy(), round(rate / model.config.fps)))
         levels.append(phases[0].view(-1, step).square().mean(1).sqrt()[lower:upper])
         if last:
             break
     if not pieces:
-        raise NoAudioError(f"{path}: the sound track is shorter than two steps of the model")
+        raise NoAudioError(f"{listening.source}: the sound track is shorter than two steps of the model")
     loud = (torch.cat(levels) >= SILENCE).nonzero()
     if not len(loud):
         return None
     begin, end = int(loud[0]), int(loud[-1]) + 1
-    return Sound(torch.cat(pieces, 2)[:, :, begin:end], begin)
+    return Sound(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
 
 
 @torch.inference_mode()
@@ -120,7 +132,9 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
     """
     info = probe_both(path)
     notice = Notice(model)
-    sound = encode_sound(path, model, notice)
+    listening = listen(path)
+    notice.notes += listening.notes
+    sound = encode_sound(listening, model, notice)
     if sound is None:
         return None
     if max_offset is None:
@@ -134,7 +148,8 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
     keep = delays.abs() <= reach * PHASES
     step_frames = round(model.step * config.fps)
     hop = max(round(config.seconds / 2 / model.step), 1) * model.step
-    rows, counts, starts, lengths, motion = [], [], [], [], 0.0
+    rows, counts, starts, lengths = [], [], [], []
+    seen = _Seen()
     first = None
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
@@ -142,9 +157,9 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
         if length < 1 or (length < 3 and rows):
             continue
         frames = clip.video[: length * step_frames]
-        motion = max(motion, float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean()))
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
-        notice.add_video(features)
+        notice.add_video(features, frames)
+        seen.add(round((clip.start - first) * config.fps), frames)
         placed = model.place(features).expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - sound.first
         scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
@@ -157,6 +172,35 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
     if not rows:
         raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
     offsets = -(delays[keep].numpy() * fine)[::-1]
+    fresh = seen.fresh(sound, round(config.seconds * config.fps))
+    ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
+    shares = [fresh[begin:end].mean() for begin, end in ranges.T]
     return Curves(
-        offsets, np.array(starts), np.array(lengths), np.stack(rows), np.stack(counts), motion, notice.text()
+        offsets, np.array(starts), np.array(lengths), np.stack(rows), np.stack(counts), np.array(shares),
+        max(seen.motion), info.video.fps, notice,
     )  # fmt: skip
+
+
+class _Seen:
+    """What each frame of a file shows, from windows that overlap."""
+
+    def __init__(self) -> None:
+        self.thumbnails: list[np.ndarray] = []
+        self.moving: list[bool] = []
+        self.motion: list[float] = []  # of each window
+
+    def add(self, begin: int, frames: np.ndarray) -> None:
+        """A window from frame ``begin`` on: uint8 ``[T, H, W, 3]``."""
+        change = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
+        self.motion.append(float(change.mean()) if len(change) else 0.0)
+        change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
+        self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
+
+    def fresh(self, sound: Sound, apart: int) -> np.ndarray:
+        """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``."""
+        seen = np.stack(self.thumbnails)
+        heard = np.full((len(seen), sound.loudness.shape[1]), sound.loudness.min(initial=0))
+        there = min(len(seen), len(sound.loudness))
+        heard[:there] = sound.loudness[:there]
+        moving = maximum_filter1d(np.array(self.moving), _REST)
+        return (fresh_frames(seen, heard, apart) & moving).astype(float)

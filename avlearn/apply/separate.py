@@ -13,13 +13,16 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.agreement import Agreement, Evidence, agreement, confidence
+from avlearn.apply.first_look import FirstLook, first_look
+from avlearn.apply.listening import Listening, listen
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order, single_threads
 from avlearn.apply.places import MOST, Choice, Places, Seen, chosen_sources, follow
 from avlearn.apply.sources import Source
 from avlearn.apply.survey import survey
 from avlearn.apply.tracks import Format, WavFiles, together, write_videos
-from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media import stream
@@ -57,15 +60,15 @@ class Track:
     confidence: float | None = None
     evidence: Evidence | None = None
 
-    def text(self) -> str:
-        """For people."""
+    def text(self, calibrated: bool = True) -> str:
+        """For people; ``calibrated``: whether the confidence is."""
         said = [f"{self.share:.0%} of the energy"]
         if self.place:
             said.insert(0, f"at {self.place[0]:.0%} across, {self.place[1]:.0%} down")
         if self.present is not None and self.present < 0.995:
             said.append(f"there {self.present:.0%} of the time")
         if self.confidence is not None:
-            said.append(f"confidence {self.confidence:.2f}")
+            said.append(f"confidence {self.confidence:.2f}{'' if calibrated else ', not calibrated'}")
         return f"  {printable(self.audio)}  {', '.join(said)}"
 
 
@@ -81,8 +84,13 @@ class SeparateResult:
         calibrated: whether confidences were held to tracks with known truth; else each is the share of the track's
             place beside the best of the others.
         tracks: the last holds what belongs to no other.
-        reason: why nothing on screen explains the sound, in plain words; else None.
-        notice: a line where the file is unlike the training data, else None.
+        verdict: ``separated``, ``nothing on screen explains the sound``, ``silent``, or ``this model cannot tell``.
+        reason: why it is not ``separated``, in plain words; else None.
+        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
+        delay: seconds by which the sound was moved later to be measured, where it is out of sync; the tracks lie as in
+            the input.
+        notes: lines for people: of an offset, of a quiet sound.
+        notice: why the model cannot tell, where the file is unlike the training data; else None.
     """
 
     path: str
@@ -92,7 +100,11 @@ class SeparateResult:
     format: Format
     calibrated: bool
     tracks: list[Track]
+    verdict: str
     reason: str | None
+    in_distribution: dict[str, bool | None]
+    delay: float
+    notes: tuple[str, ...]
     notice: str | None
 
     @property
@@ -113,9 +125,9 @@ class SeparateResult:
         """For people."""
         count = len(self.sources)
         lines = [f"{printable(self.path)}: {count} track{'s' * (count != 1)} and what is left"]
-        lines += [track.text() for track in self.tracks]
+        lines += [track.text(self.calibrated) for track in self.tracks]
         lines += [self.reason] if self.reason else []
-        return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def separate_file(
@@ -154,13 +166,15 @@ def separate_file(
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
-    notice = Notice(model)
+    first, listening = first_look(path, model), listen(path)
     say = progress or (lambda *_: None)
     kinds = ("source[1-8]", "residual", "onscreen", "offscreen")
     stale = [f"{escape(stem)}_{kind}.{suffix}" for kind in kinds for suffix in ("wav", "mp4", "mkv")]
     rate, channels = info.audio.sample_rate, info.audio.channels
     with single_threads() as workers, together(out_dir, stem, stale) as part, closing(Seen(part)) as seen:
-        found = survey(path, model, notice, seen.append, lambda done: say("looking", done, info.duration), workers)
+        found = survey(
+            listening, model, seen.append, lambda done: say("looking", done, info.duration), workers, first.delay
+        )
         silent = not (found.levels >= SILENCE).any()
         chosen = [] if silent else chosen_sources(found, MOST if onscreen else sources, choices)
         places = follow(chosen, found, seen.shape[1:], model.config.pool_scale, seen.steps * model.step)
@@ -170,7 +184,7 @@ def separate_file(
         energy, total, samples = np.zeros(len(names)), 0.0, 0
         with (
             WavFiles(wavs, rate, channels, form, info.duration) as files,
-            closing(_separated(path, model, seen, places, rate, workers)) as stretches,
+            closing(_separated(path, listening, model, seen, places, rate, workers, first.delay)) as stretches,
         ):
             for audio, estimates, agreement_there in stretches:
                 given = estimates.sum(0, keepdims=True) if onscreen else estimates
@@ -187,6 +201,7 @@ def separate_file(
     evidence = agreed.evidence()
     confidences = [round(confidence(model, each), 4) for each in evidence]
     shares = energy / max(total, 1e-12)
+    verdict, reason = _verdict(silent, confidences, first, model)
     tracks = []
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
         facts = {}
@@ -205,17 +220,30 @@ def separate_file(
         format=form,
         calibrated=model.track_calibration is not None,
         tracks=tracks,
-        reason=_reason(silent, confidences),
-        notice=notice.text(),
+        verdict=verdict,
+        reason=reason,
+        in_distribution=first.in_distribution,
+        delay=round(first.delay, 4),
+        notes=first.notes,
+        notice=reason if first.unlike else None,
     )
 
 
-def _reason(silent: bool, confidences: Sequence[float]) -> str | None:
+def _verdict(
+    silent: bool, confidences: Sequence[float], first: FirstLook, model: AudioVisual
+) -> tuple[str, str | None]:
+    """The verdict, and the reason where it is not ``separated``."""
     if silent:
-        return "the sound track is silent"
+        return "silent", "the sound track is silent"
+    why = first.why_not(model, model.track_calibration is not None)
+    if not first.unlike and max(confidences, default=0.0) >= _EXPLAINS:
+        return "separated", None
+    if why:
+        what = "which track is whose" if confidences else "whether anything on screen makes the sound"
+        return CANNOT_TELL, f"{CANNOT_TELL} {what}: {why}; {ADVICE}"
     if not confidences:
-        return "nothing in the picture stands out as a source of the sound"
-    return None if max(confidences) >= _EXPLAINS else "nothing on screen seems to explain the sound"
+        return NOTHING_ON_SCREEN, "nothing in the picture stands out as a source of the sound"
+    return NOTHING_ON_SCREEN, "nothing on screen seems to explain the sound"
 
 
 def _place(source: Source) -> dict:
@@ -226,7 +254,14 @@ def _place(source: Source) -> dict:
 
 
 def _separated(
-    path: str | Path, model: AudioVisual, seen: Seen, places: Places, rate: int, workers: int
+    path: str | Path,
+    listening: Listening,
+    model: AudioVisual,
+    seen: Seen,
+    places: Places,
+    rate: int,
+    workers: int,
+    delay: float,
 ) -> Generator[tuple[np.ndarray, np.ndarray, Agreement], None, None]:
     """The file's whole sound, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
 
@@ -241,7 +276,7 @@ def _separated(
         for number, clip in enumerate(clips):
             count = clip.audio.shape[1]
             kept = slice(margin if number else 0, count if count < size + 2 * margin else size + margin)
-            features = seen.read(round(number * size / rate / step), ceil(count / rate / step) + 1)
+            features = seen.read(round((number * size / rate + delay) / step), ceil(count / rate / step) + 1)
             yield clip.audio, number * size, kept, features
 
     @torch.inference_mode()
@@ -249,12 +284,19 @@ def _separated(
         audio, begin, kept, features = stretch
         if not len(places.weights):
             return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), Agreement.none(0)
-        weights = places.weights_at(begin / rate + np.arange(features.shape[2]) * step)
+        shown = begin / rate + delay  # when the picture of this sound is seen
+        weights = places.weights_at(shown + np.arange(features.shape[2]) * step)
         queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
-        tracks = separate_window(model, torch.from_numpy(audio).to(model.device), rate, queries).cpu().numpy()
-        tracks *= places.presence_at((begin + np.arange(audio.shape[1])) / rate)[:, None]
+        mixed = listening(listening.mix(audio))
+        sound, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
+        tracks = separate_window(model, sound, rate, queries, heard).cpu().numpy()
+        tracks *= places.presence_at(shown + np.arange(audio.shape[1]) / rate)[:, None]
         steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
-        return audio[:, kept], tracks[:, :, kept], agreement(model, audio, tracks, rate, features, weights, steps)
+        return (
+            audio[:, kept],
+            tracks[:, :, kept],
+            agreement(model, mixed, listening.mix(tracks) * listening.gain, rate, features, weights, steps),
+        )
 
     with closing(in_order(separated, stretches(), workers)) as found:
         yield from found

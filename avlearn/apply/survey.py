@@ -4,16 +4,15 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from itertools import takewhile
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avlearn.apply.audible import gather
+from avlearn.apply.listening import Listening
 from avlearn.apply.maps import FileMaps, stitched_map, views
 from avlearn.apply.parallel import in_order
-from avlearn.apply.windows import Notice
 from avlearn.errors import NoVideoError
 from avlearn.media import Clip, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
@@ -26,22 +25,22 @@ _SHORTEST = 0.5  # seconds of a last map, unless it is all there is
 
 @torch.inference_mode()
 def survey(
-    path: str | Path,
+    listening: Listening,
     model: AudioVisual,
-    notice: Notice,
     keep: Callable[[Tensor], None],
     progress: Callable[[float], None],
     workers: int,
+    delay: float = 0.0,
 ) -> FileMaps:
     """Maps along a file, decoded and encoded once.
 
     Args:
-        path: any file with picture and sound.
+        listening: to any file with picture and sound.
         model: from `avlearn.load`.
-        notice: gathers what is seen and heard.
         keep: takes the picture's features of all steps, in order: ``[D, T, Y, X]`` at a time.
         progress: is told how many seconds are done.
         workers: threads that encode.
+        delay: seconds by which the sound is moved later against the picture.
 
     Raises:
         NoVideoError: picture and sound are shorter than a step.
@@ -66,12 +65,10 @@ def survey(
         levels.append(float(power.mean().sqrt()))
         evidence.extend(gather(model, placed, heard, heat[None]))
 
-    with closing(_steps(path, model, width, workers)) as steps:
+    with closing(_steps(model, width, workers, listening, delay)) as steps:
         for features, *parts in steps:
-            notice.add_video(features)
             keep(features[0])
             parts = [model.place(features).movedim(2, -1), *parts]
-            notice.add_audio(parts.pop())
             held = parts if held is None else [torch.cat(pair, -1) for pair in zip(held, parts, strict=True)]
             while held[0].shape[-1] >= width:
                 take(width)
@@ -83,22 +80,21 @@ def survey(
         begin += hop
         held = [part[..., hop:] for part in held]
     if not times:
-        raise NoVideoError(f"{path}: picture and sound overlap for less than a step of the model")
+        raise NoVideoError(f"{listening.source}: picture and sound overlap for less than a step of the model")
     return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence))
 
 
 def _steps(
-    path: str | Path, model: AudioVisual, width: int, workers: int
+    model: AudioVisual, width: int, workers: int, listening: Listening, delay: float
 ) -> Generator[tuple[Tensor, ...], None, None]:  # fmt: skip
     """Steps in order, each with a quarter of a window or more around it when it is encoded.
 
     Args:
-        path, model, workers: as for `survey`.
+        model, workers, listening, delay: as for `survey`.
         width: steps of a window.
 
     Yields:
-        Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, sound ``[1, D, T]``, its power ``[T]``, and its
-        features ``[1, D', T]``.
+        Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, sound ``[1, D, T]``, and its power ``[T]``.
     """
     config = model.config
     step_samples, step_frames = round(model.step * config.sample_rate), round(model.step * config.fps)
@@ -107,7 +103,8 @@ def _steps(
     margin = width // 4
     size = ceil(_LOOK / model.step / segment) * segment
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
-    clips = stream(path, (size + 2 * margin) * model.step, size * model.step, mono=True, **shapes)
+    window, hop = (size + 2 * margin) * model.step, size * model.step
+    clips = stream(listening.source, window, hop, mono=True, audio_delay=delay, **shapes)
 
     @torch.inference_mode()
     def encoded(numbered: tuple[int, Clip]) -> tuple[Tensor, ...] | None:
@@ -117,14 +114,13 @@ def _steps(
         if kept.start >= kept.stop:
             return None
         video = frames_to_input(torch.from_numpy(clip.video[: steps * step_frames])[None].to(model.device))
-        audio = torch.from_numpy(clip.audio[:, : steps * step_samples]).to(model.device)
+        audio = torch.from_numpy(listening(clip.audio[:, : steps * step_samples])).to(model.device)
         heard = model.audio_features(audio)
         return (
             model.video_features(video)[:, :, kept],
             views(model, video)[:, :, :, kept].movedim(3, -1),
             model.hear(heard)[:, :, kept],
             audio.view(steps, step_samples).square().mean(1)[kept],
-            heard[:, :, kept],
         )
 
     with closing(in_order(encoded, enumerate(clips), workers)) as found:

@@ -8,17 +8,21 @@ import numpy as np
 
 from avlearn.apply.confidence import Evidence, probability
 from avlearn.apply.drift import Timeline, fit_timeline
-from avlearn.apply.offsets import Curves, offset_curves
+from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
 from avlearn.apply.released_sync import Answer
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL
 from avlearn.errors import SyncError
 from avlearn.files import printable
 from avlearn.media import remux
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
 
-STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
 _SURE = 0.5  # confidence below which no offset is named
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
+_CANNOT = "cannot be synchronized"
+_COARSE = 0.16  # seconds a step of the model lasts, from which on small offsets cannot be measured
+_FEW = 0.5  # of the model's frames a second: a video with fewer moves in jumps
+_FURTHEST = 10.0  # seconds that --max-offset allows
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,18 @@ class SyncResult:
         confidence: probability in [0, 1] that the offset is right within a step of the model.
         calibrated: whether that probability was held to clips with known delays; else it is the share of the
             posterior that lies there, which tends to be too sure.
-        verdict: ``in sync (+3 ms, within 40 ms)``, ``audio leads by 120 ms``, ``cannot be synchronized``, ...
-        reason: why it cannot, else "".
+        verdict: ``in sync (+3 ms, within 40 ms)``, ``audio leads by 120 ms``, ``cannot be synchronized``,
+            ``this model cannot tell``, ...
+        reason: why it cannot, and what may help; else "".
         tolerance: seconds that count as in sync.
         offsets: ``[O]`` seconds, the grid of the curve; empty where the sound is silent.
         scores: ``[O]`` mean similarity at each offset, steps and drift taken out (NaN where too little sound overlaps).
-        windows: one dict a window: ``start``, ``offset``, ``confidence`` (share of the window's posterior).
+        windows: one dict a window: ``start``, ``offset``, ``confidence`` (share of the window's posterior), ``fresh``
+            (share of it that moves and was not seen and heard before: only that counts).
         evidence: what the confidence stands on; None where the sound is silent.
+        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
+        notes: further lines for people: of a quiet sound, of coarse steps.
         others: what released networks say, where they were asked (see `avlearn.apply.released_sync.ask`).
     """
 
@@ -66,7 +74,9 @@ class SyncResult:
     scores: np.ndarray
     windows: list[dict]
     evidence: Evidence | None
+    in_distribution: dict[str, bool | None]
     notice: str | None
+    notes: tuple[str, ...] = ()
     others: tuple[Answer, ...] = ()
 
     def to_dict(self) -> dict:
@@ -84,10 +94,9 @@ class SyncResult:
 
     def text(self) -> str:
         """For people."""
-        said = f"{printable(self.path)}: {self.verdict}"
-        said += f" ({self.reason})" if self.reason else f" (confidence {self.confidence:.2f})"
-        said += f"\nnote: {self.notice}" if self.notice else ""
-        return "\n".join([said, *(answer.text() for answer in self.others)])
+        sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}"
+        said = f"{printable(self.path)}: {self.verdict} ({self.reason or sure})"
+        return "\n".join([said, *(f"note: {note}" for note in self.notes), *(answer.text() for answer in self.others)])
 
 
 def sync_file(
@@ -113,26 +122,27 @@ def sync_file(
         return _undecidable(path, "the sound track is silent", tolerance, model)
     heard = np.isfinite(curves.scores).any(1)
     if not heard.any():
-        return _undecidable(path, "there is no sound within reach of the picture", tolerance, model)
+        within = f"within {curves.offsets[-1]:.1f} s of the picture"
+        return _undecidable(path, f"there is no sound {within}{_further(curves)}", tolerance, model)
     step = model.step
     # A mean over n steps of similarity that is random around zero tells as much as n such steps.
     nats = model.config.score_scale * step / model.config.seconds
     middles = curves.starts[heard] + curves.lengths[heard] / 2
+    # What stands still, or was there before, is no further evidence.
+    fresh = curves.fresh[heard] if curves.fresh[heard].any() else np.ones(heard.sum())
     steps = np.where(np.isfinite(curves.scores), curves.steps, 0)[heard]
     rows = curves.scores[heard] - np.nanmedian(curves.scores[heard], 1, keepdims=True)
     peaks = [_peak(row, row * count * nats, curves.offsets, step) for row, count in zip(rows, steps, strict=True)]
     own = np.array([peak.offset for peak in peaks])
-    timeline = fit_timeline(middles, own, np.array([peak.mass for peak in peaks]), step / 8)
+    timeline = fit_timeline(middles, own, np.array([peak.mass for peak in peaks]) * fresh, step / 8)
+    steps = steps * fresh[:, None]
     scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
     peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
     evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
     calibration = model.sync_calibration
     confidence = probability(evidence, calibration) if calibration else peak.mass
-    reason = ""
-    if curves.motion < STILL:
-        reason = "the picture does not move"
-    elif confidence < _SURE:
-        reason = f"no offset stands out, confidence {confidence:.2f}"
+    told = curves.notice.text()
+    refusal, reason = _why_not(curves, peak, confidence, told, model)
     span = float(curves.starts[-1] + curves.lengths[-1])
     values = _values(timeline, peak.offset, middles, span)
     inside = max(abs(v) for v in values) <= tolerance
@@ -142,9 +152,15 @@ def sync_file(
     ]
     drift = round(timeline.slope * 60_000, 1) if timeline.slope else None
     offset = values[0] if drift else peak.offset
+    verdict = refusal or _verdict(offset, drift, edits, values, inside, tolerance)
     windows = [
-        {"start": round(float(start), 3), "offset": round(p.offset, 4), "confidence": round(p.mass, 4)}
-        for start, p in zip(curves.starts[heard], peaks, strict=True)
+        {
+            "start": round(float(start), 3),
+            "offset": round(p.offset, 4),
+            "confidence": round(p.mass, 4),
+            "fresh": round(float(new), 3),
+        }
+        for start, p, new in zip(curves.starts[heard], peaks, curves.fresh[heard], strict=True)
     ]
     return SyncResult(
         path=str(path),
@@ -155,14 +171,16 @@ def sync_file(
         steps=[] if reason else edits,
         confidence=round(confidence, 4),
         calibrated=calibration is not None,
-        verdict="cannot be synchronized" if reason else _verdict(offset, drift, edits, values, inside, tolerance),
+        verdict=verdict,
         reason=reason,
         tolerance=tolerance,
         offsets=curves.offsets,
         scores=scores,
         windows=windows,
         evidence=evidence,
-        notice=curves.notice,
+        in_distribution=curves.notice.known(),
+        notice=told,
+        notes=curves.notice.notes + ((_coarse(model),) if step > _COARSE else ()),
     )
 
 
@@ -196,12 +214,54 @@ def fix_file(result: SyncResult, out: str | Path, *, resample: bool = False) -> 
     remux(result.path, out, audio_delay=result.offset, audio_drift=(result.drift or 0.0) / 60_000 if resample else 0.0)
 
 
+def _why_not(
+    curves: Curves, peak: "_Peak", confidence: float, unlike: str | None, model: AudioVisual
+) -> tuple[str, str]:
+    """Verdict and reason of a file that cannot be synchronized, with what may help; both empty where it can."""
+    if curves.motion < STILL:
+        return _CANNOT, "the picture does not move"
+    if unlike:
+        return CANNOT_TELL, "; ".join([unlike, *_hints(curves, model), ADVICE])
+    if confidence < _SURE:
+        reasons = [f"no offset stands out, confidence {confidence:.2f}", *_hints(curves, model)]
+        return _CANNOT, "; ".join(reasons) + _further(curves)
+    if min(peak.index, len(curves.offsets) - 1 - peak.index) < PHASES:
+        edge = f"the best offset lies at the end of the {curves.offsets[-1]:.1f} s that were searched"
+        return _CANNOT, edge + _further(curves)
+    return "", ""
+
+
+def _hints(curves: Curves, model: AudioVisual) -> list[str]:
+    """What about the file and the model makes it hard."""
+    hints = []
+    if curves.fps < _FEW * model.config.fps:
+        hints.append(
+            f"the video has {curves.fps:g} frames a second, the model's training {model.config.fps:g}: motion is seen "
+            f"in jumps of {1000 / curves.fps:.0f} ms, and a copy with more frames would help"
+        )
+    if model.step > _COARSE:
+        hints.append(_coarse(model))
+    return hints
+
+
+def _further(curves: Curves) -> str:
+    """A hint for sound that lies further off than was searched."""
+    return "" if curves.offsets[-1] > _FURTHEST - 0.5 else f"; --max-offset {_FURTHEST:g} looks further"
+
+
+def _coarse(model: AudioVisual) -> str:
+    return (
+        f"a step of this model lasts {model.step * 1000:.0f} ms, too long to measure small offsets: train one with "
+        "model.video_options.temporal_stride=1, where the encoder has that, or another encoder"
+    )
+
+
 def _undecidable(path: str | Path, reason: str, tolerance: float, model: AudioVisual) -> SyncResult:
     """Of a file that gives no curve."""
     none = np.zeros(0)
     return SyncResult(
         str(path), "undecidable", None, None, None, [], 0.0, model.sync_calibration is not None,
-        "cannot be synchronized", reason, tolerance, none, none, [], None, None,
+        _CANNOT, reason, tolerance, none, none, [], None, {"video": None, "audio": None}, None,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What all readouts share: windows of a file on the model's device, and whether the file is familiar."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avlearn.apply.listening import listen
+from avlearn.apply.verdict import unlike
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.familiarity import describe_audio, describe_video
 
+_ENOUGH = 256  # windows, for a median
 SILENCE = 1e-4  # root mean square below which sound counts as none: -80 dB of full scale
 
 
@@ -37,12 +41,14 @@ class Window:
     Attributes:
         start: seconds from the start of the file.
         frames: uint8 ``[T, H, W, 3]``, T a whole number of steps.
+        audio: ``[1, S]`` of the same steps, as the model hears it.
         features: ``[1, D, T', Y, X]`` of the picture.
         audio_features: ``[1, D, T']`` of the sound of the same steps.
     """
 
     start: float
     frames: np.ndarray
+    audio: Tensor
     features: Tensor
     audio_features: Tensor
 
@@ -58,7 +64,8 @@ def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window
     step_frames = round(model.step * config.fps)
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     first = None
-    for clip in stream(path, config.seconds, hop, mono=True, **shapes):
+    listening = listen(path)
+    for clip in stream(listening.source, config.seconds, hop, mono=True, **shapes):
         alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
@@ -67,17 +74,24 @@ def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window
         steps = max(steps, 1)
         frames = clip.video[: steps * step_frames]
         frames = np.pad(frames, ((0, steps * step_frames - len(frames)), (0, 0), (0, 0), (0, 0)), "edge")
-        audio = torch.from_numpy(clip.audio[:, : steps * step_samples]).to(model.device)
+        audio = torch.from_numpy(listening(clip.audio[:, : steps * step_samples])).to(model.device)
         audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
         with torch.inference_mode():
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
             features = model.video_features(video)
             audio_features = model.audio_features(audio)
-        yield Window(clip.start - first, frames, features, audio_features)
+        yield Window(clip.start - first, frames, audio, features, audio_features)
 
 
 class Notice:
-    """Gathers pooled features of a file and says, in one line, when it is unlike the training data."""
+    """Gathers what is seen and heard of a file, and says whether that is like the training data.
+
+    Attributes:
+        notes: further lines for people.
+
+    Raises:
+        ModelError: the model has no common space.
+    """
 
     def __init__(self, model: AudioVisual):
         if not model.config.common_space:
@@ -86,33 +100,28 @@ class Notice:
                 "`avlearn probe` and `avlearn embed`, not for this"
             )
         self.model = model
-        self.video: list[Tensor] = []
-        self.audio: list[Tensor] = []
+        self.notes: tuple[str, ...] = ()
+        self.gathered: dict[str, list[Tensor]] = {"video": [], "audio": []}
 
-    def add_video(self, features: Tensor) -> None:
-        """Note the picture of a window: ``[1, D, T, Y, X]``."""
-        if len(self.video) < 256:  # enough for a median
-            self.video.append(features.mean((2, 3, 4)))
+    def add_video(self, features: Tensor, frames: np.ndarray) -> None:
+        """Note the picture of a window: ``[1, D, T, Y, X]`` and uint8 ``[T', H, W, 3]``."""
+        self._add("video", lambda: describe_video(features, torch.from_numpy(frames)[None].to(features.device)))
 
-    def add_audio(self, features: Tensor) -> None:
-        """Note the sound of a window: ``[1, D, T]``."""
-        if len(self.audio) < 256:
-            self.audio.append(features.mean(2))
+    def add_audio(self, features: Tensor, audio: Tensor) -> None:
+        """Note the sound of a window: ``[1, D, T]`` and ``[1, S]``."""
+        self._add("audio", lambda: describe_audio(features, self.model.spectrogram(audio)))
+
+    def _add(self, kind: str, description: Callable[[], Tensor]) -> None:
+        if len(self.gathered[kind]) < _ENOUGH:
+            self.gathered[kind].append(description())
+
+    def known(self) -> dict[str, bool | None]:
+        """Whether ``video`` and ``audio`` are in-distribution; None where that was not measured."""
+        return {
+            kind: self.model.familiar[kind].knows(torch.cat(found)) if found else None
+            for kind, found in self.gathered.items()
+        }
 
     def text(self) -> str | None:
-        """The line, or None for a file like those of the training."""
-        unlike = [
-            name
-            for name, kind, seen in (
-                ("picture", "video", self.video),
-                ("sound", "audio", self.audio),
-            )
-            if seen and not self.model.familiar[kind].knows(torch.cat(seen))
-        ]
-        if not unlike:
-            return None
-        be = "is" if len(unlike) == 1 else "are"
-        return (
-            f"the {' and the '.join(unlike)} {be} unlike what this model was trained on "
-            f"({self.model.config.trained_on or 'unknown data'}): do not rely on the result"
-        )
+        """A clause about what is unlike the training data, or None."""
+        return unlike(self.known(), self.model.config.trained_on)

@@ -25,6 +25,7 @@ def stream(
     mono: bool = False,
     video: bool = True,
     audio: bool = True,
+    audio_delay: float = 0.0,
 ) -> Iterator[Clip]:
     """Windows of a file on one grid: window k begins ``k * hop`` seconds after the file's first frame.
 
@@ -32,6 +33,7 @@ def stream(
         path: the file.
         window, hop: seconds.
         fps, size, sample_rate, mono, video, audio: as in `read_clip`.
+        audio_delay: seconds by which the sound is moved later against the picture, as by `remux`; with picture only.
 
     Yields:
         Clips, the last of which may be shorter (nothing is padded). With picture they last as long as the
@@ -46,7 +48,7 @@ def stream(
     if audio and info.audio is None:
         raise NoAudioError(f"{path} has no sound track")
     origin = info.start
-    track = Resampled(Samples(path, origin), sample_rate, mono) if audio else None
+    track = Resampled(Samples(path, origin - audio_delay), sample_rate, mono) if audio else None
     rate = track.rate if track else sample_rate or 0
     if not video:
         yield from _sound(track, origin, window, hop)

@@ -1,6 +1,7 @@
 """The two-tower model, the separator and the classifiers that stand on it, and its folder on disk."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from avlearn.errors import ModelError
 from avlearn.models.checkpoint import load_whole, write_tensors
-from avlearn.models.familiarity import Familiarity
+from avlearn.models.familiarity import Familiarity, describe_audio, describe_video
 from avlearn.models.registry import create_encoder
 from avlearn.models.unet import MaskUNet, SeparatorConfig
 from avlearn.signal import FrontEnd, Spectrogram, Stft
@@ -127,8 +128,8 @@ class AudioVisual(nn.Module):
                 raise ModelError(f"model.separator: {error}") from error
         self.familiar = nn.ModuleDict(
             {
-                "video": Familiarity(self.video.num_features),
-                "audio": Familiarity(self.audio.num_features),
+                "video": Familiarity.of_video(self.video.num_features),
+                "audio": Familiarity.of_audio(self.audio.num_features),
             }
         )
         # Of the confidence in an offset, that a sound's source is on screen, and in a track, where they were measured.
@@ -216,6 +217,26 @@ def frames_to_input(frames: Tensor) -> Tensor:
     return frames.movedim(-1, -4).float().div_(255)
 
 
+@torch.inference_mode()
+def meet(model: AudioVisual, windows: Iterable[tuple[int, Tensor, Tensor]]) -> None:
+    """Learn from windows of held-out clips what familiar pictures and sounds are like.
+
+    Args:
+        model: the towers, in evaluation mode.
+        windows: the number of the clip, uint8 ``[1, T, H, W, 3]`` and ``[1, S]``; sound may be longer than the picture.
+    """
+    clips, seen, heard = [], [], []
+    samples = round(model.config.seconds * model.config.sample_rate)
+    for clip, frames, audio in windows:
+        frames, audio = frames.to(model.device), audio[:, :samples].to(model.device)
+        clips.append(clip)
+        seen.append(describe_video(model.video_features(frames_to_input(frames)), frames).cpu())
+        heard.append(describe_audio(model.audio_features(audio), model.spectrogram(audio)).cpu())
+    if clips:
+        model.familiar["video"].fit(torch.cat(seen), torch.tensor(clips))
+        model.familiar["audio"].fit(torch.cat(heard), torch.tensor(clips))
+
+
 def save(model: AudioVisual, folder: Path, card: str) -> None:
     """Write a model folder: weights, ``config.json`` and the card ``README.md``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -258,7 +279,7 @@ def load(name_or_path: str | Path) -> AudioVisual:
     path = folder / "config.json"
     config = validated(ModelConfig, read_object(path, FORMAT), path)
     try:
-        model = load_whole(lambda: AudioVisual(config), folder / "model.safetensors")
+        model = load_whole(lambda: AudioVisual(config), folder / "model.safetensors", Familiarity.outdated)
     except ModelError as error:
         raise ModelError(f"{folder} is not a readable model folder: {error}") from error
     model.sync_calibration = _calibration(folder / CALIBRATION)

@@ -52,11 +52,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_whole(build: Callable[[], Model], path: Path) -> Model:
+def load_whole(
+    build: Callable[[], Model], path: Path, outdated: Callable[[Iterable[str]], bool] = lambda _: False
+) -> Model:
     """Build a model and give it all of its tensors from a safetensors file, which holds nothing besides.
 
     The model is built without memory first, and held to what the file says that it has: a folder whose configuration
     asks for more than its weights takes none.
+
+    Args:
+        build: makes the model.
+        path: of the file.
+        outdated: whether the names of a file's tensors are of a version whose ``familiar.`` ones are left out.
 
     Raises:
         ModelError: a tensor is missing, left over, of another shape, or holds NaN or infinity, or the file is damaged.
@@ -66,8 +73,10 @@ def load_whole(build: Callable[[], Model], path: Path) -> Model:
     try:
         with safe_open(path, "pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-        _compare({name: list(tensor.shape) for name, tensor in empty.items()}, found, path)
-        tensors = load_file(path)
+        skipped = ("familiar.",) if outdated(found) else ()
+        wanted = {name: list(tensor.shape) for name, tensor in empty.items() if not name.startswith(skipped)}
+        _compare(wanted, {name: shape for name, shape in found.items() if not name.startswith(skipped)}, path)
+        tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(skipped)}
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path} is no weight file that can be read: {_line(error)}") from error
     for name, tensor in tensors.items():

@@ -37,7 +37,8 @@ def test_the_command_writes_what_it_says_and_again_into_the_same_place(clip, tmp
     assert "the sound comes from" in first.output and "source 1 at" in first.output
     said = json.loads((tmp_path / "r.json").read_text())
     assert list(said) == [
-        "schema", "path", "video", "maps", "audible", "calibrated", "verdict", "peak", "windows", "sources", "notice",
+        "schema", "path", "video", "maps", "audible", "calibrated", "verdict", "reason", "in_distribution", "delay",
+        "peak", "windows", "sources", "notes", "notice",
     ]  # fmt: skip
     assert said["schema"] == "avlearn.localize/2"
     assert CliRunner().invoke(app, words).exit_code == 0

@@ -194,7 +194,8 @@ def test_silence_and_stills_are_told_in_plain_words(model, tmp_path):
     assert still.reason in still.text()
     said = json.loads(json.dumps(still.to_dict()))
     assert list(said) == [
-        "schema", "path", "duration", "sample_rate", "channels", "format", "calibrated", "tracks", "reason", "notice",
+        "schema", "path", "duration", "sample_rate", "channels", "format", "calibrated", "tracks", "verdict",
+        "reason", "in_distribution", "delay", "notes", "notice",
     ]  # fmt: skip
     assert said["schema"] == "avlearn.separate/2"
     assert list(said["tracks"][0]) == [

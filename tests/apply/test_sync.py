@@ -150,10 +150,11 @@ def test_the_schema(small_world, model):
     result = json.loads(json.dumps(sync_file(clip, model).to_dict()))
     assert list(result) == [
         "schema", "path", "status", "offset", "best", "drift", "steps", "confidence", "calibrated", "verdict", "reason",
-        "tolerance", "offsets", "scores", "windows", "evidence", "notice",
+        "tolerance", "offsets", "scores", "windows", "evidence", "in_distribution", "notice", "notes",
     ]  # fmt: skip
     assert result["schema"] == "avlearn.sync/2"
     assert result["calibrated"]
+    assert result["in_distribution"] == {"video": True, "audio": True}
 
 
 def test_a_calibration_belongs_to_its_weights(tmp_path, model):

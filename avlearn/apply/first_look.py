@@ -1,0 +1,76 @@
+"""What is known of a file before its sound is traced to places: its offset, and whether the model knows such files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from avlearn.apply.sync import sync_file
+from avlearn.apply.verdict import unknown, unlike
+from avlearn.files import printable
+from avlearn.models.audiovisual import AudioVisual
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What synchronization says of a file.
+
+    Attributes:
+        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was not measured.
+        delay: seconds by which the sound is moved later to be measured.
+        notes: lines for people.
+        starts, fresh: ``[W]`` seconds of its windows, and the share of each that is no repetition.
+    """
+
+    in_distribution: dict[str, bool | None]
+    delay: float
+    notes: tuple[str, ...]
+    starts: np.ndarray
+    fresh: np.ndarray
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the file is unlike the training data."""
+        return False in self.in_distribution.values()
+
+    def fresh_at(self, times: np.ndarray) -> np.ndarray:
+        """The share at other times, of the nearest window."""
+        if not len(self.starts):
+            return np.ones(len(times))
+        return self.fresh[np.abs(self.starts - times[:, None]).argmin(1)]
+
+    def why_not(self, model: AudioVisual, calibrated: bool) -> str | None:
+        """Why the model cannot tell that nothing on screen makes the sound; None where it can.
+
+        Args:
+            model: what looked.
+            calibrated: whether its probability for that was held to clips with known truth.
+        """
+        return unlike(self.in_distribution, model.config.trained_on) or unknown(self.in_distribution, calibrated)
+
+
+def first_look(path: str | Path, model: AudioVisual) -> FirstLook:
+    """Look at a file's offset first: off by more than the tolerance, picture and sound do not meet.
+
+    An offset is corrected where it is one for the whole file, and its confidence is calibrated.
+
+    Raises:
+        MediaError: the file cannot be read, or has no picture or no sound.
+    """
+    found = sync_file(path, model)
+    delay, notes = 0.0, list(found.notes)
+    if found.status == "out of sync":
+        fix = f"avlearn sync {quote(printable(path))} --fix OUT"
+        if found.steps or found.drift:
+            notes.append(f"{found.verdict}: measured as it is; mend the file first")
+        elif found.calibrated:
+            delay = found.offset
+            notes.append(f"{found.verdict}; measured at the corrected offset, fix with: {fix}")
+        else:
+            notes.append(f"{found.verdict} (not calibrated): measured as it is; if that is so, fix it first: {fix}")
+    windows = found.windows
+    return FirstLook(
+        found.in_distribution, delay, tuple(notes), np.array([w["start"] for w in windows]),
+        np.array([w["fresh"] for w in windows]),
+    )  # fmt: skip

@@ -1,0 +1,89 @@
+"""Which frames of a file bring something new: what was seen and heard before is no further evidence."""
+
+import numpy as np
+
+_SIDE = 8  # cells a side that frames are averaged to
+_BANDS = 16  # of the sound
+_DIMENSIONS = 8  # that both are projected to: enough to tell one moment from another
+_RUN = 12  # frames that have to match one after another
+_STRIDE = 3  # between the frames of a run that are compared
+_HOP = 6  # frames from one run to the next
+# Of the mean square difference of two moments of the file: below it they are one. Sound changes more within a frame.
+_ALIKE_SEEN, _ALIKE_HEARD = 0.05, 0.35
+_ROWS = 256  # runs that are compared at a time
+
+
+def thumbnails(frames: np.ndarray) -> np.ndarray:
+    """What frames look like from far: uint8 ``[T, H, W, 3]`` to float32 ``[T, 64]``."""
+    rows, columns = (np.linspace(0, side, _SIDE, endpoint=False).astype(int) for side in frames.shape[1:3])
+    grey = frames.mean(3, dtype=np.float32)
+    sums = np.add.reduceat(np.add.reduceat(grey, rows, 1), columns, 2)
+    return sums.reshape(len(frames), -1) / (grey[0].size / _SIDE**2)
+
+
+def loudness(audio: np.ndarray, samples: int) -> np.ndarray:
+    """Log power in bands, of a sound ``[S]`` in frames of so many samples, each seen with the next: ``[T, 16]``."""
+    count = len(audio) // samples
+    if not count:
+        return np.zeros((0, _BANDS), np.float32)
+    frames = audio[: count * samples].reshape(count, samples)
+    power = np.abs(np.fft.rfft(frames * np.hanning(samples), axis=1))[:, 1:] ** 2
+    edges = np.unique(np.geomspace(1, power.shape[1], _BANDS + 1).astype(int) - 1)[:-1]
+    bands = np.zeros((count, _BANDS), np.float32)
+    bands[:, : len(edges)] = np.add.reduceat(power, edges, 1)
+    bands[:-1] += bands[1:]
+    return np.log(bands + 1e-4)
+
+
+def fresh_frames(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
+    """Whether each frame shows and sounds otherwise than all that came before: bool ``[T]``.
+
+    A frame is a repetition when a run of frames around it matches an earlier one in picture and sound, at the same
+    distance for both. Between frames the earlier run is interpolated: a loop need not last a whole number of them.
+
+    Args:
+        seen: ``[T, D]`` of `thumbnails`.
+        heard: ``[T, D']`` of `loudness`.
+        apart: frames that a repetition is later at least.
+    """
+    count = len(seen)
+    fresh = np.ones(count, bool)
+    if count < apart + _RUN:
+        return fresh
+    parts = [(_runs(_projected(values)), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
+    starts = np.arange(count - _RUN)
+    asked = starts[apart::_HOP]
+    for chunk in np.array_split(asked, max(len(asked) // _ROWS, 1)):
+        bank = starts[: chunk[-1] - apart + 1]
+        # A repetition repeats what is fresh; within the chunk that is not known yet.
+        bank = bank[fresh[bank] | (bank >= chunk[0] - apart)]
+        early = bank[None] <= chunk[:, None] - apart
+        for shift in (0, 1):
+            alike = early
+            for runs, most in parts:
+                alike = alike & (_difference(runs[0][chunk], runs[shift][bank]) < most)
+            for start in chunk[alike.any(1)]:
+                fresh[start : start + _RUN] = False
+    return fresh
+
+
+def _projected(values: np.ndarray) -> np.ndarray:
+    """To few dimensions, scaled so that two moments differ by one, squared and on average."""
+    values = values - values.mean(0)
+    directions = np.random.default_rng(0).standard_normal((values.shape[1], _DIMENSIONS))
+    found = values @ directions
+    return (found / np.sqrt(max(2 * found.var(0).sum(), 1e-12))).astype(np.float32)
+
+
+def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs ``[N, _RUN / _STRIDE * D]`` that begin at each step, and half a step later."""
+    later = (values[:-1] + values[1:]) / 2
+    count = len(values) - _RUN
+    index = np.arange(count)[:, None] + np.arange(0, _RUN, _STRIDE)
+    return values[index].reshape(count, -1), later[index].reshape(count, -1)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean square over the steps of runs ``[N, K]`` and ``[M, K]``: ``[N, M]``."""
+    squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return squares / (_RUN // _STRIDE)

@@ -1,0 +1,55 @@
+"""Repetitions are found, and are no evidence."""
+
+import numpy as np
+import pytest
+
+from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
+
+
+def footage(seconds, seed):
+    """Frames ``[T, 32, 48, 3]`` of things that wander, 25 a second, and a melody ``[S]``, 16,000 a second."""
+    rng = np.random.default_rng(seed)
+    count = round(25 * seconds)
+    y, x = np.mgrid[:32, :48]
+    frames = np.zeros((count, 32, 48), np.float32)
+    for _ in range(3):
+        path = np.cumsum(rng.normal(0, 1.5, (count, 2)), 0) % (32, 48)
+        frames += 150 * np.exp(-((y - path[:, 0, None, None]) ** 2 + (x - path[:, 1, None, None]) ** 2) / 40)
+    frames = (frames + rng.normal(0, 3, frames.shape)).clip(0, 255).astype(np.uint8)
+    notes = 200 * 2 ** rng.uniform(0, 5, 10 * seconds)
+    loud = rng.uniform(0.0, 1, 10 * seconds) ** 2
+    sound = np.sin(2 * np.pi * np.cumsum(notes.repeat(1600)) / 16000) * loud.repeat(1600) * 0.3
+    sound += rng.normal(0, 0.01, len(sound))
+    return np.repeat(frames[..., None], 3, 3), sound.astype(np.float32)
+
+
+def fresh(frames, sound):
+    count = min(len(frames), len(sound) // 640)
+    return fresh_frames(thumbnails(frames[:count]), loudness(sound, 640)[:count], 50)
+
+
+def test_what_never_repeats_is_all_fresh():
+    assert fresh(*footage(20, 0)).mean() > 0.97
+
+
+@pytest.mark.parametrize("shift", [0, 320, 111])  # samples: a loop need not last a whole number of frames
+def test_a_loop_is_fresh_once(shift):
+    frames, sound = footage(6, 1)
+    loop = np.concatenate([sound, np.roll(sound, shift)])
+    found = fresh(np.tile(frames, (8, 1, 1, 1)), np.tile(loop, 4))
+    assert found[:150].mean() > 0.97
+    assert found.sum() < 1.35 * 150
+
+
+def test_a_picture_that_repeats_with_another_sound_is_fresh_and_so_is_the_other_way_round():
+    frames, sound = footage(6, 2)
+    _, long = footage(24, 3)
+    assert fresh(np.tile(frames, (4, 1, 1, 1)), long).mean() > 0.85
+    scenes, _ = footage(24, 4)
+    assert fresh(scenes, np.tile(sound, 4)).mean() > 0.9
+
+
+def test_shapes_of_short_and_odd_material():
+    assert fresh(*footage(1, 0)).all()
+    assert thumbnails(np.zeros((3, 9, 31, 3), np.uint8)).shape == (3, 64)
+    assert loudness(np.zeros(100, np.float32), 640).shape == (0, 16)

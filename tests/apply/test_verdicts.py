@@ -1,0 +1,172 @@
+"""What the tools say, and that they say no more than is known."""
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from avlearn.apply.classify import classify_file
+from avlearn.apply.first_look import FirstLook
+from avlearn.apply.localize import _verdict as localized
+from avlearn.apply.localize import localize_file
+from avlearn.apply.separate import _verdict as separated
+from avlearn.apply.separate import separate_file
+from avlearn.apply.sync import sync_file
+from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.cli import app
+from avlearn.media import read_clip, remux, write_video
+from avlearn.models.audiovisual import load
+
+KNOWN = {"video": True, "audio": True}
+NOT_MEASURED = {"video": None, "audio": None}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load("default")
+
+
+@pytest.fixture(scope="module")
+def clips(small_world):
+    return sorted((small_world / "clips").glob("*.mp4"))
+
+
+@pytest.fixture
+def unlike(tmp_path):
+    """Noise seen and heard."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (75, 64, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "noise.mp4", frames, 25, audio=rng.normal(0, 0.1, (1, 48000)), sample_rate=16000)
+    return tmp_path / "noise.mp4"
+
+
+def looped(path, out, times):
+    """A file again and again, its packets one after the other."""
+    with av.open(str(out), "w") as target:
+        streams = None
+        for k in range(times):
+            with av.open(str(path)) as source:
+                picture, sound = source.streams.video[0], source.streams.audio[0]
+                streams = streams or {s: target.add_stream_from_template(s) for s in (picture, sound)}
+                kinds = {s.type: t for s, t in streams.items()}
+                for packet in source.demux(picture, sound):
+                    if packet.dts is None or (k and packet.pts < 0):
+                        continue
+                    later = round(4 * k / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + later, packet.dts + later
+                    if packet.pts * packet.time_base < 4 * (k + 1):
+                        packet.stream = kinds[packet.stream.type]
+                        target.mux(packet)
+    return out
+
+
+def look(known, fresh=(1.0,)):
+    return FirstLook(known, 0.0, (), np.zeros(len(fresh)), np.array(fresh))
+
+
+def test_only_a_model_that_knows_such_files_says_that_nothing_is_on_screen(model):
+    silent, low, new = np.zeros(10, bool), np.full(10, 0.1), np.ones(10)
+    for known, calibrated, verdict in (
+        (KNOWN, True, NOTHING_ON_SCREEN), (KNOWN, False, CANNOT_TELL), (NOT_MEASURED, True, CANNOT_TELL),
+        ({"video": False, "audio": True}, True, CANNOT_TELL),
+    ):  # fmt: skip
+        first = look(known)
+        assert localized(low, silent, new, first, first.why_not(model, calibrated) or "") == verdict
+        other = replace_calibration(model, calibrated)
+        assert separated(False, [0.1], first, other)[0] == verdict
+        assert separated(False, [], first, other)[0] == verdict
+        assert separated(True, [], first, other)[0] == "silent"
+    assert separated(False, [0.9], look(NOT_MEASURED), model)[0] == "separated"
+    assert separated(False, [0.9], look({"video": True, "audio": False}), model)[0] == CANNOT_TELL
+    assert localized(low + 0.8, silent, new, look(NOT_MEASURED), "why") == "on screen"
+
+
+def replace_calibration(model, calibrated):
+    class Other:
+        config = model.config
+        track_calibration = model.track_calibration if calibrated else None
+
+    return Other()
+
+
+def test_repetitions_of_a_chance_find_do_not_make_it_one(model):
+    audible, silent = np.full(40, 0.1), np.zeros(40, bool)
+    audible[::8] = 0.9
+    first = look(KNOWN)
+    assert localized(audible, silent, np.ones(40), first, "") == "partly on screen"
+    assert localized(audible, silent, (np.arange(40) < 8).astype(float), first, "") == NOTHING_ON_SCREEN
+
+
+def test_of_an_unlike_file_every_tool_says_that_the_model_cannot_tell(unlike, model, tmp_path):
+    runner, out = CliRunner(), str(tmp_path / "o")
+    for words in (["sync"], ["classify"], ["localize", "-o", out + ".mp4"], ["separate", "-o", out]):
+        done = runner.invoke(app, [words[0], str(unlike), *words[1:]])
+        assert done.exit_code == 3, done.output
+        assert CANNOT_TELL in done.output and "unlike what it was trained on" in done.output
+        assert NOTHING_ON_SCREEN not in done.output
+    said = classify_file(unlike, model)
+    assert said.verdict == CANNOT_TELL and False in said.in_distribution.values()
+    assert said.text().splitlines()[0].startswith(f"{unlike}: {CANNOT_TELL}: ")
+
+
+def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
+    own = load("default")
+    own.sync_calibration = None
+    assert "not calibrated" in sync_file(clips[0], own).text()
+    assert "not calibrated" not in sync_file(clips[0], model).text()
+
+
+def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):
+    clip = read_clip(clips[1])
+    write_video(tmp_path / "few.mp4", clip.video[::5], 5, audio=clip.audio, sample_rate=clip.sample_rate)
+    result = sync_file(tmp_path / "few.mp4", model)
+    assert result.status == "undecidable"
+    assert "5 frames a second" in result.reason and "jumps of 200 ms" in result.reason
+
+
+def test_sound_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
+    remux(clips[0], tmp_path / "other.mp4", replace_audio=clips[4])
+    known = load("default")
+    known.familiar["video"].limit.fill_(100.0)
+    assert "--max-offset 10 looks further" in sync_file(tmp_path / "other.mp4", known).reason
+    assert "--max-offset" not in sync_file(tmp_path / "other.mp4", known, max_offset=10).reason
+    remux(clips[0], tmp_path / "far.mp4", audio_delay=9.0)
+    assert "--max-offset" in sync_file(tmp_path / "far.mp4", known).reason
+
+
+@pytest.mark.parametrize("gain", [-30, -60])
+def test_a_quiet_copy_has_the_verdict_of_the_loud_one(clips, model, tmp_path, gain):
+    clip = read_clip(clips[0])
+    for name, factor in (("loud", 1.0), ("low", 10 ** (gain / 20))):
+        audio = clip.audio * np.float32(factor)
+        write_video(tmp_path / f"{name}.mp4", clip.video, clip.fps, audio=audio, sample_rate=clip.sample_rate)
+    loud, quiet = (sync_file(tmp_path / f"{name}.mp4", model) for name in ("loud", "low"))
+    assert loud.status == quiet.status == "in sync"
+    assert quiet.offset == pytest.approx(loud.offset, abs=0.01)
+    assert "the sound is quiet" in quiet.text() and "the sound is quiet" not in loud.text()
+
+
+def test_localize_and_separate_measure_at_the_offset_of_the_file(clips, model, tmp_path):
+    remux(clips[0], tmp_path / "late.mp4", audio_delay=0.2)
+    own = localize_file(clips[0], model, tmp_path / "own.mp4")
+    late = localize_file(tmp_path / "late.mp4", model, tmp_path / "o.mp4")
+    assert own.delay == 0 and own.verdict == late.verdict == "on screen"
+    assert late.delay == pytest.approx(-0.2, abs=0.02)
+    assert late.audible == pytest.approx(own.audible, abs=0.1)
+    assert "audio lags by" in late.text() and "measured at the corrected offset, fix with: avlearn sync" in late.text()
+    tracks = separate_file(tmp_path / "late.mp4", model, tmp_path / "tracks", sources=1)
+    assert tracks.delay == late.delay and tracks.verdict == "separated"
+    parts = [read_clip(track.audio, video=False).audio for track in tracks.tracks]
+    whole = read_clip(tmp_path / "late.mp4", video=False).audio
+    np.testing.assert_allclose(sum(parts)[:, 8000:48000], whole[:, 8000:48000], atol=1e-3)
+
+
+def test_a_clip_that_is_repeated_is_told_with_no_more_confidence(clips, model, tmp_path):
+    remux(clips[2], tmp_path / "other.mp4", replace_audio=clips[7])
+    for path in (tmp_path / "other.mp4", clips[2]):
+        once = sync_file(path, model)
+        often = sync_file(looped(path, tmp_path / "loop.mp4", 15), model)
+        assert sum(window["fresh"] for window in often.windows) < 1.5 * sum(w["fresh"] for w in once.windows) + 1
+        assert often.confidence <= once.confidence + 0.05
+        if path == clips[2]:
+            assert often.offset == pytest.approx(once.offset, abs=0.02)
