@@ -144,6 +144,10 @@ class _Walk(ast.NodeVisitor):
 
     # Expressions
 
+    def visit_keyword(self, node: ast.keyword) -> None:
+        if node.arg not in UNSEEN:
+            self.visit(node.value)
+
     def visit_Compare(self, node: ast.Compare) -> None:
         for i, operator in enumerate(node.ops):
             other = COMPARISONS[_symbol(operator)]

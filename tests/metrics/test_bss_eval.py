@@ -121,3 +121,12 @@ def test_broken_tracks_are_refused():
         bss_eval(estimates[0], references[0])
     with pytest.raises(ValueError, match="finite"):
         bss_eval(np.full_like(estimates, np.nan), references)
+
+
+def test_a_silent_reference_leaves_the_others_alone():
+    estimates, references = tracks(2)
+    silent = np.stack([references[0], np.zeros_like(references[0])])
+    found, alone = pairwise_bss_eval(estimates, silent), pairwise_bss_eval(estimates, references[:1])
+    for ratios, expected in zip(found, alone, strict=True):
+        np.testing.assert_allclose(ratios[:, 0], expected[:, 0], atol=1e-9)
+        assert (ratios[:, 1] == -LIMIT).all()

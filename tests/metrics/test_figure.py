@@ -44,3 +44,8 @@ def test_an_interval_stands_behind_the_value():
 
 def test_a_rounded_zero_has_no_sign():
     assert Figure("a", "b", -1e-6, unit="dB").cells()[2] == "0.00 dB"
+
+
+def test_numbers_in_json_have_five_digits():
+    values = Figure("a", "b", 0.12345678, chance=2.0, interval=(0.1111111, 1.0)).to_dict()
+    assert (values["value"], values["chance"], values["interval"]) == (0.12346, 2.0, [0.11111, 1.0])

@@ -120,3 +120,8 @@ def test_broken_maps_are_refused():
         localization(np.array([np.zeros((2, 2)), np.full((2, 2), np.nan)]), None, np.ones((2, 4)), None, 8)
     with pytest.raises(ValueError, match="boxes"):
         localization(np.zeros((2, 2, 2)), None, np.array([[0.0, 0.0, 1.0, 1.0]]), None, 8)
+
+
+def test_a_thin_box_at_the_edge_marks_the_last_pixel():
+    marked = box_mask(np.array([[8.0, 3.0, 8.2, 5.0], [-0.4, 0.6, -0.1, 0.9]]), 8)
+    assert [np.argwhere(mask).tolist() for mask in marked] == [[[3, 7], [4, 7]], [[0, 0]]]

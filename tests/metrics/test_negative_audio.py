@@ -37,3 +37,13 @@ def test_a_model_that_does_not_listen_marks_as_much_in_silence():
     hearing = negative_audio(truth, truth, {"silence": 0 * truth}, 0.5)
     assert [f.value for f in hearing] == [1, 0, 1, 1] and not hearing[1].higher_is_better
     assert negative_audio(0 * truth, truth, {"silence": truth}, 0.5)[2].value == 0
+
+
+def test_a_threshold_is_of_the_maxima_and_what_only_reaches_it_is_not_marked():
+    maps = np.array([[[0.0, 0.4], [0.1, 0.2]], [[0.4, 0.8], [0.4, 0.0]]])
+    assert universal_threshold({"noise": maps}) == pytest.approx(0.7)
+    assert highlighted_area(maps, 0.4).tolist() == [0.0, 0.25]
+
+
+def test_a_harmonic_mean_of_nothing_is_nothing():
+    assert harmonic_mean(0.0, 0.0) == harmonic_mean(0.0, 1.0) == 0.0

@@ -41,3 +41,11 @@ def test_confusion_has_the_truth_in_rows(probe):
     predicted = scores.argmax(1)
     ours = confusion_matrix(predicted, labels, 6)
     np.testing.assert_array_equal(ours, reference_confusion(labels, predicted, labels=range(6)))
+
+
+def test_chance_is_one_class_of_all(probe):
+    scores, labels = probe
+    assert mean_per_class(scores, labels).chance == pytest.approx(1 / 6)
+    rare = np.minimum(labels, 1)
+    assert mean_per_class(scores, rare).chance == pytest.approx(1 / 6)
+    assert mean_per_class(scores, rare).prior == pytest.approx(1 / 2)

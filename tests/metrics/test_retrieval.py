@@ -24,3 +24,9 @@ def test_a_constant_scorer_gets_chance_and_nan_gets_nothing():
 def test_shape_is_checked():
     with pytest.raises(ValueError, match="square"):
         recall_at(np.zeros((3, 4)), 1)
+
+
+@pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((0, 3)), np.zeros((2, 2, 2))])
+def test_scores_are_of_items_and_candidates(scores):
+    with pytest.raises(ValueError, match=r"\[items, candidates\]"):
+        hits(scores, np.zeros(len(scores), int), 1)

@@ -135,3 +135,20 @@ def test_pairs_teach_and_shuffled_pairs_do_not(assign):
     for name in ("picture_right", "sound_right"):
         assert taught[name] > 0.85  # of four: chance is 0.25
         assert shuffled[name] < 0.6
+
+
+def test_labels_depend_on_directions_alone_and_are_the_same_again():
+    found = []
+    torch.manual_seed(4)
+    features = torch.randn(2, 24, 16)
+    for _ in range(2):
+        objective = clusters(24, "kmeans")
+        objective.seen.fill_(True)
+        objective.video_bank.copy_(features[0])
+        objective.audio_bank.copy_(features[1])
+        objective.make_labels()
+        found.append((objective.video_labels.clone(), objective.audio_labels.clone()))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    near, far = (objective.predicted_labels(0.01 * features[0], scale * features[1]) for scale in (0.01, 100.0))
+    assert torch.equal(near[0], objective.video_labels) and torch.equal(near[1], objective.audio_labels)
+    assert torch.equal(far[0], near[0])

@@ -118,3 +118,10 @@ def test_pairs_teach_and_shuffled_pairs_do_not(agreement_from):
     taught, shuffled = (learn(avid(128, agreement_from=agreement_from), causes, s) for s in (False, True))
     assert taught["retrieval"] > 0.2  # of 128 clips: chance is 0.008
     assert shuffled["retrieval"] < 0.04
+
+
+def test_agreement_leaves_a_negative():
+    objective, pair = avid(4, positives=32, agreement_from=0.0), batch([0, 3])
+    assert objective.positives == 2
+    assert objective(pair).loss.isfinite()
+    assert avid(8, positives=3).positives == 3

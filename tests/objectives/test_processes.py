@@ -100,6 +100,22 @@ def test_what_is_logged_keeps_no_graph(case):
     assert not [name for name, value in output.logs.items() if value.requires_grad]
 
 
+SHARES = {"retrieval", "told_apart", "offset_within_1", "picture_right", "sound_right"}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_shares_are_shares(case, training):
+    """Also where all are right: a picture has what its sound has."""
+    objective = built(case).train(training)
+    audio, offset = F.normalize(torch.randn(8, 64, 30), dim=1), torch.full((8,), 5)
+    video = audio[:, :, 5:15, None, None].expand(-1, -1, -1, 2, 3)
+    pair = Pair(video, audio, offset, CLIP, video, audio)
+    for _ in range(2):
+        logs = objective(replace(pair, target=pair)).logs
+        assert all(0 <= float(logs[name]) <= 1 for name in SHARES & logs.keys())
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> dict[int, list[dict]]:
     """What each process of 1, 2 and 4 has of every case."""
