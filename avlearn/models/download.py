@@ -237,11 +237,12 @@ def _from_hub(address: str) -> Path:
         raise ModelError(f"'{address}' is no repository of the hub: write hf://OWNER/REPOSITORY")
     try:
         try:
-            path = Path(hf_hub_download(f"{owner}/{repository}", file or "model.safetensors"))
+            # Whichever version is newest, held to the hub's hash of it below, and data whatever it holds.
+            path = Path(hf_hub_download(f"{owner}/{repository}", file or "model.safetensors"))  # nosec B615
         except EntryNotFoundError as error:
             if file or isinstance(error, LocalEntryNotFoundError):  # the latter: there is no connection
                 raise
-            path = Path(hf_hub_download(f"{owner}/{repository}", "pytorch_model.bin"))
+            path = Path(hf_hub_download(f"{owner}/{repository}", "pytorch_model.bin"))  # nosec B615
     except Exception as error:  # its releases speak through different libraries, whose errors have nothing in common
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"cannot fetch {address}: {said}") from error

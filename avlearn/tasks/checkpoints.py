@@ -1,7 +1,7 @@
 """Checkpoints on disk: whole, checked before they are believed, the last and the one before it."""
 
 import os
-import pickle
+import pickle  # nosec B403
 import sys
 import zipfile
 from collections import OrderedDict

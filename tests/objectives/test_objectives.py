@@ -125,6 +125,13 @@ def test_gdt_sees_every_clip_backwards():
     assert offset.tolist() == [0, 3, 20, 17]
 
 
+def test_what_is_not_asked_for_is_not_done():
+    """A copy of the towers, features that are dropped, towers that stay: each is for an objective to ask for."""
+    for name, kind in OBJECTIVES.items():
+        assert (kind.momentum, kind.dropout, kind.frozen) == (None, 0.0, False), name
+        assert (kind.pool_scale, kind.scale if not isinstance(kind.scale, property) else 20.0) == (20.0, 20.0), name
+
+
 def test_wrong_offsets_are_far_enough_and_none_is_left_out():
     pair = planted(7)
     objective = Dense(ShiftSchedule(0.4, 0.4, 0.0), SETTING, 0.05, 20.0, True)

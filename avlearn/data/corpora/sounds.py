@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from xml.etree import ElementTree  # nosec B405: see where it parses
+from xml.etree import ElementTree  # nosec B405
 
 from avlearn.data.corpora.actions import check_fold
 from avlearn.data.corpora.tree import Tree, checked, read_items, read_lines, read_records, read_table
