@@ -42,7 +42,7 @@ COPIED = ("avlearn", "configs", "recipes", "tests", "tools", "docs", "pyproject.
 # Imported before anything forks; nothing of ours, because that is what is changed.
 LIBRARIES = ["torch", "torchvision", "torchaudio", "timm", "lightning", "numpy", "sklearn.linear_model", "scipy.signal"]
 LIBRARIES += ["scipy.ndimage", "scipy.optimize", "scipy.stats", "av", "cv2", "soxr", "librosa", "pyarrow.parquet"]
-LIBRARIES += ["pydantic", "omegaconf", "hydra", "typer", "rich", "matplotlib.pyplot", "pytest", "hypothesis"]
+LIBRARIES += ["pydantic", "typer", "rich", "matplotlib.pyplot", "pytest", "hypothesis"]
 LIBRARIES += ["safetensors.torch", "transformers"]
 MISSED = ("survived", "unreached")
 NAMED = ("module", "source", "before", "after")
