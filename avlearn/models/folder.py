@@ -6,14 +6,15 @@ from pathlib import Path
 
 import torch
 
-from avlearn.errors import OutputError
+from avlearn.errors import ModelError, OutputError
 from avlearn.files import printable
-from avlearn.models.checkpoint import write_tensors
+from avlearn.models.checkpoint import load_whole, write_tensors
 from avlearn.models.encoder import Encoder
 from avlearn.models.importers import Report, classes_of
 from avlearn.models.preprocessing import Preprocessing, preprocessing_of
 from avlearn.models.registry import create_model, model_spec
 from avlearn.models.weights import FORMAT, open_weights, read_config
+from avlearn.validation import validated
 
 _CARD = """# {name}
 
@@ -98,10 +99,22 @@ def load_encoder(folder: str | Path) -> tuple[Encoder, Preprocessing | None]:
     """An encoder from its folder, in evaluation mode on the CPU, and what it expects of a video.
 
     Raises:
-        ModelError: there is no encoder in that folder.
+        ModelError: there is no encoder in that folder, or what is there is damaged or does not fit.
     """
-    config = read_config(Path(folder))
-    encoder = create_model(config["name"], weights=folder, num_classes=config["num_classes"]).eval()
-    values = config["preprocessing"] or {}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return encoder, Preprocessing(**values) if values else None
+    path = Path(folder)
+    config = read_config(path)
+    preprocessing = None
+    if config.preprocessing is not None:
+        preprocessing = validated(Preprocessing, config.preprocessing, f"{path / 'config.json'}: preprocessing")
+
+    def build() -> Encoder:
+        if "num_classes" in config.options or "weights" in config.options:
+            raise ModelError(f"{path / 'config.json'}: options: weights and num_classes are no options of a network")
+        return create_model(config.name, num_classes=config.num_classes, **config.options)
+
+    encoder = load_whole(build, path / "model.safetensors")
+    if config.mean and encoder.mean is not None:
+        if len(config.mean) != len(encoder.mean):
+            raise ModelError(f"{path / 'config.json'}: mean: {config.name} has {len(encoder.mean)} channels")
+        encoder.mean, encoder.std = torch.tensor(config.mean), torch.tensor(config.std)
+    return encoder.eval(), preprocessing

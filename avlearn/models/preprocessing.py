@@ -1,11 +1,16 @@
 """What a network expects of a video, so that released weights see what they were trained on."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.models.registry import model_spec
+from avlearn.validation import STRICT
+
+Count = Annotated[int, Field(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,12 @@ class Preprocessing:
         crop: rows and columns, out of the middle.
     """
 
-    frames: int
-    stride: int
-    resize: int | tuple[int, int]
-    crop: tuple[int, int]
+    __pydantic_config__ = STRICT
+
+    frames: Count
+    stride: Count
+    resize: Count | tuple[Count, Count]
+    crop: tuple[Count, Count]
 
     def __call__(self, video: Tensor) -> Tensor:
         """uint8 ``[T, H, W, C]`` to [0, 1] ``[C, frames, *crop]``: the middle of the video, in time and space.

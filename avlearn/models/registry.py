@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from avlearn.errors import ModelError
@@ -139,6 +140,8 @@ def create_model(
         weights = weights if isinstance(weights, Weights) else open_weights(weights, name)
         options = {**{key: value for key, value in weights.layout.options.items() if key in known}, **options}
     check_options(builder, options, f"encoder '{name}'")
+    if weights is not None:
+        _check_parameters(name, builder, options, weights)
     model = _build(name, builder, options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
@@ -157,6 +160,17 @@ def create_encoder(name: str, options: Mapping[str, object], kind: str) -> nn.Mo
     model_spec(name, kind)
     check_options(_find(name)[1], options, f"encoder '{name}'")  # neither weights nor classes are among a builder's
     return create_model(name, **options)
+
+
+def _check_parameters(name: str, builder: Callable[..., nn.Module], options: Mapping[str, object], w: Weights) -> None:
+    """Refuse options that ask for more than the weights have, before memory is taken: they may come with them."""
+    with torch.device("meta"):
+        asked = sum(parameter.numel() for parameter in _build(name, builder, options).parameters())
+    have = sum(tensor.numel() for tensor in w.tensors.values())
+    if asked > 2 * have + 2**24:
+        raise ModelError(
+            f"{w.source}: encoder '{name}' has {asked} parameters with {dict(options)}, the weights {have}"
+        )
 
 
 def _build(name: str, builder: Callable[..., nn.Module], options: Mapping[str, object]) -> nn.Module:

@@ -5,12 +5,16 @@ import json
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from avlearn.errors import ModelError
 from avlearn.models.checkpoint import read_tensors
 from avlearn.models.download import download, is_address
 from avlearn.models.importers import OURS, find_layout
 from avlearn.models.importers.layout import Layout, Tensors
+from avlearn.validation import STRICT, read_object, validated
 
 FORMAT = "avlearn.encoder/1"  # of folders
 
@@ -73,10 +77,10 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
         path, needs = download(str(source)) if is_address(str(source)) else Path(source), {}
     if path.is_dir():
         config = read_config(path)
-        if config["name"] != encoder:
-            raise ModelError(f"{path} holds weights of {config['name']}, not of {encoder}")
+        if config.name != encoder:
+            raise ModelError(f"{path} holds weights of {config.name}, not of {encoder}")
         tensors, layout = read_tensors(path / "model.safetensors"), OURS
-        needs = {**config["options"], "mean": config["mean"], "std": config["std"]}
+        needs = {**config.options, "mean": config.mean, "std": config.std}
     elif path.exists():
         tensors = read_tensors(path)
         layout = find_layout(tensors, encoder)
@@ -87,12 +91,30 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
     return Weights(tensors, replace(layout, options={**layout.options, **needs}, mean=mean, std=std), path.name)
 
 
-def read_config(folder: Path) -> dict:
-    """The ``config.json`` of an encoder's folder. Raises ModelError if there is none, or of another format."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("format") == FORMAT:
-            return config
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{folder} is no folder of an encoder: it has no config.json that can be read") from error
-    raise ModelError(f"{folder} is no folder of an encoder: its config.json is not of the format {FORMAT}")
+@dataclass(frozen=True)
+class EncoderConfig:
+    """What the ``config.json`` of an encoder's folder holds; ``preprocessing`` is checked by who reads it."""
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, Field(max_length=64)]
+    num_classes: Annotated[int, Field(ge=1, le=10**6)] | None
+    options: dict[str, object]
+    mean: Annotated[tuple[Annotated[float, Field(ge=-1e6, le=1e6)], ...], Field(max_length=64)] = ()
+    std: Annotated[tuple[Annotated[float, Field(ge=1e-6, le=1e6)], ...], Field(max_length=64)] = ()
+    preprocessing: dict[str, object] | None = None
+
+
+def read_config(folder: Path) -> EncoderConfig:
+    """The ``config.json`` of an encoder's folder.
+
+    Raises:
+        ModelError: there is none, or it is of another format or has other keys.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} is no folder of an encoder: it has no config.json")
+    config = validated(EncoderConfig, read_object(path, FORMAT), path)
+    if len(config.mean) != len(config.std):
+        raise ModelError(f"{path}: mean, std: one has {len(config.mean)} numbers, the other {len(config.std)}")
+    return config

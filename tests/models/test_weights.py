@@ -400,3 +400,52 @@ def test_classes_of_a_head_that_is_more_than_linear(tmp_path):
     assert import_weights(tmp_path / "y.pth", "x3d_xs", tmp_path / "y").classes is None
     assert isinstance(load_encoder(tmp_path / "y")[0].classifier, nn.Identity)
     assert json.loads((tmp_path / "y" / "config.json").read_text())["num_classes"] is None
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"name": 5}, "name"),
+        ({"name": "x"}, "no encoder is called 'x'"),
+        ({"num_classes": 0}, "num_classes"),
+        ({"num_classes": 10**12}, "num_classes"),
+        ({"num_classes": 10**6}, "classifier.*shape"),
+        ({"options": {"weights": "http://127.0.0.1:9/a.pth"}}, "no options of a network"),
+        ({"options": {"in_chans": 4096}}, "the shape|channels"),
+        ({"options": []}, "options"),
+        ({"mean": [0.5]}, "one has 1 numbers, the other 3"),
+        ({"mean": [0.5], "std": [0.2]}, "has 3 channels"),
+        ({"std": [0, 0, 0]}, "std"),
+        ({"preprocessing": {"frames": 0}}, "preprocessing: frames"),
+        ({"preprocessing": 5}, "preprocessing"),
+        ({"more": 5}, "more"),
+    ],
+)
+def test_a_folder_is_held_to_its_schema(tmp_path, values, said):
+    torch.save(create_model("x3d_xs", num_classes=2).state_dict(), tmp_path / "x.pth")
+    folder = tmp_path / "x"
+    import_weights(tmp_path / "x.pth", "x3d_xs", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+    with pytest.raises(ModelError, match=said) as caught:
+        load_encoder(folder)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_options_that_come_with_weights_take_no_more_than_these(tmp_path):
+    torch.save(create_model("x3d_xs").state_dict(), tmp_path / "x.pth")
+    layout = weights.Layout("theirs", "", dict, {"in_chans": 4096})
+    source = weights.Weights(read_tensors(tmp_path / "x.pth"), layout, "theirs")
+    with torch.device("meta"):
+        assert sum(p.numel() for p in create_model("c3d_bn", in_chans=4096).parameters()) > 7 * 10**7
+    with pytest.raises(ModelError, match=r"theirs: encoder 'c3d_bn' has .* parameters with these options"):
+        create_model("c3d_bn", weights=source)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path):
+    tensors = create_model("dsconv_tiny").state_dict()
+    first = next(iter(tensors))
+    tensors[first][:] = float("nan")
+    torch.save(tensors, tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=f"a.pth: {first} holds numbers that are not finite"):
+        create_model("dsconv_tiny", weights=tmp_path / "a.pth")
