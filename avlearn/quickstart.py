@@ -34,6 +34,7 @@ _TRAIN_CLIPS, _VAL_CLIPS, _SOLO_CLIPS, _SOLO_VAL_CLIPS = 1200, 96, 600, 64
 # Clips of a world, however slow the machine: every task can be measured, and a batch be filled.
 _LEAST_TESTS = {"standard": 8, "muted": 8, "twins": 8, "solo": 16}
 _LEAST = {"val": 6, "train": 16}
+_REST = 25  # seconds that figures, tools and the page take at least on an idle machine
 _LEAST_SHARE = 0.05  # of the time, for a stage that begins too late
 
 
@@ -60,6 +61,7 @@ class _Progress:
 
     def __post_init__(self) -> None:
         self.began, self.core_began = time.monotonic(), _cpu_seconds()
+        self.slowness = 1.0  # time that a second of this process' work takes, when it has been measured
         if self.path.exists():
             with suppress(ValueError, KeyError, TypeError):
                 kept = json.loads(self.path.read_text())
@@ -79,7 +81,11 @@ class _Progress:
 
     def left(self, stage: str) -> float:
         """Seconds until a stage has to end."""
-        return max(self.minutes * _UNTIL[stage] - self.minutes_gone[0], self.minutes * _LEAST_SHARE) * 60
+        until = _UNTIL[stage]
+        if stage in ("sync", "separate"):
+            rest = min(_REST * self.slowness / (60 * self.minutes), 0.5)
+            until *= min(1.0, (1 - rest) / _UNTIL["separate"])
+        return max(self.minutes * until - self.minutes_gone[0], self.minutes * _LEAST_SHARE) * 60
 
     def finish(self, stage: str) -> None:
         """Note that a stage is done."""
@@ -207,7 +213,8 @@ def _train_by_clock(
         paths = [f"data.{split}={worlds / f'{preset}-{split}'}" for split in ("train", "val")]
         clips = len(read_manifest(worlds / f"{preset}-train"))
         recipe = load_recipe(name, [*paths, f"data.root={worlds}", f"seed={progress.seed}", *words])
-        steps = max(int(progress.left(folder.name) / (_seconds_per_step(recipe) * step)), 20)
+        per_step, progress.slowness = _time_step(recipe)
+        steps = max(int(progress.left(folder.name) / (per_step * step)), 20)
         batch = min(recipe.trainer.batch_size, clips)
         update = {"max_steps": steps, "val_every": max(steps // 5, 1), "batch_size": batch}
         update |= {"checkpoint_every": max(steps // 20, 1)}
@@ -219,8 +226,8 @@ def _train_by_clock(
     progress.finish(folder.name)
 
 
-def _seconds_per_step(recipe: Recipe) -> float:
-    """Time of a training step on this machine as it is now, from a few on noise."""
+def _time_step(recipe: Recipe) -> tuple[float, float]:
+    """Seconds of a training step on this machine as it is now, from two on noise; how much slower it is than idle."""
     from avlearn.build import build_objective
     from avlearn.models.audiovisual import ModelConfig
     from avlearn.tasks.pretrain import Pretrain
@@ -231,14 +238,16 @@ def _seconds_per_step(recipe: Recipe) -> float:
     task = Pretrain(model, build_objective(recipe, model, batch), {}, None, 0)
     frames = round(clip.seconds * clip.fps)
     samples = round((clip.seconds + 2 * clip.context) * clip.sample_rate)
-    best = float("inf")
+    best, began, cpu_began = float("inf"), time.monotonic(), time.process_time()
     for _ in range(2):
         start = time.monotonic()
         video, audio = torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples)
         zeros = torch.zeros(batch, dtype=torch.long)
         task.output(video, audio, {"offset": zeros, "index": zeros}).loss.backward()
         best = min(best, time.monotonic() - start)
-    return best * 1.25  # loading, augmentation, the optimizer
+    busy = (time.process_time() - cpu_began) / torch.get_num_threads()
+    slowness = max((time.monotonic() - began) / max(busy, 1e-3), 1.0)
+    return best * 1.25, slowness  # loading, augmentation, the optimizer
 
 
 def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVisual:
