@@ -6,14 +6,17 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avlearn.errors import AvlearnError, OutputError
-from avlearn.files import check_output, is_file, write_text
+from avlearn.files import check_folder, check_output, is_file, write_text
 from avlearn.interrupts import STOPPED, exit_code, heed_terminate
 from avlearn.terminal import progress_bars, progress_line, terminal
+
+if TYPE_CHECKING:
+    from avlearn.media import Selected
 
 app = typer.Typer(
     add_completion=False,
@@ -48,6 +51,14 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", pars
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
 ]  # fmt: skip
+Track = Annotated[
+    str | None,
+    typer.Option("--audio-track", metavar="N|LANG|best", help="Which audio track; best: the one most in sync."),
+]  # fmt: skip
+Channel = Annotated[
+    str | None, typer.Option(metavar="N|left|right|mix", help="One channel of it, or the mean; else all.")
+]  # fmt: skip
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
 Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).", callback=_json_target),
@@ -72,6 +83,24 @@ def _tell(result: object, json_path: str | None) -> None:
         return
     typer.echo(result.text())
     write_text(json_path, text + "\n")
+
+
+def _listened(file: Path, track: str | None, channel: str | None, model: str | None = None) -> "Selected":
+    """A file with the audio track and channel that were asked for; says which of several it is."""
+    from avlearn.media.selection import audio_tracks, select_audio, track_number
+
+    if track == "best":
+        if model is None:
+            raise AvlearnError("--audio-track best goes with a model: it is the track most in sync")
+        from avlearn.apply.best_track import best_track
+        from avlearn.models.audiovisual import load
+
+        track = str(best_track(file, load(model)))
+    selected = select_audio(file, track, channel)
+    tracks = audio_tracks(file)
+    if len(tracks) > 1 and (number := track_number(selected)) is not None:
+        typer.echo(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses", err=True)
+    return selected
 
 
 @app.command()
@@ -338,6 +367,8 @@ def sync(
     model: ModelName = "default",
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its sound put right.")] = None,
     drift: Annotated[bool, typer.Option("--drift", help="With --fix: mend a drift, by resampling the sound.")] = False,
+    track: Track = None,
+    channel: Channel = None,
     max_offset: Annotated[
         float | None, typer.Option(min=0.2, max=10, help="Seconds searched on each side; else by the length.")
     ] = None,
@@ -351,12 +382,15 @@ def sync(
         str | None, typer.Option(metavar="X,Y,W,H", help="Where SyncNet's face is, in pixels: no face is detected.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")] = None,
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Is the file in sync? Offset in ms, drift, and edits; offsets are positive when the audio leads.
 
     Of many files (those of a folder, a manifest, or a list: a .txt or, as '-', standard input, with a path a line
     from the list's folder on, where lines that begin with # are passed over) each is a row, what is wrong with it too.
+
+    A fix is the whole file, only its sound moved; it is measured again before it gets its name.
 
     Exit code: 0 in sync within the tolerance (or fixed), 1 out of sync, 3 undecidable, 2 error; of many files, the
     worst in this order.
@@ -370,7 +404,7 @@ def sync(
     from dataclasses import replace
 
     from avlearn.apply.released_sync import ask, load_released
-    from avlearn.apply.sync import fix_file, sync_file
+    from avlearn.apply.sync import sync_file
     from avlearn.apply.sync_files import EXIT_CODES, sync_files
     from avlearn.data.lists import listed_sources
     from avlearn.models.audiovisual import load
@@ -382,25 +416,47 @@ def sync(
         raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
     files = listed_sources(source)
     if files is not None:
-        if fix or out:
-            raise AvlearnError("--fix and --output take one FILE")
+        if fix or out or track or channel:
+            raise AvlearnError("--fix, --output, --audio-track and --channel take one FILE")
         results = sync_files(
             files, model, max_offset=max_offset, tolerance=tolerance, released=released or (), crop=face,
             workers=workers,
         )  # fmt: skip
         raise typer.Exit(_sync_many(results, len(files), json_path))
+    _check_sync_outputs(source, fix, out, overwrite)
     networks = [load_released(path) for path in released or ()]
-    result = sync_file(source, load(model), max_offset=max_offset, tolerance=tolerance)
-    result = replace(result, others=ask(source, networks, face))
+    listened, loaded = _listened(source, track, channel, model), load(model)
+    result = sync_file(listened, loaded, max_offset=max_offset, tolerance=tolerance)
+    result = replace(result, others=ask(listened, networks, face))
     _tell(result, json_path)
+    if result.status == "undecidable":
+        _tell_of_other_tracks(source)
     if out:
         from avlearn.report.plots import offset_curve, write_png
 
         write_png(out, offset_curve(result.offsets, result.scores, result.offset))
     if fix:
-        fix_file(result, fix, resample=drift)
-        typer.echo(f"wrote {fix}", err=json_path == "-")
+        from avlearn.apply.fix import fix_file
+
+        typer.echo(fix_file(result, fix, source=listened, model=loaded, resample=drift).text(), err=json_path == "-")
     raise typer.Exit(0 if fix else EXIT_CODES[result.status])
+
+
+def _check_sync_outputs(source: Path, fix: Path | None, curve: Path | None, overwrite: bool) -> None:
+    from avlearn.media.containers import CONTAINERS
+
+    if fix:
+        check_output(fix, CONTAINERS, [source], overwrite)
+    if curve:
+        check_output(curve, (".png",), [source], overwrite)
+
+
+def _tell_of_other_tracks(file: Path) -> None:
+    from avlearn.media.selection import audio_tracks
+
+    tracks = audio_tracks(file)
+    if len(tracks) > 1:
+        typer.echo(f"note: the file has audio tracks {', '.join(tracks)}: try --audio-track N, or best", err=True)
 
 
 def _box(text: str) -> tuple[int, int, int, int]:
@@ -440,6 +496,9 @@ def localize(
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="Else NAME_localized.mp4.")] = None,
     sources: Annotated[bool, typer.Option("--sources", help="List the sources too, and draw their boxes.")] = False,
     maps: Annotated[Path | None, typer.Option(metavar="NPZ", help="The maps; else beside the video.")] = None,
+    track: Track = None,
+    channel: Channel = None,
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Where does the sound come from? Writes the heatmap over the video, and the maps as .npz.
@@ -452,13 +511,15 @@ def localize(
 
     Example: avlearn localize street.mp4 --sources --json street.json
     """
-    from avlearn.apply.localize import localize_file
+    from avlearn.apply.localize import check_outputs, localize_file
     from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
     target = out or Path(f"{file.stem}_localized.mp4")
+    check_outputs(file, target, maps, overwrite=overwrite)
+    listened = _listened(file, track, channel, model)
     with progress_bars() as progress:
-        result = localize_file(file, load(model), target, maps=maps, sources=sources, progress=progress)
+        result = localize_file(listened, load(model), target, maps=maps, sources=sources, progress=progress)
     _tell(result, json_path)
     raise typer.Exit(undecided(result.verdict))
 
@@ -479,6 +540,9 @@ def separate(
     ] = None,
     onscreen: Annotated[bool, typer.Option("--onscreen", help="Two tracks: what is on screen, and the rest.")] = False,
     form: Annotated[str, typer.Option("--format", metavar="float|24", help="Of the WAV files.")] = "float",
+    track: Track = None,
+    channel: Channel = None,
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Give each visible source its own track; tracks and residual add up to the input.
@@ -490,7 +554,7 @@ def separate(
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
     from avlearn.apply.places import parse_choice
-    from avlearn.apply.separate import separate_file
+    from avlearn.apply.separate import separate_file, track_patterns
     from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
@@ -499,10 +563,11 @@ def separate(
     if onscreen and source:
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
-    target = out or Path(f"{file.stem}_separated")
+    target = check_folder(out or Path(f"{file.stem}_separated"), track_patterns(file.stem), overwrite)
+    listened = _listened(file, track, channel, model)
     with progress_bars() as progress:
         result = separate_file(
-            file, load(model), target, sources=sources, choices=choices, onscreen=onscreen, form=form,
+            listened, load(model), target, sources=sources, choices=choices, onscreen=onscreen, form=form,
             progress=progress,
         )  # fmt: skip
     _tell(result, json_path)
@@ -514,6 +579,8 @@ def classify(
     file: File,
     model: ModelName = "default",
     top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
+    track: Track = None,
+    channel: Channel = None,
     json_path: Json = None,
 ) -> None:
     """What is happening? Labels from picture, sound, and both.
@@ -526,7 +593,7 @@ def classify(
     from avlearn.apply.verdict import undecided
     from avlearn.models.audiovisual import load
 
-    result = classify_file(file, load(model), top=top)
+    result = classify_file(_listened(file, track, channel, model), load(model), top=top)
     _tell(result, json_path)
     raise typer.Exit(undecided(result.verdict))
 
@@ -539,7 +606,11 @@ def embed(
     ],
     model: ModelName = "default",
     out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it is there.")] = False,
+    track: Annotated[
+        str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of each file.")
+    ] = None,
+    channel: Channel = None,
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
     """Features of picture and sound for every window of the files.
@@ -556,7 +627,7 @@ def embed(
 
     check_output(out, SUFFIXES, files, overwrite)
     sources = [found for file in files for found in listed_sources(file) or [file]]
-    result = embed_files(sources, load(model), out, overwrite=overwrite)
+    result = embed_files(sources, load(model), out, track=track, channel=channel, overwrite=overwrite)
     _tell(result, json_path)
     raise typer.Exit(2 if result.failed else 0)
 
@@ -570,6 +641,8 @@ def probe(
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.", parser=_local)
     ] = None,
+    track: Track = None,
+    channel: Channel = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Look into a media file; or, with --model and --data, train a linear classifier on frozen features.
@@ -579,7 +652,7 @@ def probe(
     if file is not None and not data and model is None:
         from avlearn.media import probe as look
 
-        _tell(look(file), json_path)
+        _tell(look(_listened(file, track, channel)), json_path)
     elif file is None and data and model is not None:
         from avlearn.linear_probe import probe_manifests
 

@@ -90,3 +90,26 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes had begun to write with `replacing` anywhere in a folder that is ours alone."""
     for part in folder.rglob(".*.part.*"):
         part.unlink(missing_ok=True)
+
+
+def check_folder(folder: str | Path, patterns: Collection[str] = (), overwrite: bool = False) -> Path:
+    """Check that files can be written to a folder, which may be made for them, before the work.
+
+    Args:
+        folder: where they go.
+        patterns: of the files' names.
+        overwrite: whether files of such names may be replaced.
+
+    Raises:
+        OutputError: it is a file, cannot be made or written to, or holds such files already.
+    """
+    folder = Path(folder)
+    there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+    if not there.is_dir():
+        raise OutputError(f"cannot write to {folder}: {there} is a file, give a folder's name")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"cannot write to {folder}: the folder {there} is not writable")
+    earlier = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+    if earlier and not overwrite:
+        raise OutputError(f"{folder} holds {earlier[0]} already: give another folder, or --overwrite")
+    return folder

@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from avlearn.cli import app
+from avlearn.errors import AvlearnError
 from avlearn.media import remux, write_video, write_wav
 
 COMMANDS = [
@@ -159,3 +163,56 @@ def test_a_full_disk_leaves_nothing_half_written(small_world, untrained, tmp_pat
             assert not [p for p in disk.rglob("*") if p.is_file()]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture(scope="module")
+def late(small_world, tmp_path_factory):
+    path = tmp_path_factory.mktemp("late") / "late.mp4"
+    remux(next((small_world / "clips").glob("*.mp4")), path, audio_delay=0.3)
+    return path
+
+
+def test_a_fix_says_what_it_measures(late, tmp_path):
+    done = run("sync", late, "--fix", tmp_path / "fixed.avi")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"wrote \S+fixed\.avi: in sync now \([+-]\d+ ms; was -\d+ ms\)", done.stdout)
+    assert "note: encoded again: audio track 1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sync", "--fix", "out"], "must end in one of"),
+        (["sync", "--fix", "out.xyz"], "must end in one of"),
+        (["sync", "--fix", "there.mp4"], "is there already"),
+        (["sync", "--fix", "IN", "--overwrite"], "is the input"),
+        (["sync", "--fix", "none/out.mp4"], "no folder"),
+        (["sync", "-o", "curve.jpg"], "must end in one of .png"),
+        (["localize", "-o", "out"], "must end in one of"),
+        (["localize", "-o", "out.gif"], "must end in one of"),
+        (["localize", "-o", "there.mp4"], "is there already"),
+        (["localize", "-o", "out.mp4", "--maps", "maps.txt"], "must end in one of .npz"),
+        (["separate", "-o", "there.mp4"], "is a file"),
+        (["separate", "-o", "earlier"], "holds late_source1.wav already"),
+        (["classify", "--audio-track", "2"], "has no audio track '2'; it has: 1"),
+        (["sync", "--channel", "right"], "there is no channel 'right'"),
+        (["probe", "--audio-track", "best"], "goes with a model"),
+    ],
+)
+def test_outputs_and_tracks_are_checked_before_the_work(late, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.mp4").write_bytes(b"mine")
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "late_source1.wav").write_bytes(b"mine")
+    before = sorted(tmp_path.rglob("*"))
+    done = CliRunner().invoke(app, [words[0], str(late), *(str(late) if word == "IN" else word for word in words[1:])])
+    assert isinstance(done.exception, AvlearnError)  # of which `main` makes a line and exit code 2
+    assert said in str(done.exception)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "there.mp4").read_bytes() == b"mine"
+
+
+def test_exit_code_1_is_for_files_out_of_sync_alone(late, tmp_path):
+    done = run("sync", late, "--fix", tmp_path / "out.xyz")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

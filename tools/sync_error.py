@@ -13,7 +13,8 @@ from reliability import reliability
 
 from avlearn import load, make_world, read_clip, sync_file
 from avlearn.apply.confidence import calibrate
-from avlearn.apply.sync import SyncResult, fix_file
+from avlearn.apply.fix import fix_file
+from avlearn.apply.sync import SyncResult
 from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav

@@ -11,6 +11,7 @@ from torch import Tensor
 from avlearn.apply.windows import Notice, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
+from avlearn.media.selection import select_audio
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
@@ -93,12 +94,25 @@ def embed_file(path: Source, model: AudioVisual, notice: Notice | None = None):
 
 
 def embed_files(
-    paths: Sequence[Source], model: AudioVisual, out: str | Path, *, overwrite: bool = False
+    paths: Sequence[Source],
+    model: AudioVisual,
+    out: str | Path,
+    *,
+    track: str | None = None,
+    channel: str | None = None,
+    overwrite: bool = False,
 ) -> EmbedResult:
     """Features of files into one table: ``.npz`` (arrays) or ``.parquet`` (a row a window).
 
     Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D'). A file that cannot be read, or has no
     picture or no sound, is listed with the reason, and the others are done.
+
+    Args:
+        paths: the files.
+        model: from `avlearn.load`.
+        out: the file to write.
+        track, channel: which audio of each file, as for `avlearn.media.selection.select_audio`.
+        overwrite: whether ``out`` may be replaced.
 
     Raises:
         MediaError: none of the files can be read.
@@ -109,7 +123,8 @@ def embed_files(
     failed = []
     for path in paths:
         try:
-            starts, video, audio = embed_file(path, model)
+            listened = select_audio(path, track, channel) if track or channel else path
+            starts, video, audio = embed_file(listened, model)
         except MediaError as error:
             failed.append((_text(path), str(error).removeprefix(printable(path)).lstrip(": ")))
             continue

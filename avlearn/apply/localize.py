@@ -16,16 +16,16 @@ from avlearn.apply.sources import Source, find_sources
 from avlearn.apply.survey import survey
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.apply.windows import SILENCE, probe_both
-from avlearn.errors import OutputError
-from avlearn.files import printable, replacing
+from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
+from avlearn.media.frames import every_frame
+from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.report.plots import mark, overlay
 
 Progress = Callable[[str, float, float], None]
 _EXPLAINED = 0.5  # probability from which something on screen counts as making the sound
 _CHANCE = 3  # windows, of which four see an instant: fewer that count as explained say nothing
-_FRAMES = 8  # that are held at a time
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,16 @@ class LocalizeResult:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+def check_outputs(path: str | Path, out: Path, maps: Path | None, *, overwrite: bool = False) -> None:
+    """Check, before hours of work, that the video and the maps can be written.
+
+    Raises:
+        OutputError: as `avlearn.files.check_output`.
+    """
+    check_output(out, VIDEO_SUFFIXES, [path], overwrite)
+    check_output(maps or out.with_suffix(".npz"), (".npz",), [path], overwrite)
+
+
 def file_maps(
     path: str | Path, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
 ) -> FileMaps:
@@ -134,7 +144,7 @@ def localize_file(
     Args:
         path: any file with picture and sound.
         model: from `avlearn.load`.
-        out: the MP4 to write.
+        out: the video to write: one of `avlearn.media.writer.VIDEO_SUFFIXES`.
         maps: the ``.npz`` to write; beside ``out`` by default.
         sources: find the sources too, and draw their boxes and numbers.
         progress: is told what is done, and how many seconds of how many.
@@ -146,7 +156,7 @@ def localize_file(
     info = probe_both(path)
     out = Path(out)
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
-    _check(Path(path), out, maps_path)
+    check_outputs(path, out, maps_path, overwrite=True)
     say = progress or (lambda *_: None)
     first = first_look(path, model)
     found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), first.delay)
@@ -155,10 +165,9 @@ def localize_file(
     silent = found.levels < SILENCE
     chosen = find_sources(found.times, found.maps, MOST, found.levels, audible) if sources else []
     chosen = [source for source in chosen if source.audible >= _EXPLAINED]
-    fps = info.video.fps
-    frames = _drawn(path, fps, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
+    frames = _drawn(path, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
     sound = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
-    write_video(out, frames, fps, audio=sound, sample_rate=info.audio.sample_rate)
+    write_video(out, frames, info.video.fps, timed=True, audio=sound, sample_rate=info.audio.sample_rate)
     with replacing(maps_path) as part:
         np.savez_compressed(
             part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)
@@ -194,17 +203,6 @@ def localize_file(
     )
 
 
-def _check(path: Path, out: Path, maps: Path) -> None:
-    """What can be known to fail before hours of work."""
-    for target in (out, maps):
-        if target.resolve() == path.resolve():
-            raise OutputError(f"{target} is the input: give another name")
-        if target.is_dir() or not target.parent.is_dir():
-            raise OutputError(f"cannot write {target}: it is a folder, or lies in none")
-    if maps.suffix != ".npz":
-        raise OutputError(f"{maps}: maps are written as .npz")
-
-
 def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: FirstLook, why: str) -> str:
     """Of windows ``[N]``, of which repetitions count once, by a model that cannot tell for a reason, or can."""
     if silent.all():
@@ -232,20 +230,15 @@ def _source(source: Source) -> dict:
 
 
 def _drawn(
-    path: str | Path, fps: float, found: FileMaps, audible: np.ndarray, sources: list[Source],
-    progress: Callable[[float], None],
-) -> Iterator[np.ndarray]:  # fmt: skip
-    """The file's frames with their maps, and with the boxes of sources, over them."""
-    count = 0
-    for clip in stream(path, _FRAMES / fps, _FRAMES / fps, fps=fps, audio=False):
-        for frame in clip.video:
-            instant = count / fps
-            chance = float(map_at(found.times, audible, instant))
-            shown = overlay(frame, relief(map_at(found.times, found.maps, instant)), chance)
-            for source in sources if chance >= _EXPLAINED else ():
-                box = map_at(found.times, source.boxes, instant)
-                if np.isfinite(box).all():
-                    mark(shown, box, str(source.id))
-            yield shown
-            count += 1
-        progress(count / fps)
+    path: str | Path, found: FileMaps, audible: np.ndarray, sources: list[Source], progress: Callable[[float], None]
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
+    for instant, frame in every_frame(path):
+        chance = float(map_at(found.times, audible, instant))
+        shown = overlay(frame, relief(map_at(found.times, found.maps, instant)), chance)
+        for source in sources if chance >= _EXPLAINED else ():
+            box = map_at(found.times, source.boxes, instant)
+            if np.isfinite(box).all():
+                mark(shown, box, str(source.id))
+        yield instant, shown
+        progress(instant)

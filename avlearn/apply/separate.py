@@ -130,6 +130,12 @@ class SeparateResult:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+def track_patterns(stem: str) -> list[str]:
+    """Patterns of the files that `separate_file` makes of a file with that stem."""
+    kinds = ("source[1-8]", "residual", "onscreen", "offscreen")
+    return [f"{escape(stem)}_{kind}.{suffix}" for kind in kinds for suffix in ("wav", "mp4", "mkv")]
+
+
 def separate_file(
     path: str | Path,
     model: AudioVisual,
@@ -168,8 +174,7 @@ def separate_file(
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
     first, listening = first_look(path, model), listen(path)
     say = progress or (lambda *_: None)
-    kinds = ("source[1-8]", "residual", "onscreen", "offscreen")
-    stale = [f"{escape(stem)}_{kind}.{suffix}" for kind in kinds for suffix in ("wav", "mp4", "mkv")]
+    stale = track_patterns(stem)
     rate, channels = info.audio.sample_rate, info.audio.channels
     with single_threads() as workers, together(out_dir, stem, stale) as part, closing(Seen(part)) as seen:
         found = survey(

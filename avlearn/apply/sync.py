@@ -11,9 +11,7 @@ from avlearn.apply.drift import Timeline, fit_timeline
 from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
 from avlearn.apply.released_sync import Answer
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL
-from avlearn.errors import SyncError
 from avlearn.files import printable
-from avlearn.media import remux
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
 
@@ -182,36 +180,6 @@ def sync_file(
         notice=told,
         notes=curves.notice.notes + ((_coarse(model),) if step > _COARSE else ()),
     )
-
-
-def fix_file(result: SyncResult, out: str | Path, *, resample: bool = False) -> None:
-    """Write the file again with its sound where the picture says it belongs.
-
-    An offset alone is mended by a remux: picture and sound are copied as they are.
-
-    Args:
-        result: of the file.
-        out: another file; its suffix names the container.
-        resample: mend a drift too; the sound is then resampled and encoded again.
-
-    Raises:
-        SyncError: the file cannot be synchronized, has an edit, or drifts and may not be resampled.
-        MediaError, OutputError: as `avlearn.media.remux`.
-    """
-    if result.offset is None:
-        raise SyncError(f"{result.path} is not fixed: {result.reason}")
-    if result.steps:
-        places = ", ".join(
-            f"from {_milliseconds(s['before'])} to {_milliseconds(s['after'])} near {s['time']:.1f} s"
-            for s in result.steps
-        )
-        raise SyncError(f"{result.path} is not fixed: its offset jumps {places}; cut it there and fix the pieces")
-    if result.drift and not resample and result.status != "in sync":
-        raise SyncError(
-            f"{result.path} is not fixed: its sound drifts by {result.drift:+.0f} ms a minute; "
-            "--drift mends that by resampling the sound"
-        )
-    remux(result.path, out, audio_delay=result.offset, audio_drift=(result.drift or 0.0) / 60_000 if resample else 0.0)
 
 
 def _why_not(

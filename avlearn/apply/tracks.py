@@ -13,6 +13,7 @@ import soundfile
 
 from avlearn.errors import OutputError
 from avlearn.media import remux
+from avlearn.media.wav import without_clock
 
 Format = Literal["float", "24"]
 _SUBTYPES = {"float": ("FLOAT", 4), "24": ("PCM_24", 3)}  # libsndfile's name, bytes a sample
@@ -33,6 +34,8 @@ def together(folder: Path, stem: str, stale: Sequence[str]) -> Iterator[Path]:
     """
     part = folder / f".{stem}.part"
     there = folder.exists()
+    if there and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: the tracks go to a folder, give another name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
@@ -68,7 +71,7 @@ class WavFiles:
     def __init__(self, paths: Sequence[Path], rate: int, channels: int, form: Format, seconds: float):
         subtype, size = _SUBTYPES[form]
         container = "WAV" if seconds * rate * channels * size < _WAV_HOLDS else "RF64"
-        self.folder, self.closing = paths[0].parent.parent, ExitStack()
+        self.folder, self.paths, self.closing = paths[0].parent.parent, paths, ExitStack()
         with self._told():
             self.files = [
                 self.closing.enter_context(soundfile.SoundFile(path, "w", rate, channels, subtype, format=container))
@@ -87,6 +90,8 @@ class WavFiles:
     def __exit__(self, *failure) -> None:
         with self._told():
             self.closing.close()
+            for path in self.paths if failure[0] is None else ():
+                without_clock(path)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -38,7 +38,7 @@ CONTAINERS: dict[str, Container] = {
     ".mov": Container("mov", ("aac", "flac")),
     ".mkv": Container("matroska", ("aac", "flac")),
     ".webm": Container("webm", ("libopus",)),
-    ".avi": Container("avi", ("libmp3lame", "pcm_s16le"), starts=False, annex_b=True),
+    ".avi": Container("avi", ("libmp3lame", "ac3", "pcm_s16le"), starts=False, annex_b=True),
     ".ts": _TS,
     ".m2ts": _TS,
     ".mts": _TS,

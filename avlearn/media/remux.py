@@ -1,5 +1,6 @@
 """A whole file again, its audio put where it belongs or replaced, without encoding the video."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError, OutputError
 from avlearn.files import replacing
 from avlearn.media.annex_b import is_length_prefixed, started
 from avlearn.media.containers import Container, container_of, create
-from avlearn.media.decode import Samples, is_untimed
+from avlearn.media.decode import Samples, hidden_until, is_untimed
 from avlearn.media.layout import Layout, described, lay_out
 from avlearn.media.probe import probe
 from avlearn.media.retime import Retimed
@@ -35,12 +36,14 @@ class Remuxed:
     Attributes:
         track: number from 1 of the audio track that was moved; None where none was.
         tracks: how many audio tracks the file has.
+        place: number from 1 of the moved track in what was written.
         encoded: tracks whose audio was encoded again, in a few words each.
         left_out: what of the file the container cannot hold, in a few words each.
     """
 
     track: int | None
     tracks: int
+    place: int | None = None
     encoded: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -58,6 +61,7 @@ def remux(
     audio_delay: float = 0.0,
     audio_drift: float = 0.0,
     replace_audio: str | Path | None = None,
+    check: Callable[[Path, Remuxed], None] | None = None,
 ) -> Remuxed:
     """Copy a file packet by packet, one audio track shifted in time; then check what was written.
 
@@ -72,6 +76,7 @@ def remux(
             beginning is dropped).
         audio_drift: seconds a second by which that delay grows from the video's first frame on.
         replace_audio: a file whose audio (from the video's first frame on) takes the place of all audio.
+        check: looks at what was written before it gets its name, which it does not if this raises.
 
     Raises:
         MediaError: a file cannot be read.
@@ -87,24 +92,31 @@ def remux(
             with _opened(job, part) as (target, layout):
                 _copy(job, target, layout)
             ahead = check_frames(part, job.shown)
+            place = None
             for number, (heard, placed, copied) in enumerate(job.heard(layout), 1):
-                check_audio(heard, part, number, lambda t, placed=placed: placed(t) + ahead, copied)
+                there = check_audio(heard, part, number, lambda t, placed=placed: placed(t) + ahead, copied)
+                place = there if heard == Selected(job.file, job.number) else place
         except OutputError as error:
             raise OutputError(f"cannot write {out}: {error}") from error
         left_out = layout.left_out + not_kept(source, part, layout)
-        return Remuxed(job.number, len(source.streams.audio), tuple(job.encoded), tuple(left_out))
+        done = Remuxed(job.number, len(source.streams.audio), place, tuple(job.encoded), tuple(left_out))
+        if check is not None:
+            check(part, done)
+    return done
 
 
 class _Job:
     """What is to be done with each stream of a source.
 
     Attributes:
+        path, file: as given, and without what is selected of it.
         source, kind, video: open, the target's kind, and the stream that is shown.
         delay, drift: of the audio.
         untimed: whether the video's packets are stamped in order of decoding only.
         origin: seconds, the video's first frame; ``begin``: of what comes first in the file.
         moved: index of the audio stream that is moved; None where audio is replaced, or there is none.
         number: of that track, from 1.
+        hidden: seconds before which an edit list hides its sound.
         presented: stamps of presentation by those of decoding, where the source does not tell (see `shown_at`).
         shown: when the copied frames are shown, seconds on the source's clock; grows as they are copied.
         rendered: audio that is encoded, as it was added to the target.
@@ -113,6 +125,7 @@ class _Job:
 
     def __init__(self, path: Source, source, kind: Container, delay: float, drift: float, replaced: str | Path | None):
         self.path, self.source, self.kind = path, source, kind
+        self.file = path.path if isinstance(path, Selected) else path
         self.delay, self.drift, self.replaced = delay, drift, replaced
         self.video = video_stream(source)
         if self.video is None:
@@ -121,6 +134,7 @@ class _Job:
         if audio is None and replaced is None and (delay or drift):
             raise NoAudioError(f"{path} has no sound track")
         self.moved = audio.index if audio is not None and replaced is None else None
+        self.hidden = hidden_until(source, audio) if self.moved is not None else -math.inf
         self.number = track_number(path) if self.moved is not None else None
         self.untimed = is_untimed(source, self.video)
         # Without stamps of presentation, nothing that an edit list hides can stay hidden.
@@ -159,7 +173,7 @@ class _Job:
         if stream is None:
             samples = Samples(self.replaced, probe(self.replaced).start)
         else:
-            track = Selected(self._file(), list(self.source.streams.audio).index(stream) + 1)
+            track = Selected(self.file, list(self.source.streams.audio).index(stream) + 1)
             delay = self.delay if stream.index == self.moved else 0.0
             drift = self.drift if stream.index == self.moved else 0.0
             early = self.origin - self.begin if self.kind.starts else 0.0
@@ -188,13 +202,10 @@ class _Job:
             moved = stream.index == self.moved
             delay, speed = (self.delay, 1 - self.drift) if moved else (0.0, 1.0)
             yield (
-                Selected(self._file(), number),
+                Selected(self.file, number),
                 lambda t, delay=delay, speed=speed: self.origin + (t - self.origin + delay) / speed,
                 stream.index in layout.copies,
             )
-
-    def _file(self) -> Source:
-        return self.path.path if isinstance(self.path, Selected) else self.path
 
 
 def _encoders(target, kind: Container, stream: av.AudioStream | None) -> list[str]:
@@ -204,7 +215,9 @@ def _encoders(target, kind: Container, stream: av.AudioStream | None) -> list[st
     name = stream.codec_context.codec.canonical_name
     name = _BEST_ENCODERS.get(name, name)
     try:
-        own = not av.codec.Codec(name, "w").experimental and name in {*kind.audio, *target.supported_codecs}
+        # FFmpeg reads back an AVI's packets of AAC that are large as two.
+        held = name in kind.audio or ((kind.starts or name.startswith("pcm_")) and name in target.supported_codecs)
+        own = held and not av.codec.Codec(name, "w").experimental
     except ValueError:
         own = False
     return list(dict.fromkeys([name, *kind.audio] if own else kind.audio))
@@ -289,6 +302,9 @@ def _copy(job: _Job, target: av.container.OutputContainer, layout: Layout) -> No
                 sound.write_until(now - (0.0 if job.kind.starts else job.origin))
         rescale(packet, copy.time_base)
         if index == job.moved and job.delay:
+            # What an edit list hides stays hidden, but for a packet that primes the decoder.
+            if (packet.pts + 2 * packet.duration) * copy.time_base <= job.hidden:
+                continue
             shift = round(Fraction(job.delay) / copy.time_base)
             packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
             if job.delay < 0 and (packet.pts + packet.duration) * copy.time_base <= job.begin:

@@ -51,7 +51,7 @@ def check_frames(part: Path, times: list[float]) -> float:
     return shift
 
 
-def check_audio(source: Source, written: Path, number: int, placed: Callable[[float], float], copied: bool) -> None:
+def check_audio(source: Source, written: Path, number: int, placed: Callable[[float], float], copied: bool) -> int:
     """Check by its samples that a written file's audio plays when it should.
 
     Args:
@@ -61,10 +61,14 @@ def check_audio(source: Source, written: Path, number: int, placed: Callable[[fl
         placed: from seconds on the source's clock to those on the written file's.
         copied: whether packets were copied; else they were encoded again, and need not be quite alike.
 
+    Returns:
+        The number of that track, from 1, in the file's own order.
+
     Raises:
         OutputError: it is more than 10 ms beside its time, or not there.
     """
-    written = Selected(written, _place(written, number))
+    place = _place(written, number)
+    written = Selected(written, place)
     info, kept = probe(source).audio, probe(written).audio
     if kept is None:
         raise OutputError(f"this container cannot hold {info.codec} audio; {_ADVICE}")
@@ -88,6 +92,7 @@ def check_audio(source: Source, written: Path, number: int, placed: Callable[[fl
             raise OutputError(f"this container would play other audio at {start:.1f} s; {_ADVICE}")
         if abs(late) > _APART:
             raise OutputError(f"this container would play the audio {late * 1000:+.0f} ms beside its time; {_ADVICE}")
+    return place
 
 
 def _place(written: Path, number: int) -> int:

@@ -93,9 +93,9 @@ def test_what_would_be_lost_or_cannot_be_is_refused_first(clip, model, tmp_path)
     own = copy(clip, tmp_path / "own.mp4", seconds=1.0)
     with pytest.raises(OutputError, match="is the input"):
         localize_file(own, model, own)
-    with pytest.raises(OutputError, match="lies in none"):
+    with pytest.raises(OutputError, match="there is no folder"):
         localize_file(own, model, tmp_path / "none" / "o.mp4")
-    with pytest.raises(OutputError, match=r"written as \.npz"):
+    with pytest.raises(OutputError, match=r"must end in one of \.npz"):
         localize_file(own, model, tmp_path / "o.mp4", maps=tmp_path / "maps.txt")
     write_video(tmp_path / "mute.mp4", np.zeros((25, 64, 64, 3), np.uint8), 25)
     with pytest.raises(NoAudioError, match="no sound track"):

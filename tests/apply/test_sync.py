@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from avlearn.apply.drift import fit_timeline
+from avlearn.apply.fix import fix_file
 from avlearn.apply.offsets import offset_curves
-from avlearn.apply.sync import fix_file, sync_file
+from avlearn.apply.sync import sync_file
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import SyncError
 from avlearn.media import read_clip, remux, write_wav

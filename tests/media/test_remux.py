@@ -241,3 +241,17 @@ def test_audio_beside_its_time_is_found_out(tmp_path):
         check_audio(path, path, 1, lambda t: t + 0.04, True)
     with pytest.raises(OutputError, match="other audio"):
         check_audio(path, golden("late_sound_ts").path, 1, lambda t: t + 0.9, True)
+
+
+def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
+    path = golden("edit_list").path
+    remux(path, tmp_path / "moved.mkv", audio_delay=0.5)
+    video, audio = probe(tmp_path / "moved.mkv").video, probe(tmp_path / "moved.mkv").audio
+    shown = read_clip(path).times[0]
+    with av.open(str(tmp_path / "moved.mkv")) as container:
+        frame = next(f for f in container.decode(video=0) if number(f.to_ndarray(format="rgb24")) == EVENTS[3])
+    first = audio.start - frame.time  # against a frame that is known
+    with av.open(str(path)) as container:
+        original = next(f for f in container.decode(video=0) if number(f.to_ndarray(format="rgb24")) == EVENTS[3])
+    assert first == pytest.approx(shown + 0.5 - original.time, abs=2 * 1024 / 48000)
+    assert video.start <= audio.start

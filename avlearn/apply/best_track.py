@@ -1,0 +1,29 @@
+"""Which of a file's audio tracks belongs to its video."""
+
+from pathlib import Path
+
+from avlearn.apply.sync import sync_file
+from avlearn.errors import MediaError, NoAudioError
+from avlearn.media.selection import audio_tracks
+from avlearn.media.source import Selected
+from avlearn.models.audiovisual import AudioVisual
+
+
+def best_track(path: str | Path, model: AudioVisual) -> int:
+    """Number from 1 of the track that is most in sync; where none can be synchronized, of the likeliest.
+
+    Raises:
+        NoAudioError: no track can be measured.
+        MediaError: the file cannot be read.
+    """
+    ranks = {}
+    for number in range(1, len(audio_tracks(path)) + 1):
+        try:
+            found = sync_file(Selected(path, number), model)
+        except MediaError:  # one track that cannot be decoded is not the best
+            continue
+        known = found.offset is not None
+        ranks[number] = (not known, abs(found.offset) if known else -found.confidence)
+    if not ranks:
+        raise NoAudioError(f"{path} has no audio track that can be measured")
+    return min(ranks, key=ranks.get)

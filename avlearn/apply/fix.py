@@ -1,0 +1,97 @@
+"""A file written again with its sound in sync, and measured again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avlearn.apply.sync import SyncResult, sync_file
+from avlearn.errors import SyncError
+from avlearn.files import printable
+from avlearn.media.remux import Remuxed, remux
+from avlearn.media.source import Selected, Source
+from avlearn.models.audiovisual import AudioVisual
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """What was written.
+
+    Attributes:
+        out: the file.
+        was, now: seconds by which the audio leads, measured before and after; ``now`` is None if it was not measured.
+        copied: what became of the file's streams.
+    """
+
+    out: str
+    was: float
+    now: float | None
+    copied: Remuxed
+
+    def text(self) -> str:
+        """For people."""
+        said = f"wrote {printable(self.out)}"
+        if self.now is not None:
+            said += f": in sync now ({_milliseconds(self.now)}; was {_milliseconds(self.was)})"
+        return "\n".join([said, *(f"note: {note}" for note in self.copied.notes())])
+
+
+def fix_file(
+    result: SyncResult,
+    out: str | Path,
+    *,
+    source: Source | None = None,
+    model: AudioVisual | None = None,
+    resample: bool = False,
+) -> FixResult:
+    """Write a file again with its sound where the picture says it belongs.
+
+    An offset alone is mended by copying packets. Frames and samples of what was written are held to those of the file
+    (see `avlearn.media.remux`); with a model, its offset is measured too before it gets its name.
+
+    Args:
+        result: of the file.
+        out: another file; its suffix names the container.
+        source: the file, with an audio track selected; by default that of the result.
+        model: what measures the offset of the written file.
+        resample: mend a drift too; the sound is then resampled and encoded again.
+
+    Raises:
+        SyncError: the file cannot be synchronized, has an edit, drifts and may not be resampled, or is not in sync by
+            the model after all.
+        MediaError, OutputError: as `avlearn.media.remux`.
+    """
+    if result.offset is None:
+        raise SyncError(f"{result.path} is not fixed: {result.reason}")
+    if result.steps:
+        places = ", ".join(
+            f"from {_milliseconds(s['before'])} to {_milliseconds(s['after'])} near {s['time']:.1f} s"
+            for s in result.steps
+        )
+        raise SyncError(f"{result.path} is not fixed: its offset jumps {places}; cut it there and fix the pieces")
+    if result.drift and not resample and result.status != "in sync":
+        raise SyncError(
+            f"{result.path} is not fixed: its sound drifts by {result.drift:+.0f} ms a minute; "
+            "--drift mends that by resampling the sound"
+        )
+    source, now = source or result.path, None
+
+    def measure(written: Path, copied: Remuxed) -> None:
+        nonlocal now
+        channel = source.channel if isinstance(source, Selected) else None
+        measured = sync_file(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
+        now = measured.best
+        if now is None or abs(now) > result.tolerance or (measured.drift and measured.status == "out of sync"):
+            said = "no offset" if now is None else _milliseconds(now)
+            said += f" and a drift of {measured.drift:+.0f} ms a minute" if measured.drift else ""
+            raise SyncError(
+                f"{out} is not written: with the sound moved by {_milliseconds(result.offset)} the model still "
+                f"measures {said}"
+            )
+
+    drift = (result.drift or 0.0) / 60_000 if resample else 0.0
+    check = measure if model is not None else None
+    copied = remux(source, out, audio_delay=result.offset, audio_drift=drift, check=check)
+    return FixResult(str(out), result.offset, now, copied)
+
+
+def _milliseconds(offset: float) -> str:
+    return f"{round(offset * 1000):+d} ms"

@@ -1,0 +1,35 @@
+"""Every frame of a file, with its own time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from avlearn.errors import NoVideoError
+from avlearn.media.decode import presented, tick_slack
+from avlearn.media.picture import to_rgb
+from avlearn.media.probe import probe
+from avlearn.media.source import Source, open_media, video_stream
+
+
+def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
+    """Frames as displayed, in the order of presentation, none left out and none repeated.
+
+    Yields:
+        Seconds since the file's first frame, growing, and uint8 ``[H, W, 3]``, all of one size.
+
+    Raises:
+        NoVideoError: there is no picture.
+        MediaError: the file cannot be read.
+    """
+    start = probe(path).start
+    with open_media(path) as container:
+        video = video_stream(container)
+        if video is None:
+            raise NoVideoError(f"{path} has no picture")
+        shape, slack = None, tick_slack(float(video.time_base))
+        for instant, _, frame, _ in presented(container, video):
+            if instant < start - slack:
+                continue
+            image = to_rgb(frame, video.sample_aspect_ratio, shape)
+            shape = image.shape[:2]
+            yield max(float(instant) - start, 0.0), image

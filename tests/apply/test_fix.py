@@ -1,0 +1,55 @@
+"""What is fixed is measured before it gets its name."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from avlearn.apply import fix
+from avlearn.apply.fix import fix_file
+from avlearn.errors import SyncError
+from avlearn.media import Selected, probe, remux
+
+MODEL = SimpleNamespace()
+
+
+@pytest.fixture
+def clip(small_world):
+    return next((small_world / "clips").glob("*.mp4"))
+
+
+def told(path, offset: float, **more):
+    return SimpleNamespace(
+        path=str(path), offset=offset, best=offset, steps=[], drift=None, status="out of sync", tolerance=0.04, **more
+    )
+
+
+def test_a_file_that_is_not_in_sync_after_all_is_not_left(clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(fix, "sync_file", lambda path, model, tolerance: told(path, -0.24))
+    with pytest.raises(SyncError, match=r"fixed.mp4 is not written: .* still measures -240 ms"):
+        fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_offset_that_is_left_is_said(clip, tmp_path, monkeypatch):
+    measured = []
+
+    def sync_file(path, model, tolerance):
+        measured.append(probe(path).audio.start)
+        return told(path, 0.003)
+
+    monkeypatch.setattr(fix, "sync_file", sync_file)
+    done = fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
+    assert done.text() == f"wrote {tmp_path}/fixed.mp4: in sync now (+3 ms; was +300 ms)"
+    assert 0.3 - 1024 / 16000 - 1e-3 <= measured[0] <= 0.301  # a packet that primes the decoder comes before
+
+
+def test_the_selected_track_is_measured_where_it_lies_now(clip, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fix, "sync_file", lambda path, model, tolerance: seen.append(path) or told(path, 0.0))
+    fix_file(told(clip, 0.1), tmp_path / "fixed.mkv", source=Selected(clip, 1, "left"), model=MODEL)
+    assert (seen[0].track, seen[0].channel) == (1, "left")
+
+
+def test_without_a_model_nothing_is_measured(clip, tmp_path):
+    remux(clip, tmp_path / "late.mp4", audio_delay=0.1)
+    assert fix_file(told(tmp_path / "late.mp4", -0.1), tmp_path / "fixed.mp4").now is None
