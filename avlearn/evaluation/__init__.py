@@ -9,7 +9,7 @@ from pathlib import Path
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
-from avlearn.evaluation.boxes import annotated, box_figures
+from avlearn.evaluation.boxes import annotated, box_figures, readable_boxes
 from avlearn.evaluation.duets import duet_figures
 from avlearn.evaluation.localization import AROUND, localization_figures
 from avlearn.evaluation.multi_source import multi_source_figures
@@ -17,7 +17,7 @@ from avlearn.evaluation.negative_audio import negative_audio_figures
 from avlearn.evaluation.recognition import cached_features, recognition_figures
 from avlearn.evaluation.separation import separation_figures
 from avlearn.evaluation.sync import ClassFigures, sync_figures
-from avlearn.evaluation.windows import held_out, long_enough, search_room, usable_rows
+from avlearn.evaluation.windows import held_out, long_enough, readable, search_room, told, usable_rows
 from avlearn.metrics import Figure, table
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.localizers import Localizer, ObjectMap
@@ -40,24 +40,27 @@ class Evaluation:
         classes: the main figures of synchronization for each label that has clips enough.
         items: SHA-256 of the list of clips, so that two evaluations can be told to be of the same ones.
         mixtures: the same of each list of mixtures.
+        skipped: path and reason of each clip that could not be read, and is in no figure.
     """
 
     figures: list[Figure]
     classes: list[ClassFigures]
     items: str
     mixtures: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict:
         """JSON types under the schema ``avlearn.evaluate/2``.
 
         ``items``, ``mixtures``: as the attributes. ``figures``: a list of `Figure.to_dict`, ``interval`` being its
         lowest and highest value at 95 % or None. ``classes``: a list of ``label`` and ``figures`` (aligned over
-        shifted, and the offset within a step).
+        shifted, and the offset within a step). ``skipped``: a list of ``path`` and ``reason``.
         """
         return {
             "schema": "avlearn.evaluate/2",
             "items": self.items,
             "mixtures": list(self.mixtures),
+            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
             "figures": [f.to_dict() for f in self.figures],
             "classes": [c.to_dict() for c in self.classes],
         }
@@ -71,6 +74,7 @@ class Evaluation:
             "\n\n".join(parts)
             + f"\nclips: sha256 {self.items[:16]}"
             + "".join(f"\nmixtures: sha256 {digest[:16]}" for digest in self.mixtures)
+            + told(self.skipped)
         )
 
 
@@ -119,10 +123,22 @@ def evaluate(
     for task in tasks:
         if task not in TASKS:
             raise DataError(f"there is no task '{task}'; there are {', '.join(TASKS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        return _evaluate(model, manifests, seed, tasks, objective, baseline, released, objects, Path(folder))
+
+
+def _evaluate(
+    model: AudioVisual, manifests: Sequence[str | Path], seed: int, tasks: Sequence[str], objective: Objective | None,
+    baseline: AudioVisual | None, released: Sequence[Localizer], objects: ObjectMap | None, folder: Path,
+) -> Evaluation:  # fmt: skip
+    """`evaluate`, with decoded clips in ``folder``."""
     listed = held_out(manifests)
     boxed = annotated(long_enough(listed, model, 0.0))
     room = search_room(model, objective)
     rows = long_enough(listed, model, room) if boxed else usable_rows(model, manifests, objective)
+    rows, skipped = readable(model, rows, folder)
+    boxed, unread = readable_boxes(model, boxed)
+    skipped += unread
     measured = dict.fromkeys([*rows, *(item.row for item in boxed)])
     items = hashlib.sha256("\n".join(f"{r.path.name} {r.hash}" for r in measured).encode()).hexdigest()
     plain = [r for r in rows if not {"muted", "twins"} & set(r.flags)]
@@ -160,43 +176,43 @@ def evaluate(
     figures: list[Figure] = []
     mixtures: list[str] = []
     classes: list[ClassFigures] = []
-    with tempfile.TemporaryDirectory() as folder:
 
-        def decoded(chosen: list[Row]) -> ClipCache:
-            config = model.config
-            return decode_once(chosen, Path(folder), config.fps, config.size, config.sample_rate, 4)
+    def decoded(chosen: list[Row]) -> ClipCache:
+        config = model.config
+        return decode_once(chosen, folder, config.fps, config.size, config.sample_rate, 4)
 
-        labels = [r.labels[0] for r in solos]
-        if "sync" in wanted:
-            found, classes = sync_figures(model, objective, decoded(mixed), [r.labels for r in mixed], seed)
-            figures += found
-        if "localization" in wanted:
-            for name, keep in (("other class", False), ("twin", True)):
-                chosen = [r for r in one_of_two if ("twins" in r.flags) == keep]
-                if chosen:
-                    figures += localization_figures(model, decoded(chosen), chosen, name, fused)
-            if len(one_of_two) > 1 and common:
-                figures += negative_audio_figures(model, decoded(one_of_two), one_of_two, seed)
-            if duets and common:
-                figures += multi_source_figures(model, decoded(duets), duets)
-            if boxed:
-                for network in (model, *released):
-                    name = network.paper if isinstance(network, Localizer) else ""
-                    figures += box_figures(network, boxed, name, objective=fused)
-                    if objects is not None:
-                        name = f"{name}, with objects".removeprefix(", ")
-                        figures += box_figures(network, boxed, name, objective=fused, objects=objects)
-        if "separation" in wanted:
-            found, mixtures = separation_figures(model, decoded(mixable), mixable, seed, baseline)
-            figures += found
-            if duets and common and model.config.separator.conditioning != "none":
-                figures += duet_figures(model, duets)
-        if "recognition" in wanted:
-            figures += recognition_figures(model, decoded(solos), labels, seed)
+    labels = [r.labels[0] for r in solos]
+    if "sync" in wanted:
+        found, classes = sync_figures(model, objective, decoded(mixed), [r.labels for r in mixed], seed)
+        figures += found
+    if "localization" in wanted:
+        for name, keep in (("other class", False), ("twin", True)):
+            chosen = [r for r in one_of_two if ("twins" in r.flags) == keep]
+            if chosen:
+                figures += localization_figures(model, decoded(chosen), chosen, name, fused)
+        if len(one_of_two) > 1 and common:
+            figures += negative_audio_figures(model, decoded(one_of_two), one_of_two, seed)
+        if duets and common:
+            figures += multi_source_figures(model, decoded(duets), duets)
+        if boxed:
+            for network in (model, *released):
+                name = network.paper if isinstance(network, Localizer) else ""
+                figures += box_figures(network, boxed, name, objective=fused)
+                if objects is not None:
+                    name = f"{name}, with objects".removeprefix(", ")
+                    figures += box_figures(network, boxed, name, objective=fused, objects=objects)
+    if "separation" in wanted:
+        found, mixtures = separation_figures(model, decoded(mixable), mixable, seed, baseline)
+        figures += found
+        whole = [r for r in duets if r.offset is None]  # `separate_file` takes files of their own
+        if whole and common and model.config.separator.conditioning != "none":
+            figures += duet_figures(model, whole)
+    if "recognition" in wanted:
+        figures += recognition_figures(model, decoded(solos), labels, seed)
     if not figures:
         reasons = sorted(set(filter(None, lacking.values()))) or ["there are too few clips of each class"]
         raise DataError(f"nothing can be measured: {'; '.join(reasons)}")
-    return Evaluation(figures, classes, items, tuple(mixtures))
+    return Evaluation(figures, classes, items, tuple(mixtures), tuple(dict.fromkeys(skipped)))
 
 
 def _few(solos: list[Row], needed: int) -> str:

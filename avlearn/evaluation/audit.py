@@ -20,14 +20,14 @@ from avlearn.data.cache import ClipCache, decode_once
 from avlearn.errors import DataError
 from avlearn.evaluation.shortcuts import most_telling, picture_features, places_of, sound_features
 from avlearn.evaluation.sync import OFFSETS, Curves, offset_curves, wrong_shifts
-from avlearn.evaluation.windows import usable_rows
+from avlearn.evaluation.windows import readable, told, usable_rows
 from avlearn.metrics import Figure, table
 from avlearn.metrics.interval import of_mean
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives import Objective
 
 _ERROR = 0.01  # how often an audit of clean data may find a leak, over all its tests
-_FEWEST = 30  # clips
+_FEWEST, _FILES = 30, 5  # clips, and files that they are of: the probes are fitted on four fifths of those
 _PLACES = 7  # of each clip, from which windows are cut for the probes
 
 
@@ -63,10 +63,12 @@ class Audit:
     Attributes:
         checks: two for each thing that may tell.
         clips: how many.
+        skipped: path and reason of each clip that could not be read.
     """
 
     checks: list[Check]
     clips: int
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def leaks(self) -> list[Check]:
@@ -89,7 +91,14 @@ class Audit:
             }
             for check in self.checks
         ]
-        return {"schema": "avlearn.audit/1", "clean": not self.leaks, "clips": self.clips, "checks": checks}
+        skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        return {
+            "schema": "avlearn.audit/1",
+            "clean": not self.leaks,
+            "clips": self.clips,
+            "checks": checks,
+            "skipped": skipped,
+        }
 
     def text(self) -> str:
         """For people."""
@@ -97,7 +106,7 @@ class Audit:
         lines += [f"LEAK: {check.text()}" for check in self.leaks]
         if not self.leaks:
             lines.append(f"clean: of {self.clips} clips nothing tells the offset by itself")
-        return "\n".join(lines)
+        return "\n".join(lines) + told(self.skipped)
 
 
 def audit(
@@ -118,17 +127,23 @@ def audit(
         objective: of the model's folder, where it has one.
 
     Raises:
-        DataError: fewer than 30 clips are long enough.
+        DataError: fewer than 30 clips are long enough and can be read, or they are of fewer than 5 files.
     """
     rows = usable_rows(model, manifests, objective)
     if len(rows) < _FEWEST:
         raise DataError(f"an audit needs {_FEWEST} clips, and {len(rows)} are long enough")
-    sources = {source: k for k, source in enumerate(dict.fromkeys((row.path, row.offset) for row in rows))}
-    group = np.array([sources[row.path, row.offset] for row in rows])
     with tempfile.TemporaryDirectory() as folder:
+        rows, skipped = readable(model, rows, Path(folder))
+        if len(rows) < _FEWEST:
+            path, reason = skipped[0]
+            raise DataError(f"an audit needs {_FEWEST} clips, and {len(rows)} can be read; {path}: {reason}")
+        sources = {source: k for k, source in enumerate(dict.fromkeys((row.path, row.offset) for row in rows))}
+        if len(sources) < _FILES:
+            raise DataError(f"an audit needs clips of {_FILES} files, and there are {len(sources)}")
+        group = np.array([sources[row.path, row.offset] for row in rows])
         config = model.config
         cache = decode_once(rows, Path(folder), config.fps, config.size, config.sample_rate, 4)
-        return Audit(audit_cache(model, objective, cache, group, seed), len(rows))
+        return Audit(audit_cache(model, objective, cache, group, seed), len(rows), tuple(skipped))
 
 
 def audit_cache(

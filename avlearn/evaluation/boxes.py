@@ -9,6 +9,8 @@ from torch import Tensor
 
 from avlearn.apply.maps import stitched_map, views
 from avlearn.data.manifest import Row
+from avlearn.errors import DataError, MediaError
+from avlearn.files import printable
 from avlearn.media import read_clip
 from avlearn.metrics import Figure
 from avlearn.metrics.ciou import annotation_map, benchmark
@@ -73,6 +75,21 @@ def annotated(rows: Sequence[Row]) -> list[Annotated]:
             agree = 2 if all(event.label.isdigit() for event in now) else 1
             found.append(Annotated(row, instant, np.array([event.box for event in now]), agree))
     return found
+
+
+def readable_boxes(model: AudioVisual, items: list[Annotated]) -> tuple[list[Annotated], list[tuple[str, str]]]:
+    """Items whose windows can be read, and path and reason of the others."""
+    reader, good, skipped = _Ours(model, None), [], []
+    for item in items:
+        try:
+            reader.read(item)
+            good.append(item)
+        except MediaError as error:
+            path = str(item.row.source)
+            skipped.append((path, str(error).removeprefix(printable(path)).lstrip(": ")))
+    if items and not good:
+        raise DataError(f"no clip with boxes can be read; {skipped[0][0]}: {skipped[0][1]}")
+    return good, skipped
 
 
 class _Ours:

@@ -40,7 +40,7 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
         asked += list(maps[:-1])
         mixed += [maps[-1]] * len(sounding)
         boxes += [thing.box(0.0, config.seconds, row.fps) for thing in sounding]
-        along = file_maps(row.path, model)
+        along = file_maps(row.source, model)
         motion = np.stack([_motion(cache, index, time, config.seconds) for time in along.times])
         for sources, hits in (
             (find_sources(along.times, along.maps, len(sounding)), found),
@@ -56,7 +56,7 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
 
 def stems(row: Row) -> np.ndarray:
     """What each thing of a clip sounds like alone: float32 ``[K + 1, S]``, the noise last."""
-    return np.load(row.path.parent.parent / "stems" / f"{row.path.stem}.npz")["stems"].astype(np.float32) / 32767
+    return np.load(row.truth.parent.parent / "stems" / f"{row.truth.stem}.npz")["stems"].astype(np.float32) / 32767
 
 
 def is_found(thing: Thing, sources: list[Source], times: np.ndarray, fps: float) -> bool:

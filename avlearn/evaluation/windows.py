@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.data.cache import ClipCache
+from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError
+from avlearn.files import printable
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives import Objective
 
 BATCH = 16
+_SHOWN = 10  # reasons that people are told
 OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where a step is 80 ms
 
 
@@ -52,6 +54,34 @@ def usable_rows(model: AudioVisual, manifests: Sequence[str | Path], objective: 
 def long_enough(rows: Sequence[Row], model: AudioVisual, room: float) -> list[Row]:
     """Those that can be used, and hold a window of the model and ``room`` more seconds of sound."""
     return [row for row in rows if not row.reason and row.duration >= model.config.seconds + room - 1e-3]
+
+
+def readable(model: AudioVisual, rows: list[Row], folder: Path) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Rows whose clips can be decoded, and path and reason of the others.
+
+    Args:
+        model: says to what clips are decoded.
+        rows: any, also none.
+        folder: keeps the decoded clips: `decode_once` of the same ones finds them there.
+
+    Raises:
+        DataError: none of the clips can be decoded.
+    """
+    if not rows:
+        return [], []
+    config = model.config
+    cache = decode_once(rows, folder, config.fps, config.size, config.sample_rate, 4, bad_files="skip")
+    return (
+        [row for number, row in enumerate(rows) if number not in cache.bad],
+        [(str(rows[number].source), reason) for number, reason in cache.bad.items()],
+    )
+
+
+def told(skipped: Sequence[tuple[str, str]]) -> str:
+    """Lines about clips that were left out; "" for none."""
+    lines = [f"\n{len(skipped)} clips could not be read, and are left out:"] if skipped else []
+    lines += [f"\n  {printable(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
+    return "".join(lines + [f"\n  and {len(skipped) - _SHOWN} more"] * (len(skipped) > _SHOWN))
 
 
 @dataclass(frozen=True)

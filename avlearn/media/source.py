@@ -1,5 +1,7 @@
 """Opening a media file, or one that lies within another, and choosing its streams."""
 
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 
 from avlearn.errors import AvlearnError, MediaError, NoAudioError
-from avlearn.files import printable
+from avlearn.files import is_file, printable
 from avlearn.media.boxes import check_boxes
 
 # Containers whose headers say all that decoding needs.
@@ -106,6 +108,19 @@ def boundary(source: Source, failure: str) -> Iterator[None]:
         raise MediaError(f"{printable(source)}{failure}: {said}") from error
 
 
+def _what_else(source: Source, path: Path) -> str:
+    """Why a name is not that of a file to read."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(source)):
+        return "is not a local file: fetch it first"
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "does not exist"
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a media file"
+    return "is a pipe or a device, and videos are searched back and forth: write it to a file first"
+
+
 @contextmanager
 def open_media(
     source: Source, *, quick: bool = False, failure: str = " cannot be decoded"
@@ -121,8 +136,8 @@ def open_media(
     source = source.path if isinstance(source, Selected) else source
     sliced = isinstance(source, Slice)
     path = Path(source.path if sliced else source)
-    if path.is_dir():
-        raise MediaError(f"{printable(path)} is a folder, not a media file")
+    if not is_file(path):
+        raise MediaError(f"{printable(source)} {_what_else(source, path)}")
     begin, size = (source.offset, source.bytes) if sliced else (0, None)
     # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
     name = f"subfile,,start,{begin},end,{begin + source.bytes},,:{path}" if sliced else f"file:{path}"

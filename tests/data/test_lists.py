@@ -1,6 +1,7 @@
 """Lists of files: however they were saved, their paths come out as they are meant."""
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from avlearn.data.lists import listed_sources
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.errors import DataError
+from avlearn.errors import DataError, MediaError
+from avlearn.media import probe
 from avlearn.media.source import Slice
 
 LINES = ["# made by hand", "", "a.mp4", "  b/c d.mp4  ", "/d.mp4", '"e f.mp4"', "'#g.mp4'", "-dash.mp4", "b\u00e4r.mp4"]
@@ -53,3 +55,15 @@ def test_what_is_no_list(tmp_path, data, said):
         listed_sources(tmp_path / "list.txt")
     with pytest.raises(DataError, match=r"cannot read the list .*No such file"):
         listed_sources(tmp_path / "none.txt")
+
+
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    names = {
+        tmp_path: "is a folder", tmp_path / "pipe.mp4": "is a pipe or a device", "/dev/zero": "is a pipe or a device",
+        tmp_path / ("x" * 300): "does not exist",
+        "http://127.0.0.1/x.mp4": "http://127.0.0.1/x.mp4 is not a local file",
+    }  # fmt: skip
+    for name, said in names.items():
+        with pytest.raises(MediaError, match=said):
+            probe(name)
