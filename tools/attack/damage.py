@@ -1,27 +1,11 @@
-"""Damaged media files, the same ones for a seed, and a worker that reads them.
+"""Damaged media files, the same ones for a seed: bytes in, bytes out."""
 
-To look at one that failed:  python tests/media/damage.py write SOURCES SEED INDEX FILE
-"""
-
-import faulthandler
-import json
-import resource
-import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
-from itertools import count
 from pathlib import Path
 
 import av
 import numpy as np
-
-from avlearn.errors import MediaError
-from avlearn.media import Clip, ClipReader, Window, probe, stream
-
-PATIENCE = 10  # seconds for one input
-MEMORY = 1 << 30  # bytes by which a worker may grow
-FPS, SIDE, RATE = 8.0, 64, 16_000
 
 # ---------------------------------------------------------------- sources
 
@@ -85,6 +69,17 @@ _EXTREMES = [
     bytes.fromhex(h) for h in ("00000000", "00000001", "7fffffff", "80000000", "ffffffff", "fffffff0", "0000ffff")
 ]
 _NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf", b"udta")
+# What stands before fields that say how large, how many, how fast, how shaped: boxes, EBML elements, chunks, codes.
+_MARKS = (
+    b"tkhd", b"mvhd", b"mdhd", b"pasp", b"avcC", b"hvcC", b"esds", b"avc1", b"hvc1", b"mp4a", b"sowt", b"fl32",
+    b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"elst", b"trun", b"tfhd", b"tfdt", b"mfhd", b"chan", b"colr",
+    b"stss", b"sidx", b"\x2a\xd7\xb1", b"\x44\x89", b"\x54\xb0", b"\x54\xba", b"\xb0\x81", b"\xba\x81", b"\xb5\x84",
+    b"\xb5\x88", b"\x9f\x81", b"\x23\xe3\x83", b"\xe7\x81", b"\xe7\x82", b"\xa3", b"\x1f\x43\xb6\x75", b"\x56\xaa",
+    b"\x63\xa2", b"\x1c\x53\xbb\x6b", b"avih", b"strh", b"strf", b"idx1", b"fmt ", b"00dc", b"01wb", b"onMetaData",
+    b"FLV", b"OggS", b"OpusHead", b"\0\0\1\xb3", b"\0\0\1\xb5", b"\0\0\1\xba", b"\0\0\1\xe0", b"\0\0\1\xc0",
+    b"\0\0\1\x67", b"\0\0\1\x68", b"\0\0\1\x20", b"\x47\x40\x00", b"\x47\x41\x00", b"\x47\x50\x00", b"\xff\xc0",
+    b"\xff\xf1",
+)  # fmt: skip
 _STREAMS = {  # what tells pictures from sound
     "mp4": (b"vide", b"soun"),
     "mov": (b"vide", b"soun"),
@@ -227,8 +222,72 @@ def box_copy(rng: Rng, data: bytes) -> bytes:
     return data[:other] + data[at : at + size] + data[other:]
 
 
-ANY = (flip_few, flip_many, flip_head, truncate, behead, delete, double, zero, noise, extreme)
-MP4 = (box_cut, box_rename, box_size, box_field, box_swap, box_copy)
+def swap_ranges(rng: Rng, data: bytes) -> bytes:
+    begin, end = _range(rng, data)
+    other = int(rng.integers(0, len(data) - (end - begin) + 1))
+    (a, b), (c, d) = sorted([(begin, end), (other, other + end - begin)])
+    return data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:] if b <= c else data
+
+
+def marked(rng: Rng, data: bytes) -> bytes:
+    """Fields near a mark become extreme: sizes, counts, clocks, rates, shapes, parameter sets, stamps."""
+    present = [mark for mark in _MARKS if mark in data]
+    out = bytearray(data)
+    for _ in range(rng.integers(1, 4) if present else 0):
+        mark = present[rng.integers(0, len(present))]
+        places, at = [], data.find(mark)
+        while at >= 0 and len(places) < 200:
+            places.append(at)
+            at = data.find(mark, at + 1)
+        at = places[rng.integers(0, len(places))] + len(mark) + int(rng.exponential(12))
+        length = int(rng.choice([1, 2, 4, 8]))
+        value = (bytes(rng.choice(_EXTREMES)) * 2)[:length] if rng.random() < 0.6 else rng.bytes(length)
+        out[at : at + length] = value[: max(len(out) - at, 0)]
+    return bytes(out)
+
+
+def repeat(rng: Rng, data: bytes) -> bytes:
+    """The file after itself: clocks start again, parameters may change on the way."""
+    return data + data[int(rng.choice([0, len(data) // 3])) :]
+
+
+def box_edits(rng: Rng, data: bytes) -> bytes:
+    """An edit list becomes another, of up to 200,000 entries; boxes around it keep their sizes, or do not."""
+    found = [box for box in boxes(data) if box[2] == b"elst"]
+    if not found:
+        return data
+    at, size, _ = found[rng.integers(0, len(found))]
+    count = int(rng.choice([0, 1, 2, 5, 100, 3_000, 200_000]))
+    entry = (
+        data[at + 16 : at + 28] if rng.random() < 0.5 else rng.bytes(4) + bytes(rng.choice(_EXTREMES)) + rng.bytes(4)
+    )
+    stated = count if rng.random() < 0.8 else int(rng.integers(0, 2**32))
+    box = (16 + 12 * count).to_bytes(4) + b"elst\0\0\0\0" + stated.to_bytes(4) + entry * count
+    out = bytearray(data[:at] + box + data[at + size :])
+    for outer, outer_size, _ in boxes(data):
+        if outer < at < outer + outer_size:
+            out[outer : outer + 4] = (outer_size + len(box) - size).to_bytes(4)
+    return bytes(out)
+
+
+ANY = (
+    marked,
+    marked,
+    marked,
+    swap_ranges,
+    repeat,
+    flip_few,
+    flip_many,
+    flip_head,
+    truncate,
+    behead,
+    delete,
+    double,
+    zero,
+    noise,
+    extreme,
+)
+MP4 = (box_edits, box_edits, marked, box_cut, box_rename, box_size, box_field, box_swap, box_copy)
 
 
 def swap_streams(data: bytes, suffix: str) -> bytes:
@@ -275,108 +334,3 @@ def damage(seed: int, index: int, sources: dict[str, bytes]) -> tuple[str, str, 
         data = chosen(rng, data)
         done.append(chosen.__name__)
     return f"{index} {name} {' + '.join(done)}", f".{suffix}", data
-
-
-def damaged(seed: int, sources: dict[str, bytes], first: int = 0, step: int = 1) -> Iterator[tuple[str, str, bytes]]:
-    """Inputs without end, made of the files' bytes by name."""
-    return (damage(seed, index, sources) for index in count(first, step))
-
-
-# ---------------------------------------------------------------- the worker
-
-
-def check(clip: Clip, fps: float, size: int | None, rate: int | None, seconds: float, sound: float) -> None:
-    """Hold a clip to what is promised of it: ``seconds`` of picture at most, ``sound`` seconds of sound."""
-    if clip.video.size:
-        assert clip.video.dtype == np.uint8 and clip.video.ndim == 4 and clip.video.shape[3] == 3
-        assert 1 <= len(clip.video) <= round(seconds * fps), clip.video.shape
-        assert size is None or min(clip.video.shape[1:3]) == size, clip.video.shape
-        assert clip.times.dtype == np.float64 and clip.times.shape == (len(clip.video),)
-        assert np.isfinite(clip.times).all() and (np.diff(clip.times) >= 0).all(), clip.times
-    if clip.audio.size:
-        assert clip.audio.dtype == np.float32 and clip.audio.ndim == 2
-        assert rate is None or clip.sample_rate == rate
-        assert clip.audio.shape[1] == round(sound * clip.sample_rate), clip.audio.shape
-        assert np.isfinite(clip.audio).all()
-    assert clip.video.size or clip.audio.size
-
-
-def read_windows(path: Path) -> None:
-    """Two windows in one open, scaled and resampled; then one as the file has it."""
-    info = probe(path)
-    has = {"video": info.video is not None, "audio": info.audio is not None}
-    assert np.isfinite([info.start, info.duration]).all()
-    windows = [Window(info.start, 0.5), Window(info.start + 0.7, 0.6, before=0.2, after=0.3, crop="square")]
-    clips = ClipReader(fps=FPS, size=SIDE, sample_rate=RATE, mono=True, **has).read(path, windows)
-    for clip, window in zip(clips, windows, strict=True):
-        check(clip, FPS, SIDE, RATE, window.duration, window.before + window.duration + window.after)
-    clip = ClipReader(**has).read(path, [Window(info.start + 0.3, 0.4)])[0]
-    check(clip, clip.fps, None, None, 0.4, 0.4)
-
-
-def read_unprobed(path: Path) -> None:
-    """A window at zero, of a file that nobody looked into."""
-    clip = ClipReader(fps=FPS, size=SIDE, sample_rate=RATE).read(path, [Window(0.1, 0.8)])[0]
-    check(clip, FPS, SIDE, RATE, 0.8, 0.8)
-
-
-def read_stream(path: Path) -> None:
-    """The first three windows of a stream."""
-    for clip, _ in zip(stream(path, 0.5, 0.3, fps=FPS, size=SIDE, sample_rate=RATE), range(3), strict=False):
-        assert clip.video.dtype == np.uint8 and clip.audio.dtype == np.float32
-        assert 1 <= len(clip.video) <= 4 and min(clip.video.shape[1:3]) == SIDE
-        assert clip.audio.shape[1] <= RATE / 2 and np.isfinite(clip.audio).all()
-
-
-def attempt(path: Path) -> list[str]:
-    """What came of each way to read a file: "clip" or the kind of error. Whatever else is raised is a defect."""
-    outcomes = []
-    for read in (read_windows, read_unprobed, read_stream):
-        try:
-            read(path)
-            outcomes.append("clip")
-        except MediaError as error:
-            outcomes.append(type(error).__name__)
-    return outcomes
-
-
-def load(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def work(folder: Path, seed: int, first: int, step: int, end: int, scratch: Path) -> None:
-    """Read inputs ``first, first + step, ...``; for each print its name before, and a line of JSON after.
-
-    A hang or a crash ends the process, with the Python stack on standard error: the last name is the one at fault.
-    """
-    faulthandler.enable()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 3 * MEMORY, hard))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for index, (name, suffix, data) in zip(
-        range(first, end, step), damaged(seed, load(folder), first, step), strict=False
-    ):
-        print(name, flush=True)
-        path = scratch / f"input{suffix}"
-        path.write_bytes(data)
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        try:
-            result = {"outcomes": attempt(path)}
-        except BaseException:
-            result = {"defect": traceback.format_exc(limit=-6)}
-        faulthandler.cancel_dump_traceback_later()
-        path.unlink()
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-        if grown > MEMORY:
-            result = {"defect": f"memory grew by {grown / 2**20:.0f} MiB"}
-        print(json.dumps({"index": index, "name": name, **result}), flush=True)
-        if grown > MEMORY:
-            return
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "write":
-        Path(sys.argv[5]).write_bytes(damage(int(sys.argv[3]), int(sys.argv[4]), load(Path(sys.argv[2])))[2])
-    else:
-        work(Path(sys.argv[2]), *map(int, sys.argv[3:7]), Path(sys.argv[7]))
