@@ -317,11 +317,11 @@ def _flags(path: str, info: MediaInfo) -> list[str]:
         flags.append("no-video")
     else:
         flags += ["variable-fps"] if video.variable_fps else []
-        flags += ["static"] if _is_static(path, video.start, video.duration) else []
+        flags += ["static"] if _is_static(path, video.start, max(video.duration, video.stated)) else []
     if audio is None:
         flags.append("no-audio")
     else:
-        flags += ["silent"] if _is_silent(path, audio.start, audio.duration) else []
+        flags += ["silent"] if _is_silent(path, audio.start, max(audio.duration, audio.stated)) else []
     if video and audio and abs(video.start - audio.start) > _OFFSET:
         flags.append("start-offset")
     return flags

@@ -13,7 +13,7 @@ _NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
 _MOST_BOXES = 20_000
 _SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
 _REPEATS = 4  # times that edits may show each sample of a track
-_FEW = 100_000  # samples that edits may show in any case
+_FEW = 10_000  # samples that edits may show in any case
 
 
 def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:

@@ -13,11 +13,12 @@ import numpy as np
 import soxr
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
+from avlearn.media.clock import demuxed, restarts
 from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, pixel_aspect, video_stream
 
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
-_LEAP = 600.0  # seconds that no pause lasts: a stamp so far off is damaged
+_LEAP = 600.0  # seconds that no pause lasts: a stamp so far off is damaged (as `clock` has it)
 # Formats of samples: type, level of silence, and how far from there the loudest is.
 _STORED = {
     "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
@@ -91,7 +92,7 @@ class Frames:
                 self.aspect = pixel_aspect(stream)
                 slack = tick_slack(float(stream.time_base))
                 begin = float((stream.start_time or 0) * stream.time_base)
-                if back is None or self.start < begin + 1.0 or is_untimed(container, stream):
+                if back is None or self.start < begin + 1.0 or is_untimed(container, stream) or restarts(container):
                     yield presented(container, stream), slack
                     return
                 try:
@@ -120,10 +121,10 @@ def presented(
     """
     base = stream.time_base
     usual = 1 / Fraction(frame_rate(stream) or 25).limit_denominator(100_000)
-    begin, last = (stream.start_time or 0) * base, None
+    begin, last, lasts = (stream.start_time or 0) * base, None, usual
     stamps: list[int] | None = [] if is_untimed(container, stream) else None
     damaged = False
-    for packet in container.demux(stream):
+    for packet in container.demux(stream) if sought else demuxed(container, [stream]):
         if sought and not packet.is_keyframe:
             continue
         sought = False
@@ -139,11 +140,13 @@ def presented(
             # Frames come in presentation order: the next one has the smallest stamp that is left.
             pts = heapq.heappop(stamps) if stamps else frame.pts
             instant = pts * base if pts is not None else begin if last is None else last + usual
+            if last is not None and instant > last + lasts + _LEAP:
+                instant, damaged = last + usual, True
             if last is not None and instant <= last:
                 damaged = damaged or instant < last
                 continue
-            last = instant
-            yield instant, (frame.duration or 0) * base or usual, frame, damaged
+            last, lasts = instant, (frame.duration or 0) * base or usual
+            yield instant, lasts, frame, damaged
 
 
 class Samples:
@@ -212,7 +215,7 @@ def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[
         stream = audio_stream(container, source)
         wanted = origin - preroll(stream)
         frames = None
-        if wanted > float((stream.start_time or 0) * stream.time_base) + 1.0:
+        if wanted > float((stream.start_time or 0) * stream.time_base) + 1.0 and not restarts(container):
             try:
                 container.seek(int(wanted / stream.time_base), stream=stream)
                 frames = _sound(source, container, stream, strict)
@@ -233,7 +236,7 @@ def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[
 
 def _sound(source: Source, container, stream: av.AudioStream, strict: bool) -> Iterator[av.AudioFrame]:
     begun = False  # after a seek the first packet may be a piece of one
-    for packet in container.demux(stream):
+    for packet in demuxed(container, [stream]):
         try:
             for frame in packet.decode():
                 begun = True

@@ -1,7 +1,7 @@
 """What a media file holds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 
 import av
@@ -10,11 +10,13 @@ import av.stream
 
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import printable
+from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
 from avlearn.media.picture import displayed
 from avlearn.media.source import (
     Selected,
     Source,
     audio_stream,
+    believed_rate,
     frame_rate,
     is_cover,
     open_media,
@@ -23,11 +25,17 @@ from avlearn.media.source import (
 )
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
+_MOST_PACKETS = 3_000  # of video, in which a frame must be found
+_CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
+_PADDING = 0.25  # seconds by which a header and the last packet may differ
 
 
 @dataclass(frozen=True)
 class VideoStream:
-    """A picture stream: width and height as displayed (rotated, square pixels); times in seconds."""
+    """A video stream: width and height as displayed (rotated, square pixels); times in seconds.
+
+    ``duration`` is what the packets bear out, ``stated`` what the header says (0: nothing).
+    """
 
     index: int
     codec: str
@@ -40,11 +48,12 @@ class VideoStream:
     rotation: int
     pixel_format: str
     interlaced: bool
+    stated: float = 0.0
 
 
 @dataclass(frozen=True)
 class AudioStream:
-    """A sound stream; times in seconds, the rate in samples a second."""
+    """An audio stream; times in seconds (as of a `VideoStream`), the rate in samples a second."""
 
     index: int
     codec: str
@@ -53,6 +62,7 @@ class AudioStream:
     start: float
     duration: float
     language: str | None
+    stated: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,26 +136,41 @@ class MediaInfo:
             lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, from {a.start:.3f} s{tongue}")
         if len(self.tracks) > sum(stream is not None for stream in (self.video, self.audio)):
             lines += [f"  {track.text()}" for track in self.tracks]
+        for kind, stream in (("video", self.video), ("audio", self.audio)):
+            if stream and stream.stated > stream.duration + _CUT_SHORT:
+                lines.append(f"  the {kind} ends after {stream.duration:.2f} s, its header says {stream.stated:.2f} s")
         lines += [f"  also  {other}" for other in self.others if not other.startswith(("video", "audio"))]
         return "\n".join(lines)
 
 
-def _times(stream: av.stream.Stream, container: av.container.InputContainer) -> tuple[float, float]:
-    base = stream.time_base or 0
-    start = float(stream.start_time * base) if stream.start_time is not None else 0.0
-    if stream.duration:
-        return start, float(stream.duration * base)
-    # Containers that state no duration of a stream state one of all, from the first of them on.
-    end = ((container.start_time or 0) + (container.duration or 0)) / av.time_base
-    return start, max(end - start, 0.0)
+def _times(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> dict[int, dict]:
+    """Times of each stream by index, seconds: those of the header where the packets bear them out."""
+    spans = clock_of(container).spans
+    ends = {} if spans else last_moments(container, streams)
+    found = {}
+    for stream in streams:
+        base = stream.time_base or 0
+        start = float(stream.start_time * base) if stream.start_time is not None else 0.0
+        stated = float((stream.duration or 0) * base)
+        start, end = spans.get(stream.index, (start, ends.get(stream.index, start)))
+        # Encoders pad the last packet of sound, which the header takes off again.
+        borne_out = stated > 0 and abs(end - start - stated) < _PADDING
+        found[stream.index] = {
+            "start": start,
+            "duration": stated if borne_out else max(end - start, 0.0),
+            "stated": stated,
+        }
+    return found
 
 
 def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[av.VideoFrame, list[int]]:
     """The first frame that can be decoded, and the stamps of the first frames in order."""
     frame, stamps, known = None, [], None
-    for packet in container.demux(stream):
+    for number, packet in enumerate(demuxed(container, [stream])):
         if packet.pts is not None and not packet.is_discard:
             stamps.append(packet.pts)
+        if frame is None and number > _MOST_PACKETS:
+            break
         if frame is None:
             try:
                 frame = next(iter(packet.decode()), None)
@@ -155,7 +180,7 @@ def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tup
             known = packet.dts  # frames that are shown later may have others before them yet
             break
     if frame is None:
-        raise NoVideoError(f"{container.name.removeprefix('file:')}: the picture stream holds no frame")
+        raise NoVideoError(f"{printable(file_name(container))}: the picture stream holds no frame")
     return frame, sorted(stamp for stamp in stamps if known is None or stamp <= known)
 
 
@@ -172,11 +197,11 @@ def _describe_video(container: av.container.InputContainer, stream: av.VideoStre
     frame, stamps = _look(container, stream)
     rate = frame_rate(stream)
     if rate is None and len(stamps) > 1 and stamps[-1] > stamps[0]:
-        rate = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
-    start, duration = _times(stream, container)
+        measured = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
+        rate = measured if believed_rate(measured) else None
     return VideoStream(
         stream.index, stream.codec_context.name, *displayed(frame, pixel_aspect(stream)), rate or 25.0,
-        _varies(stamps), start, duration, round(frame.rotation / 90) * 90 % 360, frame.format.name,
+        _varies(stamps), 0.0, 0.0, round(frame.rotation / 90) * 90 % 360, frame.format.name,
         frame.interlaced_frame,
     )  # fmt: skip
 
@@ -221,16 +246,18 @@ def probe(path: Source) -> MediaInfo:
         sound, picture = audio_stream(container, path), video_stream(container)
         audio = video = None
         if sound is not None and sound.codec_context.sample_rate:
-            start, duration = _times(sound, container)
             audio = AudioStream(
                 sound.index, sound.codec_context.name, sound.codec_context.sample_rate,
                 1 if isinstance(path, Selected) and path.channel is not None else sound.codec_context.channels,
-                start, duration, sound.language,
+                0.0, 0.0, sound.language,
             )  # fmt: skip
         if picture is not None:
             video = _describe_video(container, picture)
         if video is None and audio is None:
             raise MediaError(f"{printable(path)} holds neither picture nor sound")
+        times = _times(container, [stream for stream, info in ((picture, video), (sound, audio)) if info])
+        video = video and replace(video, **times[video.index])
+        audio = audio and replace(audio, **times[audio.index])
         start = video.start if video else audio.start
         duration = max(s.duration + s.start for s in (video, audio) if s) - start
         used = [s.index for s in (video, audio) if s]

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
+from avlearn.media.clock import restarts
 from avlearn.media.decode import (
     Frames,
     Resampled,
@@ -178,7 +179,7 @@ class _Reading:
         Raises:
             _NoPlanError: they do not allow it.
         """
-        if self.picture and is_untimed(self.container, self.picture):
+        if restarts(self.container) or (self.picture and is_untimed(self.container, self.picture)):
             raise _NoPlanError
         for group in self._groups():
             self._seek_and_demux(group)
