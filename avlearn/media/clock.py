@@ -194,7 +194,8 @@ def last_moments(container: av.container.InputContainer, streams: Sequence[av.st
                 if stamp is None or not packet.size or packet.is_discard:
                     continue
                 end = float(stamp * packet.time_base) + _lasts(packet)
-                ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
+                before = ends.get(packet.stream_index, end)
+                ends[packet.stream_index] = max(before, end if end < before + _FORWARD else before)
         except (av.error.FFmpegError, IndexError):
             pass  # where the file ends early, or cannot be sought
         if whole or len(ends) == len(streams):

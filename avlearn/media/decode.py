@@ -141,7 +141,7 @@ def presented(
             pts = heapq.heappop(stamps) if stamps else frame.pts
             instant = pts * base if pts is not None else begin if last is None else last + usual
             if last is not None and instant > last + lasts + _LEAP:
-                instant, damaged = last + usual, True
+                instant = last + usual
             if last is not None and instant <= last:
                 damaged = damaged or instant < last
                 continue

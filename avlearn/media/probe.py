@@ -13,10 +13,10 @@ from avlearn.files import printable
 from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
 from avlearn.media.picture import displayed
 from avlearn.media.source import (
+    FASTEST,
     Selected,
     Source,
     audio_stream,
-    believed_rate,
     frame_rate,
     is_cover,
     open_media,
@@ -26,6 +26,7 @@ from avlearn.media.source import (
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 _MOST_PACKETS = 3_000  # of video, in which a frame must be found
+_LEAP = 600.0  # seconds that no frame and no pause lasts
 _CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
 _PADDING = 0.25  # seconds by which a header and the last packet may differ
 
@@ -197,13 +198,24 @@ def _describe_video(container: av.container.InputContainer, stream: av.VideoStre
     frame, stamps = _look(container, stream)
     rate = frame_rate(stream)
     if rate is None and len(stamps) > 1 and stamps[-1] > stamps[0]:
-        measured = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
-        rate = measured if believed_rate(measured) else None
+        rate = min((len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base), FASTEST)
     return VideoStream(
         stream.index, stream.codec_context.name, *displayed(frame, pixel_aspect(stream)), rate or 25.0,
         _varies(stamps), 0.0, 0.0, round(frame.rotation / 90) * 90 % 360, frame.format.name,
         frame.interlaced_frame,
     )  # fmt: skip
+
+
+def _check_clock(path: Source, streams: list[VideoStream | AudioStream], size: int) -> None:
+    """Refuse stamps that cannot be true: frames that last for ever, streams that never meet, seconds without a byte."""
+    for stream in streams:
+        if stream.duration > size + _LEAP:
+            raise MediaError(f"{printable(path)} is damaged: {stream.duration:.0f} s cannot lie in {size} bytes")
+        if isinstance(stream, VideoStream) and stream.fps * _LEAP < 1:
+            raise MediaError(f"{printable(path)} is damaged: each of its frames would last {1 / stream.fps:.0f} s")
+    pause = max(s.start for s in streams) - min(s.start + s.duration for s in streams)
+    if pause > _LEAP:
+        raise MediaError(f"{printable(path)} is damaged: its video and audio lie {pause:.0f} s apart")
 
 
 def _name(stream: av.stream.Stream) -> str:
@@ -258,6 +270,7 @@ def probe(path: Source) -> MediaInfo:
         times = _times(container, [stream for stream, info in ((picture, video), (sound, audio)) if info])
         video = video and replace(video, **times[video.index])
         audio = audio and replace(audio, **times[audio.index])
+        _check_clock(path, [info for info in (video, audio) if info], container.size)
         start = video.start if video else audio.start
         duration = max(s.duration + s.start for s in (video, audio) if s) - start
         used = [s.index for s in (video, audio) if s]

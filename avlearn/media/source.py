@@ -23,7 +23,7 @@ _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
 _MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is damaged
 _MOST_SAMPLES = 16 * 768_000  # a second, of all channels together
 # Frames a second that a header is believed: containers without a rate state their clock's ticks, damaged ones anything.
-_SLOWEST, _FASTEST = 1e-4, 250.0
+_SLOWEST, FASTEST = 1e-4, 250.0
 _WIDEST = 16.0  # times that a pixel is believed to be as wide as high, or the other way round
 _MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 _PIXELS_A_BYTE = 1 << 13  # of a file: a black frame of 4096 x 2160 takes a kilobyte, with its headers more
@@ -208,12 +208,7 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
 def frame_rate(stream: av.VideoStream) -> float | None:
     """Frames a second by the header; None where it says nothing that could be true."""
     stated = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    return next((rate for rate in stated if believed_rate(rate)), None)
-
-
-def believed_rate(rate: float) -> bool:
-    """Whether so many frames a second could be true."""
-    return _SLOWEST <= rate <= _FASTEST
+    return next((rate for rate in stated if _SLOWEST <= rate <= FASTEST), None)
 
 
 def pixel_aspect(stream: av.VideoStream) -> float:

@@ -12,6 +12,7 @@ from avlearn.media.decode import Frames, Resampled, Samples
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip
+from avlearn.media.source import Source, boundary
 
 
 def stream(
@@ -51,12 +52,12 @@ def stream(
     track = Resampled(Samples(path, origin - audio_delay), sample_rate, mono) if audio else None
     rate = track.rate if track else sample_rate or 0
     if not video:
-        yield from _sound(track, origin, window, hop)
+        yield from _sound(path, track, origin, window, hop)
         return
     rate_of_frames = fps or info.video.fps
     instants = (origin + k / rate_of_frames for k in count())
     frames = _images(Frames(path, origin), instants, size)
-    held: deque[np.ndarray] = deque()
+    held: deque[tuple[float, np.ndarray]] = deque()
     held_first = 0
     for k in count():
         first, last = round(k * hop * rate_of_frames), round((k * hop + window) * rate_of_frames)
@@ -73,36 +74,42 @@ def stream(
                 held.append(frame)
         if not held:
             return
-        taken = np.stack(held)
+        with boundary(path, " cannot be read"):
+            times, taken = np.array([time for time, _ in held]), np.stack([image for _, image in held])
         samples = NO_AUDIO
         if track:
             begin = round(k * hop * rate)
             whole = len(taken) == last - first
             end = round((k * hop + window) * rate) if whole else begin + round(len(taken) / rate_of_frames * rate)
-            samples = track.read(begin, end - begin)
+            with boundary(path, ": its audio cannot be read"):
+                samples = track.read(begin, end - begin)
             track.forget(begin)
-        yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop)
+        yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop, times)
         if len(taken) < last - first:
             return
 
 
-def _images(frames: Frames, instants: Iterator[float], size: int | None) -> Iterator[np.ndarray]:
+def _images(frames: Frames, instants: Iterator[float], size: int | None) -> Iterator[tuple[float, np.ndarray]]:
+    """Presentation time and picture for each instant."""
     shown = image = None
-    for _, frame in frames.at(instants):
+    for time, frame in frames.at(instants):
         if frame is not shown:
             # All of one size, even where the stream's changes.
-            shown, image = frame, to_rgb(frame, frames.aspect, size if image is None else image.shape[:2])
-        yield image
+            with boundary(frames.source, ": its video cannot be scaled"):
+                image = to_rgb(frame, frames.aspect, size if image is None else image.shape[:2])
+            shown = frame
+        yield time, image
 
 
-def _sound(track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
+def _sound(path: Source, track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
     rate = track.rate
     for k in count():
         begin, wanted = (
             round(k * hop * rate),
             round((k * hop + window) * rate) - round(k * hop * rate),
         )
-        samples = track.read(begin, wanted)
+        with boundary(path, ": its audio cannot be read"):
+            samples = track.read(begin, wanted)
         end = track.end()
         left = wanted if end is None else min(wanted, end - begin)
         if left <= 0:
