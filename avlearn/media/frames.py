@@ -8,7 +8,7 @@ from avlearn.errors import NoVideoError
 from avlearn.media.decode import presented, tick_slack
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.source import Source, open_media, video_stream
+from avlearn.media.source import Source, open_media, pixel_aspect, video_stream
 
 
 def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
@@ -30,6 +30,6 @@ def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
         for instant, _, frame, _ in presented(container, video):
             if instant < start - slack:
                 continue
-            image = to_rgb(frame, video.sample_aspect_ratio, shape)
+            image = to_rgb(frame, pixel_aspect(video), shape)
             shape = image.shape[:2]
             yield max(float(instant) - start, 0.0), image

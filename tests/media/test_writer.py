@@ -5,6 +5,7 @@ import pytest
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, OutputError, WindowError
 from avlearn.media import probe, read_clip, write_video, write_wav
+from avlearn.media.frames import every_frame
 
 FPS, RATE, SECONDS = 25, 48000, 6
 FLASHES = (12, 40, 77, 110, 133)  # frames
@@ -106,3 +107,40 @@ def test_a_file_that_fails_half_way_does_not_appear(tmp_path):
             write_video(tmp_path / name, frames(), 25)
     assert [path.name for path in tmp_path.iterdir()] == ["old.mp4"]
     assert (tmp_path / "old.mp4").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_frames_are_written_at_their_own_times(tmp_path, suffix):
+    instants = np.cumsum([0.0, 0.04, 0.1, 0.033, 0.5, 0.02, 0.25])
+    frames = [np.full((32, 48, 3), 30 * k, np.uint8) for k in range(len(instants))]
+    sound = np.zeros((1, RATE), np.float32)
+    path = tmp_path / f"timed{suffix}"
+    write_video(path, zip(instants, frames, strict=True), 25, timed=True, audio=sound, sample_rate=RATE)
+    read = list(every_frame(path))
+    assert [seconds for seconds, _ in read] == pytest.approx(instants, abs=1.1e-3)
+    assert [image.mean() for _, image in read] == pytest.approx([30 * k for k in range(len(instants))], abs=6)
+
+
+def test_webm_holds_vp9_and_opus(tmp_path):
+    info = probe(make(tmp_path / "flashes.webm"))
+    assert info.video.codec.endswith("vp9") and info.audio.codec.endswith("opus")
+
+
+def test_containers_that_frames_cannot_be_written_to_are_refused_with_those_that_can(tmp_path):
+    for name in ("x.gif", "x", "x.avi"):
+        with pytest.raises(OutputError, match=r"\.mkv"):
+            write_video(tmp_path / name, np.zeros((5, 32, 32, 3), np.uint8), 25)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_the_same_arrays_give_the_same_bytes(tmp_path, suffix):
+    assert make(tmp_path / f"first{suffix}").read_bytes() == make(tmp_path / f"second{suffix}").read_bytes()
+
+
+def test_a_wav_of_floats_holds_no_clock(tmp_path):
+    write_wav(tmp_path / "a.wav", np.linspace(-1, 1, 500, dtype=np.float32)[None], 8000)
+    data = (tmp_path / "a.wav").read_bytes()
+    at = data.index(b"PEAK") + 8
+    assert data[at : at + 8] == b"\1\0\0\0" + bytes(4)  # its version, and seconds since 1970
+    assert data[at + 8 : at + 16] == np.float32(1).tobytes() + np.uint32(0).tobytes()  # the peak stays
