@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from avlearn.errors import ModelError
+
 FORMAT = "avlearn.confidence/1"
 
 
@@ -31,10 +33,14 @@ def probability(evidence: Any, calibration: dict) -> float:
     Args:
         evidence: a dataclass of numbers that speak for what is claimed.
         calibration: what `calibrate` returned for such evidence.
+
+    Raises:
+        ModelError: it is of other evidence, as a model folder of another version may have it.
     """
-    logit = calibration["bias"] + sum(
-        calibration["weights"][f.name] * getattr(evidence, f.name) for f in fields(evidence)
-    )
+    weights = calibration["weights"]
+    if missing := [f.name for f in fields(evidence) if f.name not in weights]:
+        raise ModelError(f"the model's calibration has no weight for {', '.join(missing)}: calibrate it anew")
+    logit = calibration["bias"] + sum(weights[f.name] * getattr(evidence, f.name) for f in fields(evidence))
     return float(1 / (1 + np.exp(-logit)))
 
 

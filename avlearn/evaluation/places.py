@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avlearn.data.manifest import Row
+from avlearn.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,22 @@ class Thing:
 
 
 def things(row: Row) -> list[Thing]:
-    """What the truth of a clip says is in its picture."""
-    sources = json.loads(row.truth.read_text())["sources"]
+    """What the truth of a clip says is in its picture.
+
+    Raises:
+        DataError: it cannot be read, or is no truth of a clip.
+    """
     sides = np.array([row.width, row.height] * 2)
-    return [
-        Thing(k, source["sounding"], np.array([box or [np.nan] * 4 for box in source["boxes"]], float) / sides)
-        for k, source in enumerate(sources)
-        if source["onscreen"]
-    ]
+    try:
+        sources = json.loads(row.truth.read_text())["sources"]
+        boxes = [np.array([box or [np.nan] * 4 for box in source["boxes"]], float).reshape(-1, 4) for source in sources]
+        return [
+            Thing(k, bool(source["sounding"]), boxes[k] / sides)
+            for k, source in enumerate(sources)
+            if source["onscreen"]
+        ]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise DataError(f"{row.truth} does not say what is in the picture of its clip: {error}") from error
 
 
 def motion_map(frames: np.ndarray, cells: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from avlearn.apply.confidence import Evidence, calibrate, probability
+from avlearn.errors import ModelError
 
 
 def drawn(count, seed):
@@ -35,3 +36,8 @@ def test_examples_that_can_be_told_apart_leave_it_unsure():
     evidence = [Evidence(h, 0.0, 0.0) for h in (0.1, 0.2, 0.8, 0.9)]
     calibration = calibrate(evidence, np.array([False, False, True, True]))
     assert 0 < probability(Evidence(0.0, 0, 0), calibration) < 0.5 < probability(Evidence(1.0, 0, 0), calibration) < 1
+
+
+def test_a_calibration_of_other_evidence_is_refused():
+    with pytest.raises(ModelError, match="no weight for margin, agreement: calibrate it anew"):
+        probability(Evidence(0.5, 1.0, 1.0), {"weights": {"height": 1.0}, "bias": 0.0})
