@@ -24,6 +24,7 @@ from avlearn.checks import check_recipe, check_writable
 from avlearn.data.loader import clip_loader
 from avlearn.data.sampling import StepSampler
 from avlearn.errors import AvlearnError, DataError, DivergedError, OutputError
+from avlearn.footprint import check_footprint
 from avlearn.interrupts import Terminated, handled_by
 from avlearn.lock import locked
 from avlearn.models.audiovisual import (
@@ -93,6 +94,8 @@ def pretrain(
     if dry_run:
         recipe = with_base(recipe)
         check_recipe(recipe)
+        if recipe.task == "pretrain":
+            print(f"takes       {check_footprint(recipe).text()}", flush=True)
         _describe(*_built(recipe, recipe, False, None))
         return run_dir
     if first:

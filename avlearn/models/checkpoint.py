@@ -69,11 +69,14 @@ def load_whole(
         ModelError: a tensor is missing, left over, of another shape, or holds NaN or infinity, or the file is damaged.
     """
     with torch.device("meta"):
-        empty = build().state_dict()
+        model = build()
+    empty = model.state_dict()
+    # Models of before have what only a tower's classifier would read.
+    off = tuple(f"{name}.{part}." for name, module in model.named_modules() for part in getattr(module, "off", ()))
     try:
         with safe_open(path, "pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-        skipped = ("familiar.",) if outdated(found) else ()
+        skipped = (*off, "familiar.") if outdated(found) else off
         wanted = {name: list(tensor.shape) for name, tensor in empty.items() if not name.startswith(skipped)}
         _compare(wanted, {name: shape for name, shape in found.items() if not name.startswith(skipped)}, path)
         tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(skipped)}

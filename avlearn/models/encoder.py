@@ -80,10 +80,15 @@ class Encoder(nn.Module):
             setattr(self, name, nn.Identity())
         return self
 
+    @property
+    def off(self) -> list[str]:
+        """Of ``head_parts``, those that are taken off."""
+        return [name for name in self.head_parts if isinstance(getattr(self, name), nn.Identity)]
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         # Weights of a whole network fit a tower.
-        off = [f"{prefix}{name}." for name in self.head_parts if isinstance(getattr(self, name), nn.Identity)]
-        for key in [key for key in state_dict if key.startswith(tuple(off))]:
+        off = tuple(f"{prefix}{name}." for name in self.off)
+        for key in [key for key in state_dict if key.startswith(off)]:
             del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
