@@ -321,8 +321,9 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
     clip, step = recipe.clip, model.step
     setting = Setting(
         step,
-        steps=round(clip.seconds / step),
-        offsets=round(2 * clip.context / step) + 1,
+        # Whole ones, as the towers give them.
+        steps=max(int(clip.seconds / step + 1e-6), 1),
+        offsets=int(2 * clip.context / step + 1e-6) + 1,
         video_channels=model.video.num_features,
         audio_channels=model.audio.num_features,
         dim=model.config.dim,

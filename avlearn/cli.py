@@ -622,12 +622,12 @@ def embed(
     Example: avlearn embed prepared/manifest.parquet -o features.npz
     """
     from avlearn.apply.embed import SUFFIXES, embed_files
+    from avlearn.apply.encoder_alone import load_features
     from avlearn.data.lists import listed_sources
-    from avlearn.models.audiovisual import load
 
     check_output(out, SUFFIXES, files, overwrite)
     sources = [found for file in files for found in listed_sources(file) or [file]]
-    result = embed_files(sources, load(model), out, track=track, channel=channel, overwrite=overwrite)
+    result = embed_files(sources, load_features(model), out, track=track, channel=channel, overwrite=overwrite)
     _tell(result, json_path)
     raise typer.Exit(2 if result.failed else 0)
 

@@ -11,12 +11,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avlearn.apply.embed import embed_file
+from avlearn.apply.encoder_alone import EncoderAlone, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
 from avlearn.metrics import Figure, table
 from avlearn.metrics.recognition import confusion_matrix, recognition
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -62,7 +63,9 @@ class Features:
     labels: np.ndarray
 
     def kinds(self) -> dict[str, np.ndarray]:
-        """The three inputs that are probed."""
+        """The three inputs that are probed; of an encoder alone, which hears nothing, one."""
+        if not self.audio.shape[1]:
+            return {"video": self.video}
         return {
             "video": self.video,
             "audio": self.audio,
@@ -74,11 +77,11 @@ class Features:
         return Features(self.video[index], self.audio[index], self.labels[index])
 
 
-def random_twin(model: AudioVisual, seed: int = 0) -> AudioVisual:
+def random_twin(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual | EncoderAlone:
     """The same network before training: the reference that a probe has to beat."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    twin = AudioVisual(model.config).eval()
+    twin = model.untrained() if isinstance(model, EncoderAlone) else AudioVisual(model.config).eval()
     torch.set_rng_state(state)
     return twin
 
@@ -111,7 +114,9 @@ def probe_features(
     return figures, predicted
 
 
-def file_features(model: AudioVisual, rows: Sequence[Row], names: Sequence[str]) -> tuple[Features, list[str]]:
+def file_features(
+    model: AudioVisual | EncoderAlone, rows: Sequence[Row], names: Sequence[str]
+) -> tuple[Features, list[str]]:
     """Features of files, and which were skipped with the reason."""
     video, audio, labels, skipped = [], [], [], []
     for row in rows:
@@ -167,7 +172,7 @@ def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row]
     return parts[0], parts[1], parts[2]
 
 
-def probe_model(model: AudioVisual, rows: Sequence[Row]) -> ProbeResult:
+def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> ProbeResult:
     """Probe the features of a model on labelled clips, beside those of the same network untrained.
 
     Raises:
@@ -196,4 +201,4 @@ def probe_manifests(model: str | Path, manifests: Sequence[str | Path]) -> Probe
     for manifest in map(Path, manifests):
         plain_folder = manifest.is_dir() and not (manifest / "manifest.parquet").exists()
         rows += scan_folder(manifest) if plain_folder else read_manifest(manifest)
-    return probe_model(load(model), rows)
+    return probe_model(load_features(model), rows)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
 from avlearn.apply.windows import Notice, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
@@ -75,12 +76,16 @@ class EmbedResult:
         return "\n".join([*lines, f"{printable(self.out)}: {self.windows} windows of {self.files} files"])
 
 
-def embed_file(path: Source, model: AudioVisual, notice: Notice | None = None):
-    """Features of each window of a file with picture and sound.
+def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice | None = None):
+    """Features of each window of a file with picture and sound; of an encoder alone, see `embed_frames`.
 
     Returns:
-        Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32.
+        Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; of an encoder alone ``[N, D]`` and
+        ``[N, 0]``.
     """
+    if isinstance(model, EncoderAlone):
+        starts, video = embed_frames(path, model)
+        return starts, video, np.zeros((len(starts), 0), np.float32)
     starts, video, audio = [], [], []
     for window in windows(path, model, model.config.seconds / 2):
         if notice:
@@ -95,7 +100,7 @@ def embed_file(path: Source, model: AudioVisual, notice: Notice | None = None):
 
 def embed_files(
     paths: Sequence[Source],
-    model: AudioVisual,
+    model: AudioVisual | EncoderAlone,
     out: str | Path,
     *,
     track: str | None = None,

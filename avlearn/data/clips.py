@@ -40,7 +40,7 @@ class WindowRule:
     @property
     def offsets(self) -> int:
         """How many offsets the sound allows."""
-        return round(2 * self.context / self.step) + 1
+        return int(2 * self.context / self.step + 1e-6) + 1
 
     @property
     def frames(self) -> int:

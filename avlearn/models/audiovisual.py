@@ -16,6 +16,7 @@ from avlearn.models.checkpoint import load_whole, write_tensors
 from avlearn.models.familiarity import Familiarity, describe_audio, describe_video
 from avlearn.models.registry import create_encoder
 from avlearn.models.unet import MaskUNet, SeparatorConfig
+from avlearn.models.weights import is_encoder_folder
 from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
 from avlearn.validation import STRICT, Line, read_object, validated
@@ -276,6 +277,11 @@ def load(name_or_path: str | Path) -> AudioVisual:
         ModelError: there is no such model, or the folder is not one.
     """
     folder = model_folder(name_or_path)
+    if is_encoder_folder(folder):
+        raise ModelError(
+            f"{folder} holds an encoder alone: `avlearn embed` and `avlearn probe --data` take it, and a training "
+            "starts from it (model.video_weights); this needs a model of video and audio"
+        )
     path = folder / "config.json"
     config = validated(ModelConfig, read_object(path, FORMAT), path)
     try:

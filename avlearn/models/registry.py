@@ -145,7 +145,7 @@ def create_model(
     model = _build(name, builder, options)
     if num_classes is not None:
         model.reset_classifier(num_classes)
-    model.config = {"name": name, "num_classes": num_classes, "options": options}
+    model.config = {"name": name, "num_classes": num_classes or None, "options": options}
     if weights is not None:
         model.loaded = load_weights(model, weights.tensors, weights.layout, weights.source)
     return model

@@ -118,3 +118,12 @@ def read_config(folder: Path) -> EncoderConfig:
     if len(config.mean) != len(config.std):
         raise ModelError(f"{path}: mean, std: one has {len(config.mean)} numbers, the other {len(config.std)}")
     return config
+
+
+def is_encoder_folder(folder: Path) -> bool:
+    """Whether ``avlearn weights import`` wrote it."""
+    try:
+        read_object(folder / "config.json", FORMAT)
+    except ModelError:
+        return False
+    return True

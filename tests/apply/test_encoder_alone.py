@@ -1,0 +1,75 @@
+"""An imported encoder's folder: features of what is seen, and a line for what takes more."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from avlearn.apply.embed import embed_files
+from avlearn.apply.encoder_alone import load_features
+from avlearn.data.manifest import Row
+from avlearn.errors import ModelError
+from avlearn.linear_probe import probe_model, random_twin
+from avlearn.media import write_video
+from avlearn.models import create_model
+from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.checkpoint import write_tensors
+from avlearn.models.preprocessing import preprocessing_of
+from avlearn.models.weights import FORMAT
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """As ``avlearn weights import`` writes it, of an encoder that sees 4 frames of 160 x 160 in 1.6 s."""
+    path = tmp_path_factory.mktemp("models") / "x3d"
+    path.mkdir()
+    model = create_model("x3d_xs", num_classes=4)
+    write_tensors(model, path / "model.safetensors")
+    seen = asdict(preprocessing_of("x3d_xs"))
+    config = {"format": FORMAT, **model.config, "mean": [0.45] * 3, "std": [0.225] * 3, "preprocessing": seen}
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def video(path, seconds: float, grey: int):
+    """Without sound."""
+    rng = np.random.default_rng(grey)
+    frames = rng.integers(grey, grey + 30, (round(seconds * 10), 48, 64, 3), dtype=np.uint8)
+    write_video(path, frames, 10)
+    return path
+
+
+def test_it_embeds_what_is_seen_with_no_sound_needed(folder, tmp_path):
+    model = load_features(folder)
+    long, short = video(tmp_path / "long.mp4", 3.4, 10), video(tmp_path / "short.mp4", 0.3, 200)
+    result = embed_files([long, short], model, tmp_path / "features.npz")
+    table = np.load(tmp_path / "features.npz")
+    assert (result.windows, list(table["path"])) == (3, [str(long)] * 2 + [str(short)])
+    assert table["video"].shape == (3, model.encoder.num_features)
+    assert table["audio"].shape == (3, 0)
+    assert np.isfinite(table["video"]).all()
+    embed_files([long], model, tmp_path / "features.parquet")
+
+
+def test_it_is_probed_by_what_is_seen(folder, tmp_path):
+    rows = []
+    for k in range(12):
+        clip = video(tmp_path / f"{k}.mp4", 0.5, 10 + 180 * (k % 2))
+        rows.append(Row(clip, labels=("ab"[k % 2],), split=("train", "val", "test")[k // 2 % 3]))
+    model = load_features(folder)
+    result = probe_model(model, rows)
+    assert {f.name for f in result.figures} >= {"top-1, video"}
+    assert set(result.confusion) == {"video"}
+    assert sum(map(sum, result.confusion["video"])) == 4
+    theirs, ours = random_twin(model).encoder.state_dict(), model.encoder.state_dict()
+    assert not all((theirs[key] == ours[key]).all() for key in theirs)
+
+
+def test_what_takes_picture_and_sound_says_so(folder, untrained):
+    with pytest.raises(ModelError, match="holds an encoder alone: `avlearn embed` and `avlearn probe --data` take it"):
+        load(folder)
+    assert isinstance(load_features(untrained), AudioVisual)
+    assert isinstance(load_features("default"), AudioVisual)
+    with pytest.raises(ModelError, match="no model 'defautl'"):
+        load_features("defautl")
