@@ -121,13 +121,13 @@ class Seen:
         self.steps += len(steps)
 
     def read(self, first: int, count: int) -> Tensor:
-        """Steps ``first .. first + count`` as ``[1, D, T, Y, X]``; past the end, the last one."""
-        begin = min(first, self.steps - 1)
+        """Steps ``first .. first + count`` as ``[1, D, T, Y, X]``; past either end, the step there."""
+        begin = max(min(first, self.steps - 1), 0)
         size = 2 * int(np.prod(self.shape))
         self.file.seek(begin * size)
         data = np.frombuffer(self.file.read(count * size), np.float16).reshape(-1, *self.shape)
         steps = torch.from_numpy(data.astype(np.float32))
-        steps = steps[torch.arange(first - begin, first - begin + count).clamp(max=len(steps) - 1)]
+        steps = steps[torch.arange(first - begin, first - begin + count).clamp(0, len(steps) - 1)]
         return steps.transpose(0, 1)[None]
 
     def close(self) -> None:

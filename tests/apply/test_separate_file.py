@@ -268,3 +268,12 @@ def test_work_side_by_side_keeps_its_order_and_is_few_ahead():
     assert next(found) == 0
     assert len(made) == 4
     assert list(found) == [k * k for k in range(1, 20)]
+
+
+def test_steps_before_the_start_and_past_the_end_are_those_there(tmp_path):
+    seen = Seen(tmp_path)
+    seen.append(torch.arange(5.0).view(1, 5, 1, 1))
+    assert seen.read(-2, 4).flatten().tolist() == [0, 0, 0, 1]
+    assert seen.read(3, 4).flatten().tolist() == [3, 4, 4, 4]
+    assert seen.read(9, 2).flatten().tolist() == [4, 4]
+    seen.close()
