@@ -120,7 +120,12 @@ def _until_one_dies(
     others = set(multiprocessing.active_children())
     flying = {}
     context = start_server(getattr(work, "func", work).__module__)
-    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
+    try:
+        pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
+    except OSError as error:
+        raise AvlearnError(
+            f"processes cannot start: their locks lie in /dev/shm, which cannot be written ({error.strerror})"
+        ) from error
     try:
         _start(pool)
         while left or flying:

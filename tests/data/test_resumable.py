@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from avlearn.data.resumable import CRASHED, Journal, in_processes
-from avlearn.errors import OutputError
+from avlearn.errors import AvlearnError, OutputError
 
 # ---- processes
 
@@ -173,3 +173,12 @@ def test_a_full_disk_is_told_and_tears_nothing(tmp_path):
     journal = Journal(path)
     assert journal.records == [{"number": 7}] * 4
     journal.close()
+
+
+def test_without_shared_memory_it_is_said_in_a_line(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("avlearn.data.resumable.ProcessPoolExecutor", refuse)
+    with pytest.raises(AvlearnError, match=r"locks lie in /dev/shm, which cannot be written \(Read-only file system\)"):
+        list(in_processes(str, [1], 1))
