@@ -13,6 +13,7 @@ import numpy as np
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, OutputError
 from avlearn.files import replacing
 from avlearn.media.annex_b import is_length_prefixed, started
+from avlearn.media.clock import demuxed
 from avlearn.media.containers import Container, container_of, create
 from avlearn.media.decode import Samples, hidden_until, is_untimed
 from avlearn.media.layout import Layout, described, lay_out
@@ -325,7 +326,7 @@ def _copy(job: _Job, target: av.container.OutputContainer, layout: Layout) -> No
 def _packets(job: _Job, layout: Layout) -> Iterator[av.Packet]:
     """Packets of the streams that are copied, all stamped."""
     try:
-        yield from dated(job.source.demux([s for s in job.source.streams if s.index in layout.copies]))
+        yield from dated(demuxed(job.source, [s for s in job.source.streams if s.index in layout.copies]))
     except av.error.FFmpegError as error:
         raise MediaError(f"{job.path} cannot be read to its end: {error.strerror}") from error
 

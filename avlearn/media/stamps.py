@@ -7,6 +7,7 @@ import av
 from av.stream import Disposition
 
 from avlearn.errors import OutputError
+from avlearn.media.clock import demuxed
 from avlearn.media.decode import is_untimed
 from avlearn.media.source import Source, open_media, video_stream
 
@@ -20,7 +21,7 @@ def frame_times(path: Source, hidden: bool = False) -> list[float]:
         untimed = is_untimed(container, stream)
         stamps = [
             packet.dts if untimed or packet.pts is None else packet.pts
-            for packet in container.demux(stream)
+            for packet in demuxed(container, [stream])
             if packet.size and (hidden or not packet.is_discard)
         ]
         return [float(stamp * stream.time_base) for stamp in sorted(s for s in stamps if s is not None)]
