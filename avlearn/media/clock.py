@@ -17,7 +17,7 @@ import av.stream
 
 from avlearn.errors import MediaError
 from avlearn.files import printable
-from avlearn.media.source import frame_rate
+from avlearn.media.source import frame_rate, open_bounded
 
 _JOINED = ("mpegts", "mpeg", "flv")  # as FFmpeg names them
 _BACKWARD = 0.25  # seconds that the clock of one stream never goes back by itself
@@ -96,7 +96,7 @@ def _looked_up(name: str, size: int, changed: int) -> Clock:
     """Demux a file once, all of it."""
     runs: dict[int, list[_Run]] = {}
     counts: dict[int, int] = {}
-    with av.open(name, metadata_errors="ignore") as container:
+    with open_bounded(name, size, {}) as container:
         try:
             for packet in container.demux(list(container.streams.video) + list(container.streams.audio)):
                 if packet.size:

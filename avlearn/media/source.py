@@ -146,10 +146,10 @@ def open_media(
         with boundary(source, " is not a media file that can be read"):
             size = check_boxes(path, begin, size)
             quick = quick and (sliced or path.suffix.lower() in _TOLD)
-            container = _open(name, size, {"codec_whitelist": "none"} if quick else {})
+            container = open_bounded(name, size, {"codec_whitelist": "none"} if quick else {})
             if quick and not _told(container):
                 container.close()
-                container = _open(name, size, {})
+                container = open_bounded(name, size, {})
         with boundary(source, failure):
             yield container
     finally:
@@ -158,7 +158,7 @@ def open_media(
             container.close()
 
 
-def _open(name: str, size: int, options: dict[str, str]) -> av.container.InputContainer:
+def open_bounded(name: str, size: int, options: dict[str, str]) -> av.container.InputContainer:
     """Open a container of ``size`` bytes, its decoders bounded and safe to ask for their channels."""
     most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
     container = av.open(name, metadata_errors="ignore", options={"max_pixels": most, **options})
