@@ -213,10 +213,10 @@ def _train_by_clock(
         paths = [f"data.{split}={worlds / f'{preset}-{split}'}" for split in ("train", "val")]
         clips = len(read_manifest(worlds / f"{preset}-train"))
         recipe = load_recipe(name, [*paths, f"data.root={worlds}", f"seed={progress.seed}", *words])
-        per_step, progress.slowness = _time_step(recipe)
+        per_step, threads, progress.slowness = _time_step(recipe)
         steps = max(int(progress.left(folder.name) / (per_step * step)), 20)
         batch = min(recipe.trainer.batch_size, clips)
-        update = {"max_steps": steps, "val_every": max(steps // 5, 1), "batch_size": batch}
+        update = {"threads": threads, "max_steps": steps, "val_every": max(steps // 5, 1), "batch_size": batch}
         update |= {"checkpoint_every": max(steps // 20, 1)}
         recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update=update)})
     seconds = progress.left(folder.name)
@@ -226,28 +226,32 @@ def _train_by_clock(
     progress.finish(folder.name)
 
 
-def _time_step(recipe: Recipe) -> tuple[float, float]:
-    """Seconds of a training step on this machine as it is now, from two on noise; how much slower it is than idle."""
+def _time_step(recipe: Recipe) -> tuple[float, int, float]:
+    """Seconds of a training step on this machine as it is now, from a few on noise.
+
+    Returns:
+        The seconds; with how many threads: on a busy machine one alone is faster than several that wait for each other;
+        and how much slower it is than an idle machine.
+    """
     from avlearn.build import build_objective
     from avlearn.models.audiovisual import ModelConfig
     from avlearn.tasks.pretrain import Pretrain
 
-    torch.set_num_threads(recipe.trainer.threads or os.cpu_count() or 1)
     clip, batch = recipe.clip, recipe.trainer.batch_size
     model = AudioVisual(ModelConfig(size=clip.size))
     task = Pretrain(model, build_objective(recipe, model, batch), {}, None, 0)
-    frames = round(clip.seconds * clip.fps)
-    samples = round((clip.seconds + 2 * clip.context) * clip.sample_rate)
-    best, began, cpu_began = float("inf"), time.monotonic(), time.process_time()
-    for _ in range(2):
-        start = time.monotonic()
-        video, audio = torch.rand(batch, 3, frames, clip.size, clip.size), torch.randn(batch, samples)
-        zeros = torch.zeros(batch, dtype=torch.long)
+    video = torch.rand(batch, 3, round(clip.seconds * clip.fps), clip.size, clip.size)
+    audio = torch.randn(batch, round((clip.seconds + 2 * clip.context) * clip.sample_rate))
+    zeros = torch.zeros(batch, dtype=torch.long)
+    took, busy = {}, 0.0
+    for threads in (1, 1, os.cpu_count() or 1):  # the first warms up
+        torch.set_num_threads(threads)
+        began, cpu_began = time.monotonic(), time.process_time()
         task.output(video, audio, {"offset": zeros, "index": zeros}).loss.backward()
-        best = min(best, time.monotonic() - start)
-    busy = (time.process_time() - cpu_began) / torch.get_num_threads()
-    slowness = max((time.monotonic() - began) / max(busy, 1e-3), 1.0)
-    return best * 1.25, slowness  # loading, augmentation, the optimizer
+        took[threads] = time.monotonic() - began
+        busy = time.process_time() - cpu_began if threads == 1 else busy
+    threads = min(took, key=took.get)
+    return took[threads] * 1.25, threads, max(took[1] / max(busy, 1e-3), 1.0)  # loading, augmentation, the optimizer
 
 
 def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVisual:
