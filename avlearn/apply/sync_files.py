@@ -69,7 +69,8 @@ def _row(result: SyncResult | SyncFailure) -> tuple[str, ...]:
     drift = f"{result.drift:+.0f} ms/min" if result.drift else ""
     edits = str(len(result.steps)) if result.steps else ""
     reason = f" ({result.reason})" if result.reason else ""
-    return result.status, offset, drift, edits, f"{result.confidence:.2f}", printable(result.path) + reason
+    sure = f"{result.confidence:.2f}{'' if result.calibrated else ', not calibrated'}"
+    return result.status, offset, drift, edits, sure, printable(result.path) + reason
 
 
 def sync_files(

@@ -12,6 +12,7 @@ from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import _verdict as separated
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
+from avlearn.apply.sync_files import SyncTable
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.cli import app
 from avlearn.media import read_clip, remux, write_video
@@ -111,8 +112,10 @@ def test_of_an_unlike_file_every_tool_says_that_the_model_cannot_tell(unlike, mo
 def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
     own = load("default")
     own.sync_calibration = None
-    assert "not calibrated" in sync_file(clips[0], own).text()
-    assert "not calibrated" not in sync_file(clips[0], model).text()
+    for sure, used in ((False, own), (True, model)):
+        result = sync_file(clips[0], used)
+        assert ("not calibrated" not in result.text()) == sure
+        assert ("not calibrated" not in SyncTable([result]).text()) == sure
 
 
 def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):
