@@ -7,6 +7,7 @@ import av
 import av.container
 import av.stream
 
+from avlearn.media.annex_b import is_length_prefixed
 from avlearn.media.containers import Container
 
 _COVER = av.stream.Disposition.attached_pic
@@ -129,6 +130,8 @@ def _copy_of(stream, source, target, kind: Container, layout: Layout, codec_tags
             copy.codec_context.framerate = rate
         if rate and kind.format == "avi":
             copy.time_base = 1 / rate  # its ticks are its frames
+    if kind.annex_b and is_length_prefixed(stream):
+        copy.codec_context.extradata = None  # it speaks of lengths; with start codes, parameters lie in the packets
     if kind.format == "mpegts" and source.format.name == "mpegts":
         copy.id = stream.id
 

@@ -218,6 +218,15 @@ def test_frames_of_an_avi_with_b_frames_are_shown_in_their_order(tmp_path):
     shown = list(every_frame(tmp_path / "b.mkv"))
     assert [number(image) for _, image in shown] == list(range(125))
     assert [seconds for seconds, _ in shown] == pytest.approx(np.arange(125) / 25, abs=1.1e-3)
+    late, same = off(read_clip(tmp_path / "b.mkv"), 2, 0.1)
+    assert same > 0.5 and abs(late) < 2e-3
+
+
+def test_h264_in_an_avi_has_start_codes_and_keyframes_as_its_header_says(tmp_path):
+    remux(golden("fps25").path, tmp_path / "b.avi")
+    with av.open(str(tmp_path / "b.avi")) as container:
+        assert not (container.streams.video[0].codec_context.extradata or b"").startswith(b"\1")
+        assert sum(packet.is_keyframe for packet in container.demux(video=0)) == 5
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov"])
