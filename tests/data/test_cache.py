@@ -2,6 +2,8 @@
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,12 +102,13 @@ def test_another_file_of_the_same_name_is_another_clip(rows, tmp_path):
 def test_the_second_waits_for_the_first(rows, folder, monkeypatch, capsys):
     (entry,) = folder.iterdir()
     lock = Lock(folder / f".{entry.name}.lock")
-    pid = os.fork()
-    if not pid:
-        os._exit(len(decode_once(rows, folder, *FORM, workers=1).video))
-    assert os.waitpid(pid, os.WNOHANG) == (0, 0)
-    lock.close()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
+    # Not a fork: threads of libraries would be missing in it.
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(decode_once, rows, folder, *FORM, workers=1)
+        time.sleep(0.2)
+        assert not second.done()
+        lock.close()
+        assert len(second.result(timeout=60).video) == 4
 
 
 def test_a_disk_without_room_is_told_before_the_work(rows, tmp_path, monkeypatch):
