@@ -8,7 +8,7 @@ import torch
 
 from avlearn.apply.embed import embed_file
 from avlearn.apply.verdict import CANNOT_TELL, unknown
-from avlearn.apply.windows import Notice, probe_both
+from avlearn.apply.windows import Notice, finite, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.models.audiovisual import AudioVisual
@@ -70,7 +70,7 @@ def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> Clas
     labels, probabilities = {}, {}
     for name, values in inputs.items():
         with torch.inference_mode():
-            scores = model.classifiers[name](torch.from_numpy(values).to(model.device))
+            scores = finite(model.classifiers[name](torch.from_numpy(values).to(model.device)), "its features")
         probabilities[name] = scores.softmax(1).cpu().numpy()
         mean = probabilities[name].mean(0)
         best = np.argsort(-mean)[:top]

@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from avlearn.errors import ModelError
 
@@ -27,6 +28,16 @@ class Evidence:
     agreement: float
 
 
+def check_calibration(kind: type, calibration: dict) -> None:
+    """Refuse a calibration of other evidence than ``kind``, before the work whose result it would judge.
+
+    Raises:
+        ModelError: it lacks a weight, as in a model folder of another version.
+    """
+    if missing := [f.name for f in fields(kind) if f.name not in calibration["weights"]]:
+        raise ModelError(f"the model's calibration has no weight for {', '.join(missing)}: calibrate it anew")
+
+
 def probability(evidence: Any, calibration: dict) -> float:
     """From 0 to 1; it falls with none of the evidence.
 
@@ -35,13 +46,12 @@ def probability(evidence: Any, calibration: dict) -> float:
         calibration: what `calibrate` returned for such evidence.
 
     Raises:
-        ModelError: it is of other evidence, as a model folder of another version may have it.
+        ModelError: see `check_calibration`.
     """
+    check_calibration(type(evidence), calibration)
     weights = calibration["weights"]
-    if missing := [f.name for f in fields(evidence) if f.name not in weights]:
-        raise ModelError(f"the model's calibration has no weight for {', '.join(missing)}: calibrate it anew")
     logit = calibration["bias"] + sum(weights[f.name] * getattr(evidence, f.name) for f in fields(evidence))
-    return float(1 / (1 + np.exp(-logit)))
+    return float(expit(logit))
 
 
 def calibrate(evidence: Sequence[Any], right: np.ndarray) -> dict:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
-from avlearn.apply.windows import Notice, windows
+from avlearn.apply.windows import Notice, finite, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
 from avlearn.media.selection import select_audio
@@ -45,7 +45,7 @@ def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tu
         seen = torch.einsum("bdtyx,byx->bdt", features, weights)
     else:
         seen = features.mean((3, 4))
-    return _over_time(seen), _over_time(audio_features)
+    return finite(_over_time(seen), "the picture"), finite(_over_time(audio_features), "the sound")
 
 
 @dataclass(frozen=True)

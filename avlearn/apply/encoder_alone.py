@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avlearn.apply.windows import finite
 from avlearn.errors import ModelError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
@@ -61,7 +62,7 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
     for clip in stream(path, seconds, seconds, fps=fps, audio=False):
         if starts and len(clip.video) < see.frames / 2:
             continue
-        features = model.encoder.forward_features(see(torch.from_numpy(clip.video))[None])
+        features = finite(model.encoder.forward_features(see(torch.from_numpy(clip.video))[None]), "the picture")
         starts.append(clip.start)
         means.append(features.mean((2, 3, 4))[0].numpy())
     if not starts:

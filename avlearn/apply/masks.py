@@ -6,6 +6,7 @@ from math import gcd, lcm
 import torch
 from torch import Tensor
 
+from avlearn.apply.windows import finite
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.unet import at_frames
 
@@ -91,7 +92,7 @@ def separate_window(
     mixture = spectrum.mean(0, keepdim=True) if heard is None else transform.forward(heard)
     mixture = mixture * (model.config.sample_rate / rate)
     features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])
-    found = model.separator(mixture, transform.bin_hz, features)
+    found = finite(model.separator(mixture, transform.bin_hz, features), "the tracks")
     masks = model.separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]
     if not masks.is_complex():
         masks = masks / masks.sum(0, keepdim=True).clamp(min=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avlearn.apply.listening import Listening, listen
 from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
-from avlearn.apply.windows import SILENCE, Notice, probe_both
+from avlearn.apply.windows import SILENCE, Notice, finite, probe_both
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
@@ -20,6 +20,7 @@ STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which n
 _REST = 25  # frames without motion in which nothing is to be seen
 PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
 _CHUNK = 20.0  # seconds of sound that are encoded at a time
+_LEAST = 3  # steps of a last window, where whole ones have as many
 _NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in one that is twice as long
 
 
@@ -97,7 +98,7 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
         notice.add_audio(features[:1], audio)
-        heard = model.hear(features)
+        heard = finite(model.hear(features), "the sound")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
         lower = 0 if first else margin // step
@@ -148,19 +149,20 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
     keep = delays.abs() <= reach * PHASES
     step_frames = round(model.step * config.fps)
     hop = max(round(config.seconds / 2 / model.step), 1) * model.step
+    least = min(_LEAST, round(config.seconds / model.step))
     rows, counts, starts, lengths = [], [], [], []
     seen = _Seen()
     first = None
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
         length = len(clip.video) // step_frames
-        if length < 1 or (length < 3 and rows):
+        if length < 1 or (length < least and rows):
             continue
         frames = clip.video[: length * step_frames]
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
         notice.add_video(features, frames)
         seen.add(round((clip.start - first) * config.fps), frames)
-        placed = model.place(features).expand(PHASES, -1, -1, -1, -1)
+        placed = finite(model.place(features), "the picture").expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - sound.first
         scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
         index = begin + torch.arange(length)[None] + steps[:, None]

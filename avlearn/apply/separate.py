@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.agreement import Agreement, Evidence, agreement, confidence
+from avlearn.apply.confidence import check_calibration
 from avlearn.apply.first_look import FirstLook, first_look
 from avlearn.apply.listening import Listening, listen
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
@@ -171,6 +172,8 @@ def separate_file(
     """
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
+    if model.track_calibration:
+        check_calibration(Evidence, model.track_calibration)
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
     first, listening = first_look(path, model), listen(path)
     say = progress or (lambda *_: None)

@@ -13,6 +13,7 @@ from avlearn.apply.audible import gather
 from avlearn.apply.listening import Listening
 from avlearn.apply.maps import FileMaps, stitched_map, views
 from avlearn.apply.parallel import in_order
+from avlearn.apply.windows import finite
 from avlearn.errors import NoVideoError
 from avlearn.media import Clip, stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
@@ -117,9 +118,9 @@ def _steps(
         audio = torch.from_numpy(listening(clip.audio[:, : steps * step_samples])).to(model.device)
         heard = model.audio_features(audio)
         return (
-            model.video_features(video)[:, :, kept],
-            views(model, video)[:, :, :, kept].movedim(3, -1),
-            model.hear(heard)[:, :, kept],
+            finite(model.video_features(video)[:, :, kept], "the picture"),
+            finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the picture"),
+            finite(model.hear(heard)[:, :, kept], "the sound"),
             audio.view(steps, step_samples).square().mean(1)[kept],
         )
 

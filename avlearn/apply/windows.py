@@ -17,7 +17,19 @@ from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.models.familiarity import describe_audio, describe_video
 
 _ENOUGH = 256  # windows, for a median
+_SHORTEST = 0.5  # seconds of a last stretch
 SILENCE = 1e-4  # root mean square below which sound counts as none: -80 dB of full scale
+
+
+def finite(values: Tensor, what: str) -> Tensor:
+    """The same values, of which readouts would make confident nonsense where some were no numbers.
+
+    Raises:
+        ModelError: some are: finite weights that overflow, or that hold a variance below zero, give such values.
+    """
+    if not values.isfinite().all():
+        raise ModelError(f"what the model makes of {what} is not finite: its weights or its settings are damaged")
+    return values
 
 
 def probe_both(path: str | Path) -> MediaInfo:
@@ -56,20 +68,21 @@ class Window:
 def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window]:
     """Windows as long as those of the training, every ``hop`` seconds; picture and sound of equal length.
 
-    A last stretch shorter than half a second is left out unless it is all there is; what is then shorter than a step
-    is filled up to one, with its last frame and with silence.
+    A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then
+    shorter than a step is filled up to one, with its last frame and with silence.
     """
     config = model.config
     step_samples = round(model.step * config.sample_rate)
     step_frames = round(model.step * config.fps)
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
+    least = min(_SHORTEST, config.seconds / 2)
     first = None
     listening = listen(path)
     for clip in stream(listening.source, config.seconds, hop, mono=True, **shapes):
         alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
-        if not alone and (steps < 1 or steps * model.step < 0.5):
+        if not alone and (steps < 1 or steps * model.step < least):
             continue
         steps = max(steps, 1)
         frames = clip.video[: steps * step_frames]
@@ -78,8 +91,8 @@ def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window
         audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
         with torch.inference_mode():
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
-            features = model.video_features(video)
-            audio_features = model.audio_features(audio)
+            features = finite(model.video_features(video), "the picture")
+            audio_features = finite(model.audio_features(audio), "the sound")
         yield Window(clip.start - first, frames, audio, features, audio_features)
 
 

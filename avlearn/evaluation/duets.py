@@ -8,8 +8,8 @@ from scipy.optimize import linear_sum_assignment
 
 from avlearn.apply.separate import SeparateResult, separate_file
 from avlearn.data.manifest import Row
-from avlearn.evaluation.multi_source import stems
-from avlearn.evaluation.places import Thing, things
+from avlearn.evaluation.multi_source import duet
+from avlearn.evaluation.places import Thing
 from avlearn.evaluation.separation import ideal
 from avlearn.metrics import Figure
 from avlearn.metrics.separation import separation
@@ -29,8 +29,7 @@ def duet_figures(model: AudioVisual, rows: list[Row]) -> list[Figure]:
     estimates, references = [], []
     with tempfile.TemporaryDirectory() as folder:
         for row in rows:
-            sounding = [thing for thing in things(row) if thing.sounding]
-            truth = stems(row)[[thing.stem for thing in sounding]]
+            sounding, truth = duet(row)
             result = separate_file(row.path, model, folder, sources=2)
             found = _in_order(result, sounding, row)
             samples = min(truth.shape[1], found.shape[1])

@@ -1,5 +1,9 @@
 """Two things sound at once: are both found, and does the sound of each point at its own?"""
 
+import io
+import zipfile
+import zlib
+
 import numpy as np
 import torch
 
@@ -8,6 +12,7 @@ from avlearn.apply.maps import stitched_map, views
 from avlearn.apply.sources import Source, find_sources
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
+from avlearn.errors import DataError
 from avlearn.evaluation.places import Thing, motion_map, things
 from avlearn.evaluation.windows import picture_windows
 from avlearn.metrics import Figure
@@ -16,6 +21,7 @@ from avlearn.metrics.localization import box_mask, ciou, enlarge, ideal_maps
 from avlearn.metrics.multi_source import interactive_iou
 from avlearn.models.audiovisual import AudioVisual
 
+_STEMS = 64  # sounds of a clip, at most
 _CELLS = 8  # of the motion's map, on a side
 
 
@@ -31,10 +37,10 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
     config = model.config
     asked, mixed, boxes, found, moving = [], [], [], [], []
     for index, row in enumerate(rows):
-        sounding = [thing for thing in things(row) if thing.sounding]
+        sounding, alone = duet(row)
         seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds))
         samples = round(config.seconds * cache.sample_rate)
-        sounds = [*stems(row)[[thing.stem for thing in sounding], :samples], cache.audio[index, :samples]]
+        sounds = [*alone[:, :samples], cache.audio[index, :samples]]
         heard = model.hear(model.audio_features(torch.from_numpy(np.stack(sounds))))
         maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).numpy()
         asked += list(maps[:-1])
@@ -54,9 +60,54 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
     return [*_interactive(np.stack(asked), np.stack(mixed), np.array(boxes) * config.size, config.size), both]
 
 
+def duet(row: Row) -> tuple[list[Thing], np.ndarray]:
+    """The two sounding things of a clip, and what each of them sounds like alone: float32 ``[2, S]``.
+
+    Raises:
+        DataError: the truth or the stems cannot be read, or are not those of such a clip.
+    """
+    sounding = [thing for thing in things(row) if thing.sounding]
+    if len(sounding) != 2:
+        raise DataError(f"{row.truth} tells of {len(sounding)} sounding things, and its row of two")
+    alone = stems(row)
+    if max(thing.stem for thing in sounding) >= len(alone):
+        raise DataError(f"{row.truth} tells of more sounds than its stems hold")
+    return sounding, alone[[thing.stem for thing in sounding]]
+
+
 def stems(row: Row) -> np.ndarray:
-    """What each thing of a clip sounds like alone: float32 ``[K + 1, S]``, the noise last."""
-    return np.load(row.truth.parent.parent / "stems" / f"{row.truth.stem}.npz")["stems"].astype(np.float32) / 32767
+    """What each thing of a clip sounds like alone: float32 ``[K + 1, S]``, the noise last.
+
+    Raises:
+        DataError: they cannot be read, are not of that kind, or do not last as long as the clip.
+    """
+    path = row.truth.parent.parent / "stems" / f"{row.truth.stem}.npz"
+    samples = row.duration * row.sample_rate
+    most = 2 * _STEMS * (samples + row.sample_rate)  # bytes
+    try:
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        with zipfile.ZipFile(path) as archive, archive.open("stems.npy") as member:
+            content = member.read(round(most) + 1)
+        if len(content) > most:
+            raise ValueError(f"more than {_STEMS} sounds as long as the clip")
+        values = np.load(io.BytesIO(content), allow_pickle=False)
+        if values.dtype != np.int16 or values.ndim != 2 or values.shape[1] < samples - row.sample_rate / row.fps:
+            raise ValueError(f"{values.dtype} of {values.shape} for {samples:.0f} samples")
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        EOFError,
+        MemoryError,
+        RuntimeError,
+        SyntaxError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # whatever zipfile and NumPy make of a damaged file
+        raise DataError(f"{path} does not hold the sounds of its clip: {error}") from error
+    return values.astype(np.float32) / 32767
 
 
 def is_found(thing: Thing, sources: list[Source], times: np.ndarray, fps: float) -> bool:

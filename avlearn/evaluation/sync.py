@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avlearn.apply.windows import finite
 from avlearn.data.cache import ClipCache
 from avlearn.errors import ModelError
 from avlearn.evaluation.windows import OFFSETS, Cut, cut_windows, off_grid, on_grid
@@ -84,7 +85,8 @@ class Curves:
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
             none = torch.zeros(len(video), dtype=torch.long)
-            yield Pair(self.model.place(seen), self.model.hear(heard), none, none, seen, heard)
+            placed = finite(self.model.place(seen), "the picture"), finite(self.model.hear(heard), "the sound")
+            yield Pair(*placed, none, none, seen, heard)
 
     def of(self, pair: Pair, steps: Tensor) -> Tensor:
         """Scores ``[B, O]`` of pictures that begin ``steps [O]``, in units, into their sound."""

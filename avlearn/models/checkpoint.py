@@ -68,6 +68,8 @@ def load_whole(
     Raises:
         ModelError: a tensor is missing, left over, of another shape, or holds NaN or infinity, or the file is damaged.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise ModelError(f"there is no weight file {path}")
     with torch.device("meta"):
         model = build()
     empty = model.state_dict()

@@ -1,6 +1,7 @@
 """The two-tower model and its folder."""
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from avlearn.errors import ModelError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, model_folder
+from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, model_folder, save
 from avlearn.models.unet import SeparatorConfig
 from avlearn.signal import Spectrogram
 
@@ -231,3 +232,11 @@ def test_calibrations_are_held_to_theirs(tmp_path, name, content):
     folder = written(tmp_path / "a", DEFAULT)
     (folder / name).write_text(content)
     refused(folder, name, name)
+
+
+def test_a_pipe_in_a_model_folder_is_not_waited_for(tmp_path):
+    save(AudioVisual(ModelConfig()).eval(), tmp_path, "# a card\n")
+    (tmp_path / "model.safetensors").unlink()
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="there is no weight file"):
+        load(tmp_path)
