@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avlearn.errors import AvlearnError, OutputError
+from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output, is_file, write_text
 from avlearn.interrupts import STOPPED, exit_code, heed_terminate
 from avlearn.terminal import progress_bars, progress_line, terminal
@@ -39,11 +39,9 @@ def _local(name: str) -> Path:
 
 
 def _json_target(name: str | None) -> str | None:
-    """Where a result is to go as JSON; other files than JSON are not written over."""
+    """Where a result is to go as JSON. Nothing else that is read or written has such a name."""
     if name not in (None, "-"):
-        if not name.lower().endswith(".json") and Path(name).exists():
-            raise OutputError(f"{name} is there already, and no .json: give --json another name")
-        check_output(name, overwrite=True)
+        check_output(name, (".json",), overwrite=True)
     return name
 
 

@@ -216,3 +216,12 @@ def test_exit_code_1_is_for_files_out_of_sync_alone(late, tmp_path):
     done = run("sync", late, "--fix", tmp_path / "out.xyz")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.npz", "x", "x.parquet"])
+def test_a_result_as_json_cannot_take_the_name_of_another_output(tmp_path, name):
+    done = CliRunner().invoke(
+        app, ["localize", "no.mp4", "-o", str(tmp_path / "x.mp4"), "--json", str(tmp_path / name)]
+    )
+    assert isinstance(done.exception, AvlearnError) and "its name must end in one of .json" in str(done.exception)
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> lis
             rest of the picture hidden; a point is a source whatever the maps say.
 
     Raises:
-        AvlearnError: there is no source of that number, or too many are asked for.
+        AvlearnError: there is no source of that number, too many are asked for, or one of them twice.
     """
     if len(choices) > MOST:
         raise AvlearnError(f"{len(choices)} sources are too many: ask for {MOST} at most")
@@ -70,6 +71,9 @@ def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> lis
             chosen.append(numbers[choice])
         else:
             chosen.append(_at_point(choice, found) if len(choice) == 2 else _within(choice, found))
+    for first, second in combinations(chosen, 2):
+        if np.array_equal(first.boxes, second.boxes, equal_nan=True):
+            raise AvlearnError("two of the sources that are asked for are one and the same: they would share its sound")
     return chosen
 
 

@@ -24,7 +24,7 @@ from avlearn.media.sound_track import SoundTrack
 from avlearn.media.source import Selected, Source, audio_stream, open_media, video_stream
 from avlearn.media.stamps import InOrder, dated, frame_times, rescale, shown_at
 from avlearn.media.writer import WRITE_ERRORS
-from avlearn.media.written import check_audio, check_frames, not_kept
+from avlearn.media.written import check_audio, check_frames, not_kept, read_back
 
 _CHUNK = 4.0  # seconds of audio encoded at a time
 _BEST_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
@@ -97,12 +97,13 @@ def remux(
             for number, (heard, placed, copied) in enumerate(job.heard(layout), 1):
                 there = check_audio(heard, part, number, lambda t, placed=placed: placed(t) + ahead, copied)
                 place = there if heard == Selected(job.file, job.number) else place
+            left_out = layout.left_out + not_kept(source, part, layout)
+            done = Remuxed(job.number, len(source.streams.audio), place, tuple(job.encoded), tuple(left_out))
+            if check is not None:
+                with read_back(part):
+                    check(part, done)
         except OutputError as error:
             raise OutputError(f"cannot write {out}: {error}") from error
-        left_out = layout.left_out + not_kept(source, part, layout)
-        done = Remuxed(job.number, len(source.streams.audio), place, tuple(job.encoded), tuple(left_out))
-        if check is not None:
-            check(part, done)
     return done
 
 

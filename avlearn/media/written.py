@@ -1,7 +1,7 @@
 """What a written file holds, against the file that it was made from."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -10,6 +10,7 @@ from av.stream import Disposition
 from scipy.fft import irfft, next_fast_len, rfft
 
 from avlearn.errors import MediaError, OutputError
+from avlearn.files import printable
 from avlearn.media.layout import Layout, described, file_tags, stream_tags
 from avlearn.media.probe import probe
 from avlearn.media.reader import ClipReader, Window
@@ -27,6 +28,20 @@ _SILENT = 1e-8  # mean square below which nothing can be compared
 _ADVICE = "write a .mkv or .mp4"
 
 
+@contextmanager
+def read_back(part: Path) -> Iterator[None]:
+    """Reading of a file that was just written: what cannot be read is the container's fault.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    try:
+        yield
+    except MediaError as error:
+        reason = str(error).replace(printable(part), "it")
+        raise OutputError(f"what this container makes of it cannot be read back ({reason}); {_ADVICE}") from error
+
+
 def check_frames(part: Path, times: list[float]) -> float:
     """Check that a written file shows its frames when it should, on one clock or another.
 
@@ -40,7 +55,8 @@ def check_frames(part: Path, times: list[float]) -> float:
     Raises:
         OutputError: frames are missing, or at other times.
     """
-    wanted, found = np.sort(times), np.array(frame_times(part))
+    with read_back(part):
+        wanted, found = np.sort(times), np.array(frame_times(part))
     if len(found) < len(wanted):
         raise OutputError(f"it would show {len(found)} of {len(wanted)} frames; {_ADVICE}")
     ahead = found[len(found) - len(wanted) :] - wanted
@@ -86,7 +102,8 @@ def check_audio(source: Source, written: Path, number: int, placed: Callable[[fl
     for energy, start, audio in sorted(looks, key=lambda look: -look[0])[:2]:
         if energy < _SILENT * len(audio):
             continue
-        there = reader.read(written, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
+        with read_back(written.path):
+            there = reader.read(written, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
         late, alike = _lag(there.audio[0], audio)
         if alike < (_SAME if copied else _ALIKE):
             raise OutputError(f"this container would play other audio at {start:.1f} s; {_ADVICE}")

@@ -126,8 +126,8 @@ def test_a_model_without_a_common_space_is_refused_where_it_is_needed(model, ste
     config = model.config
     try:
         model.config = replace(config, common_space=False)
-        for tool in (sync_file, localize_file, separate_file):
+        for tool, out in ((sync_file, []), (localize_file, ["out.mp4"]), (separate_file, ["out"])):
             with pytest.raises(ModelError, match="no common space"):
-                tool(stereo, model, *([] if tool is sync_file else [tmp_path / "out"]))
+                tool(stereo, model, *(tmp_path / name for name in out))
     finally:
         model.config = config

@@ -6,7 +6,7 @@ import pytest
 
 from avlearn.apply import fix
 from avlearn.apply.fix import fix_file
-from avlearn.errors import SyncError
+from avlearn.errors import MediaError, OutputError, SyncError
 from avlearn.media import Selected, probe, remux
 
 MODEL = SimpleNamespace()
@@ -53,3 +53,13 @@ def test_the_selected_track_is_measured_where_it_lies_now(clip, tmp_path, monkey
 def test_without_a_model_nothing_is_measured(clip, tmp_path):
     remux(clip, tmp_path / "late.mp4", audio_delay=0.1)
     assert fix_file(told(tmp_path / "late.mp4", -0.1), tmp_path / "fixed.mp4").now is None
+
+
+def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp_path, monkeypatch):
+    def sync_file(path, model, tolerance):
+        raise MediaError(f"{path} is damaged: its sound at 0.70 s cannot be decoded")
+
+    monkeypatch.setattr(fix, "sync_file", sync_file)
+    with pytest.raises(OutputError, match=r"cannot write .*/fixed.mp4: .*cannot be read back \(it is damaged.*a .mkv"):
+        fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
+    assert list(tmp_path.iterdir()) == []

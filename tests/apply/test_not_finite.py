@@ -12,7 +12,7 @@ from avlearn.apply.localize import localize_file
 from avlearn.apply.offsets import offset_curves
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
-from avlearn.errors import ModelError
+from avlearn.errors import AvlearnError, ModelError
 from avlearn.models.audiovisual import load
 
 
@@ -73,3 +73,9 @@ def test_models_with_short_windows_see_the_whole_file(untrained, clip, seconds):
     assert len(starts) == len(video) and starts[-1] > 3
     assert np.diff(starts).max() < seconds
     assert offset_curves(clip, model, 0.4).starts[-1] > 3
+
+
+def test_a_source_that_is_asked_for_twice_is_refused(untrained, clip, tmp_path):
+    with pytest.raises(AvlearnError, match="one and the same"):
+        separate_file(clip, load(untrained), tmp_path, choices=[(0.25, 0.25), (0.25, 0.25)])
+    assert not list(tmp_path.iterdir())
