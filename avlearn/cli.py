@@ -342,7 +342,12 @@ def weights_list(
 
 @recipe_app.command("show")
 def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None) -> None:
-    """Print a recipe, composed and checked, every default spelled out."""
+    """Print a recipe as composed, every default spelled out.
+
+    Keys and the kinds of their values are checked; avlearn pretrain RECIPE --dry-run checks the encoders and the data.
+
+    Example: avlearn recipe show sync_world model.video=x3d_s
+    """
     from avlearn.recipe import load_recipe
 
     typer.echo(load_recipe(recipe, overrides or []).to_yaml().rstrip())
@@ -390,8 +395,8 @@ def sync(
 
     A fix is the whole file, only its sound moved; it is measured again before it gets its name.
 
-    Exit code: 0 in sync within the tolerance (or fixed), 1 out of sync, 3 undecidable, 2 error; of many files, the
-    worst in this order.
+    Exit code: 0 in sync within the tolerance, 1 out of sync, 3 undecidable, 2 error; of many files, the worst in this
+    order. With --fix: 0 fixed, 2 not fixed, for whatever reason.
 
     Example: avlearn sync talk.mp4 --fix talk_fixed.mp4
 
@@ -639,7 +644,9 @@ def probe(
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.", parser=_local)
     ] = None,
-    track: Track = None,
+    track: Annotated[
+        str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of FILE.")
+    ] = None,
     channel: Channel = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip

@@ -91,7 +91,9 @@ def _find(name_or_path: str | Path) -> Path:
     names = list_recipes()
     if str(name_or_path) not in names:
         near = _nearest(str(name_or_path), names)
-        raise RecipeError(f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'")
+        raise RecipeError(
+            f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'; avlearn recipe list names all"
+        )
     return share_folder() / "recipes" / f"{name_or_path}.yaml"
 
 

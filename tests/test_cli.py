@@ -57,6 +57,15 @@ def test_the_help_of_a_command_gives_an_example(command):
     assert f"avlearn {command}" in done.stdout.split("Options")[0]
 
 
+def test_help_offers_the_best_track_only_where_a_model_listens():
+    assert "N|LANG|best" in run("sync", "--help").stdout
+    assert "best" not in run("probe", "--help").stdout
+
+
+def test_help_says_what_a_fix_that_was_not_made_exits_with():
+    assert "With --fix: 0 fixed, 2 not fixed" in " ".join(run("sync", "--help").stdout.split())
+
+
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")

@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named_in_one_line(words, said):
 
 
 def test_unknown_recipes_and_broken_files(tmp_path):
-    with pytest.raises(RecipeError, match="nearest is 'sync_world'"):
+    with pytest.raises(RecipeError, match="nearest is 'sync_world'; avlearn recipe list names all"):
         load_recipe("sync_wrld")
     with pytest.raises(RecipeError, match="no recipe file"):
         load_recipe(tmp_path / "none.yaml")

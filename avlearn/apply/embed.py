@@ -73,7 +73,8 @@ class EmbedResult:
         """For people."""
         lines = [f"{printable(path)}: error: {reason}" for path, reason in self.failed]
         lines += [f"{len(self.failed)} of {self.files + len(self.failed)} files could not be read"] if lines else []
-        return "\n".join([*lines, f"{printable(self.out)}: {self.windows} windows of {self.files} files"])
+        windows, files = (f"{n} {what}{'s' * (n != 1)}" for n, what in ((self.windows, "window"), (self.files, "file")))
+        return "\n".join([*lines, f"wrote {printable(self.out)}: {windows} of {files}"])
 
 
 def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice | None = None):

@@ -95,7 +95,7 @@ class TrackInfo:
 
     def text(self) -> str:
         """For people."""
-        form = f" {self.sample_rate} Hz, {self.channels} channels" if self.kind == "audio" else ""
+        form = f" {self.sample_rate} Hz, {_channels(self.channels)}" if self.kind == "audio" else ""
         said = [form, self.language, printable(self.title) if self.title else None, "cover" if self.cover else None]
         named = f"{self.kind} track {self.number}: {self.codec}" + ", ".join(s for s in said if s)
         return f"{named}, used ({self.why})" if self.used else named
@@ -134,7 +134,7 @@ class MediaInfo:
         if self.audio:
             a = self.audio
             tongue = f", {a.language}" if a.language else ""
-            lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {a.channels} channels, from {a.start:.3f} s{tongue}")
+            lines.append(f"  audio {a.codec} {a.sample_rate} Hz, {_channels(a.channels)}, from {a.start:.3f} s{tongue}")
         if len(self.tracks) > sum(stream is not None for stream in (self.video, self.audio)):
             lines += [f"  {track.text()}" for track in self.tracks]
         for kind, stream in (("video", self.video), ("audio", self.audio)):
@@ -142,6 +142,10 @@ class MediaInfo:
                 lines.append(f"  the {kind} ends after {stream.duration:.2f} s, its header says {stream.stated:.2f} s")
         lines += [f"  also  {other}" for other in self.others if not other.startswith(("video", "audio"))]
         return "\n".join(lines)
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'' if count == 1 else 's'}"
 
 
 def _times(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> dict[int, dict]:

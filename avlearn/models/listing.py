@@ -57,7 +57,7 @@ def model_list(pattern: str = "*") -> ModelList:
     """
     names = list_models(pattern)
     if not names:
-        raise ModelError(f"no encoder's name matches '{pattern}'")
+        raise ModelError(f"no encoder's name matches '{pattern}': avlearn models lists all of them")
     return ModelList({name: model_spec(name) for name in names})
 
 

@@ -49,7 +49,8 @@ def test_classify_and_embed(model, stereo, tmp_path):
     result = classify_file(stereo, model)
     for ranked in result.labels.values():
         assert sum(p for _, p in ranked) == pytest.approx(1, abs=1e-3)
-    embed_files([stereo], model, tmp_path / "features.npz")
+    told = embed_files([stereo], model, tmp_path / "features.npz").text()
+    assert told.startswith(f"wrote {tmp_path / 'features.npz'}: ") and told.endswith(" of 1 file")
     table = np.load(tmp_path / "features.npz")
     assert table["video"].shape == (len(table["start"]), 3 * model.video.num_features)
     embed_files([stereo], model, tmp_path / "features.parquet")

@@ -21,7 +21,7 @@ def test_probe_lists_every_track_and_says_which_is_read(tmp_path):
         ("video", 1, "h264", "und", 0), ("audio", 1, "aac", "eng", 1), ("audio", 2, "aac", "fra", 2)
     ]  # fmt: skip
     assert [t.used for t in info.tracks].count(True) == 2 and info.tracks[0].why == "the only one"
-    assert "audio track 2: aac" in info.text()
+    assert "1 channel, from" in info.text() and "audio track 2: aac 16000 Hz, 2 channels" in info.text()
     second = probe(Selected(path, 2))
     assert second.audio.language == "fra" and second.tracks[2].used and second.tracks[2].why == "selected"
     assert info.to_dict()["tracks"][1]["language"] == "eng"

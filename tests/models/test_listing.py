@@ -28,5 +28,5 @@ def test_patterns_and_json():
     told = json.loads(json.dumps(found.to_dict()))
     assert told["schema"] == "avlearn.models/2"
     assert told["models"]["slowfast_r50_8x8"]["params"] == 34_566_488
-    with pytest.raises(ModelError, match="no encoder's name matches"):
+    with pytest.raises(ModelError, match="no encoder's name matches 'zz\\*': avlearn models lists all of them"):
         model_list("zz*")
