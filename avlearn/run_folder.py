@@ -88,6 +88,8 @@ def _restore(run_dir: Path, state: dict) -> None:
     """Bring the folder to where the checkpoint is."""
     sweep(run_dir)
     metrics, rows = run_dir / METRICS, state["callbacks"]["Figures"]["rows"]
+    if metrics.exists() and not metrics.is_file():
+        raise OutputError(f"{metrics} is no file: the folder is not that of a run")
     there = metrics.read_bytes() if metrics.exists() else b""
     if not there.startswith(rows.encode()):
         print(f"warning: {metrics} is damaged: its rows are taken from the checkpoint", file=sys.stderr)

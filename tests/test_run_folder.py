@@ -14,7 +14,7 @@ from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError, DivergedError, OutputError, RecipeError
 from avlearn.interrupts import Terminated
 from avlearn.lock import Lock
-from avlearn.run_folder import FREE
+from avlearn.run_folder import FREE, _restore
 from avlearn.tasks.checkpoints import read_checkpoint
 from avlearn.tasks.pretrain import Pretrain
 from avlearn.train import pretrain
@@ -248,3 +248,12 @@ def test_a_disk_that_fills_up_is_told_and_nothing_is_lost(small, whole, tmp_path
     assert not list(run.rglob("*.part*"))
     pretrain(small, run, resume=True)
     assert left(run) == whole
+
+
+def test_pipes_and_folders_in_the_place_of_a_runs_files_are_neither_waited_for_nor_read(tmp_path):
+    os.mkfifo(tmp_path / "last.ckpt")
+    with pytest.raises(OutputError, match="it is no file"):
+        read_checkpoint(tmp_path / "last.ckpt")
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(OutputError, match="the folder is not that of a run"):
+        _restore(tmp_path, {"callbacks": {"Figures": {"rows": ""}}})

@@ -44,6 +44,8 @@ def read_checkpoint(path: Path) -> dict:
     Raises:
         OutputError: the file is damaged, or no checkpoint.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise OutputError(f"{path} is damaged: it is no file")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
