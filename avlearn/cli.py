@@ -375,7 +375,7 @@ def sync(
     max_offset: Annotated[
         float | None, typer.Option(min=0.2, max=10, help="Seconds searched on each side; else by the length.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Seconds that count as in sync.")] = 0.04,
+    tolerance: Annotated[float, typer.Option(min=0, max=10, help="Seconds that count as in sync.")] = 0.04,
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PNG", help="Also draw the curve.")] = None,
     released: Annotated[
         list[Path] | None,
@@ -749,3 +749,8 @@ def main() -> None:
         except STOPPED as error:
             print("avlearn: stopped", file=sys.stderr)
             sys.exit(exit_code(error))
+        except SystemExit as end:
+            # Typer ends a Ctrl-C that no command took with code 130, and without a word.
+            if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+                print("avlearn: stopped", file=sys.stderr)
+            raise

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import typer
 
 from avlearn import cli
 from avlearn.errors import DataError, DivergedError
@@ -28,6 +29,25 @@ def test_each_end_has_its_exit_code(error, code, monkeypatch, capsys):
         signal.signal(signal.SIGTERM, before)
     assert caught.value.code == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("end", "lines"), [(KeyboardInterrupt, 1), (lambda: typer.Exit(130), 0)])
+def test_ctrl_c_within_a_command_is_told_once(end, lines, monkeypatch, capsys):
+    def stopped() -> None:
+        raise end()
+
+    app = typer.Typer()
+    app.command()(stopped)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["avlearn"])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.count("avlearn: stopped") == lines
 
 
 def test_sigterm_is_raised_where_it_arrives():
