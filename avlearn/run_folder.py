@@ -71,6 +71,9 @@ def enter(run_dir: Path, recipe: Recipe, resume: bool, first: bool) -> Start:
     _compare(run_dir / RECIPE, begun, recipe, first)
     if first:
         _restore(run_dir, state)
+        last = run_dir / "checkpoints" / LAST
+        if path != last and not last.is_dir():
+            last.unlink(missing_ok=True)  # damaged: the next one must not push the whole one out
     return Start(begun, path, state["global_step"])
 
 

@@ -14,8 +14,8 @@ from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError, DivergedError, OutputError, RecipeError
 from avlearn.interrupts import Terminated
 from avlearn.lock import Lock
-from avlearn.run_folder import FREE, _restore
-from avlearn.tasks.checkpoints import read_checkpoint
+from avlearn.run_folder import FREE, _restore, enter
+from avlearn.tasks.checkpoints import BEFORE, LAST, read_checkpoint
 from avlearn.tasks.pretrain import Pretrain
 from avlearn.train import pretrain
 
@@ -111,6 +111,15 @@ def test_what_is_damaged_is_taken_from_what_is_whole(small, whole, tmp_path, mon
         assert "the best of the steps from 4 on is kept" in said[0]
         found |= {name: whole[name] for name in whole if name.startswith(("model/", "checkpoints/"))}
     assert found == whole
+
+
+def test_a_damaged_checkpoint_does_not_push_the_whole_one_out(small, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    ended_at(run, small, 5, monkeypatch)
+    os.truncate(run / "checkpoints" / LAST, 5000)
+    start = enter(run, small, True, True)
+    assert start.checkpoint.name == BEFORE and read_checkpoint(start.checkpoint)["global_step"] == start.step
+    assert not (run / "checkpoints" / LAST).exists()
 
 
 def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):

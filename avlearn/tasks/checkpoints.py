@@ -49,8 +49,11 @@ def read_checkpoint(path: Path) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+            program = any(name.endswith("constants.pkl") for name in archive.namelist())
         if damaged:
             raise OutputError(f"{path} is damaged: the checksum of {damaged} is wrong")
+        if program:  # torch would look into it with TorchScript
+            raise OutputError(f"{path} is damaged: it is a TorchScript archive")
         state = torch.load(path, map_location="cpu", weights_only=True)
     # What damage brings out of the zip reader and out of torch.
     except (

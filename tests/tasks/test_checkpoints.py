@@ -72,6 +72,7 @@ def harmed(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "text", "call", "other", "script", "3000 bits", "30 bits"])
+@pytest.mark.filterwarnings("error:.*TorchScript archive:UserWarning")  # torch would look into it
 def test_a_damaged_one_gives_way_to_the_one_before(folder, how, capsys):
     harmed(folder / LAST, how)
     path, found = last_good(folder)
