@@ -11,7 +11,8 @@ from torch import Tensor
 from avlearn.apply.listening import Listening, listen
 from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
 from avlearn.apply.windows import SILENCE, Notice, finite, probe_both
-from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.errors import MediaError, NoAudioError, NoVideoError
+from avlearn.files import printable
 from avlearn.media import stream
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import offset_scores
@@ -172,6 +173,9 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
         starts.append(clip.start - first)
         lengths.append(length * model.step)
     if not rows:
+        if info.video.duration >= 2 * model.step:
+            most = f"of {info.video.duration:.2f} s of picture less than {model.step:.2f} s can be decoded"
+            raise MediaError(f"{printable(path)} is damaged: {most}")
         raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
     offsets = -(delays[keep].numpy() * fine)[::-1]
     fresh = seen.fresh(sound, round(config.seconds * config.fps))

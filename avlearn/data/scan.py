@@ -21,6 +21,7 @@ from avlearn.data.walk import walk_files
 from avlearn.errors import DataError, MediaError
 from avlearn.files import check_output, printable
 from avlearn.media import MediaInfo, probe
+from avlearn.media.aspect import believed
 from avlearn.media.decode import to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 
@@ -399,7 +400,7 @@ def _window(
     last, error = None, None
     for packet in container.demux(stream):
         try:
-            decoded = packet.decode()
+            decoded = believed(packet).decode()
         except (av.error.InvalidDataError, av.error.EOFError) as failure:
             error = failure
             continue

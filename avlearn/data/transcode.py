@@ -21,10 +21,11 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import replacing
 from avlearn.media import probe
+from avlearn.media.aspect import pixel_aspect
 from avlearn.media.decode import Resampled, Samples, is_untimed, presented
 from avlearn.media.picture import displayed
 from avlearn.media.sound_track import SoundTrack
-from avlearn.media.source import audio_stream, open_media, pixel_aspect, video_stream
+from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.writer import WRITE_ERRORS
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)

@@ -6,18 +6,10 @@ be left out, and every other frame stays the same.
 
 from collections.abc import Callable, Iterator
 
+from avlearn.media.bits import Bits
+
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6  # kinds of OBUs
 _KEY, _SWITCH = 0, 3  # kinds of frames
-
-
-class _Bits:
-    def __init__(self, data: bytes):
-        self.value, self.left = int.from_bytes(data), 8 * len(data)
-
-    def read(self, count: int) -> int:
-        """The next bits; ones after the end, where nothing must look unused."""
-        self.left -= count
-        return self.value >> self.left & (1 << count) - 1 if self.left >= 0 else (1 << count) - 1
 
 
 def av1_rule(extra: bytes) -> Callable[[bytes], bool] | None:
@@ -30,7 +22,7 @@ def av1_rule(extra: bytes) -> Callable[[bytes], bool] | None:
         None where the stream has no such header, or says more of its timing than is needed here.
     """
     headers = [body for kind, body in _units(extra[4:]) if kind == _SEQUENCE]
-    layout = _sequence(_Bits(headers[0])) if headers and extra[:1] == b"\x81" else None
+    layout = _sequence(Bits(headers[0])) if headers and extra[:1] == b"\x81" else None
     return None if layout is None else lambda data: _unused(data, *layout)
 
 
@@ -52,7 +44,7 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += size
 
 
-def _sequence(bits: _Bits) -> tuple[int, int, int, int] | None:
+def _sequence(bits: Bits) -> tuple[int, int, int, int] | None:
     """What frame headers depend on: choices of screen content tools and whole-pel vectors (2: each frame says), and
     lengths in bits of frame numbers and order hints."""
     read = bits.read
@@ -86,7 +78,7 @@ def _unused(data: bytes, screen: int, whole: int, number: int, hint: int) -> boo
     frames = [body for kind, body in _units(data) if kind in (_FRAME_HEADER, _FRAME)]
     if len(frames) != 1:
         return False
-    read = _Bits(frames[0]).read
+    read = Bits(frames[0]).read
     existing, kind, shown = read(1), read(2), read(1)
     if existing or kind in (_KEY, _SWITCH) or not shown:
         return False

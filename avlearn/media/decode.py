@@ -13,8 +13,9 @@ import numpy as np
 import soxr
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
+from avlearn.media.aspect import believed, pixel_aspect
 from avlearn.media.clock import demuxed, restarts
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, pixel_aspect, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
@@ -131,7 +132,7 @@ def presented(
         if stamps is not None and packet.dts is not None and packet.size:
             heapq.heappush(stamps, packet.dts)
         try:
-            frames = packet.decode()
+            frames = believed(packet).decode()
         except (av.error.InvalidDataError, av.error.EOFError):
             damaged = True
             continue

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from avlearn.errors import NoVideoError
+from avlearn.media.aspect import pixel_aspect
 from avlearn.media.decode import presented, tick_slack
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.source import Source, open_media, pixel_aspect, video_stream
+from avlearn.media.source import Source, open_media, video_stream
 
 
 def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:

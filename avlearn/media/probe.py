@@ -10,6 +10,7 @@ import av.stream
 
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import printable
+from avlearn.media.aspect import believed, pixel_aspect
 from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
 from avlearn.media.picture import displayed
 from avlearn.media.source import (
@@ -20,7 +21,6 @@ from avlearn.media.source import (
     frame_rate,
     is_cover,
     open_media,
-    pixel_aspect,
     video_stream,
 )
 
@@ -178,7 +178,7 @@ def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tup
             break
         if frame is None:
             try:
-                frame = next(iter(packet.decode()), None)
+                frame = next(iter(believed(packet).decode()), None)
             except (av.error.InvalidDataError, av.error.EOFError):
                 continue
         if frame is not None and len(stamps) >= _PACKETS:

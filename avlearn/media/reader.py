@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
+from avlearn.media.aspect import believed, pixel_aspect
 from avlearn.media.clock import restarts
 from avlearn.media.decode import (
     Frames,
@@ -29,7 +30,7 @@ from avlearn.media.decode import (
 from avlearn.media.packets import droppable_rule
 from avlearn.media.picture import Crop, Size, to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, pixel_aspect, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
@@ -333,7 +334,7 @@ class _Reading:
                         (packet.pts < key and not joined) or (rule is not None and rule(packet))
                     ):
                         continue
-                    take(decoder.decode(packet))
+                    take(decoder.decode(believed(packet)))
             take(decoder.decode(None))
         except (av.error.InvalidDataError, av.error.EOFError):
             raise _NoPlanError from None

@@ -16,6 +16,7 @@ import numpy as np
 
 from avlearn.errors import AvlearnError, MediaError, NoAudioError
 from avlearn.files import is_file, printable
+from avlearn.media.aspect import believe
 from avlearn.media.boxes import check_boxes
 
 # Containers whose headers say all that decoding needs.
@@ -24,7 +25,6 @@ _MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is 
 _MOST_SAMPLES = 16 * 768_000  # a second, of all channels together
 # Frames a second that a header is believed: containers without a rate state their clock's ticks, damaged ones anything.
 _SLOWEST, FASTEST = 1e-4, 250.0
-_WIDEST = 16.0  # times that a pixel is believed to be as wide as high, or the other way round
 _MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 _PIXELS_A_BYTE = 1 << 13  # of a file: a black frame of 4096 x 2160 takes a kilobyte, with its headers more
 # What PyAV, NumPy, OpenCV, soxr and the allocator raise where a file holds what they did not expect. They are foreign
@@ -169,6 +169,7 @@ def open_bounded(name: str, size: int, options: dict[str, str]) -> av.container.
         context.thread_count = 1
         if stream.type == "video":
             context.options = {"max_pixels": most}
+            believe(context)
         elif stream.type == "audio":
             # PyAV 17.1 to 18.1: a layout shares the memory of a custom order of channels with its owner, and both free
             # it. While this one lives the context gets another, so that each is freed once.
@@ -209,12 +210,6 @@ def frame_rate(stream: av.VideoStream) -> float | None:
     """Frames a second by the header; None where it says nothing that could be true."""
     stated = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
     return next((rate for rate in stated if _SLOWEST <= rate <= FASTEST), None)
-
-
-def pixel_aspect(stream: av.VideoStream) -> float:
-    """Width over height of a pixel; 1 where the header says nothing, or nothing that could be true."""
-    aspect = stream.sample_aspect_ratio
-    return float(aspect) if aspect and 1 / _WIDEST <= aspect <= _WIDEST else 1.0
 
 
 def audio_stream(container: av.container.InputContainer, source: Source | None = None) -> av.AudioStream | None:

@@ -7,6 +7,7 @@ import av
 from av.stream import Disposition
 
 from avlearn.errors import OutputError
+from avlearn.media.aspect import believed
 from avlearn.media.clock import demuxed
 from avlearn.media.decode import is_untimed
 from avlearn.media.source import Source, open_media, video_stream
@@ -43,7 +44,7 @@ def shown_at(path: Source) -> dict[int, int] | None:
         for packet in container.demux(stream):
             if packet.size:
                 decoded_at[packet.pts] = packet.dts
-            order += [frame.pts for frame in packet.decode()]
+            order += [frame.pts for frame in believed(packet).decode()]
         if sorted(order) != sorted(decoded_at):
             raise OutputError(f"{path} does not say when its frames are shown, and not all can be decoded")
         return dict(zip((decoded_at[pts] for pts in order), sorted(decoded_at.values()), strict=True))

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from avlearn.apply.fix import fix_file
 from avlearn.apply.offsets import offset_curves
 from avlearn.apply.sync import sync_file
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.errors import SyncError
+from avlearn.errors import MediaError, SyncError
 from avlearn.media import read_clip, remux, write_wav
 from avlearn.models.audiovisual import load, save
 
@@ -144,6 +145,17 @@ def test_what_cannot_be_synchronized_is_not_fixed(tmp_path, model):
     result = SimpleNamespace(path="a.mp4", offset=None, reason="the sound track is silent")
     with pytest.raises(SyncError, match="silent"):
         fix_file(result, tmp_path / "fixed.mp4")
+
+
+def test_a_picture_that_cannot_be_decoded_is_not_called_short(clip, tmp_path, model):
+    damaged = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for at, size in places[1:]:
+        damaged[at : at + size] = bytes(size)
+    (tmp_path / "a.mp4").write_bytes(damaged)
+    with pytest.raises(MediaError, match=r"is damaged: of 20\.00 s of picture less than 0\.\d+ s can be decoded"):
+        offset_curves(tmp_path / "a.mp4", model)
 
 
 def test_the_schema(small_world, model):
