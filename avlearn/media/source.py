@@ -174,14 +174,15 @@ def open_bounded(name: str, size: int, options: dict[str, str]) -> av.container.
             # PyAV 17.1 to 18.1: a layout shares the memory of a custom order of channels with its owner, and both free
             # it. While this one lives the context gets another, so that each is freed once.
             layout = context.layout
-            context.layout = standard_layout(layout.nb_channels)
+            if layout.nb_channels:  # a header may leave their number to the packets: it is then asked for again
+                context.layout = standard_layout(layout.nb_channels)
     return container
 
 
 def standard_layout(channels: int) -> av.AudioLayout:
     """The usual layout of so many channels, in the order in which they are stored."""
     usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-    return av.AudioLayout(usual.get(channels, f"{max(channels, 1)} channels"))
+    return av.AudioLayout(usual.get(channels, f"{channels} channels"))
 
 
 def _told(container: av.container.InputContainer) -> bool:

@@ -41,7 +41,8 @@ def test_the_command_writes_what_it_says_and_again_into_the_same_place(clip, tmp
         "peak", "windows", "sources", "notes", "notice",
     ]  # fmt: skip
     assert said["schema"] == "avlearn.localize/2"
-    assert CliRunner().invoke(app, words).exit_code == 0
+    assert isinstance(CliRunner().invoke(app, words).exception, OutputError)
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.npz", "o.mp4", "r.json"]
     maps = np.load(tmp_path / "m.npz")
     count = len(said["windows"])

@@ -74,6 +74,7 @@ def _in_child(call: Callable[[], object], writable: int) -> None:
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a test runner may have its own
     signal.alarm(_WALL_SECONDS)
     try:
         call()
