@@ -171,7 +171,7 @@ def test_r2plus1d_of_mmaction2_has_two_eps_and_other_shortcuts():
     assert all(value == (1e-5 if name in inner else 1e-3) for name, value in eps.items())
     assert model.layer2[0].downsample[0][0].out_channels == 54
     assert model.feature_info.stride == (8, 32, 32)
-    with pytest.raises(ValueError, match="authors or mmaction2, not torchvision"):
+    with pytest.raises(ModelError, match="option 'variant': Input should be 'authors' or 'mmaction2'"):
         create_model("r2plus1d_34", variant="torchvision")
 
 

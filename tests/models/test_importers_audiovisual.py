@@ -83,7 +83,7 @@ def test_strides_over_time_may_be_others_than_published():
         features = model.forward_features(torch.zeros(1, 1, 40, 64))
         assert features.shape == (1, 512, steps)
         assert model.feature_info.stride[0] == model.stage_info[-1].stride[0] == stride
-    with pytest.raises(ValueError, match="8, 16 or 32, not 4"):
+    with pytest.raises(ModelError, match="8, 16 or 32, not 4"):
         create_model("resnet9", temporal_stride=4)
 
 

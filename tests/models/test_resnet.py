@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import video as torchvision_video
 
+from avlearn.errors import ModelError
 from avlearn.models import create_model
 from avlearn.models.video.convolution import Conv3d
 from avlearn.models.video.nonlocal_block import NonLocal, add_nonlocal
@@ -49,9 +50,9 @@ def test_r2plus1d_keeps_the_late_frames_first(stride):
 
 
 def test_wrong_options_are_named():
-    with pytest.raises(ValueError, match="temporal_stride is 1, 2, 4 or 8, not 3"):
+    with pytest.raises(ModelError, match="temporal_stride is 1, 2, 4 or 8, not 3"):
         create_model("r2plus1d_18", temporal_stride=3)
-    with pytest.raises(ValueError, match="mid_width is per-block or per-conv, not both"):
+    with pytest.raises(ModelError, match=r"'mid_width': .* 'per-block' or 'per-conv'"):
         create_model("r2plus1d_18", mid_width="both")
     with pytest.raises(ValueError, match="gaussian, embedded, dot or concat, not softmax"):
         NonLocal(8, "softmax")

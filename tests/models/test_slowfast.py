@@ -125,17 +125,17 @@ def test_the_fast_pathway_may_see_grey_differences_or_flow():
 def test_wrong_options_are_named(model):
     with pytest.raises(ModelError, match="frames are a multiple of 4, not 10"):
         model(torch.rand(1, 3, 10, 32, 32))
-    with pytest.raises(ValueError, match="needs beta_inv = alpha = 8"):
+    with pytest.raises(ModelError, match="needs beta_inv = alpha = 8"):
         create_model("slowfast_r50_4x16", lateral="sum", beta_inv=4)
-    with pytest.raises(ValueError, match="none, sum, concat, sample or conv, not cat"):
+    with pytest.raises(ModelError, match=r"'lateral': .* 'none', 'sum', 'concat', 'sample' or 'conv'"):
         create_model("slowfast_r50_4x16", lateral="cat")
-    with pytest.raises(ValueError, match="linspace or every, not random"):
+    with pytest.raises(ModelError, match=r"'frame_picking': .* 'linspace' or 'every'"):
         create_model("slowfast_r50_4x16", frame_picking="random")
-    with pytest.raises(ValueError, match="16 or 32, not 8"):
+    with pytest.raises(ModelError, match="16 or 32, not 8"):
         create_model("slowfast_r50_4x16", output_stride=8)
-    with pytest.raises(ValueError, match="rgb, gray, difference or flow, not audio"):
+    with pytest.raises(ModelError, match=r"'fast_input': .* 'rgb', 'gray', 'difference' or 'flow'"):
         create_model("slowfast_r50_4x16", fast_input="audio")
-    with pytest.raises(ValueError, match="made of 3 channels, not 1"):
+    with pytest.raises(ModelError, match="made of 3 channels, not 1"):
         create_model("slowfast_r50_4x16", fast_input="gray", in_chans=1)
 
 

@@ -143,7 +143,7 @@ def test_the_second_stage_keeps_the_towers_of_the_first_and_how_they_are_read(wo
 def test_towers_that_do_not_fit_are_refused(words):
     from avlearn.train import pretrain
 
-    with pytest.raises(RecipeError, match=r"^model\.base: .* has dim 128, the recipe 64$"):
+    with pytest.raises(RecipeError, match=r"^model\.dim: the recipe has 64, and model\.base .* has 128: leave it out$"):
         pretrain(load_recipe("sync_world", [*words, "model.dim=64"]), "unused")
 
 
