@@ -29,6 +29,7 @@ __all__ = ["TASKS", "Evaluation", "cached_features", "evaluate"]
 TASKS = ("sync", "localization", "separation", "recognition")
 _NO_SPACE = "the model's objective taught it no common space of picture and sound"
 _MIXABLE, _SOLOS = 16, 40  # clips with one source alone, for separation and for recognition
+_SYNC = 3  # clips for synchronization: the threshold is set on a third of them
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _evaluate(
     fused = objective if isinstance(objective, ShiftBCE) else None
     lacking = {
         "sync": "the model has neither a common space nor an objective in its folder" if not (common or objective) else
-        "" if rows else f"no clip lasts the {model.config.seconds + room:.2f} s that the search for an offset needs",
+        f"no clip lasts the {model.config.seconds + room:.2f} s that the search for an offset needs" if not rows else
+        "" if len(mixed) >= _SYNC else f"too few clips can be used: {len(mixed)}, and {_SYNC} are needed",
         "localization": _NO_SPACE if not (common or fused) else "" if boxed or one_of_two or (common and duets) else
         "no clip shows one sounding and one silent thing, or two sounding ones, with their places, and none has boxes",
         "separation": "the model has no separator" if model.separator is None else

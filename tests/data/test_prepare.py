@@ -144,11 +144,11 @@ def test_events_and_flags_follow_the_clip(tmp_path):
 
 
 def test_names_do_not_collide(tmp_path):
-    paths = [make(tmp_path / "in" / name, k) for k, name in enumerate(("a.mp4", "a.mkv", "A.avi", "b/a.mp4"))]
+    paths = [make(tmp_path / "in" / name, k) for k, name in enumerate(("a.mp4", "a.mkv", "A.mov", "b/a.mp4"))]
     write_manifest([Row(path, duration=2.0) for path in [*paths, paths[0]]], tmp_path / "in" / "m.csv")
     told = prepare(tmp_path / "in" / "m.csv", tmp_path / "out")
     names = [row.path.relative_to(tmp_path / "out" / "clips").as_posix() for row in read_manifest(tmp_path / "out")]
-    assert names == ["a.mp4", "a_mkv.mp4", "A_avi.mp4", "b/a.mp4", "a.mp4"] and told.clips == told.transcoded == 4
+    assert names == ["a.mp4", "a_mkv.mp4", "A_mov.mp4", "b/a.mp4", "a.mp4"] and told.clips == told.transcoded == 4
 
 
 def test_the_report(source, tmp_path):

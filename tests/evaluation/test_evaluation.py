@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError
 from avlearn.evaluation import evaluate
 from avlearn.evaluation.windows import off_grid
@@ -33,6 +34,23 @@ def test_what_cannot_be_measured_is_said(untrained, small_world):
     model.config = replace(model.config, seconds=3.0)
     with pytest.raises(DataError, match=r"no clip lasts the 4\.64 s"):
         evaluate(model, manifests)
+
+
+def test_too_few_clips_for_synchronization(untrained, small_world, tmp_path):
+    rows = read_manifest(small_world / "manifest.parquet")
+    model = load(untrained)
+    for count in (1, 2):
+        few = write_few(rows[:count], tmp_path / f"{count}.csv")
+        with pytest.raises(DataError, match=f"sync cannot be measured: .*{count}, and 3 are needed"):
+            evaluate(model, [few], tasks=["sync"])
+        with pytest.raises(DataError, match=r"nothing can be measured: .*too few clips"):
+            evaluate(model, [few])
+    assert evaluate(model, [write_few(rows[:3], tmp_path / "3.csv")], tasks=["sync"]).figures
+
+
+def write_few(rows, path):
+    write_manifest(rows, path)
+    return path
 
 
 def test_sound_between_steps_begins_within_the_clip_and_the_picture_with_a_frame(untrained):

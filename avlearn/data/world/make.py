@@ -46,7 +46,7 @@ def make_world(
         config: the standard world by default.
         workers: processes; all cores by default.
         split: written into the manifest.
-        progress: called with how many clips are done, and of how many.
+        progress: called with how many clips are done, and of how many: at first with those that were there.
         seconds: of the clock, after which the world has as many clips as there are, but at least ``least``.
         least: see ``seconds``.
 
@@ -96,13 +96,14 @@ def _render(
     until = time.monotonic() + (float("inf") if seconds is None else seconds)
     todo = [index for index in range(clips) if not all(path.exists() for path in _files(out, f"{index:06d}"))]
     made = set(range(clips)) - set(todo)
+    progress = progress or (lambda done, total: None)
+    progress(len(made), clips)
     with closing(in_processes(partial(_make_clip, out, config, seed), todo, workers)) as results:
         for number, result in results:
             if result is CRASHED:
                 raise DataError(f"the process that renders clip {todo[number]} was killed (out of memory?)")
             made.add(todo[number])
-            if progress:
-                progress(len(made), clips)
+            progress(len(made), clips)
             if time.monotonic() > until and len(made) >= least:
                 break
     return sorted(made)
