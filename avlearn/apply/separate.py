@@ -274,25 +274,29 @@ def _separated(
     """The file's whole sound, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
 
     Stretches begin where the transform, the U-Net and the picture's steps begin alike. What their masks are made from
-    on both sides is there and thrown away: the file in one piece would give the same.
+    on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
+    step too early or too late hold little of the sound: where it is moved by ``delay``, it meets the picture to the
+    sample, on a grid that begins somewhat before it.
     """
     step, grid = model.step, stretch_grid(model, rate)
     size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
+    before, lead = divmod(round(delay * rate), grid)  # of the picture, whole grids; of the sound, samples
 
     def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
-        clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False)
+        clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
         for number, clip in enumerate(clips):
             count = clip.audio.shape[1]
-            kept = slice(margin if number else 0, count if count < size + 2 * margin else size + margin)
-            features = seen.read(round((number * size / rate + delay) / step), ceil(count / rate / step) + 1)
-            yield clip.audio, number * size, kept, features
+            kept = slice(margin if number else lead, count if count < size + 2 * margin else size + margin)
+            begin = before * grid + number * size
+            features = seen.read(round(begin / rate / step), ceil(count / rate / step) + 1)
+            yield clip.audio, begin, kept, features
 
     @torch.inference_mode()
     def separated(stretch: tuple[np.ndarray, int, slice, Tensor]) -> tuple[np.ndarray, np.ndarray, Agreement]:
         audio, begin, kept, features = stretch
         if not len(places.weights):
             return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), Agreement.none(0)
-        shown = begin / rate + delay  # when the picture of this sound is seen
+        shown = begin / rate  # when the picture of this sound is seen
         weights = places.weights_at(shown + np.arange(features.shape[2]) * step)
         queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
         mixed = listening(listening.mix(audio))

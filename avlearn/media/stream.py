@@ -34,7 +34,7 @@ def stream(
         path: the file.
         window, hop: seconds.
         fps, size, sample_rate, mono, video, audio: as in `read_clip`.
-        audio_delay: seconds by which the sound is moved later against the picture, as by `remux`; with picture only.
+        audio_delay: seconds by which the sound is moved later against the grid and the picture, as by `remux`.
 
     Yields:
         Clips, the last of which may be shorter (nothing is padded). With picture they last as long as the
