@@ -25,6 +25,7 @@ import kills
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_world")  # this process then has a server that forks, which its children must not use
 @pytest.mark.parametrize("name", ["pretrain", "separate", "scan", "prepare", "world"])
 def test_killed_runs_end_as_undisturbed_ones_do(name, tmp_path):
     tally = kills.run([name], 3, 0, tmp_path, each=3)[name]

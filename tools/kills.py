@@ -313,16 +313,10 @@ def main() -> None:
 def run(names: list[str], kills: int, seed: int, room: Path, each: int = 5) -> dict[str, Tally]:
     """Kill runs of these kinds in a folder."""
     shared = room / "shared"
-    helper = os.fork()
-    if not helper:  # its processes must not be this one's, from which all children are forked
-        code = 1
-        try:
-            make_shared(shared)
-            code = 0
-        finally:
-            os._exit(code)
-    if os.waitpid(helper, 0)[1]:
-        raise SystemExit("the worlds that the runs read cannot be made")
+    log = room / "shared.log"
+    # In a child, for its processes must not be this one's, from which all children are forked.
+    if ended(start(Kind(make_shared), shared, log, lambda: None), Tally()):
+        raise SystemExit(f"the worlds that the runs read cannot be made: {log.read_text()[-2000:]}")
     found = kinds(shared)
     return {
         name: try_kind(name, found[name], kills, random.Random(f"{seed} {name}"), room, each) for name in names
