@@ -73,7 +73,7 @@ def check_options(function: Callable, options: Mapping[str, object], title: str)
     """Hold options to the parameters of the function that takes them.
 
     Options are numbers, truth values, short strings and short lists of those: whole numbers from 0 to 4096 (in lists
-    from 1), others from 0 to 1000.
+    from 1), others from 0 to 1000. Any of them suits a parameter that has no annotation.
 
     Raises:
         ModelError: one is unknown (the nearest is named), of another type, or out of these bounds.
@@ -87,7 +87,7 @@ def check_options(function: Callable, options: Mapping[str, object], title: str)
         if not _is_modest(value):
             raise ModelError(f"{title}: the option '{key}' is out of all bounds")
         try:
-            _adapter(_hints(function)[key]).validate_python(value, strict=True)
+            _adapter(_hints(function).get(key, Any)).validate_python(value, strict=True)
         except ValidationError as error:
             said = error.errors(include_url=False, include_input=False)[0]["msg"]
             raise ModelError(f"{title}: the option '{key}': {said}") from error
