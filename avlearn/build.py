@@ -219,6 +219,9 @@ def model_config(recipe: Recipe, origin: str) -> ModelConfig:
     heard = {key: value for key, value in options.spectrogram.model_dump().items() if value is not None}
     if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
         heard = {**audio.front_end, **heard}
+    if "n_fft" not in heard:  # the usual length, or the next power of two that holds the window
+        samples = round(heard.get("window", Spectrogram.window) * clip.sample_rate)
+        heard["n_fft"] = min(max(Spectrogram.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
     return ModelConfig(
         video=options.video,
         audio=options.audio,

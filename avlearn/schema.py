@@ -63,7 +63,10 @@ class ClipWindow(_Section):
 
 
 class SpectrogramOptions(_Section):
-    """What the audio encoder hears (`avlearn.signal.Spectrogram`); seconds. Null: as that encoder needs it."""
+    """What the audio encoder hears (`avlearn.signal.Spectrogram`); seconds. Null: as that encoder needs it.
+
+    A transform (``n_fft``) that neither the recipe nor the encoder sets is long enough for the window.
+    """
 
     kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] | None = None
     n_fft: Width | None = None

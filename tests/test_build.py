@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from avlearn.build import build
+from avlearn.build import build, build_model
 from avlearn.errors import ModelError, RecipeError
 from avlearn.models import create_model, registry
 from avlearn.models.audio.ast import AST
@@ -124,6 +124,40 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
         log_mel = model.spectrogram(sound) * 9.137995 - 4.267739
         expected = theirs.forward_features(log_mel)
         torch.testing.assert_close(model.audio.forward_features(model.spectrogram(sound)), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "length"),
+    [
+        ([], 512),
+        (["clip.sample_rate=21000"], 1024),
+        (["clip.sample_rate=48000"], 2048),
+        (["clip.sample_rate=48000", "model.spectrogram.n_fft=4096"], 4096),
+        (["model.spectrogram.window=0.04"], 1024),
+    ],
+)
+def test_a_transform_that_is_left_open_holds_the_window(words, length):
+    model = build_model(load_recipe("sync_world", words), "nothing")
+    assert model.config.spectrogram.n_fft == length
+    sound = torch.rand(1, model.config.sample_rate)
+    assert model.spectrogram(sound).shape[-1] == model.spectrogram.frames(sound.shape[1])
+
+
+def test_a_window_longer_than_the_transform_is_refused():
+    for words in (
+        ["clip.sample_rate=21000", "model.spectrogram.n_fft=512"],
+        ["model.spectrogram.window=0.9", "clip.sample_rate=48000"],
+    ):
+        with pytest.raises(ModelError, match=r"^model\.spectrogram: a window of \d+ samples does not go with n_fft"):
+            build_model(load_recipe("sync_world", words), "nothing")
+
+
+def test_options_of_builders_without_annotations_are_held_to_bounds(monkeypatch):
+    spec, _ = registry._builders["dsconv_tiny"]
+    monkeypatch.setitem(registry._builders, "dsconv_tiny", (spec, lambda width=8: nn.Linear(width, 1)))
+    assert create_model("dsconv_tiny", width=16).in_features == 16
+    with pytest.raises(ModelError, match="option 'width' is out of all bounds"):
+        create_model("dsconv_tiny", width=10**9)
 
 
 def test_a_separator_stands_on_towers_that_stay_as_they_are(untrained, small_world, tmp_path):
