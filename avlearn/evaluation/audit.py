@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.cache import ClipCache
 from avlearn.errors import DataError
+from avlearn.evaluation.evaluator import Subject
+from avlearn.evaluation.result import list_skipped
+from avlearn.evaluation.selection import held_out, searchable
 from avlearn.evaluation.shortcuts import most_telling, picture_features, places_of, sound_features
 from avlearn.evaluation.sync import OFFSETS, Curves, offset_curves, wrong_shifts
-from avlearn.evaluation.windows import readable, told, usable_rows
 from avlearn.metrics import Figure, table
 from avlearn.metrics.interval import of_mean
 from avlearn.models.audiovisual import AudioVisual
@@ -106,7 +108,7 @@ class Audit:
         lines += [f"LEAK: {check.text()}" for check in self.leaks]
         if not self.leaks:
             lines.append(f"clean: of {self.clips} clips nothing tells the offset by itself")
-        return "\n".join(lines) + told(self.skipped)
+        return "\n".join(lines) + list_skipped(self.skipped)
 
 
 def audit(
@@ -129,11 +131,12 @@ def audit(
     Raises:
         DataError: fewer than 30 clips are long enough and can be read, or they are of fewer than 5 files.
     """
-    rows = usable_rows(model, manifests, objective)
+    rows = searchable(held_out(manifests), model, objective)
     if len(rows) < _FEWEST:
         raise DataError(f"an audit needs {_FEWEST} clips, and {len(rows)} are long enough")
     with tempfile.TemporaryDirectory() as folder:
-        rows, skipped = readable(model, rows, Path(folder))
+        subject = Subject(model, Path(folder), seed, objective)
+        rows, skipped = subject.readable(rows)
         if len(rows) < _FEWEST:
             path, reason = skipped[0]
             raise DataError(f"an audit needs {_FEWEST} clips, and {len(rows)} can be read; {path}: {reason}")
@@ -141,9 +144,7 @@ def audit(
         if len(sources) < _FILES:
             raise DataError(f"an audit needs clips of {_FILES} files, and there are {len(sources)}")
         group = np.array([sources[row.path, row.offset] for row in rows])
-        config = model.config
-        cache = decode_once(rows, Path(folder), config.fps, config.size, config.sample_rate, 4)
-        return Audit(audit_cache(model, objective, cache, group, seed), len(rows), tuple(skipped))
+        return Audit(audit_cache(model, objective, subject.decoded(rows), group, seed), len(rows), tuple(skipped))
 
 
 def audit_cache(

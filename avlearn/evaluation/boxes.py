@@ -10,6 +10,8 @@ from torch import Tensor
 from avlearn.apply.maps import stitched_map, views
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError, MediaError
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.result import Measured
 from avlearn.files import printable
 from avlearn.media import read_clip
 from avlearn.metrics import Figure
@@ -33,6 +35,31 @@ _COARSE = (56, 56)  # of those that are kept: what is marked under sound of noth
 _HEARD = 10.0  # seconds around the annotated instant that released networks are offered
 _SHOWN = 0.04  # seconds for which they are shown its picture
 _NEGATIVES = ("silence", "noise", "another clip")
+
+
+class BoxEvaluator(Evaluator):
+    """Localization on clips that people annotated with boxes, beside released localizers."""
+
+    task = "localization"
+    decodes = False
+
+    def choose(self, listed: Listed) -> list[Row]:
+        if not (self.subject.common_space or self.subject.fused):
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        if not listed.boxed:
+            raise NotMeasurableError("no clip has boxes")
+        return listed.boxed
+
+    def measure(self, rows: list[Row]) -> Measured:
+        subject, figures = self.subject, []
+        items, self.skipped = readable_boxes(subject.model, annotated(rows))
+        for network in (subject.model, *subject.released):
+            name = network.paper if isinstance(network, Localizer) else ""
+            figures += box_figures(network, items, name, objective=subject.fused)
+            if subject.objects is not None:
+                name = f"{name}, with objects".removeprefix(", ")
+                figures += box_figures(network, items, name, objective=subject.fused, objects=subject.objects)
+        return Measured(figures)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,37 @@ from scipy.optimize import linear_sum_assignment
 
 from avlearn.apply.separate import SeparateResult, separate_file
 from avlearn.data.manifest import Row
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
 from avlearn.evaluation.multi_source import duet
 from avlearn.evaluation.places import Thing
-from avlearn.evaluation.separation import ideal
+from avlearn.evaluation.result import Measured
+from avlearn.evaluation.selection import duets
+from avlearn.evaluation.separation import NO_SEPARATOR, ideal
 from avlearn.metrics import Figure
 from avlearn.metrics.separation import separation
 from avlearn.models.audiovisual import AudioVisual
+
+
+class DuetEvaluator(Evaluator):
+    """Separation of whole clips of a world with two sounding things, as the command does it."""
+
+    task = "separation"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        model = self.subject.model
+        if model.separator is None:
+            raise NotMeasurableError(NO_SEPARATOR)
+        if not self.subject.common_space:
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        if model.config.separator.conditioning == "none":
+            raise NotMeasurableError("a separator that sees nothing cannot tell two things apart")
+        rows = [row for row in duets(listed.rows, model) if row.offset is None]  # `separate_file` takes whole files
+        if not rows:
+            raise NotMeasurableError("no clip shows two sounding things")
+        return rows
+
+    def measure(self, rows: list[Row]) -> Measured:
+        return Measured(duet_figures(self.subject.model, rows))
 
 
 def duet_figures(model: AudioVisual, rows: list[Row]) -> list[Figure]:

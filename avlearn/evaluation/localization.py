@@ -9,7 +9,10 @@ import torch
 from avlearn.apply.maps import stitched_map, views
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError, Subject
 from avlearn.evaluation.places import motion_map, things
+from avlearn.evaluation.result import Measured
+from avlearn.evaluation.selection import AROUND, one_of_two
 from avlearn.evaluation.windows import Cut, cut_windows, on_grid
 from avlearn.metrics import Figure
 from avlearn.metrics.ciou import off_centre
@@ -17,8 +20,39 @@ from avlearn.metrics.localization import box_mask, control, localization
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.fusion import ShiftBCE, cam
 
-AROUND = 12  # steps of sound that a clip has to have on each side of the picture, for the control
 _CELLS = 8  # of the motion's map, on a side
+
+
+class LocalizationEvaluator(Evaluator):
+    """Localization on clips of a world that show one sounding and one silent thing, of another or of the same class."""
+
+    task = "localization"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        if not (self.subject.common_space or self.subject.fused):
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        return choose_one_of_two(self.subject, listed)
+
+    def measure(self, rows: list[Row]) -> Measured:
+        subject, figures = self.subject, []
+        for name, twins in (("other class", False), ("twin", True)):
+            chosen = [row for row in rows if ("twins" in row.flags) == twins]
+            if chosen:
+                cache = subject.decoded(chosen)
+                figures += localization_figures(subject.model, cache, chosen, name, subject.fused)
+        return Measured(figures)
+
+
+def choose_one_of_two(subject: Subject, listed: Listed) -> list[Row]:
+    """Clips that show one sounding and one silent thing.
+
+    Raises:
+        NotMeasurableError: there is none.
+    """
+    rows = one_of_two(listed.rows, subject.model)
+    if not rows:
+        raise NotMeasurableError("no clip shows one sounding and one silent thing, with their places")
+    return rows
 
 
 def localization_figures(

@@ -13,7 +13,10 @@ from avlearn.apply.sources import Source, find_sources
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
 from avlearn.evaluation.places import Thing, motion_map, things
+from avlearn.evaluation.result import Measured
+from avlearn.evaluation.selection import duets
 from avlearn.evaluation.windows import picture_windows
 from avlearn.metrics import Figure
 from avlearn.metrics.ciou import centre_maps
@@ -23,6 +26,23 @@ from avlearn.models.audiovisual import AudioVisual
 
 _STEMS = 64  # sounds of a clip, at most
 _CELLS = 8  # of the motion's map, on a side
+
+
+class MultiSourceEvaluator(Evaluator):
+    """Localization on clips of a world that show two sounding things."""
+
+    task = "localization"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        if not self.subject.common_space:
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        rows = duets(listed.rows, self.subject.model)
+        if not rows:
+            raise NotMeasurableError("no clip shows two sounding things, with their places")
+        return rows
+
+    def measure(self, rows: list[Row]) -> Measured:
+        return Measured(multi_source_figures(self.subject.model, self.subject.decoded(rows), rows))
 
 
 @torch.inference_mode()

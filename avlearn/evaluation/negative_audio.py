@@ -9,7 +9,9 @@ from avlearn.apply.audible import gather, on_screen
 from avlearn.apply.maps import stitched_map, views
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
-from avlearn.evaluation.localization import mean_boxes
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.localization import choose_one_of_two, mean_boxes
+from avlearn.evaluation.result import Measured
 from avlearn.evaluation.windows import Cut, cut_windows
 from avlearn.metrics import Figure
 from avlearn.metrics.localization import box_mask, enlarge
@@ -18,6 +20,24 @@ from avlearn.metrics.sync import auc
 from avlearn.models.audiovisual import AudioVisual
 
 OWN, KINDS = "on screen", ("silence", "noise", "off screen")
+
+
+class NegativeAudioEvaluator(Evaluator):
+    """Localization under audio of nothing in the video, on clips that show one sounding and one silent thing."""
+
+    task = "localization"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        if not self.subject.common_space:
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        rows = choose_one_of_two(self.subject, listed)
+        if len(rows) < 2:
+            raise NotMeasurableError("one clip alone has no other's sound")
+        return rows
+
+    def measure(self, rows: list[Row]) -> Measured:
+        subject = self.subject
+        return Measured(negative_audio_figures(subject.model, subject.decoded(rows), rows, subject.seed))
 
 
 @torch.inference_mode()

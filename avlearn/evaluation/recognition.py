@@ -5,10 +5,32 @@ import torch
 
 from avlearn.apply.embed import describe
 from avlearn.data.cache import ClipCache
+from avlearn.data.manifest import Row
+from avlearn.evaluation.evaluator import Evaluator, Listed
+from avlearn.evaluation.result import Measured
+from avlearn.evaluation.selection import solos
+from avlearn.evaluation.separation import require_solos
 from avlearn.evaluation.windows import BATCH
 from avlearn.linear_probe import Features, probe_features, random_twin
 from avlearn.metrics import Figure
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
+
+_FEWEST = 40  # clips
+
+
+class RecognitionEvaluator(Evaluator):
+    """Recognition by a linear classifier on frozen features, on clips with one source alone."""
+
+    task = "recognition"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        rows = solos(listed.rows)
+        require_solos(rows, _FEWEST)
+        return rows
+
+    def measure(self, rows: list[Row]) -> Measured:
+        subject, labels = self.subject, [row.labels[0] for row in rows]
+        return Measured(recognition_figures(subject.model, subject.decoded(rows), labels, subject.seed))
 
 
 @torch.inference_mode()

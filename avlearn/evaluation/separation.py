@@ -11,12 +11,47 @@ from avlearn.apply.masks import separate_window
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.data.mixing import MixtureList
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.result import Measured
+from avlearn.evaluation.selection import solos
 from avlearn.metrics import Figure
 from avlearn.metrics.bss_eval import bss_eval_figures
 from avlearn.metrics.separation import best_order_improvement, separation
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal import Stft
 from avlearn.tasks.separate import SeenClips
+
+NO_SEPARATOR = "the model has no separator"
+_FEWEST = 16  # clips
+
+
+class SeparationEvaluator(Evaluator):
+    """Separation of mixtures of clips with one source alone."""
+
+    task = "separation"
+
+    def choose(self, listed: Listed) -> list[Row]:
+        model = self.subject.model
+        if model.separator is None:
+            raise NotMeasurableError(NO_SEPARATOR)
+        if not self.subject.common_space and model.config.separator.query == "place":
+            raise NotMeasurableError(NO_COMMON_SPACE)
+        # Of real clips nothing is known: as in their training, each counts as one source.
+        rows = solos(listed.rows) or [row for row in listed.rows if row.labels and not row.truth]
+        require_solos(rows, _FEWEST)
+        return rows
+
+    def measure(self, rows: list[Row]) -> Measured:
+        subject = self.subject
+        cache = subject.decoded(rows)
+        figures, mixtures = separation_figures(subject.model, cache, rows, subject.seed, subject.baseline)
+        return Measured(figures, mixtures=mixtures)
+
+
+def require_solos(rows: Sequence[Row], fewest: int) -> None:
+    """Raise NotMeasurableError for fewer clips with one source alone."""
+    if len(rows) < fewest:
+        raise NotMeasurableError(f"{len(rows)} clips have one source alone, and {fewest} are needed")
 
 
 @dataclass(frozen=True)

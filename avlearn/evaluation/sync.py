@@ -1,14 +1,16 @@
 """Is a picture aligned with its sound, by how much is it off, and whose sound is it?"""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from avlearn.apply.windows import finite
 from avlearn.data.cache import ClipCache
+from avlearn.data.manifest import Row
 from avlearn.errors import ModelError
+from avlearn.evaluation.evaluator import Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.result import ClassFigures, Measured
+from avlearn.evaluation.selection import one_of_two, solos
 from avlearn.evaluation.windows import OFFSETS, Cut, cut_windows, off_grid, on_grid
 from avlearn.metrics import Figure
 from avlearn.metrics import sync as metrics
@@ -21,26 +23,30 @@ from avlearn.signal.peak import vertex
 _APART = 0.5  # seconds by which a shifted pair is off at least
 _FINE = 0.01  # seconds: true offsets off the grid of the steps are multiples of this
 _RETRIEVAL = 100  # clips in a gallery
+_FEWEST = 3  # clips: the threshold is set on a third of them
 _CLASS = 10  # clips that a class needs for figures of its own
 
 
-@dataclass(frozen=True)
-class ClassFigures:
-    """The main figures of the clips of a class.
+class SyncEvaluator(Evaluator):
+    """Synchronization and retrieval, on clips that nothing is said of (of a world, those not made for another task)."""
 
-    Attributes:
-        label: of the manifest.
-        two_afc: aligned over shifted.
-        within: offset within a step.
-    """
+    task = "sync"
 
-    label: str
-    two_afc: Figure
-    within: Figure
+    def choose(self, listed: Listed) -> list[Row]:
+        if not (self.subject.common_space or self.subject.objective):
+            raise NotMeasurableError("the model has neither a common space nor an objective in its folder")
+        if not listed.rows:
+            raise NotMeasurableError(f"no clip lasts the {listed.needed:.2f} s that the search for an offset needs")
+        others = {*one_of_two(listed.rows, self.subject.model), *solos(listed.rows)}
+        rows = [row for row in listed.rows if row not in others] or listed.rows
+        if len(rows) < _FEWEST:
+            raise NotMeasurableError(f"too few clips can be used: {len(rows)}, and {_FEWEST} are needed")
+        return rows
 
-    def to_dict(self) -> dict:
-        """JSON types."""
-        return {"label": self.label, "figures": [self.two_afc.to_dict(), self.within.to_dict()]}
+    def measure(self, rows: list[Row]) -> Measured:
+        subject = self.subject
+        cache = subject.decoded(rows)
+        return Measured(*sync_figures(subject.model, subject.objective, cache, [r.labels for r in rows], subject.seed))
 
 
 class Curves:

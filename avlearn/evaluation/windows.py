@@ -1,87 +1,17 @@
-"""Which clips all readouts use, and the windows that they cut."""
+"""Windows cut from decoded clips."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.data.cache import ClipCache, decode_once
-from avlearn.data.manifest import Row, read_manifest
-from avlearn.errors import DataError
-from avlearn.files import printable
+from avlearn.data.cache import ClipCache
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.objectives import Objective
 
 BATCH = 16
-_SHOWN = 10  # reasons that people are told
 OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where a step is 80 ms
-
-
-def held_out(manifests: Sequence[str | Path]) -> list[Row]:
-    """All clips; of a manifest with a test split, that alone."""
-    rows: list[Row] = []
-    for manifest in manifests:
-        found = read_manifest(manifest)
-        tests = [row for row in found if row.split == "test"]
-        rows += tests or found
-    return rows
-
-
-def search_room(model: AudioVisual, objective: Objective | None) -> float:
-    """Seconds of sound that the search for an offset takes beyond the picture's."""
-    room = (OFFSETS - 1) * model.step
-    if objective is not None:
-        room = max(room, (objective.setting.offsets - 1) * objective.setting.step)
-    return room + 1 / model.config.fps
-
-
-def usable_rows(model: AudioVisual, manifests: Sequence[str | Path], objective: Objective | None) -> list[Row]:
-    """Clips that last as long as the search for an offset needs; of a manifest with a test split, that alone.
-
-    Raises:
-        DataError: there is none.
-    """
-    room = search_room(model, objective)
-    rows = long_enough(held_out(manifests), model, room)
-    if not rows:
-        raise DataError(f"no clip lasts the {model.config.seconds + room:.2f} s that the evaluation needs")
-    return rows
-
-
-def long_enough(rows: Sequence[Row], model: AudioVisual, room: float) -> list[Row]:
-    """Those that can be used, and hold a window of the model and ``room`` more seconds of sound."""
-    return [row for row in rows if not row.reason and row.duration >= model.config.seconds + room - 1e-3]
-
-
-def readable(model: AudioVisual, rows: list[Row], folder: Path) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Rows whose clips can be decoded, and path and reason of the others.
-
-    Args:
-        model: says to what clips are decoded.
-        rows: any, also none.
-        folder: keeps the decoded clips: `decode_once` of the same ones finds them there.
-
-    Raises:
-        DataError: none of the clips can be decoded.
-    """
-    if not rows:
-        return [], []
-    config = model.config
-    cache = decode_once(rows, folder, config.fps, config.size, config.sample_rate, 4, bad_files="skip")
-    return (
-        [row for number, row in enumerate(rows) if number not in cache.bad],
-        [(str(rows[number].source), reason) for number, reason in cache.bad.items()],
-    )
-
-
-def told(skipped: Sequence[tuple[str, str]]) -> str:
-    """Lines about clips that were left out; "" for none."""
-    lines = [f"\n{len(skipped)} clips could not be read, and are left out:"] if skipped else []
-    lines += [f"\n  {printable(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
-    return "".join(lines + [f"\n  and {len(skipped) - _SHOWN} more"] * (len(skipped) > _SHOWN))
 
 
 @dataclass(frozen=True)

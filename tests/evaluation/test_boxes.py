@@ -177,7 +177,7 @@ def test_what_there_is_nothing_to_measure_on_is_refused(untrained, small_world, 
     for manifest, tasks in ((small_world, []), (clips, ["sync"])):
         with pytest.raises(DataError, match="take clips with boxes and the task 'localization'"):
             evaluate(model, [manifest], tasks=tasks, released=[Localizer()])
-    with pytest.raises(DataError, match="none has boxes"):
+    with pytest.raises(DataError, match="no clip has boxes"):
         evaluate(model, [small_world], tasks=["localization"])
 
 

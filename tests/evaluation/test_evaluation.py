@@ -6,8 +6,9 @@ import pytest
 
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError
-from avlearn.evaluation import evaluate
+from avlearn.evaluation import Evaluator, Measured, NotMeasurableError, evaluate
 from avlearn.evaluation.windows import off_grid
+from avlearn.metrics import Figure
 from avlearn.models.audiovisual import load
 
 
@@ -61,3 +62,33 @@ def test_sound_between_steps_begins_within_the_clip_and_the_picture_with_a_frame
     assert np.allclose(cut.picture - cut.sound, lead)
     assert np.allclose(cut.picture * 25, np.round(cut.picture * 25))
     assert cut.sound.min() > -1e-9 and cut.sound.max() < 1 / 25 and cut.seconds == pytest.approx(3.6)
+
+
+class BrightnessEvaluator(Evaluator):
+    """An evaluator from outside the package."""
+
+    task = "brightness"
+
+    def choose(self, listed):
+        if not listed.rows[3:]:
+            raise NotMeasurableError("it takes four clips")
+        return listed.rows[:4]
+
+    def measure(self, rows):
+        values = self.subject.decoded(rows).video.mean((1, 2, 3, 4))
+        return Measured([Figure("brightness", "mean", float(values.mean()), n=len(values))])
+
+
+def test_an_evaluator_of_ones_own_is_measured_on_the_clips_that_it_chooses_and_no_others_are_read(
+    untrained, small_world, tmp_path
+):
+    rows = read_manifest(small_world / "manifest.parquet")
+    rows[5:] = [replace(row, path=tmp_path / "gone.mp4") for row in rows[5:]]
+    manifest = write_few(rows, tmp_path / "rows.csv")
+    found = evaluate(load(untrained), [manifest], evaluators=[BrightnessEvaluator])
+    assert [figure.n for figure in found.figures] == [4] and not found.skipped
+    with pytest.raises(DataError, match="there is no task 'sync'; there are brightness"):
+        evaluate(load(untrained), [manifest], tasks=["sync"], evaluators=[BrightnessEvaluator])
+    few = write_few(rows[:3], tmp_path / "few.csv")
+    with pytest.raises(DataError, match="brightness cannot be measured: it takes four clips"):
+        evaluate(load(untrained), [few], tasks=["brightness"], evaluators=[BrightnessEvaluator])

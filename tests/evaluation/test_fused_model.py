@@ -12,7 +12,8 @@ from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import DataError
 from avlearn.evaluation import evaluate
-from avlearn.evaluation.localization import AROUND, shifted_maps
+from avlearn.evaluation.localization import shifted_maps
+from avlearn.evaluation.selection import AROUND
 from avlearn.evaluation.windows import cut_windows, on_grid
 from avlearn.models.audiovisual import AudioVisual, load
 from avlearn.objectives import Setting, ShiftSchedule
