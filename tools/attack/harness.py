@@ -3,6 +3,7 @@
 import faulthandler
 import json
 import os
+import re
 import resource
 import signal
 from collections.abc import Callable
@@ -23,7 +24,7 @@ class Outcome:
     Attributes:
         kind: ``result``; ``typed`` for an error that the user is told in one line; or what must not be: ``untyped``,
             ``hang`` (out of time), ``memory`` (a MemoryError that came through, or the limit passed) and ``crash``.
-        detail: the error, or the signal.
+        detail: the error, or the signal and where it met the case.
         cpu: seconds.
         peak: bytes that were resident at most, over what there was before.
     """
@@ -49,12 +50,13 @@ def run_case(call: Callable[[], object]) -> Outcome:
         _in_child(call, writable)
     os.close(writable)
     with os.fdopen(readable, "rb") as pipe:
-        said = pipe.read()
+        said = pipe.read().decode(errors="replace")
     _, status, usage = os.wait4(child, 0)
     cpu, peak = usage.ru_utime + usage.ru_stime, max(usage.ru_maxrss * 1024 - before, 0)
     if os.WIFSIGNALED(status):
         number = signal.Signals(os.WTERMSIG(status))
-        return Outcome(_KILLED.get(number, "crash"), number.name, cpu, peak)
+        places = " < ".join(re.findall(r'/(\w+\.py", line \d+)', said)[:4]).replace('"', "")
+        return Outcome(_KILLED.get(number, "crash"), f"{number.name} {places}".strip(), cpu, peak)
     if not said:
         return Outcome("crash", f"the process ended with code {os.waitstatus_to_exitcode(status)}", cpu, peak)
     kind, detail = json.loads(said)
@@ -65,7 +67,11 @@ def run_case(call: Callable[[], object]) -> Outcome:
 
 def _in_child(call: Callable[[], object], writable: int) -> None:
     """Make the call, say what became of it, and end the process."""
-    faulthandler.disable()
+    # Where a signal meets the case is told on the pipe, before the process ends of it.
+    faulthandler.enable(writable, all_threads=False)
+    for number in _KILLED:
+        signal.signal(number, signal.SIG_DFL)  # a test runner may have its own
+        faulthandler.register(number, writable, all_threads=False, chain=True)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -74,7 +80,6 @@ def _in_child(call: Callable[[], object], writable: int) -> None:
     with open("/proc/self/statm") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a test runner may have its own
     signal.alarm(_WALL_SECONDS)
     try:
         call()

@@ -89,7 +89,7 @@ def read_windows(path: Path) -> None:
     has = {"video": info.video is not None, "audio": info.audio is not None}
     assert np.isfinite([info.start, info.duration]).all() and info.duration >= 0
     size = path.stat().st_size
-    assert info.duration < 2 * size + 1200, f"{info.duration} s in {size} bytes"
+    assert info.duration < 60 + size / 10, f"{info.duration} s in {size} bytes"
     windows = [Window(info.start, 0.5), Window(info.start + 0.7, 0.6, before=0.2, after=0.3, crop="square")]
     clips = ClipReader(fps=FPS, size=SIDE, sample_rate=RATE, mono=True, **has).read(path, windows)
     for clip, window in zip(clips, windows, strict=True):
