@@ -115,7 +115,7 @@ def _looked_up(name: str, size: int, changed: int) -> Clock:
     return _joined(kept)
 
 
-def _take(runs: list[_Run], number: int, packet: av.Packet) -> None:
+def _take(runs: list[_Run], number: int, packet: av.Packet, longest: float = _LONGEST) -> None:
     stamp = packet.pts if packet.dts is None else packet.dts
     if stamp is None:
         return
@@ -123,7 +123,7 @@ def _take(runs: list[_Run], number: int, packet: av.Packet) -> None:
     at = stamp * base
     begin = at if packet.pts is None else packet.pts * base
     begin = begin if abs(begin - at) < _NEAR else at  # demuxers mix up the stamps of both sides of a leap
-    end = begin + min(_lasts(packet), _LONGEST)  # before a leap demuxers make the last packet as long as it is
+    end = begin + min(_lasts(packet), longest)  # before a leap demuxers make the last packet as long as it is
     if runs and -_BACKWARD <= at - runs[-1].last <= _FORWARD:
         run = runs[-1]
         run.begin, run.end, run.last, run.count = min(run.begin, begin), max(run.end, end), at, run.count + 1
@@ -132,10 +132,11 @@ def _take(runs: list[_Run], number: int, packet: av.Packet) -> None:
 
 
 def _lasts(packet: av.Packet) -> float:
-    """Seconds; of video by its rate, where the packet does not say."""
-    if packet.duration or packet.stream.type != "video":
-        return float((packet.duration or 0) * packet.time_base)
-    return 1 / (frame_rate(packet.stream) or 25.0)
+    """Seconds; of video by its rate, where the packet says nothing that could be true."""
+    lasts = float((packet.duration or 0) * packet.time_base)
+    if packet.stream.type == "video" and not 0 < lasts < _FORWARD:
+        return 1 / (frame_rate(packet.stream) or 25.0)
+    return lasts if lasts < _FORWARD else 0.0
 
 
 def _without_strays(runs: list[_Run]) -> list[_Run]:
@@ -180,24 +181,33 @@ def _joined(runs: dict[int, list[_Run]]) -> Clock:
 def last_moments(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> dict[int, float]:
     """Instants at which the last packets of streams end, in seconds, by stream index.
 
-    Read from the end of the file, further and further back. Streams without a packet are left out. The container is
-    left somewhere on the way.
+    Read from the end of the file, further and further back until those of each stream bear each other out: a stamp
+    that no other is near is damaged. Streams without a packet are left out. The container is left somewhere on the way.
     """
     ends: dict[int, float] = {}
     for back in _BACK:
         whole = (back > 0 and not ends) or back > _BACK[-2]
         place = 0 if whole else int((max(ends.values()) - back) * av.time_base) if back else _LATEST
+        runs: dict[int, list[_Run]] = {}
         try:
             container.seek(place)
-            for packet in container.demux(streams):
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is None or not packet.size or packet.is_discard:
-                    continue
-                end = float(stamp * packet.time_base) + _lasts(packet)
-                before = ends.get(packet.stream_index, end)
-                ends[packet.stream_index] = max(before, end if end < before + _FORWARD else before)
+            for number, packet in enumerate(container.demux(streams)):
+                if packet.size and not packet.is_discard:
+                    _take(runs.setdefault(packet.stream_index, []), number, packet, _FORWARD)
         except (av.error.FFmpegError, IndexError):
             pass  # where the file ends early, or cannot be sought
-        if whole or len(ends) == len(streams):
+        kept = {index: _without_strays(found) for index, found in runs.items() if found}
+        ends |= {index: _end(found) for index, found in kept.items()}
+        agreed = [index for index, found in kept.items() if len(found) == 1 and found[0].count > 1]
+        if whole or len(agreed) == len(streams):
             break
     return ends
+
+
+def _end(runs: list[_Run]) -> float:
+    """The last moment of the run of most packets, and of those that come after without a leap."""
+    end = max(runs, key=lambda run: run.count).end
+    for run in sorted(runs, key=lambda run: run.begin):
+        if run.begin <= end + _FORWARD:
+            end = max(end, run.end)
+    return end

@@ -27,6 +27,7 @@ from avlearn.media.source import (
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 _MOST_PACKETS = 3_000  # of video, in which a frame must be found
 _LEAP = 600.0  # seconds that no frame and no pause lasts
+_BYTES_A_SECOND, _STILL = 10, 60.0  # a packet of silence each 20 ms takes 150; a still picture lasts without any
 _CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
 _PADDING = 0.25  # seconds by which a header and the last packet may differ
 
@@ -213,7 +214,7 @@ def _describe_video(container: av.container.InputContainer, stream: av.VideoStre
 def _check_clock(path: Source, streams: list[VideoStream | AudioStream], size: int) -> None:
     """Refuse stamps that cannot be true: frames that last for ever, streams that never meet, seconds without a byte."""
     for stream in streams:
-        if stream.duration > size + _LEAP:
+        if stream.duration > _STILL + size / _BYTES_A_SECOND:
             raise MediaError(f"{printable(path)} is damaged: {stream.duration:.0f} s cannot lie in {size} bytes")
         if isinstance(stream, VideoStream) and stream.fps * _LEAP < 1:
             raise MediaError(f"{printable(path)} is damaged: each of its frames would last {1 / stream.fps:.0f} s")
