@@ -159,6 +159,9 @@ def _times(container: av.container.InputContainer, streams: list[av.stream.Strea
         start = float(stream.start_time * base) if stream.start_time is not None else 0.0
         stated = float((stream.duration or 0) * base)
         start, end = spans.get(stream.index, (start, ends.get(stream.index, start)))
+        if end < start - _PADDING:
+            name = printable(file_name(container))
+            raise MediaError(f"{name} is damaged: its {stream.type} begins at {start:.2f} s and ends at {end:.2f} s")
         # Encoders pad the last packet of sound, which the header takes off again.
         borne_out = stated > 0 and abs(end - start - stated) < _PADDING
         found[stream.index] = {

@@ -1,5 +1,6 @@
 """What a header says is held against the file's size and packets before it is believed."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -77,3 +78,39 @@ def test_an_absurd_sample_rate_is_not_believed(tmp_path, rate):
     except MediaError:
         return
     assert clip.sample_rate <= 768_000 and clip.audio.nbytes < 2**24 and np.isfinite(clip.audio).all()
+
+
+def stray(path, which: int) -> None:
+    """Make a recording of four seconds; the packets of one of its clusters say that they come hours later."""
+    data = small.write(path, 100, 4.0, begin=70_000, codec="mjpeg").read_bytes()
+    stamps = [found.end() for found in re.finditer(rb"\x1f\x43\xb6\x75.{4,8}?\xe7\x84", data, re.DOTALL)]
+    at = stamps[which]  # milliseconds of the cluster
+    assert len(stamps) > 10 and int.from_bytes(data[at : at + 4]) // 1000 in range(70_000, 70_004)
+    path.write_bytes(data[:at] + (100_000_000).to_bytes(4) + data[at + 4 :])
+
+
+@pytest.mark.parametrize("which", [1, 8, -2])
+def test_packets_with_stray_stamps_do_not_lengthen_a_file(tmp_path, which):
+    stray(tmp_path / "a.mkv", which)
+    info = probe(tmp_path / "a.mkv")
+    assert (info.start, info.duration) == (pytest.approx(70_000), pytest.approx(4.0, abs=0.1))
+    assert info.video.duration == pytest.approx(4.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("which", "why"), [(0, "begins at 100000.00 s and ends at 70004"), (-1, "cannot lie in")])
+def test_a_first_or_last_stamp_that_cannot_be_true_is_refused(tmp_path, which, why):
+    stray(tmp_path / "a.mkv", which)
+    with pytest.raises(MediaError, match=why):
+        probe(tmp_path / "a.mkv")
+
+
+def test_seconds_without_bytes_are_refused(tmp_path):
+    """A frame that is shown for hours."""
+    path = small.write(tmp_path / "a.mkv", 2, 0, codec="mpeg4", fps=1)
+    size = path.stat().st_size
+    assert 1.0 < probe(path).duration < 60 + size / 10
+    slow = small.write(tmp_path / "b.mp4", 20, 0, codec="mpeg4")
+    lasts = lambda content: content[:12] + (10_000_000).to_bytes(4) + content[16:]  # noqa: E731
+    slow.write_bytes(small.change_box(slow.read_bytes(), "moov/trak/mdia/minf/stbl/stts", lasts))
+    with pytest.raises(MediaError, match="damaged"):
+        probe(slow)
