@@ -1,4 +1,4 @@
-"""Classification of clips into clusters that their own features make: pseudo-labels."""
+"""Classification of clips into clusters that their own features make: pseudo-labels (XDC, SeLaVi)."""
 
 import math
 from typing import Literal
@@ -9,11 +9,48 @@ from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
 from avlearn.objectives.memory import clip_means
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, sound_at
+from avlearn.objectives.objective import (
+    Objective,
+    ObjectiveOutput,
+    Pair,
+    Setting,
+    ShiftSchedule,
+    aligned_audio,
+    unused,
+)
 
 SHARPNESS = 10.0  # of log-probabilities before the equipartition: half of SeLaVi's lambda of 20
 TOLERANCE = 1e-3  # relative, of the sizes of clusters
 MOST_ROUNDS = 1000
+
+
+def cluster_classification(
+    video_logits: Tensor, audio_logits: Tensor, video_labels: Tensor, audio_labels: Tensor
+) -> ObjectiveOutput:
+    """Cross-entropy of both modalities' clusters (XDC: Alwassel et al.; SeLaVi: Asano et al.; both NeurIPS 2020).
+
+    There are no negatives: what is right comes from pseudo-labels.
+
+    Args:
+        video_logits, audio_logits: ``[B, K]`` for K clusters.
+        video_labels, audio_labels: ``[B]``.
+
+    Returns:
+        The loss; logs ``video_loss``, ``audio_loss`` (the two parts), ``video_accuracy``, ``audio_accuracy``.
+
+    >>> logits, labels = 5 * torch.eye(3), torch.arange(3)
+    >>> loss, logs = cluster_classification(logits, logits, labels, labels)
+    >>> round(float(loss), 4), float(logs["video_accuracy"])
+    (0.0268, 1.0)
+    """
+    video, audio = F.cross_entropy(video_logits, video_labels), F.cross_entropy(audio_logits, audio_labels)
+    logs = {
+        "video_loss": video.detach(),
+        "audio_loss": audio.detach(),
+        "video_accuracy": (video_logits.argmax(1) == video_labels).float().mean(),
+        "audio_accuracy": (audio_logits.argmax(1) == audio_labels).float().mean(),
+    }
+    return ObjectiveOutput(video + audio, logs)
 
 
 def sinkhorn(scores: Tensor) -> Tensor:
@@ -25,6 +62,9 @@ def sinkhorn(scores: Tensor) -> Tensor:
     Returns:
         float64 ``[N, K]``: rows sum to ``1 / N``, columns to ``1 / K`` (relative error at most `TOLERANCE`, or what
         `MOST_ROUNDS` rounds reach).
+
+    >>> sinkhorn(torch.tensor([[9.0, 0.0], [9.0, 8.0]])).argmax(1)  # equally many of each
+    tensor([0, 1])
     """
     n, k = scores.shape
     plan = scores.double()
@@ -37,13 +77,13 @@ def sinkhorn(scores: Tensor) -> Tensor:
 
 
 class Clusters(Objective):
-    """Which cluster is it in? A linear head for each modality, pseudo-labels from banks of features; no negatives.
+    """`cluster_classification` with a linear head for each modality, and pseudo-labels from banks of features.
 
-    - ``kmeans``: pictures are told the cluster of their sound and sounds that of their picture, as in XDC (Alwassel et
-      al., NeurIPS 2020). Each k-means starts from the centres of the one before, so that clusters keep their numbers
-      and the heads their sense; XDC begins both anew.
+    - ``kmeans``: videos are told the cluster of their audio and audio that of its video, as in XDC. Each k-means starts
+      from the centres of the one before, so that clusters keep their numbers and the heads their sense; XDC begins both
+      anew.
     - ``sinkhorn``: one labelling for both, the likeliest under both heads of which all clusters are equally large, as
-      in SeLaVi (Asano et al., NeurIPS 2020), with one head a modality instead of ten.
+      in SeLaVi, with one head a modality instead of ten.
 
     A clip's features are those with which it was last trained on. A clip that has not been seen at any assignment has a
     random label, fixed by its number and balanced over clusters: both papers instead run the untrained towers over all
@@ -61,6 +101,16 @@ class Clusters(Objective):
     """
 
     common_space = False
+    video_head: nn.Linear
+    audio_head: nn.Linear
+    video_bank: Tensor
+    audio_bank: Tensor
+    video_centres: Tensor
+    audio_centres: Tensor
+    video_labels: Tensor
+    audio_labels: Tensor
+    seen: Tensor
+    steps: Tensor
 
     def __init__(
         self,
@@ -85,7 +135,7 @@ class Clusters(Objective):
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
         video = pair.video_features.mean((2, 3, 4))
-        audio = sound_at(pair.audio_features, pair.offset, pair.video_features.shape[2]).mean(2)
+        audio = aligned_audio(pair.audio_features, pair.offset, pair.video_features.shape[2]).mean(2)
         if self.training:
             if self.steps % self.every == 0 and self.seen.sum() >= self.clusters:
                 self.make_labels()
@@ -93,17 +143,8 @@ class Clusters(Objective):
             self._remember(pair.clip, video, audio)
         else:
             video_labels, audio_labels = self.predicted_labels(video, audio)
-        video_logits, audio_logits = self.video_head(video), self.audio_head(audio)
-        picture, sound = F.cross_entropy(video_logits, video_labels), F.cross_entropy(audio_logits, audio_labels)
-        logs = {
-            "picture": picture.detach(),
-            "sound": sound.detach(),
-            "picture_right": (video_logits.argmax(1) == video_labels).float().mean(),
-            "sound_right": (audio_logits.argmax(1) == audio_labels).float().mean(),
-        }
-        # The common space takes no part, but processes that average gradients want one for every parameter.
-        unused = 0.0 * (pair.video.sum() + pair.audio.sum())
-        return ObjectiveOutput(picture + sound + unused, logs)
+        loss, logs = cluster_classification(self.video_head(video), self.audio_head(audio), video_labels, audio_labels)
+        return ObjectiveOutput(loss + unused(pair), logs)
 
     @torch.no_grad()
     def make_labels(self) -> None:
@@ -119,12 +160,12 @@ class Clusters(Objective):
 
     @torch.no_grad()
     def predicted_labels(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels for pictures and for sounds of clips that have none: ``[B, D']``, ``[B, D'']`` to ``[B]`` each."""
+        """Labels for videos and for audio of clips that have none: ``[B, D']``, ``[B, D'']`` to ``[B]`` each."""
         if self.assign == "sinkhorn":
             return self.audio_head(audio).argmax(1), self.video_head(video).argmax(1)
-        heard = torch.cdist(F.normalize(audio.float(), dim=1), self.audio_centres)
-        seen = torch.cdist(F.normalize(video.float(), dim=1), self.video_centres)
-        return heard.argmin(1), seen.argmin(1)
+        from_audio = torch.cdist(F.normalize(audio.float(), dim=1), self.audio_centres)
+        from_video = torch.cdist(F.normalize(video.float(), dim=1), self.video_centres)
+        return from_audio.argmin(1), from_video.argmin(1)
 
     def _kmeans(self, features: Tensor, centres: Tensor) -> Tensor:
         """Clusters of the directions of ``[N, D']``, from ``centres`` on, which become the new ones: ``[N]``."""
@@ -139,7 +180,7 @@ class Clusters(Objective):
 
     @torch.no_grad()
     def _remember(self, clip: Tensor, video: Tensor, audio: Tensor) -> None:
-        numbers, seen, heard = clip_means(clip, video, audio)
-        self.video_bank[numbers], self.audio_bank[numbers] = seen, heard
+        numbers, video, audio = clip_means(clip, video, audio)
+        self.video_bank[numbers], self.audio_bank[numbers] = video, audio
         self.seen[numbers] = True
         self.steps += 1

@@ -1,29 +1,160 @@
-"""Contrastive objectives on one vector a clip, or a segment: InfoNCE, GDT, Synchformer's first stage, AVTS."""
+"""Contrastive losses on one vector a clip, or a segment: InfoNCE, GDT, Synchformer's first stage, AVTS."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
 from avlearn.objectives.objective import (
     Objective,
     ObjectiveOutput,
     Pair,
     Setting,
     ShiftSchedule,
-    clip_embeddings,
-    gather_with_gradient,
-    own_rows,
-    sound_at,
+    aligned_audio,
+    clip_vectors,
 )
 
 
-def _nce(queries: Tensor, keys: Tensor, scale: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of ``[B, D]`` against ``[G, D]``, whose ``own`` rows are right; and the share that is found."""
-    logits = queries @ keys.T * scale
-    return F.cross_entropy(logits, own), (logits.argmax(1) == own).float().mean()
+def cross_modal_cross_entropy(video_to_audio: Tensor, audio_to_video: Tensor) -> ObjectiveOutput:
+    """Sum of both directions' cross-entropies, where a clip's own key is the right one.
+
+    Args:
+        video_to_audio: logits ``[B, G]`` of this process's videos for the audio of all processes' clips, and for any
+            further audio behind it.
+        audio_to_video: ``[B, G]``, the reverse.
+
+    Returns:
+        The loss; logs ``video_to_audio``, ``audio_to_video`` (the two parts) and ``retrieval`` (share of videos whose
+        own audio has the highest logit).
+
+    >>> loss, logs = cross_modal_cross_entropy(5 * torch.eye(3), 5 * torch.eye(3))
+    >>> round(float(loss), 4), float(logs["retrieval"])
+    (0.0268, 1.0)
+    """
+    own = own_rows(len(video_to_audio), video_to_audio.device)
+    forward, backward = F.cross_entropy(video_to_audio, own), F.cross_entropy(audio_to_video, own)
+    logs = {
+        "video_to_audio": forward.detach(),
+        "audio_to_video": backward.detach(),
+        "retrieval": (video_to_audio.argmax(1) == own).float().mean(),
+    }
+    return ObjectiveOutput(forward + backward, logs)
 
 
-class _Scaled(Objective):
+def info_nce(
+    video: Tensor, audio: Tensor, temperature: float | Tensor = 0.07, more_audio: Tensor | None = None
+) -> ObjectiveOutput:
+    """InfoNCE across modalities, both ways (van den Oord et al., arXiv 2018; Morgado et al., CVPR 2021).
+
+    Negatives: the other clips of the batch, over all processes.
+
+    Args:
+        video, audio: ``[B, D]`` of any length; row i of the one goes with row i of the other.
+        temperature: of the cosine similarities.
+        more_audio: ``[N, D]``, which goes with none of the videos.
+
+    Returns:
+        See `cross_modal_cross_entropy`.
+
+    >>> video = torch.eye(4)
+    >>> loss, logs = info_nce(video, video + 0.1)
+    >>> round(float(loss), 4)
+    0.0
+    >>> mismatched, _ = info_nce(video, video.roll(1, 0))
+    >>> bool(mismatched > loss)
+    True
+    """
+    video, audio = F.normalize(video, dim=1), F.normalize(audio, dim=1)
+    all_audio, all_video = gather_with_gradient(audio), gather_with_gradient(video)
+    if more_audio is not None:
+        all_audio = torch.cat([all_audio, gather_with_gradient(F.normalize(more_audio, dim=1))])
+    return cross_modal_cross_entropy(video @ all_audio.T / temperature, audio @ all_video.T / temperature)
+
+
+def gdt(video: Tensor, audio: Tensor, shifted_audio: Tensor, temperature: float | Tensor = 0.07) -> ObjectiveOutput:
+    """Generalized data transformations (Patrick et al., ICCV 2021), distinctive to time shift and reversal.
+
+    Negatives: those of `info_nce`, and for videos all clips' audio at another time. For reversal, the batch holds each
+    clip twice, forwards and backwards: two clips that have nothing to do with each other.
+
+    Args:
+        video, audio: ``[B, D]`` of any length.
+        shifted_audio: ``[B, D]``, of the same clips at another time.
+        temperature: of the cosine similarities.
+
+    Returns:
+        See `cross_modal_cross_entropy`.
+
+    >>> video, audio = torch.eye(4)[:2], torch.eye(4)[:2]
+    >>> alone, _ = gdt(video, audio, torch.eye(4)[2:])
+    >>> still, _ = gdt(video, audio, audio)  # audio that is the same at another time cannot be told
+    >>> bool(still > alone + 0.6)
+    True
+    """
+    return info_nce(video, audio, temperature, shifted_audio)
+
+
+def segment_info_nce(video: Tensor, audio: Tensor, length: int, temperature: float | Tensor = 0.07) -> ObjectiveOutput:
+    """InfoNCE of segments: the first stage of Synchformer (Iashin et al., ICASSP 2024).
+
+    Negatives: the clip's other segments, and all segments of other clips, over all processes.
+
+    Args:
+        video: ``[B, D, T, Y, X]``.
+        audio: ``[B, D, T]``, aligned.
+        length: of a segment, steps; steps that fill no segment are left out.
+        temperature: of the cosine similarities.
+
+    Returns:
+        See `cross_modal_cross_entropy`.
+
+    >>> audio = torch.eye(8).view(2, 8, 4).contiguous()
+    >>> loss, logs = segment_info_nce(audio[..., None, None], audio, length=2)
+    >>> float(logs["retrieval"])
+    1.0
+    """
+    count = video.shape[2] // length
+    video, audio = video[:, :, : count * length].mean((3, 4)), audio[:, :, : count * length]
+    vectors = (x.unflatten(2, (count, length)).mean(3).transpose(1, 2).flatten(0, 1) for x in (video, audio))
+    return info_nce(*vectors, temperature)
+
+
+def margin_contrastive(
+    video: Tensor, audio: Tensor, wrong_audio: Tensor | None = None, margin: float = 0.99
+) -> ObjectiveOutput:
+    """Contrastive loss of distances (Hadsell et al., CVPR 2006), as AVTS uses it (Korbar et al., NeurIPS 2018).
+
+    The distance of a video to its audio is to be small, that to wrong audio ``margin`` or more.
+
+    Args:
+        video, audio: ``[B, D]`` of any length; distances are between their directions.
+        wrong_audio: ``[B, D]``; by default of a random other clip each, of any process.
+        margin: in (0, 2).
+
+    Returns:
+        The loss; logs ``positive_distance``, ``negative_distance`` and ``accuracy`` (share of videos that are nearer to
+        their audio than to the wrong one).
+
+    >>> video = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> loss, logs = margin_contrastive(video, video)
+    >>> float(loss), float(logs["accuracy"])
+    (0.0, 1.0)
+    """
+    wrong_audio = other_clips(audio) if wrong_audio is None else wrong_audio
+    video, audio, wrong = (F.normalize(x, dim=1) for x in (video, audio, wrong_audio))
+    positive = (video - audio).square().sum(1)
+    negative = (video - wrong).square().sum(1).clamp(min=1e-12).sqrt()
+    loss = (positive + (margin - negative).clamp(min=0).square()).mean() / 2
+    logs = {
+        "positive_distance": positive.detach().mean().sqrt(),
+        "negative_distance": negative.detach().mean(),
+        "accuracy": (positive.detach().sqrt() < negative.detach()).float().mean(),
+    }
+    return ObjectiveOutput(loss, logs)
+
+
+class _LearnedTemperature(Objective):
     """With a learned temperature, kept within [0.001, 0.5] as Synchformer's is."""
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float) -> None:
@@ -34,40 +165,19 @@ class _Scaled(Objective):
     def scale(self) -> Tensor:
         return self.log_scale.exp().clamp(2.0, 1000.0)
 
-    def _both_ways(self, video: Tensor, audio: Tensor, more_audio: Tensor | None = None) -> ObjectiveOutput:
-        """Pictures ``[B, D]`` against all sounds, those of ``more_audio`` all wrong, and sounds against pictures."""
-        own = own_rows(len(video), video.device)
-        sounds, pictures = gather_with_gradient(audio), gather_with_gradient(video)
-        if more_audio is not None:
-            sounds = torch.cat([sounds, gather_with_gradient(more_audio)])
-        forward, found = _nce(video, sounds, self.scale, own)
-        backward, _ = _nce(audio, pictures, self.scale, own)
-        logs = {
-            "picture_to_sound": forward.detach(),
-            "sound_to_picture": backward.detach(),
-            "retrieval": found,
-            "scale": self.scale.detach(),
-        }
-        return ObjectiveOutput(forward + backward, logs)
+    def _logged(self, output: ObjectiveOutput) -> ObjectiveOutput:
+        return ObjectiveOutput(output.loss, {**output.logs, "scale": self.scale.detach()})
 
 
-class InfoNCE(_Scaled):
-    """Whose sound is it? Negatives: the other clips of the batch, over all processes (van den Oord et al., 2018).
-
-    Cross-modal as in Morgado et al. (CVPR 2021) without a memory; says nothing about time within a clip.
-    """
+class InfoNCE(_LearnedTemperature):
+    """`info_nce` of clips' mean embeddings, with a learned temperature; says nothing about time within a clip."""
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        video, audio = clip_embeddings(pair.video, sound_at(pair.audio, pair.offset, pair.video.shape[2]))
-        return self._both_ways(video, audio)
+        return self._logged(info_nce(*clip_vectors(pair), 1 / self.scale))
 
 
-class GDT(_Scaled):
-    """InfoNCE whose negatives are also the clip's own sound at another time, and played backwards.
-
-    Generalized data transformations (Patrick et al., ICCV 2021) in the variant that is distinctive to time shift and
-    reversal: a clip and its reversal are two clips that have nothing to do with each other.
-    """
+class GDT(_LearnedTemperature):
+    """`gdt` of clips' mean embeddings, with a learned temperature; each clip comes forwards and backwards."""
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch, and after it the same backwards."""
@@ -75,16 +185,12 @@ class GDT(_Scaled):
         return torch.cat([video, video.flip(2)]), torch.cat([audio, audio.flip(1)]), torch.cat([offset, backwards])
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        steps = pair.video.shape[2]
-        video, audio = clip_embeddings(pair.video, sound_at(pair.audio, pair.offset, steps))
-        shifted = sound_at(pair.audio, self.wrong_offsets(pair), steps)
-        return self._both_ways(video, audio, F.normalize(shifted.mean(2), dim=1))
+        shifted = aligned_audio(pair.audio, self.wrong_offsets(pair), pair.video.shape[2]).mean(2)
+        return self._logged(gdt(*clip_vectors(pair), shifted, 1 / self.scale))
 
 
-class Segments(_Scaled):
-    """Which of all segments of the batch sounds like this one looks? Negatives: other times and other clips.
-
-    The first stage of Synchformer (Iashin et al., ICASSP 2024).
+class Segments(_LearnedTemperature):
+    """`segment_info_nce` with a learned temperature.
 
     Args:
         schedule, setting, temperature: see `Objective`; 0.07 is Synchformer's.
@@ -96,20 +202,16 @@ class Segments(_Scaled):
         self.length = max(round(seconds / setting.step), 1)
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        count = pair.video.shape[2] // self.length
-        steps = count * self.length
-        video = pair.video[:, :, :steps].mean((3, 4)).unflatten(2, (count, self.length)).mean(3)
-        audio = sound_at(pair.audio, pair.offset, steps).unflatten(2, (count, self.length)).mean(3)
-        video, audio = (F.normalize(x, dim=1).transpose(1, 2).flatten(0, 1) for x in (video, audio))
-        return self._both_ways(video, audio)
+        audio = aligned_audio(pair.audio, pair.offset, pair.video.shape[2])
+        return self._logged(segment_info_nce(pair.video, audio, self.length, 1 / self.scale))
 
 
 class Margin(Objective):
-    """Distances: of a picture to its sound small, to a wrong one beyond a margin.
+    """`margin_contrastive` on a curriculum (AVTS: Korbar et al., NeurIPS 2018).
 
-    AVTS (Korbar et al., NeurIPS 2018). Wrong sounds are those of other clips (easy) and, for ``hard_share`` of the
-    clips once ``hard_from`` of the training is over, the clip's own at another time; the schedule of shifts takes them
-    from hard to super-hard, which overlap with the right one.
+    Wrong audio is that of other clips (easy) and, for ``hard_share`` of the clips once ``hard_from`` of the training is
+    over, the clip's own at another time; the schedule of shifts goes from hard to super-hard, which overlap with the
+    right one.
 
     Args:
         schedule, setting: see `Objective`.
@@ -124,18 +226,9 @@ class Margin(Objective):
         self.margin, self.hard_share, self.hard_from = margin, hard_share, hard_from
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        steps = pair.video.shape[2]
-        video, audio = clip_embeddings(pair.video, sound_at(pair.audio, pair.offset, steps))
-        shifted = F.normalize(sound_at(pair.audio, self.wrong_offsets(pair), steps).mean(2), dim=1)
-        sounds, own = gather_with_gradient(audio), own_rows(len(video), video.device)
-        # Any of the other clips, of all processes; a clip that is alone has itself.
-        others = (own + torch.randint(1, max(len(sounds), 2), own.shape, device=own.device)) % len(sounds)
+        video, audio = clip_vectors(pair)
+        shifted = aligned_audio(pair.audio, self.wrong_offsets(pair), pair.video.shape[2]).mean(2)
+        easy = other_clips(audio)
         share = self.hard_share if self.progress >= self.hard_from else 0.0
         hard = torch.rand(len(video), 1, device=video.device) < share
-        wrong = torch.where(hard, shifted, sounds[others])
-        right_distance = (video - audio).square().sum(1)
-        wrong_distance = (video - wrong).square().sum(1).clamp(min=1e-12).sqrt()
-        loss = (right_distance + (self.margin - wrong_distance).clamp(min=0).square()).mean() / 2
-        nearer = (right_distance.sqrt() < wrong_distance).float().mean()
-        logs = {"right": right_distance.detach().mean().sqrt(), "wrong": wrong_distance.detach().mean()}
-        return ObjectiveOutput(loss, {**logs, "told_apart": nearer.detach()})
+        return margin_contrastive(video, audio, torch.where(hard, shifted, easy), self.margin)

@@ -1,28 +1,73 @@
-"""The dense objective: which clip's sound, and at which offset, belongs to this picture?"""
+"""The dense objective: which clip's audio, and at which offset, belongs to this video?"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.objective import (
-    Objective,
-    ObjectiveOutput,
-    Pair,
-    Setting,
-    ShiftSchedule,
-    gather_with_gradient,
-    own_rows,
-)
+from avlearn.objectives.gather import gather_with_gradient, own_rows
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio
 from avlearn.objectives.similarity import pair_scores
 
 
-class Dense(Objective):
-    """Cross-entropy over all sounds of the batch at all offsets, and back from sound to picture.
+def dense_info_nce(
+    video: Tensor,
+    audio: Tensor,
+    offset: Tensor,
+    temperature: float | Tensor = 0.05,
+    pool_scale: float = 20.0,
+    nearest: int = 1,
+) -> ObjectiveOutput:
+    """Cross-entropy over the audio of all clips at all offsets, and of each audio over the videos of all clips.
 
-    Negatives: the other times of the same clip (hard: same scene, same timbre) and every time of the
-    other clips, over all processes. Offsets nearer to the true one than the smallest shift are neither positive nor
-    negative. Of the kind of the dense objectives of Harwath et al. (ECCV 2018) and LVS (Chen et al.,
-    CVPR 2021), with offsets in the clip as negatives after Korbar et al. (NeurIPS 2018).
+    Negatives: the other times of the same clip (hard: same scene, same timbre) and every time of the other clips, over
+    all processes. Of the kind of the dense losses of Harwath et al. (ECCV 2018) and LVS (Chen et al., CVPR 2021), with
+    offsets within the clip as negatives after Korbar et al. (NeurIPS 2018).
+
+    Args:
+        video: ``[B, D, T, Y, X]``, of unit length over D.
+        audio: ``[B, D, U]`` likewise, ``U >= T``; there are ``U - T + 1`` offsets.
+        offset: ``[B]`` steps into the audio at which the video begins.
+        temperature: of the softmax.
+        pool_scale: sharpness of the soft maximum over places.
+        nearest: smallest shift, in steps, that counts as wrong; nearer ones are neither positive nor negative.
+
+    Returns:
+        The loss; logs ``video_to_audio``, ``audio_to_video`` (the two parts), ``offset_within_1`` (share of clips whose
+        best offset is at most a step off) and ``retrieval`` (share of audio whose own video scores highest).
+
+    >>> audio = torch.eye(12).view(2, 6, 12)  # every step sounds unlike all others
+    >>> audio = audio.transpose(1, 2).contiguous()
+    >>> video = audio[:, :, 1:4, None, None]
+    >>> loss, logs = dense_info_nce(video, audio, torch.tensor([1, 1]))
+    >>> float(logs["offset_within_1"]), float(logs["retrieval"])
+    (1.0, 1.0)
+    >>> wrong, _ = dense_info_nce(video, audio, torch.tensor([3, 3]))
+    >>> bool(wrong > loss)
+    True
+    """
+    own, rows = own_rows(len(video), video.device), torch.arange(len(video), device=video.device)
+    logits = pair_scores(video, gather_with_gradient(audio), pool_scale) / temperature  # [B, G, O]
+    offsets = logits.shape[2]
+    shift = (torch.arange(offsets, device=video.device) - offset[:, None]).abs()
+    too_near = torch.zeros_like(logits, dtype=torch.bool)
+    too_near[rows, own] = (shift > 0) & (shift < nearest)
+    forward = F.cross_entropy(logits.masked_fill(too_near, float("-inf")).flatten(1), own * offsets + offset)
+
+    aligned = aligned_audio(audio, offset, video.shape[2])
+    reverse = pair_scores(gather_with_gradient(video), aligned, pool_scale)[..., 0].T / temperature  # [B, G]
+    backward = F.cross_entropy(reverse, own)
+    with torch.no_grad():
+        logs = {
+            "video_to_audio": forward.detach(),
+            "audio_to_video": backward.detach(),
+            "offset_within_1": ((logits[rows, own].argmax(1) - offset).abs() <= 1).float().mean(),
+            "retrieval": (reverse.argmax(1) == own).float().mean(),
+        }
+    return ObjectiveOutput(forward + backward, logs)
+
+
+class Dense(Objective):
+    """`dense_info_nce` with a learned temperature, and a smallest shift that follows the schedule.
 
     Args:
         schedule, setting: see `Objective`.
@@ -44,34 +89,5 @@ class Dense(Objective):
         return self.log_scale.exp()
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        """The loss of a batch."""
-        video, offset = pair.video, pair.offset
-        all_audio, all_video = gather_with_gradient(pair.audio), gather_with_gradient(video)
-        all_offset = gather_with_gradient(offset)
-        own = own_rows(len(video), video.device)
-
-        scores = pair_scores(all_video, all_audio, self.pool_scale)  # [G, G, O]
-        logits = scores * self.scale
-        offsets = logits.shape[2]
-
-        shift = (torch.arange(offsets, device=video.device) - offset[:, None]).abs()
-        rows = torch.arange(len(video), device=video.device)
-        too_near = torch.zeros_like(logits[own], dtype=torch.bool)
-        too_near[rows, own] = (shift > 0) & (shift < self.nearest)
-        forward_logits = logits[own].masked_fill(too_near, float("-inf"))
-        picture_to_sound = F.cross_entropy(forward_logits.flatten(1), own * offsets + offset)
-
-        # The sound of clip c at its true offset against every picture.
-        backward_logits = logits[:, own, all_offset[own]].T  # [B, G]
-        sound_to_picture = F.cross_entropy(backward_logits, own)
-
-        with torch.no_grad():
-            within = logits[own, own].argmax(1)
-            logs = {
-                "picture_to_sound": picture_to_sound.detach(),
-                "sound_to_picture": sound_to_picture.detach(),
-                "offset_within_1": ((within - offset).abs() <= 1).float().mean(),
-                "retrieval": (backward_logits.argmax(1) == own).float().mean(),
-                "scale": self.scale.detach(),
-            }
-        return ObjectiveOutput(picture_to_sound + sound_to_picture, logs)
+        loss, logs = dense_info_nce(pair.video, pair.audio, pair.offset, 1 / self.scale, self.pool_scale, self.nearest)
+        return ObjectiveOutput(loss, {**logs, "scale": self.scale.detach()})

@@ -1,4 +1,4 @@
-"""Do this picture and this sound go together? A network that sees both at once, after Owens and Efros."""
+"""Early fusion: a network that sees video and audio at once and tells aligned from shifted (Owens & Efros)."""
 
 from typing import Protocol
 
@@ -6,18 +6,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, sound_at
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio, unused
 
 SLOW = 4  # of so many frames one is shown at first
 
 
-class ShiftBCE(Objective):
-    """Aligned or shifted? Negatives: the clip's own sound at another time, and no other clips.
+def shift_bce(aligned: Tensor, shifted: Tensor) -> ObjectiveOutput:
+    """Binary cross-entropy of aligned against shifted (Owens & Efros, ECCV 2018).
 
-    Early fusion (Owens & Efros, ECCV 2018): the sound is laid over all places of the picture, a small 3-D convolutional
-    network looks at both, and one logit, averaged over time and places, says whether they are aligned. Each clip is
-    trained on twice, aligned and shifted. The picture's frames are fewer at first and all of them later, as in the
-    paper; the network is smaller, and its norms are over each clip alone.
+    Negatives: the clip's own audio at another time, and no other clips.
+
+    Args:
+        aligned: logits ``[B]`` of videos with their audio.
+        shifted: logits ``[B]`` of videos with audio of another time.
+
+    Returns:
+        The loss; logs ``accuracy`` (share of the 2B pairs on the right side of zero).
+
+    >>> loss, logs = shift_bce(torch.tensor([2.0, 3.0]), torch.tensor([-2.0, 1.0]))
+    >>> round(float(loss), 4), float(logs["accuracy"])
+    (0.4039, 0.75)
+    """
+    logits = torch.cat([aligned, shifted])
+    targets = (torch.arange(len(logits), device=logits.device) < len(aligned)).to(logits)
+    loss = F.binary_cross_entropy_with_logits(logits, targets)
+    return ObjectiveOutput(loss, {"accuracy": ((logits > 0) == targets.bool()).float().mean()})
+
+
+class ShiftBCE(Objective):
+    """`shift_bce` of an early-fusion network (Owens & Efros, ECCV 2018).
+
+    The audio is laid over all places of the video, a small 3-D convolutional network looks at both, and one logit,
+    averaged over time and places, says whether they are aligned. Each clip is trained on twice, aligned and shifted.
+    Frames are fewer at first and all of them later, as in the paper; the network is smaller, and its norms are over
+    each clip alone.
 
     Args:
         schedule, setting: see `Objective`.
@@ -52,15 +74,11 @@ class ShiftBCE(Objective):
         return video, audio, offset
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        picture = self.picture(pair.video_features)
+        video = self.picture(pair.video_features)
         offsets = torch.cat([pair.offset, self.wrong_offsets(pair)])
-        logits = self._maps(picture.repeat(2, 1, 1, 1, 1), pair.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
-        aligned = (torch.arange(len(logits), device=logits.device) < len(picture)).to(logits)
-        loss = F.binary_cross_entropy_with_logits(logits, aligned)
-        right = ((logits > 0) == aligned.bool()).float().mean()
-        # The common space takes no part, but processes that average gradients want one for every parameter.
-        unused = 0.0 * (pair.video.sum() + pair.audio.sum())
-        return ObjectiveOutput(loss + unused, {"told_apart": right})
+        logits = self._maps(video.repeat(2, 1, 1, 1, 1), pair.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
+        loss, logs = shift_bce(*logits.chunk(2))
+        return ObjectiveOutput(loss + unused(pair), logs)
 
     def cam(self, pair: Pair) -> Tensor:
         """Where the picture goes with the sound at the true offset: ``[B, Y, X]``, whose mean is the logit.
@@ -89,7 +107,7 @@ class ShiftBCE(Objective):
 
     def _maps(self, picture: Tensor, audio: Tensor, offset: Tensor) -> Tensor:
         """``[B, width, T, Y, X]`` and features ``[B, D'', U]`` at offsets ``[B]`` to logits ``[B, Y, X]``."""
-        sound = self.sound(sound_at(audio, offset, picture.shape[2]))
+        sound = self.sound(aligned_audio(audio, offset, picture.shape[2]))
         return self.last(self.trunk(picture + sound[..., None, None]))[:, 0].mean(1)
 
 

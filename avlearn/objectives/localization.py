@@ -1,39 +1,223 @@
-"""Objectives of sound-source localization: EZ-VSL, FNAC, LVS's tri-map, AVOL-Net.
+"""Losses of sound-source localization: EZ-VSL, FNAC, LVS's tri-map, AVOL-Net.
 
-They see a still picture and one sound: all steps of a clip are averaged before a place is compared with the sound.
+They see a still image and one vector of audio: all steps of a clip are averaged before a place is compared with it.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.objective import (
-    Objective,
-    ObjectiveOutput,
-    Pair,
-    Setting,
-    ShiftSchedule,
-    gather_with_gradient,
-    own_rows,
-    sound_at,
-)
+from avlearn.objectives.contrastive import cross_modal_cross_entropy
+from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio
 
 
-def places_and_sound(pair: Pair) -> tuple[Tensor, Tensor]:
-    """Each place and the sound that goes with the picture, of unit length: ``[B, D, P]`` and ``[B, D]``."""
-    sound = sound_at(pair.audio, pair.offset, pair.video.shape[2]).mean(2)
-    return F.normalize(pair.video.mean(2).flatten(2), dim=1), F.normalize(sound, dim=1)
+def time_means(pair: Pair) -> tuple[Tensor, Tensor]:
+    """Means over the video's steps: ``[B, D, Y, X]`` of the video and ``[B, D]`` of the audio that goes with it."""
+    return pair.video.mean(2), aligned_audio(pair.audio, pair.offset, pair.video.shape[2]).mean(2)
 
 
-def maps(places: Tensor, sound: Tensor) -> Tensor:
-    """Every picture under every sound: ``[B, D, P]`` and ``[C, D]`` to ``[B, C, P]`` in [-1, 1]."""
-    return torch.einsum("bdp,cd->bcp", places, sound)
+def similarity_maps(video: Tensor, audio: Tensor) -> Tensor:
+    """Similarity of every video's places to every audio: ``[B, D, P]`` and ``[C, D]`` to ``[B, C, P]``.
+
+    In [-1, 1] where both are of unit length over D.
+
+    >>> similarity_maps(torch.eye(2)[None], torch.eye(2))
+    tensor([[[1., 0.],
+             [0., 1.]]])
+    """
+    return torch.einsum("bdp,cd->bcp", video, audio)
+
+
+def _unit(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, D, P]`` and ``[B, D]`` of unit length over D."""
+    return F.normalize(video.flatten(2), dim=1), F.normalize(audio, dim=1)
+
+
+def _best_places(places: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """Similarities by the best place, of videos to all audio and of audio to all videos: ``[B, G]`` each."""
+    to_audio = similarity_maps(places, gather_with_gradient(audio)).amax(2)
+    return to_audio, similarity_maps(gather_with_gradient(places), audio).amax(2).T
+
+
+def mil_infonce(video: Tensor, audio: Tensor, temperature: float = 0.03) -> ObjectiveOutput:
+    """Multiple-instance InfoNCE: of a video's places the best counts (EZ-VSL: Mo & Morgado, ECCV 2022).
+
+    Negatives: the other clips of the batch, over all processes; both directions.
+
+    Args:
+        video: ``[B, D, Y, X]`` of any length over D.
+        audio: ``[B, D]``.
+        temperature: of the cosine similarities; the paper's is 0.03.
+
+    Returns:
+        See `avlearn.objectives.contrastive.cross_modal_cross_entropy`.
+
+    >>> audio = torch.eye(4)
+    >>> video = torch.zeros(4, 4, 3, 3)
+    >>> video[:, :, 1, 2] = audio  # one place sounds, the others show nothing
+    >>> loss, logs = mil_infonce(video, audio)
+    >>> round(float(loss), 4), float(logs["retrieval"])
+    (0.0, 1.0)
+    """
+    to_audio, to_video = _best_places(*_unit(video, audio))
+    return cross_modal_cross_entropy(to_audio / temperature, to_video / temperature)
+
+
+def fnac(
+    video: Tensor,
+    audio: Tensor,
+    temperature: float = 0.03,
+    suppression: float = 100.0,
+    enhancement: float = 100.0,
+    foreground: float = 0.6,
+) -> ObjectiveOutput:
+    """`mil_infonce` that is aware of false negatives: clips that sound or look alike (FNAC: Sun et al., CVPR 2023).
+
+    False-negative suppression: over all clips, a video is to fit the audio as its own audio, and as the whole image,
+    fits those of its modality. True-negative enhancement: the regions that sound are to be as alike as their audio.
+    Each by the mean absolute difference of softmaxes over the clips, which falls with their number: the authors' code
+    has 128.
+
+    Args:
+        video: ``[B, D, Y, X]`` of any length over D.
+        audio: ``[B, D]``.
+        temperature: of the cosine similarities.
+        suppression, enhancement: weights; the paper has 100 for each of the three terms.
+        foreground: see `foreground_mask`.
+
+    Returns:
+        The loss; the logs of `mil_infonce`, and ``suppression``, ``enhancement`` (before their weights).
+
+    >>> audio = torch.eye(4)
+    >>> video = torch.zeros(4, 4, 3, 3)
+    >>> video[:, :, 1, 2] = audio
+    >>> loss, logs = fnac(video, audio)
+    >>> float(logs["retrieval"]), bool(logs["suppression"] > 0)
+    (1.0, True)
+    """
+    places, audio = _unit(video, audio)
+    to_audio, to_video = _best_places(places, audio)
+    whole = places.mean(2)
+    sounding = (places * foreground_mask(places, audio, foreground, temperature)[:, None]).mean(2)
+    similarities = (to_audio, *(x @ gather_with_gradient(x).T for x in (audio, whole, sounding)))
+    across, audio_alike, video_alike, sounding_alike = ((x / temperature).softmax(1) for x in similarities)
+    suppressed = F.l1_loss(across, audio_alike) + F.l1_loss(across, video_alike)
+    enhanced = F.l1_loss(sounding_alike, audio_alike)
+    output = cross_modal_cross_entropy(to_audio / temperature, to_video / temperature)
+    loss = output.loss + suppression * suppressed + enhancement * enhanced
+    return ObjectiveOutput(loss, {**output.logs, "suppression": suppressed.detach(), "enhancement": enhanced.detach()})
+
+
+@torch.no_grad()
+def foreground_mask(places: Tensor, audio: Tensor, foreground: float = 0.6, temperature: float = 0.03) -> Tensor:
+    """Which places sound: those above a share of the way from a map's lowest to its highest similarity.
+
+    Args:
+        places: ``[B, D, P]``, of unit length over D.
+        audio: ``[B, D]`` likewise.
+        foreground: the share, in [0, 1].
+        temperature: of the similarities.
+
+    Returns:
+        bool ``[B, P]``.
+
+    >>> foreground_mask(torch.eye(3)[None], torch.tensor([[0.0, 1.0, 0.0]]))
+    tensor([[False,  True, False]])
+    """
+    own = torch.einsum("bdp,bd->bp", places, audio) / temperature
+    low, high = own.aminmax(dim=1, keepdim=True)
+    return (own - low) / (high - low + 1e-5) > foreground
+
+
+def trimap(
+    video: Tensor,
+    audio: Tensor,
+    temperature: float = 0.07,
+    positive: float = 0.65,
+    negative: float = 0.4,
+    sharpness: float = 0.03,
+) -> ObjectiveOutput:
+    """InfoNCE over the places that sound, with hard negatives among the others (LVS: Chen et al., CVPR 2021).
+
+    Negatives: the audio of other clips, over all processes; and the places of the clip's own video that do not sound.
+    Those in between are neither.
+
+    Args:
+        video: ``[B, D, Y, X]`` of any length over D.
+        audio: ``[B, D]``.
+        temperature: of the cosine similarities; the authors' code has 0.07.
+        positive, negative: similarity from which on, and up to which, a place sounds and does not.
+        sharpness: width of the sigmoids at the two, in similarity; the paper has 0.03.
+
+    Returns:
+        The loss; logs ``retrieval`` (share of videos whose own audio fits best).
+
+    >>> audio = torch.eye(4)
+    >>> video = torch.zeros(4, 4, 3, 3)
+    >>> video[:, :, 1, 2] = audio
+    >>> loss, logs = trimap(video, audio)
+    >>> round(float(loss), 4), float(logs["retrieval"])
+    (0.0, 1.0)
+    """
+    places, audio = _unit(video, audio)
+    own, rows = own_rows(len(audio), audio.device), torch.arange(len(audio), device=audio.device)
+    every = similarity_maps(places, gather_with_gradient(audio))  # [B, G, P]
+    sounding = _mean_where(every, every - positive, sharpness)
+    right = every[rows, own]
+    silent = _mean_where(right, negative - right, sharpness)
+    loss = F.cross_entropy(torch.cat([sounding, silent[:, None]], 1) / temperature, own)
+    return ObjectiveOutput(loss, {"retrieval": (sounding.argmax(1) == own).float().mean()})
+
+
+def _mean_where(similarity: Tensor, excess: Tensor, sharpness: float) -> Tensor:
+    """Mean over the places whose ``excess`` is above zero, softly: ``[..., P]`` each to ``[...]``."""
+    # A softmax of logarithms: where no place has it, the sigmoids' sum is too small to divide by.
+    weights = F.logsigmoid(excess / sharpness).softmax(-1)
+    return (weights * similarity).sum(-1)
+
+
+def correspondence(
+    video: Tensor,
+    audio: Tensor,
+    wrong_audio: Tensor | None = None,
+    temperature: float | Tensor = 0.1,
+    bias: float | Tensor = 0.0,
+) -> ObjectiveOutput:
+    """Binary correspondence by the best place (AVOL-Net: Arandjelovic & Zisserman, ECCV 2018).
+
+    Negatives: the audio of one other clip, of any process. The paper's vectors have any length; here they have unit
+    length, so that the scale has to start higher.
+
+    Args:
+        video: ``[B, D, Y, X]`` of any length over D.
+        audio: ``[B, D]``.
+        wrong_audio: ``[B, D]``; by default of a random other clip each.
+        temperature: of the cosine similarities.
+        bias: added to the logits.
+
+    Returns:
+        The loss; logs ``accuracy`` (share of videos whose own audio fits better than the wrong one).
+
+    >>> audio = torch.eye(4)
+    >>> video = torch.zeros(4, 4, 3, 3)
+    >>> video[:, :, 1, 2] = audio
+    >>> loss, logs = correspondence(video, audio, bias=-5.0)
+    >>> round(float(loss), 4), float(logs["accuracy"])
+    (0.0067, 1.0)
+    """
+    wrong_audio = other_clips(audio) if wrong_audio is None else wrong_audio
+    places, audio = _unit(video, audio)
+    right, wrong = (
+        torch.einsum("bdp,bd->bp", places, x).amax(1) / temperature + bias
+        for x in (audio, F.normalize(wrong_audio, dim=1))
+    )
+    loss = (F.softplus(-right) + F.softplus(wrong)).mean() / 2
+    return ObjectiveOutput(loss, {"accuracy": (right > wrong).float().mean()})
 
 
 class MILInfoNCE(Objective):
-    """Whose sound is it, by the place that fits best? Negatives: the other clips, over all processes; both directions.
-
-    Multiple-instance contrastive learning: a picture is a bag of places (EZ-VSL: Mo & Morgado, ECCV 2022).
+    """`mil_infonce` of clips' means over time.
 
     Args:
         schedule, setting: see `Objective`.
@@ -42,38 +226,19 @@ class MILInfoNCE(Objective):
 
     def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float) -> None:
         super().__init__(schedule, setting)
+        self.temperature = temperature
         self.scale = self.pool_scale = 1.0 / temperature
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        places, sound = places_and_sound(pair)
-        every_place, every_sound = gather_with_gradient(places), gather_with_gradient(sound)
-        return self._both_ways(maps(places, every_sound).amax(2), maps(every_place, sound).amax(2).T)
-
-    def _both_ways(self, to_sound: Tensor, to_picture: Tensor) -> ObjectiveOutput:
-        """Similarities of pictures to all sounds, and of sounds to all pictures: ``[B, G]`` each."""
-        own = own_rows(len(to_sound), to_sound.device)
-        forward = F.cross_entropy(to_sound * self.scale, own)
-        backward = F.cross_entropy(to_picture * self.scale, own)
-        logs = {
-            "picture_to_sound": forward.detach(),
-            "sound_to_picture": backward.detach(),
-            "retrieval": (to_sound.argmax(1) == own).float().mean(),
-        }
-        return ObjectiveOutput(forward + backward, logs)
+        return mil_infonce(*time_means(pair), self.temperature)
 
 
-class FNAC(MILInfoNCE):
-    """`MILInfoNCE` that allows for negatives which are none, as clips that sound or look alike (Sun et al., CVPR 2023).
-
-    False-negative suppression: over all clips, a picture is to fit the sounds as its own sound, and as the whole
-    picture, fits those of its modality. True-negative enhancement: what sounds in the pictures is to be as alike as
-    their sounds. Each by the mean absolute difference of softmaxes over the clips, which falls with their number: the
-    authors' code has 128.
+class FNAC(Objective):
+    """`fnac` of clips' means over time.
 
     Args:
-        schedule, setting, temperature: see `MILInfoNCE`.
-        suppression, enhancement: weights; the paper has 100 for each of the three terms.
-        foreground: what sounds: places above this share of the way from the lowest to the highest similarity.
+        schedule, setting: see `Objective`.
+        temperature, suppression, enhancement, foreground: see `fnac`.
     """
 
     def __init__(
@@ -85,48 +250,21 @@ class FNAC(MILInfoNCE):
         enhancement: float,
         foreground: float,
     ) -> None:
-        super().__init__(schedule, setting, temperature)
+        super().__init__(schedule, setting)
+        self.temperature = temperature
+        self.scale = self.pool_scale = 1.0 / temperature
         self.suppression, self.enhancement, self.foreground = suppression, enhancement, foreground
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        places, sound = places_and_sound(pair)
-        every_place, every_sound = gather_with_gradient(places), gather_with_gradient(sound)
-        to_sound, to_picture = maps(places, every_sound).amax(2), maps(every_place, sound).amax(2).T
-        whole, every_whole = places.mean(2), every_place.mean(2)
-        sounding = (places * self._sounding(places, sound)[:, None]).mean(2)
-        similarities = (
-            to_sound,
-            sound @ every_sound.T,
-            whole @ every_whole.T,
-            sounding @ gather_with_gradient(sounding).T,
-        )
-        fit, heard, seen, found = ((x * self.scale).softmax(1) for x in similarities)
-        suppression = F.l1_loss(fit, heard) + F.l1_loss(fit, seen)
-        enhancement = F.l1_loss(found, heard)
-        output = self._both_ways(to_sound, to_picture)
-        loss = output.loss + self.suppression * suppression + self.enhancement * enhancement
-        logs = {"suppression": suppression.detach(), "enhancement": enhancement.detach()}
-        return ObjectiveOutput(loss, {**output.logs, **logs})
-
-    @torch.no_grad()
-    def _sounding(self, places: Tensor, sound: Tensor) -> Tensor:
-        """Which places sound: ``[B, P]``, boolean."""
-        own = torch.einsum("bdp,bd->bp", places, sound) * self.scale
-        low, high = own.aminmax(dim=1, keepdim=True)
-        return (own - low) / (high - low + 1e-5) > self.foreground
+        return fnac(*time_means(pair), self.temperature, self.suppression, self.enhancement, self.foreground)
 
 
 class TriMap(Objective):
-    """Which sound, by the places that it comes from? Negatives: the sounds of other clips, over all processes.
-
-    Hard negatives, too: the places of the clip's own picture that the sound does not come from. Those in between are
-    neither (LVS: Chen et al., CVPR 2021).
+    """`trimap` of clips' means over time.
 
     Args:
         schedule, setting: see `Objective`.
-        temperature: of the softmax over sounds; the authors' code has 0.07.
-        positive, negative: similarity from which on, and up to which, a place sounds and does not; 0.65 and 0.4.
-        sharpness: width of the sigmoids at the two, in similarity; the paper has 0.03.
+        temperature, positive, negative, sharpness: see `trimap`.
     """
 
     def __init__(
@@ -139,31 +277,16 @@ class TriMap(Objective):
         sharpness: float,
     ) -> None:
         super().__init__(schedule, setting)
+        self.temperature = temperature
         self.scale, self.pool_scale = 1.0 / temperature, 1.0 / sharpness
         self.positive, self.negative, self.sharpness = positive, negative, sharpness
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        places, sound = places_and_sound(pair)
-        own = own_rows(len(sound), sound.device)
-        every = maps(places, gather_with_gradient(sound))  # [B, G, P]
-        sounding = self._mean_where(every, every - self.positive)
-        right = every[torch.arange(len(own), device=own.device), own]
-        silent = self._mean_where(right, self.negative - right)
-        loss = F.cross_entropy(torch.cat([sounding, silent[:, None]], 1) * self.scale, own)
-        return ObjectiveOutput(loss, {"retrieval": (sounding.argmax(1) == own).float().mean()})
-
-    def _mean_where(self, similarity: Tensor, margin: Tensor) -> Tensor:
-        """Over the places that have a margin above zero, softly: ``[..., P]`` each to ``[...]``."""
-        # A softmax of logarithms: where no place has it, the sigmoids' sum is too small to divide by.
-        weights = F.logsigmoid(margin / self.sharpness).softmax(-1)
-        return (weights * similarity).sum(-1)
+        return trimap(*time_means(pair), self.temperature, self.positive, self.negative, self.sharpness)
 
 
 class Correspondence(Objective):
-    """Is this the picture's sound, by the place that fits best? Negatives: the sound of one other clip, of any process.
-
-    AVOL-Net (Arandjelovic & Zisserman, ECCV 2018), whose vectors have any length; here they have unit length, so that
-    the learned scale has to start higher.
+    """`correspondence` of clips' means over time, with a learned temperature and bias.
 
     Args:
         schedule, setting: see `Objective`.
@@ -180,14 +303,5 @@ class Correspondence(Objective):
         return self.log_scale.exp()
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        places, sound = places_and_sound(pair)
-        sounds, own = gather_with_gradient(sound), own_rows(len(sound), sound.device)
-        # A single clip, as validation may have, has no other: its own sound then counts as both.
-        others = (own + torch.randint(1, max(len(sounds), 2), own.shape, device=own.device)) % len(sounds)
-        right, wrong = (
-            torch.einsum("bdp,bd->bp", places, heard).amax(1) * self.scale + self.bias
-            for heard in (sound, sounds[others])
-        )
-        loss = (F.softplus(-right) + F.softplus(wrong)).mean() / 2
-        logs = {"told_apart": (right > wrong).float().mean(), "scale": self.scale.detach()}
-        return ObjectiveOutput(loss, logs)
+        loss, logs = correspondence(*time_means(pair), temperature=1 / self.scale, bias=self.bias)
+        return ObjectiveOutput(loss, {**logs, "scale": self.scale.detach()})

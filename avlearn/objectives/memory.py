@@ -1,4 +1,4 @@
-"""Audio-visual instance discrimination against a memory of all clips, with cross-modal agreement."""
+"""Audio-visual instance discrimination against a memory of all clips, with cross-modal agreement (AVID)."""
 
 import math
 
@@ -6,19 +6,99 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.objectives.objective import (
-    Objective,
-    ObjectiveOutput,
-    Pair,
-    Setting,
-    ShiftSchedule,
-    clip_embeddings,
-    gather_with_gradient,
-    own_rows,
-    sound_at,
-)
+from avlearn.objectives.contrastive import info_nce
+from avlearn.objectives.gather import gather_with_gradient
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, clip_vectors
 
-MOMENTUM = 0.5
+MOMENTUM = 0.5  # of the memory bank
+
+
+def avid(
+    video: Tensor,
+    audio: Tensor,
+    video_bank: Tensor,
+    audio_bank: Tensor,
+    clip: Tensor,
+    negatives: Tensor,
+    positives: Tensor | None = None,
+    temperature: float = 0.07,
+    log_partition: Tensor | None = None,
+) -> ObjectiveOutput:
+    """Cross-modal instance discrimination by noise-contrastive estimation (AVID: Morgado et al., CVPR 2021).
+
+    Each video is told from random clips by its own audio in a memory bank, and each audio by its video. With
+    ``positives``, cross-modal agreement is added: within each modality, clips that look alike *and* sound alike.
+
+    Args:
+        video, audio: ``[B, D]`` of any length.
+        video_bank, audio_bank: ``[N, D]`` of unit length, what is remembered of all clips.
+        clip: ``[B]``, the clips' rows in the banks.
+        negatives: ``[B, K]`` rows.
+        positives: ``[B, P]`` rows.
+        temperature: of the cosine similarities; the paper's is 0.07.
+        log_partition: scalar, logarithm of the normalizer; by default that of this batch. The paper keeps that of the
+            first batch.
+
+    Returns:
+        The loss; logs ``video_to_audio``, ``audio_to_video``, ``retrieval`` (share of videos whose own audio beats all
+        negatives) and, with positives, ``agreement``.
+
+    >>> bank = torch.eye(4)
+    >>> clip, negatives = torch.tensor([0, 1]), torch.tensor([[2, 3], [2, 3]])
+    >>> loss, logs = avid(bank[:2], bank[:2], bank, bank, clip, negatives)
+    >>> float(logs["retrieval"])
+    1.0
+    """
+    video, audio = F.normalize(video, dim=1), F.normalize(audio, dim=1)
+    if log_partition is None:
+        log_partition = estimated_log_partition(video, audio_bank, negatives, temperature)
+
+    def nce(queries: Tensor, bank: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        return _noise_contrastive(queries, bank, right, negatives, temperature, log_partition)
+
+    forward, found = nce(video, audio_bank, clip[:, None])
+    backward, _ = nce(audio, video_bank, clip[:, None])
+    logs = {"video_to_audio": forward.detach(), "audio_to_video": backward.detach(), "retrieval": found}
+    if positives is None:
+        return ObjectiveOutput(forward + backward, logs)
+    look, _ = nce(video, video_bank, positives)
+    sound, _ = nce(audio, audio_bank, positives)
+    logs["agreement"] = (look + sound).detach()
+    return ObjectiveOutput(forward + backward + look + sound, logs)
+
+
+def _scores(queries: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
+    """``[B, D]`` against ``rows [B, K]`` of a bank: float32 ``[B, K]``."""
+    return torch.einsum("bd,bkd->bk", queries, bank[rows]).float() / temperature
+
+
+@torch.no_grad()
+def estimated_log_partition(queries: Tensor, bank: Tensor, negatives: Tensor, temperature: float = 0.07) -> Tensor:
+    """Logarithm of the mean density of negatives, over all processes: a scalar (Mnih & Teh, ICML 2012).
+
+    Args:
+        queries: ``[B, D]`` of unit length.
+        bank: ``[N, D]`` likewise.
+        negatives: ``[B, K]`` rows of the bank.
+        temperature: of the cosine similarities.
+
+    >>> bank = torch.eye(3)
+    >>> float(estimated_log_partition(bank[:1], bank, torch.tensor([[1, 2]])))
+    0.0
+    """
+    density = _scores(queries, bank, negatives, temperature).exp().mean()
+    return gather_with_gradient(density[None]).mean().log()
+
+
+def _noise_contrastive(
+    queries: Tensor, bank: Tensor, right: Tensor, wrong: Tensor, temperature: float, log_partition: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss of telling ``right [B, P]`` from ``wrong [B, K]`` rows; share of queries whose right beat all wrong ones."""
+    right_scores, wrong_scores = (_scores(queries, bank, rows, temperature) for rows in (right, wrong))
+    noise = log_partition + math.log(wrong.shape[1])
+    loss = F.softplus(noise - right_scores).mean(1) + F.softplus(wrong_scores - noise).sum(1)
+    found = (right_scores.amin(1) > wrong_scores.amax(1)).float().mean()
+    return loss.mean(), found
 
 
 @torch.no_grad()
@@ -31,6 +111,10 @@ def clip_means(clip: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
 
     Returns:
         The numbers ``[C]``, ascending, and float32 ``[C, D]`` for each of ``rows``; the same in every process.
+
+    >>> clip_means(torch.tensor([4, 1, 4]), torch.tensor([[1.0], [2.0], [6.0]]))
+    (tensor([1, 4]), tensor([[2.0000],
+            [3.5000]]))
     """
     numbers, which, counts = gather_with_gradient(clip).unique(return_inverse=True, return_counts=True)
     means = []
@@ -42,14 +126,11 @@ def clip_means(clip: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
 
 
 class AVID(Objective):
-    """Whose sound is it, of all clips of the data set? Negatives: random clips, as a memory bank keeps them.
+    """`avid` with its memory banks, and from ``agreement_from`` on with cross-modal agreement.
 
-    Cross-modal instance discrimination by noise-contrastive estimation, and from ``agreement_from`` on cross-modal
-    agreement (Morgado et al., CVPR 2021): the clips that look alike *and* sound alike are positives within each
-    modality. They are looked up in the banks at every step, where the paper looks them up every few epochs.
+    Clips in agreement are looked up in the banks at every step, where the paper looks them up every few epochs.
 
-    Clips that are not trained on are not in the memory: in evaluation the negatives are the other clips of the batch,
-    over all processes, under a cross-entropy.
+    Clips that are not trained on are not in the memory: in evaluation the loss is `info_nce` within the batch.
 
     Args:
         schedule, setting: see `Objective`.
@@ -57,8 +138,12 @@ class AVID(Objective):
         negatives: drawn for each clip; the paper has 1024.
         positives: clips in agreement; the paper has 32.
         agreement_from: share of the training, in [0, 1]; at 1 there is no agreement.
-        whole_sound: all of the sound is a clip's, also what goes beyond the picture, as in the paper (2 s to 0.5 s).
+        whole_sound: all of the audio is a clip's, also what goes beyond the video, as in the paper (2 s to 0.5 s).
     """
+
+    video_bank: Tensor
+    audio_bank: Tensor
+    log_partition: Tensor
 
     def __init__(
         self,
@@ -71,7 +156,7 @@ class AVID(Objective):
         whole_sound: bool,
     ) -> None:
         super().__init__(schedule, setting)
-        self.scale = 1.0 / temperature
+        self.temperature, self.scale = temperature, 1.0 / temperature
         self.negatives, self.agreement_from, self.whole_sound = negatives, agreement_from, whole_sound
         self.positives = max(min(positives, setting.clips - 2), 0)  # leaves a negative beside the clip itself
         # A generator of its own: every process must start from the same banks.
@@ -82,32 +167,29 @@ class AVID(Objective):
         self.register_buffer("log_partition", torch.tensor(math.nan))
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        sound = pair.audio if self.whole_sound else sound_at(pair.audio, pair.offset, pair.video.shape[2])
-        video, audio = clip_embeddings(pair.video, sound)
+        video, audio = clip_vectors(pair, self.whole_sound)
         if not self.training:
-            return self._within_batch(video, audio)
-        clip = pair.clip
+            return info_nce(video, audio, self.temperature)
         agree = self.positives > 0 and self.progress >= self.agreement_from
-        alike = self.agreement(clip) if agree else clip.new_empty(len(clip), 0)
-        wrong = self.draw(torch.cat([clip[:, None], alike], 1))
-
-        forward, found = self._nce(video, self.audio_bank, clip[:, None], wrong)
-        backward, _ = self._nce(audio, self.video_bank, clip[:, None], wrong)
-        loss = forward + backward
-        logs = {"picture_to_sound": forward.detach(), "sound_to_picture": backward.detach(), "retrieval": found}
-        if agree:
-            looks, _ = self._nce(video, self.video_bank, alike, wrong)
-            sounds, _ = self._nce(audio, self.audio_bank, alike, wrong)
-            loss = loss + looks + sounds
-            logs["agreement"] = (looks + sounds).detach()
-        self._remember(clip, video, audio)
-        return ObjectiveOutput(loss, logs)
+        alike = self.agreement(pair.clip) if agree else None
+        excluded = pair.clip[:, None] if alike is None else torch.cat([pair.clip[:, None], alike], 1)
+        negatives = self.draw(excluded)
+        unit = F.normalize(video, dim=1), F.normalize(audio, dim=1)
+        if self.log_partition.isnan():
+            # Held fixed after the first batch, as in the paper.
+            self.log_partition.copy_(estimated_log_partition(unit[0], self.audio_bank, negatives, self.temperature))
+        output = avid(
+            video, audio, self.video_bank, self.audio_bank, pair.clip, negatives, alike, self.temperature,
+            self.log_partition,
+        )  # fmt: skip
+        self._remember(pair.clip, *unit)
+        return output
 
     @torch.no_grad()
     def agreement(self, clip: Tensor) -> Tensor:
         """The other clips that are most like each in the modality in which they are less: ``[B]`` to ``[B, P]``."""
-        seen, heard = (bank[clip] @ bank.T for bank in (self.video_bank, self.audio_bank))
-        alike = torch.minimum(seen, heard).scatter(1, clip[:, None], -math.inf)
+        by_video, by_audio = (bank[clip] @ bank.T for bank in (self.video_bank, self.audio_bank))
+        alike = torch.minimum(by_video, by_audio).scatter(1, clip[:, None], -math.inf)
         return alike.topk(self.positives).indices
 
     def draw(self, excluded: Tensor) -> Tensor:
@@ -117,38 +199,6 @@ class AVID(Objective):
         # The k-th clip that is left has k plus as many before it as are excluded among the clips up to it.
         gaps = excluded.sort(1).values - torch.arange(width, device=excluded.device)
         return drawn + (drawn[:, :, None] >= gaps[:, None]).sum(2)
-
-    def _nce(self, queries: Tensor, bank: Tensor, right: Tensor, wrong: Tensor) -> tuple[Tensor, Tensor]:
-        """Is it the data's or a random clip? And the share of queries whose right clips beat all wrong ones.
-
-        Args:
-            queries: ``[B, D]``.
-            bank: ``[clips, D]``.
-            right, wrong: ``[B, P]`` and ``[B, K]`` clips.
-        """
-        right_scores, wrong_scores = (
-            torch.einsum("bd,bkd->bk", queries, bank[clips]).float() * self.scale for clips in (right, wrong)
-        )
-        if self.log_partition.isnan():
-            # Held fixed after the first batch, as the paper does; the mean over all processes.
-            with torch.no_grad():
-                self.log_partition.copy_(gather_with_gradient(wrong_scores.exp().mean()[None]).mean().log())
-        noise = self.log_partition + math.log(wrong.shape[1])
-        loss = F.softplus(noise - right_scores).mean(1) + F.softplus(wrong_scores - noise).sum(1)
-        found = (right_scores.amin(1) > wrong_scores.amax(1)).float().mean()
-        return loss.mean(), found
-
-    def _within_batch(self, video: Tensor, audio: Tensor) -> ObjectiveOutput:
-        own = own_rows(len(video), video.device)
-        to_sound = video @ gather_with_gradient(audio).T * self.scale
-        to_picture = audio @ gather_with_gradient(video).T * self.scale
-        forward, backward = F.cross_entropy(to_sound, own), F.cross_entropy(to_picture, own)
-        logs = {
-            "picture_to_sound": forward.detach(),
-            "sound_to_picture": backward.detach(),
-            "retrieval": (to_sound.argmax(1) == own).float().mean(),
-        }
-        return ObjectiveOutput(forward + backward, logs)
 
     @torch.no_grad()
     def _remember(self, clip: Tensor, video: Tensor, audio: Tensor) -> None:

@@ -2,13 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
-import torch.distributed as dist
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avlearn.objectives.similarity import offset_scores
 from avlearn.validation import STRICT, validated
@@ -38,9 +36,8 @@ class Pair:
     target: "Pair | None" = None
 
 
-@dataclass(frozen=True)
-class ObjectiveOutput:
-    """A loss (scalar tensor) and figures to log beside it."""
+class ObjectiveOutput(NamedTuple):
+    """A loss (scalar tensor), and figures to log beside it, which have no gradient."""
 
     loss: Tensor
     logs: dict[str, Tensor]
@@ -176,42 +173,30 @@ class Objective(nn.Module):
         return (pair.offset + shift) % offsets
 
 
-def sound_at(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
-    """The sound that goes with a picture of so many steps: ``[B, D, U]`` and ``[B]`` to ``[B, D, steps]``."""
+def aligned_audio(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
+    """The audio that goes with a video of so many steps: ``[B, D, U]`` and ``[B]`` to ``[B, D, steps]``.
+
+    >>> aligned_audio(torch.arange(5.0).view(1, 1, 5), torch.tensor([2]), 3)
+    tensor([[[2., 3., 4.]]])
+    """
     index = offset[:, None] + torch.arange(steps, device=audio.device)
     return audio.gather(2, index[:, None].expand(-1, audio.shape[1], -1))
 
 
-def clip_embeddings(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-    """One vector a clip, of unit length: ``[B, D, T, Y, X]`` and ``[B, D, T]`` to ``[B, D]`` each."""
-    return F.normalize(video.mean((2, 3, 4)), dim=1), F.normalize(audio.mean(2), dim=1)
+def clip_vectors(pair: Pair, whole_audio: bool = False) -> tuple[Tensor, Tensor]:
+    """One vector a clip, of any length: means over time and space, ``[B, D]`` each.
+
+    Args:
+        pair: a batch.
+        whole_audio: takes all of the audio, also what goes beyond the video.
+    """
+    audio = pair.audio if whole_audio else aligned_audio(pair.audio, pair.offset, pair.video.shape[2])
+    return pair.video.mean((2, 3, 4)), audio.mean(2)
 
 
-class _Gather(torch.autograd.Function):
-    """All processes' ``[B, ...]``; back comes the sum of all processes' gradients of the own part."""
+def unused(pair: Pair) -> Tensor:
+    """Zero, with a gradient of zero for the common space.
 
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
-        parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, x)
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
-        # Collectives go by the order in memory, which need not be that of the axes.
-        summed = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed.chunk(dist.get_world_size())[dist.get_rank()]
-
-
-def gather_with_gradient(x: Tensor) -> Tensor:
-    """Concatenate ``[B, ...]`` of all processes along B, in rank order; gradients flow back to each."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return x
-    return _Gather.apply(x.contiguous())
-
-
-def own_rows(count: int, device: torch.device) -> Tensor:
-    """Where this process' ``count`` clips lie among those of all processes."""
-    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-    return torch.arange(count, device=device) + rank * count
+    Objectives on features add it: processes that average gradients want one for every parameter.
+    """
+    return 0.0 * (pair.video.sum() + pair.audio.sum())

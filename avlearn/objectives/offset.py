@@ -1,4 +1,4 @@
-"""By how much are picture and sound apart, and can that be told at all? The second stage of Synchformer."""
+"""Classification of the offset, and of whether there is one to be told: the second stage of Synchformer."""
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +6,42 @@ from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
 from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+
+
+def offset_classification(
+    logits: Tensor, offset: Tensor, own_logits: Tensor, other_logits: Tensor, sync_weight: float = 1.0
+) -> ObjectiveOutput:
+    """Cross-entropy over offsets, and binary cross-entropy of whether video and audio can be synchronized.
+
+    As Synchformer's second stage (Iashin et al., ICASSP 2024). The wrong offsets are all the others.
+
+    Args:
+        logits: ``[B, O]`` of the offsets.
+        offset: ``[B]``, the right ones.
+        own_logits: ``[B]``, that videos can be synchronized with their own audio.
+        other_logits: ``[N]``, that they can with the audio of other clips; N may be zero.
+        sync_weight: of the binary loss.
+
+    Returns:
+        The loss; logs ``offset_loss``, ``sync_loss`` (the two parts), ``offset_within_1`` (share of clips whose best
+        offset is at most one off) and ``sync_accuracy``.
+
+    >>> logits = 5 * torch.eye(3)
+    >>> loss, logs = offset_classification(logits, torch.tensor([0, 1, 2]), torch.ones(3), -torch.ones(3))
+    >>> round(float(logs["offset_loss"]), 4), round(float(logs["sync_loss"]), 4), float(logs["sync_accuracy"])
+    (0.0134, 0.3133, 1.0)
+    """
+    which = F.cross_entropy(logits, offset)
+    sync_logits = torch.cat([own_logits, other_logits])
+    own = (torch.arange(len(sync_logits), device=logits.device) < len(own_logits)).to(sync_logits)
+    whether = F.binary_cross_entropy_with_logits(sync_logits, own)
+    logs = {
+        "offset_loss": which.detach(),
+        "sync_loss": whether.detach(),
+        "offset_within_1": ((logits.argmax(1) - offset).abs() <= 1).float().mean(),
+        "sync_accuracy": ((sync_logits > 0) == own.bool()).float().mean(),
+    }
+    return ObjectiveOutput(which + sync_weight * whether, logs)
 
 
 class _Layer(nn.Module):
@@ -106,25 +142,12 @@ class OffsetClassifier(Objective):
     def forward(self, pair: Pair) -> ObjectiveOutput:
         video, audio = self._tokens(pair)
         state = self._read(video, audio)
-        logits = self.offset_head(state)
-        which = F.cross_entropy(logits, pair.offset)
-
         other = pair.clip[:, None] != pair.clip
         some = other.any(1)  # windows of one and the same clip have no negatives
         partner = other[some].float().multinomial(1)[:, 0] if some.any() else some.nonzero()[:, 0]
-        wrong = self._read(video[some], audio[partner])
-        sync_logits = self.sync_head(torch.cat([state, wrong]))[:, 0]
-        synchronizable = (torch.arange(len(sync_logits), device=logits.device) < len(state)).to(sync_logits)
-        whether = F.binary_cross_entropy_with_logits(sync_logits, synchronizable)
-
-        loss = which + self.sync_weight * whether
-        logs = {
-            "offset_loss": which.detach(),
-            "sync_loss": whether.detach(),
-            "offset_within_1": ((logits.argmax(1) - pair.offset).abs() <= 1).float().mean(),
-            "sync_right": ((sync_logits > 0) == synchronizable.bool()).float().mean(),
-        }
-        return ObjectiveOutput(loss, logs)
+        states = torch.cat([state, self._read(video[some], audio[partner])])
+        own, others = self.sync_head(states)[:, 0].tensor_split([len(state)])
+        return offset_classification(self.offset_head(state), pair.offset, own, others, self.sync_weight)
 
     def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
         """The logarithm of the probability of each shifted offset.

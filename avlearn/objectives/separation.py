@@ -1,7 +1,7 @@
-"""How far are the sources that were separated from the true ones?
+"""Losses of source separation: how far estimated masks and waveforms are from the true ones.
 
-All losses are pairwise, so that one rule decides which estimate is whose: the picture says so, or, where there is
-none, the order that fits best (`best_order`).
+All losses are pairwise, so that one rule decides which estimate is whose: the video says so (`fixed_order`), or, where
+there is none, the permutation that fits best (`best_order`).
 """
 
 from collections.abc import Callable
@@ -30,6 +30,10 @@ def mask_targets(kind: str, sources: Tensor, mixture: Tensor, bands: Callable[[T
 
     Returns:
         ``[B, K, bins, N]`` in [0, 1].
+
+    >>> sources = torch.tensor([3.0, 1.0]).view(1, 2, 1, 1).to(torch.complex64)  # two sources, one cell
+    >>> mask_targets("ratio", sources, sources.sum(1), lambda x: x).flatten()
+    tensor([0.7500, 0.2500])
     """
     mixture = mixture.unsqueeze(1)
     if kind == "phase_sensitive":
@@ -42,36 +46,62 @@ def mask_targets(kind: str, sources: Tensor, mixture: Tensor, bands: Callable[[T
 
 
 def loudness_weights(bands: Tensor) -> Tensor:
-    """Of each cell of a mixture's ``bands``, by its loudness: what is silent has no right mask (Zhao et al., 2018)."""
+    """Weight of each cell of a mixture, by its loudness: silence has no right mask (Zhao et al., ECCV 2018).
+
+    Args:
+        bands: magnitudes ``[..., bins, N]``.
+
+    Returns:
+        ``[..., bins, N]``, 0.02 or more.
+
+    >>> loudness_weights(torch.tensor([0.0, 1.0]))
+    tensor([0.0200, 1.4063])
+    """
     return (3 * bands).log1p() + 0.02
 
 
-def mask_loss(kind: str, found: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean over cells, of each mask to each target.
+def mask_loss(kind: str, predicted: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over cells of each mask's loss at each target (Zhao et al., ECCV 2018).
 
     Args:
         kind: ``bce`` (binary cross-entropy) or ``l1``.
-        found: logits ``[B, K, bins, N]``.
+        predicted: logits ``[B, K, bins, N]``.
         targets: ``[B, J, bins, N]`` in [0, 1].
         weights: ``[B, bins, N]``.
 
     Returns:
         ``[B, K, J]``.
+
+    >>> logits, weights = torch.tensor([-9.0, 9.0]).view(1, 2, 1, 1), torch.ones(1, 1, 1)
+    >>> mask_loss("l1", logits, logits.sigmoid(), weights).round()
+    tensor([[[0., 1.],
+             [1., 0.]]])
     """
-    found, targets = found.unsqueeze(2), targets.unsqueeze(1)
-    shape = torch.broadcast_shapes(found.shape, targets.shape)
+    predicted, targets = predicted.unsqueeze(2), targets.unsqueeze(1)
+    shape = torch.broadcast_shapes(predicted.shape, targets.shape)
     if kind == "bce":
-        loss = F.binary_cross_entropy_with_logits(found.expand(shape), targets.expand(shape), reduction="none")
+        loss = F.binary_cross_entropy_with_logits(predicted.expand(shape), targets.expand(shape), reduction="none")
     else:
-        loss = (found.sigmoid() - targets).abs()
+        loss = (predicted.sigmoid() - targets).abs()
     weights = weights[:, None, None]
     return (loss * weights).mean((3, 4)) / weights.mean((3, 4))
 
 
 def negative_snr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """Less the ratio of signal and error in dB, at most about 30: ``[B, K, S]`` and ``[B, J, S]`` to ``[B, K, J]``.
+    """Negative signal-to-noise ratio in dB, with a soft limit at about 30 dB (Wisdom et al., NeurIPS 2020).
 
-    The soft limit is that of Wisdom et al. (NeurIPS 2020): what is good already does not outweigh the rest.
+    By the limit, what is good already does not outweigh the rest.
+
+    Args:
+        estimates: ``[B, K, S]``, S in samples.
+        sources: ``[B, J, S]``.
+
+    Returns:
+        ``[B, K, J]``.
+
+    >>> source = torch.ones(1, 1, 1000)
+    >>> float(negative_snr(1.1 * source, source).round())  # an error 20 dB below
+    -20.0
     """
     estimates, sources = estimates.unsqueeze(2), sources.unsqueeze(1)
     energy = sources.square().sum(3) + _FLOOR
@@ -80,7 +110,21 @@ def negative_snr(estimates: Tensor, sources: Tensor) -> Tensor:
 
 
 def negative_si_sdr(estimates: Tensor, sources: Tensor) -> Tensor:
-    """The same of the scale-invariant ratio (Le Roux et al., ICASSP 2019), which leaves the level open."""
+    """Negative scale-invariant ratio of signal and distortion in dB (Le Roux et al., ICASSP 2019).
+
+    It leaves the level open; limited as `negative_snr` is.
+
+    Args:
+        estimates: ``[B, K, S]``, S in samples.
+        sources: ``[B, J, S]``.
+
+    Returns:
+        ``[B, K, J]``.
+
+    >>> source = torch.arange(1000.0).sin().view(1, 1, 1000)
+    >>> float(negative_si_sdr(5 * source, source).round())
+    -30.0
+    """
     estimates = (estimates - estimates.mean(2, keepdim=True)).unsqueeze(2)
     sources = (sources - sources.mean(2, keepdim=True)).unsqueeze(1)
     energy = sources.square().sum(3, keepdim=True) + _FLOOR
@@ -94,12 +138,16 @@ def spectral_distance(estimates: Tensor, sources: Tensor) -> Tensor:
     """Spectral convergence and log magnitudes at several resolutions (Yamamoto et al., ICASSP 2020).
 
     Args:
-        estimates, sources: ``[B, K, S]`` and ``[B, J, S]``.
+        estimates, sources: ``[B, K, S]`` and ``[B, J, S]``, S in samples.
 
     Returns:
         ``[B, K, J]``.
+
+    >>> source = torch.arange(4000.0).sin().view(1, 1, 4000)
+    >>> float(spectral_distance(source, source)), bool(spectral_distance(0.1 * source, source) > 1)
+    (0.0, True)
     """
-    total = 0.0
+    total = estimates.new_zeros(())
     for n_fft in _RESOLUTIONS:
         taper = torch.hann_window(n_fft, device=estimates.device)
 
@@ -115,13 +163,23 @@ def spectral_distance(estimates: Tensor, sources: Tensor) -> Tensor:
     return total / len(_RESOLUTIONS)
 
 
-def own_order(pairwise: Tensor) -> Tensor:
-    """The mean over sources where estimate k is of source k: ``[B, K, K]`` to ``[B]``."""
+def fixed_order(pairwise: Tensor) -> Tensor:
+    """Mean over sources where estimate k is of source k: ``[B, K, K]`` to ``[B]``.
+
+    >>> fixed_order(torch.tensor([[[1.0, 0.0], [0.0, 3.0]]]))
+    tensor([2.])
+    """
     return pairwise.diagonal(dim1=1, dim2=2).mean(1)
 
 
 def best_order(pairwise: Tensor) -> Tensor:
-    """The same in whichever order it is least, permutation invariant (Yu et al., ICASSP 2017)."""
+    """Mean over sources in the order in which it is least: ``[B, K, K]`` to ``[B]``.
+
+    Permutation-invariant training (Yu et al., ICASSP 2017).
+
+    >>> best_order(torch.tensor([[[1.0, 0.0], [0.0, 3.0]]]))
+    tensor([0.])
+    """
     sources = range(pairwise.shape[1])
     means = [pairwise[:, list(order), list(sources)].mean(1) for order in permutations(sources)]
     return torch.stack(means).amin(0)

@@ -4,7 +4,7 @@
 of V and step t of A cover the same seconds where both start together. The volume is never made whole.
 
 Everywhere the mean over time comes first and the pooling over space second: a source stays where it is
-while its sound goes on, so that the average sharpens the place before the best place is chosen.
+while its audio goes on, so that the average sharpens the place before the best place is chosen.
 """
 
 import math
@@ -14,14 +14,28 @@ from torch import Tensor
 
 
 def pool_space(scores: Tensor, scale: float, dim: int) -> Tensor:
-    """Soft maximum over places: ``(logsumexp(scale * x) - log P) / scale`` along ``dim``."""
+    """Soft maximum over places: ``(logsumexp(scale * x) - log P) / scale`` along ``dim``.
+
+    >>> pool_space(torch.tensor([0.5, 0.5]), 20.0, 0)
+    tensor(0.5000)
+    """
     return (torch.logsumexp(scores * scale, dim) - math.log(scores.shape[dim])) / scale
 
 
 def pair_scores(video: Tensor, audio: Tensor, scale: float) -> Tensor:
-    """Every clip's picture against every clip's sound at every offset: ``[B, C, O]``.
+    """Every clip's video against every clip's audio at every offset.
 
-    ``O = U - T + 1``; entry o compares step t of the picture with step t + o of the sound.
+    Args:
+        video: ``[B, D, T, Y, X]``.
+        audio: ``[C, D, U]``, ``U >= T``.
+        scale: of the soft maximum over places.
+
+    Returns:
+        ``[B, C, O]``, ``O = U - T + 1``; entry o compares step t of the video with step t + o of the audio.
+
+    >>> audio = torch.eye(3)[None]
+    >>> pair_scores(audio[:, :, 1:, None, None], audio, 20.0)
+    tensor([[[0., 1.]]])
     """
     b, d, t, y, x = video.shape
     places = video.permute(0, 3, 4, 2, 1).reshape(b * y * x, t * d)
@@ -32,17 +46,21 @@ def pair_scores(video: Tensor, audio: Tensor, scale: float) -> Tensor:
 
 
 def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offsets: Tensor) -> Tensor:
-    """Own picture against own sound at given offsets, where part of the sound may be missing.
+    """Each clip's video against its own audio at given offsets, where part of the audio may be missing.
 
     Args:
-        video: ``[B, D, T, Y, X]``; its step 0 coincides with step ``start`` of the sound.
+        video: ``[B, D, T, Y, X]``; its step 0 coincides with step ``start`` of the audio.
         audio: ``[B, D, U]``.
         scale: of the soft maximum over places.
-        offsets: ``[O]`` integer steps; offset o compares picture step t with sound step start + t + o.
+        offsets: ``[O]`` integer steps; offset o compares video step t with audio step start + t + o.
 
     Returns:
-        ``[B, O]``; the mean runs over the steps for which there is sound. NaN where these are fewer than
+        ``[B, O]``; the mean runs over the steps for which there is audio. NaN where these are fewer than
         half of T.
+
+    >>> audio = torch.eye(3)[None]
+    >>> offset_scores(audio[:, :, 1:, None, None], audio, 20.0, 1, torch.tensor([-1, 0, 1, 2]))
+    tensor([[0., 1., 0., nan]])
     """
     t, u = video.shape[2], audio.shape[2]
     places = video.flatten(3).permute(0, 3, 2, 1)  # [B, P, T, D]
@@ -57,20 +75,30 @@ def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offset
 
 
 def heatmap(video: Tensor, audio: Tensor) -> Tensor:
-    """Where the sound comes from: mean over time of the aligned similarity, ``[B, Y, X]`` in [-1, 1].
+    """Localization map: mean over time of the aligned similarity, ``[B, Y, X]`` in [-1, 1].
 
-    Takes ``U == T``.
+    Args:
+        video: ``[B, D, T, Y, X]``.
+        audio: ``[B, D, T]``.
+
+    >>> audio = torch.eye(2)[None]
+    >>> heatmap(torch.stack([audio, 0 * audio], 3)[..., None], audio)  # it sounds in the upper of two cells
+    tensor([[[1.],
+             [0.]]])
     """
     return torch.einsum("bdtyx,bdt->byx", video, audio) / video.shape[2]
 
 
 def peak_weights(heat: Tensor, peak: Tensor, scale: float) -> Tensor:
-    """How much each place near a peak belongs to it: ``[B, Y, X]``, sums to 1.
+    """Weights of the cells around a peak: ``[B, Y, X]``, which sum to 1.
 
     Args:
         heat: ``[B, Y, X]``.
         peak: ``[B, 2]`` row and column of the peak's cell.
         scale: sharpness; the cell and its eight neighbours share by ``softmax(scale * heat)``.
+
+    >>> peak_weights(torch.zeros(1, 1, 4), torch.tensor([[0, 0]]), 20.0)
+    tensor([[[0.5000, 0.5000, 0.0000, 0.0000]]])
     """
     rows = torch.arange(heat.shape[1], device=heat.device)[None, :, None]
     columns = torch.arange(heat.shape[2], device=heat.device)[None, None]
@@ -81,7 +109,11 @@ def peak_weights(heat: Tensor, peak: Tensor, scale: float) -> Tensor:
 
 
 def strongest_place(heat: Tensor) -> Tensor:
-    """Row and column of each map's maximum: ``[B, Y, X]`` to ``[B, 2]``."""
+    """Row and column of each map's maximum: ``[B, Y, X]`` to ``[B, 2]``.
+
+    >>> strongest_place(torch.tensor([[[0.0, 1.0], [3.0, 2.0]]]))
+    tensor([[1, 0]])
+    """
     flat = heat.flatten(1).argmax(1)
     return torch.stack([flat // heat.shape[2], flat % heat.shape[2]], 1)
 
@@ -91,6 +123,9 @@ def strongest_places(heat: Tensor, count: int) -> list[Tensor]:
 
     Args:
         heat: ``[B, Y, X]``; where a map is too small for more, places repeat.
+
+    >>> strongest_places(torch.tensor([[[3.0, 2.0, 1.0]]]), 2)
+    [tensor([[0, 0]]), tensor([[0, 2]])]
     """
     left, found = heat.clone(), []
     for _ in range(count):

@@ -1,31 +1,66 @@
-"""SLAVC: whose sound, and from where? Two maps, a question each, against a copy of the towers that moves slowly."""
+"""SLAVC: localization and correspondence, against a copy of the towers that moves slowly."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.objectives.localization import maps, places_and_sound
-from avlearn.objectives.objective import (
-    Objective,
-    ObjectiveOutput,
-    Pair,
-    Setting,
-    ShiftSchedule,
-    gather_with_gradient,
-    own_rows,
-)
+from avlearn.objectives.contrastive import cross_modal_cross_entropy
+from avlearn.objectives.gather import gather_with_gradient
+from avlearn.objectives.localization import similarity_maps, time_means
+from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+
+
+def slavc(
+    video: Tensor, audio: Tensor, target_video: Tensor, target_audio: Tensor, temperature: float = 0.03
+) -> ObjectiveOutput:
+    """Simultaneous localization and audio-visual correspondence (SLAVC: Mo & Morgado, NeurIPS 2022).
+
+    Each side has two projections, the halves of D, and so there are two maps: one is a softmax over the audio at each
+    place, the other over the places under each audio; where they agree, summed over places, is the probability that the
+    audio is the clip's. Videos are compared with the audio of a momentum encoder, and its videos with the audio; both
+    ways the audio competes, as in the authors' code. Negatives: the audio of other clips, over all processes.
+
+    Args:
+        video: ``[B, D, Y, X]`` of any length over each half of D, which is even.
+        audio: ``[B, D]``.
+        target_video, target_audio: of the momentum encoder, likewise.
+        temperature: of the cosine similarities; the authors' code has 0.03.
+
+    Returns:
+        The loss; logs ``video_to_target``, ``target_to_audio`` (the two parts) and ``retrieval`` (share of videos whose
+        own target audio is the likeliest).
+
+    >>> audio = torch.eye(4).repeat(1, 2)
+    >>> video = torch.zeros(4, 8, 3, 3)
+    >>> video[:, :, 1, 2] = audio
+    >>> loss, logs = slavc(video, audio, video, audio)
+    >>> round(float(loss), 4), float(logs["retrieval"])  # at places that are silent, all audio is as likely
+    (1.0217, 1.0)
+    """
+    (places, audio), (target_places, target_audio) = _halves(video, audio), _halves(target_video, target_audio)
+    to_target = _log_agreement(places, gather_with_gradient(target_audio), temperature)
+    of_target = _log_agreement(target_places, gather_with_gradient(audio), temperature)
+    loss, logs = cross_modal_cross_entropy(to_target, of_target)
+    names = {"video_to_audio": "video_to_target", "audio_to_video": "target_to_audio"}
+    return ObjectiveOutput(loss, {names.get(name, name): value for name, value in logs.items()})
+
+
+def _halves(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """``[B, 2, D / 2, P]`` and ``[B, 2, D / 2]``, each half of unit length."""
+    places = video.flatten(2).unflatten(1, (2, -1))
+    return F.normalize(places, dim=2), F.normalize(audio.unflatten(1, (2, -1)), dim=2)
+
+
+def _log_agreement(places: Tensor, audio: Tensor, temperature: float) -> Tensor:
+    """Videos ``[B, 2, D / 2, P]`` under audio ``[C, 2, D / 2]``: log-probabilities ``[B, C]``."""
+    which, where = (similarity_maps(places[:, k], audio[:, k]) / temperature for k in range(2))
+    return torch.logsumexp(which.log_softmax(1) + where.log_softmax(2), 2)
 
 
 class SLAVC(Objective):
-    """Which sound, at the places that it comes from? Negatives: the sounds of other clips, over all processes.
+    """`slavc` of clips' means over time, against a copy of the towers that follows them by ``momentum``.
 
-    Simultaneous localization and audio-visual correspondence (Mo & Morgado, NeurIPS 2022). Each side has two
-    projections, and so there are two maps: one is a softmax over the sounds at each place, the other over the places
-    under each sound; what they agree on, summed over places, says whose sound it is. The pictures are compared with
-    the sounds of a copy of the towers that follows them by ``momentum``, and its pictures with the sounds; both ways
-    the sounds compete, as in the authors' code.
-
-    The two projections are the halves of the common space, each of unit length. Whoever compares places with sounds in
+    The two projections are the halves of the common space, each of unit length. Whoever compares places with audio in
     all of that space, as the readouts do, weighs the two maps by the lengths of the halves, where the authors take the
     mean.
 
@@ -33,37 +68,18 @@ class SLAVC(Objective):
         schedule, setting: see `Objective`; ``setting.dim`` is even.
         temperature: of similarities; the authors' code has 0.03.
         momentum: in [0, 1); theirs is 0.999.
-        dropout: of the picture's features, in [0, 1); theirs is 0.9, of 512 channels.
+        dropout: of the video's features, in [0, 1); theirs is 0.9, of 512 channels.
     """
 
     def __init__(
         self, schedule: ShiftSchedule, setting: Setting, temperature: float, momentum: float, dropout: float
     ) -> None:
         super().__init__(schedule, setting)
+        self.temperature = temperature
         self.scale = self.pool_scale = 1.0 / temperature
         self.momentum, self.dropout = momentum, dropout
 
     def forward(self, pair: Pair) -> ObjectiveOutput:
-        places, sound = _halves(pair)
-        target_places, target_sound = _halves(pair.target)
-        to_target = self._log_agreement(places, gather_with_gradient(target_sound))
-        of_target = self._log_agreement(target_places, gather_with_gradient(sound))
-        own = own_rows(len(sound), sound.device)
-        first, second = F.cross_entropy(to_target, own), F.cross_entropy(of_target, own)
-        logs = {
-            "picture_to_target": first.detach(),
-            "target_to_sound": second.detach(),
-            "retrieval": (to_target.argmax(1) == own).float().mean(),
-        }
-        return ObjectiveOutput(first + second, logs)
-
-    def _log_agreement(self, places: Tensor, sounds: Tensor) -> Tensor:
-        """Pictures ``[B, 2, D / 2, P]`` under sounds ``[C, 2, D / 2]``: ``[B, C]``."""
-        whose, where = (maps(places[:, k], sounds[:, k]) * self.scale for k in range(2))
-        return torch.logsumexp(whose.log_softmax(1) + where.log_softmax(2), 2)
-
-
-def _halves(pair: Pair) -> tuple[Tensor, Tensor]:
-    """Places ``[B, 2, D / 2, P]`` and sounds ``[B, 2, D / 2]`` by each of the projections, of unit length."""
-    places, sound = places_and_sound(pair)
-    return F.normalize(places.unflatten(1, (2, -1)), dim=2), F.normalize(sound.unflatten(1, (2, -1)), dim=2)
+        if pair.target is None:
+            raise ValueError("SLAVC compares with a momentum encoder: the batch has no target")
+        return slavc(*time_means(pair), *time_means(pair.target), self.temperature)

@@ -20,10 +20,10 @@ from avlearn.models.unet import at_frames
 from avlearn.objectives.separation import (
     WAVE_LOSSES,
     best_order,
+    fixed_order,
     loudness_weights,
     mask_loss,
     mask_targets,
-    own_order,
 )
 from avlearn.objectives.similarity import heatmap, peak_weights, strongest_places
 from avlearn.signal import Stft
@@ -208,7 +208,7 @@ class Separate(lightning.LightningModule):
                 summed = logits.sigmoid().unflatten(1, (together, places)).sum(2)
                 logits = summed.clamp(1e-4, 1 - 1e-4).logit()
             pairwise = mask_loss(self.loss.name, logits, targets, weights)
-        order = best_order if separator.config.conditioning == "none" else own_order
+        order = best_order if separator.config.conditioning == "none" else fixed_order
         return order(pairwise).mean()
 
     def training_loss(self, batch: dict) -> Tensor:

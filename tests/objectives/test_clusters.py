@@ -132,7 +132,7 @@ def test_pairs_teach_and_shuffled_pairs_do_not(assign):
     torch.manual_seed(2)
     causes = 2 * F.one_hot(torch.randint(4, (256,)), 4).float()
     taught, shuffled = (learn(clusters(128, assign, every=20), causes, s) for s in (False, True))
-    for name in ("picture_right", "sound_right"):
+    for name in ("video_accuracy", "audio_accuracy"):
         assert taught[name] > 0.85  # of four: chance is 0.25
         assert shuffled[name] < 0.6
 

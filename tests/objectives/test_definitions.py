@@ -61,8 +61,8 @@ def test_infonce():
     found = objective("infonce", temperature=0.1)(pair)
     to_sound, to_picture = nce(seen, heard, 0.1), nce(heard, seen, 0.1)
     torch.testing.assert_close(found.loss, to_sound + to_picture)
-    torch.testing.assert_close(found.logs["picture_to_sound"], to_sound)
-    torch.testing.assert_close(found.logs["sound_to_picture"], to_picture)
+    torch.testing.assert_close(found.logs["video_to_audio"], to_sound)
+    torch.testing.assert_close(found.logs["audio_to_video"], to_picture)
     assert float(found.logs["retrieval"]) == 1 and float(found.logs["scale"]) == pytest.approx(10)
     other = replace(pair, audio=pair.audio[[0, 2, 3, 1]])
     seen, heard = (torch.stack(side) for side in vectors(other, other.offset.tolist()))
@@ -75,8 +75,8 @@ def test_gdt_adds_the_clips_own_sound_at_another_time_to_what_a_picture_chooses_
     seen, heard = vectors(pair, pair.offset.tolist())
     _, shifted = vectors(pair, SHIFTED)
     found = objective("gdt", temperature=0.1)(pair)
-    torch.testing.assert_close(found.logs["picture_to_sound"], nce(seen, heard + shifted, 0.1))
-    torch.testing.assert_close(found.logs["sound_to_picture"], nce(heard, seen, 0.1))
+    torch.testing.assert_close(found.logs["video_to_audio"], nce(seen, heard + shifted, 0.1))
+    torch.testing.assert_close(found.logs["audio_to_video"], nce(heard, seen, 0.1))
 
 
 def test_segments_are_all_told_from_each_other():
@@ -107,10 +107,12 @@ def test_margin(progress, hard):
         terms.append((right[i] ** 2 + max(1.2 - float(wrong[i]), 0.0) ** 2) / 2)
     found = made(pair)
     torch.testing.assert_close(found.loss, torch.stack(terms).mean())
-    assert float(found.logs["right"]) == pytest.approx(float(torch.stack(right).square().mean().sqrt()), rel=1e-5)
-    assert float(found.logs["wrong"]) == pytest.approx(float(torch.stack(wrong).mean()), rel=1e-5)
+    assert float(found.logs["positive_distance"]) == pytest.approx(
+        float(torch.stack(right).square().mean().sqrt()), rel=1e-5
+    )
+    assert float(found.logs["negative_distance"]) == pytest.approx(float(torch.stack(wrong).mean()), rel=1e-5)
     nearer = sum(float(r < w) for r, w in zip(right, wrong, strict=True)) / 2
-    assert float(found.logs["told_apart"]) == nearer
+    assert float(found.logs["accuracy"]) == nearer
 
 
 def test_temperatures_stay_within_their_bounds():

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.objectives import OBJECTIVES, Objective, Pair, Setting, ShiftSchedule
-from avlearn.objectives.objective import sound_at
+from avlearn.objectives.localization import foreground_mask
+from avlearn.objectives.objective import aligned_audio
 from avlearn.objectives.similarity import heatmap
 from avlearn.recipe import load_recipe
 
@@ -75,7 +76,7 @@ def test_only_the_sound_that_goes_with_the_picture_counts(name):
     seen, heard = torch.randn(6, 16, STEPS, 3, 4), torch.randn(6, 16, SOUND)
     offset = torch.tensor([0, 1, 2, 3, 4, 2])
     losses = []
-    for sound, start in ((heard, offset), (sound_at(heard, offset, STEPS), torch.zeros_like(offset))):
+    for sound, start in ((heard, offset), (aligned_audio(heard, offset, STEPS), torch.zeros_like(offset))):
         torch.manual_seed(1)
         pair = paired(seen, sound, start)
         losses.append(objective_of(name, 16)(replace(pair, target=pair)).loss)
@@ -96,10 +97,9 @@ def test_the_trimap_leaves_out_places_in_between():
 
 
 def test_what_sounds_is_sought_above_a_share_of_the_map():
-    objective = objective_of("fnac", 2)
     likeness = torch.tensor([[-0.5, 0.3, 0.5, 0.9]])  # of the way up: 0, 0.57, 0.71, 1
     places = torch.stack([likeness, (1 - likeness.square()).sqrt()], 1)
-    assert objective._sounding(places, torch.tensor([[1.0, 0.0]])).tolist() == [[False, False, True, True]]
+    assert foreground_mask(places, torch.tensor([[1.0, 0.0]])).tolist() == [[False, False, True, True]]
 
 
 class Towers(nn.Module):
@@ -152,7 +152,7 @@ def pointed(name: str, *, shuffled: bool, seed: int = 0) -> tuple[float, float]:
     video, audio, offset, places = world(512, 2)
     with torch.inference_mode():
         pair = towers(video, audio, offset)
-        heat = heatmap(pair.video, sound_at(pair.audio, offset, STEPS)).flatten(1)
+        heat = heatmap(pair.video, aligned_audio(pair.audio, offset, STEPS)).flatten(1)
     sounding, silent = heat.gather(1, places).T
     top = heat.argmax(1) == places[:, 0]
     return float((sounding > silent).float().mean()), float(top.float().mean())

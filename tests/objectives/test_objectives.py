@@ -33,10 +33,10 @@ def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
 
 def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     pair = planted(7)
-    before = dense()(pair).logs["picture_to_sound"]
+    before = dense()(pair).logs["video_to_audio"]
     audio = pair.audio.clone()
     audio[:, :, 17] = -audio[:, :, 17]  # heard only at offsets from 8 on
-    assert torch.isclose(before, dense()(replace(pair, audio=audio)).logs["picture_to_sound"], atol=0.02)
+    assert torch.isclose(before, dense()(replace(pair, audio=audio)).logs["video_to_audio"], atol=0.02)
     # A sound that fits as well two steps later: wrong, until the schedule begins at half a second.
     twice = pair.audio.clone()
     twice[:, :, 9:19] = twice[:, :, 7:17].clone()
@@ -44,7 +44,7 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     far = Dense(ShiftSchedule(0.5, 0.16, 0.5), SETTING, 0.05, 20.0, True)
     losses = []
     for far.progress in (0.0, 1.0):
-        losses.append(float(far(pair).logs["picture_to_sound"]))
+        losses.append(float(far(pair).logs["video_to_audio"]))
     assert losses[0] < losses[1] - 0.1
 
 
@@ -74,8 +74,8 @@ def test_the_dense_loss_is_its_definition_both_ways(nearest):
     to_sound, to_picture = (torch.stack(way).mean() for way in zip(*losses, strict=True))
     found = objective(pair)
     torch.testing.assert_close(found.loss, to_sound + to_picture, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.logs["picture_to_sound"], to_sound, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.logs["sound_to_picture"], to_picture, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["video_to_audio"], to_sound, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["audio_to_video"], to_picture, rtol=1e-5, atol=1e-6)
     assert min(float(to_sound), float(to_picture)) > 1e-4
 
 

@@ -39,13 +39,13 @@ def test_offsets_of_new_clips_and_sounds_of_others_are_recognized(trained):
     _, output, _ = trained
     assert output.logs["offset_within_1"] > 0.9
     assert output.logs["offset_loss"] < 0.5  # chance: log 5 = 1.6
-    assert output.logs["sync_right"] > 0.75
+    assert output.logs["sync_accuracy"] > 0.75
 
 
 def test_shuffled_pairs_stay_at_chance():
     output = train(objective(), pool(), SOUND, 700, 3e-3, right=False)
     assert output.logs["offset_loss"] > 1.5
-    assert abs(output.logs["sync_right"] - 0.5) < 0.15
+    assert abs(output.logs["sync_accuracy"] - 0.5) < 0.15
 
 
 @torch.no_grad()

@@ -100,7 +100,7 @@ def test_what_is_logged_keeps_no_graph(case):
     assert not [name for name, value in output.logs.items() if value.requires_grad]
 
 
-SHARES = {"retrieval", "told_apart", "offset_within_1", "picture_right", "sound_right"}
+SHARES = {"retrieval", "accuracy", "offset_within_1", "video_accuracy", "audio_accuracy", "sync_accuracy"}
 
 
 @pytest.mark.parametrize("training", [True, False])
