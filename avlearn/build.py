@@ -30,7 +30,7 @@ from avlearn.models.audiovisual import (
 from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_model, model_spec, time_options
 from avlearn.models.unet import SeparatorConfig
-from avlearn.objectives import OBJECTIVES, Objective, Setting, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective, ShiftSchedule
 from avlearn.recipe import Recipe
 from avlearn.schema import TIMELESS
 from avlearn.tasks.pretrain import READ, Pretrain
@@ -322,7 +322,7 @@ def _start_from(model: AudioVisual, name_or_path: str) -> None:
 def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective:
     """The recipe's objective for a model, and so many clips to train on."""
     clip, step = recipe.clip, model.step
-    setting = Setting(
+    spec = FeatureSpec(
         step,
         # Whole ones, as the towers give them.
         steps=max(int(clip.seconds / step + 1e-6), 1),
@@ -334,7 +334,7 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
     )
     shift = ShiftSchedule(**recipe.objective.shift.model_dump())
     options = recipe.objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[recipe.objective.name](shift, setting, **options)
+    return OBJECTIVES[recipe.objective.name](shift, spec, **options)
 
 
 def _build_separation(recipe: Recipe, origin: str) -> Experiment:

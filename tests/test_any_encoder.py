@@ -60,7 +60,7 @@ def trained_once(monkeypatch, video: str, audio: str, name: str) -> AudioVisual:
     )  # fmt: skip
     model = AudioVisual(config)
     task = Pretrain(model, build_objective(recipe, model, 2), {}, None, 0)
-    batch = {"offset": torch.tensor([0, task.objective.setting.offsets - 1]), "index": torch.arange(2)}
+    batch = {"offset": torch.tensor([0, task.objective.spec.offsets - 1]), "index": torch.arange(2)}
     output = task.output(torch.rand(2, 3, 32, size, size), 0.1 * torch.randn(2, round(2.56 * 16000)), batch)
     output.loss.backward()
     assert output.loss.isfinite()

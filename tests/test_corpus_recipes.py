@@ -156,7 +156,7 @@ def test_models_and_objectives_are_built_at_full_size(name):
     objective = build_objective(recipe, model, 1000)
     clip, steps = recipe.clip, recipe.clip.seconds / model.step
     assert abs(steps - round(steps)) < 1e-6
-    assert abs(2 * clip.context / model.step - (objective.setting.offsets - 1)) < 1e-6
+    assert abs(2 * clip.context / model.step - (objective.spec.offsets - 1)) < 1e-6
     assert clip.seconds + 2 * clip.context <= 10  # as long as the corpora's clips are
 
 

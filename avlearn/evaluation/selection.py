@@ -26,7 +26,7 @@ def search_room(model: AudioVisual, objective: Objective | None) -> float:
     """Seconds of audio that the search for an offset takes beyond the video's."""
     room = (OFFSETS - 1) * model.step
     if objective is not None:
-        room = max(room, (objective.setting.offsets - 1) * objective.setting.step)
+        room = max(room, (objective.spec.offsets - 1) * objective.spec.step)
     return room + 1 / model.config.fps
 
 

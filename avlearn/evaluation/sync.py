@@ -16,7 +16,7 @@ from avlearn.metrics import Figure
 from avlearn.metrics import sync as metrics
 from avlearn.metrics.retrieval import recall_at
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.objectives import Objective, Pair
+from avlearn.objectives import EmbeddedBatch, Objective
 from avlearn.objectives.similarity import offset_scores, pair_scores
 from avlearn.signal.peak import vertex
 
@@ -79,26 +79,26 @@ class Curves:
         if objective is None:
             known, self.room = OFFSETS, (OFFSETS - 1) * model.step
         else:
-            setting = objective.setting
-            known, self.room = getattr(objective, "classes", setting.offsets), (setting.offsets - 1) * setting.step
+            spec = objective.spec
+            known, self.room = getattr(objective, "classes", spec.offsets), (spec.offsets - 1) * spec.step
         self.unit = self.room / (known - 1)
         self.offsets = min(OFFSETS, known)
         self.margin = (known - self.offsets) // 2
 
-    def pairs(self, cache: ClipCache, cut: Cut, *, blank: bool = False):
+    def batches(self, cache: ClipCache, cut: Cut, *, blank: bool = False):
         """Batches of clips as the towers give them; ``blank``: with a black picture."""
         for video, audio in cut_windows(self.model, cache, cut):
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
             none = torch.zeros(len(video), dtype=torch.long)
             placed = finite(self.model.place(seen), "the picture"), finite(self.model.hear(heard), "the sound")
-            yield Pair(*placed, none, none, seen, heard)
+            yield EmbeddedBatch(*placed, none, none, seen, heard)
 
-    def of(self, pair: Pair, steps: Tensor) -> Tensor:
+    def of(self, batch: EmbeddedBatch, steps: Tensor) -> Tensor:
         """Scores ``[B, O]`` of pictures that begin ``steps [O]``, in units, into their sound."""
         if self.objective is not None:
-            return self.objective.offset_scores(pair, steps)
-        return offset_scores(pair.video, pair.audio, self.model.config.pool_scale, 0, steps)
+            return self.objective.offset_scores(batch, steps)
+        return offset_scores(batch.video, batch.audio, self.model.config.pool_scale, 0, steps)
 
     def chances(self, curves: np.ndarray) -> np.ndarray:
         """Log-probabilities ``[N, O]`` of offsets.
@@ -126,7 +126,7 @@ class Curves:
 def offset_curves(curves: Curves, cache: ClipCache, cut: Cut, *, blank: bool = False) -> np.ndarray:
     """Scores ``[N, O]`` of the offsets that are sought."""
     steps = torch.arange(curves.offsets) + curves.margin
-    return torch.cat([curves.of(pair, steps) for pair in curves.pairs(cache, cut, blank=blank)]).numpy()
+    return torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut, blank=blank)]).numpy()
 
 
 def wrong_shifts(offsets: int, unit: float) -> np.ndarray:
@@ -195,9 +195,9 @@ def _read(curves: Curves, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarra
     """Scores ``[N, O]``, and of the first clips ``V [D, T, Y, X]`` and ``A [D, U]``, for a gallery."""
     steps = torch.arange(curves.offsets) + curves.margin
     scores, kept = [], []
-    for pair in curves.pairs(cache, curves.cut(lead)):
-        scores.append(curves.of(pair, steps))
-        kept += list(zip(pair.video, pair.audio, strict=True))[: _RETRIEVAL - len(kept)]
+    for batch in curves.batches(cache, curves.cut(lead)):
+        scores.append(curves.of(batch, steps))
+        kept += list(zip(batch.video, batch.audio, strict=True))[: _RETRIEVAL - len(kept)]
     return torch.cat(scores).numpy(), kept
 
 
@@ -231,7 +231,7 @@ def _synchformer(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
     begin = round(room / 2 / step)
     steps = torch.arange(begin - reach, begin + reach + 1)
     with torch.inference_mode():
-        scores = torch.cat([curves.of(pair, steps) for pair in curves.pairs(cache, cut)]).numpy()
+        scores = torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut)]).numpy()
     best = scores.argmax(1)
     fine = best + np.array([vertex(row, int(k)) for row, k in zip(scores, best, strict=True)])
     return metrics.synchformer_accuracy((reach - fine) * step, true)

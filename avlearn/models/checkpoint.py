@@ -73,15 +73,17 @@ def load_whole(
     with torch.device("meta"):
         model = build()
     empty = model.state_dict()
+    renamed = getattr(model, "renamed", str)  # where a file of before has another name for a tensor
     # Models of before have what only a tower's classifier would read.
     off = tuple(f"{name}.{part}." for name, module in model.named_modules() for part in getattr(module, "off", ()))
     try:
         with safe_open(path, "pt") as file:
-            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
+            found = {renamed(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
         skipped = (*off, "familiar.") if outdated(found) else off
         wanted = {name: list(tensor.shape) for name, tensor in empty.items() if not name.startswith(skipped)}
         _compare(wanted, {name: shape for name, shape in found.items() if not name.startswith(skipped)}, path)
-        tensors = {name: tensor for name, tensor in load_file(path).items() if not name.startswith(skipped)}
+        tensors = {renamed(name): tensor for name, tensor in load_file(path).items()}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(skipped)}
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path} is no weight file that can be read: {_line(error)}") from error
     for name, tensor in tensors.items():

@@ -6,7 +6,7 @@ from avlearn.objectives.dense import Dense
 from avlearn.objectives.fusion import ShiftBCE
 from avlearn.objectives.localization import FNAC, Correspondence, MILInfoNCE, TriMap
 from avlearn.objectives.memory import AVID
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+from avlearn.objectives.objective import EmbeddedBatch, FeatureSpec, Objective, ObjectiveOutput, ShiftSchedule
 from avlearn.objectives.offset import OffsetClassifier
 from avlearn.objectives.slavc import SLAVC
 
@@ -27,4 +27,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
 }
 
-__all__ = ["OBJECTIVES", "Dense", "Objective", "ObjectiveOutput", "Pair", "Setting", "ShiftSchedule"]
+__all__ = ["OBJECTIVES", "Dense", "EmbeddedBatch", "FeatureSpec", "Objective", "ObjectiveOutput", "ShiftSchedule"]

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from avlearn.errors import RecipeError
 from avlearn.objectives.memory import clip_means
 from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
     Objective,
     ObjectiveOutput,
-    Pair,
-    Setting,
     ShiftSchedule,
     aligned_audio,
     unused,
@@ -91,7 +91,7 @@ class Clusters(Objective):
     the nearest centres of the other modality; for ``sinkhorn``, what the other modality's head holds likeliest.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         assign: how labels are made.
         clusters: their number, at most that of the clips.
         every: so many training steps labels are made anew from the clips seen so far; an epoch's steps or more.
@@ -115,36 +115,36 @@ class Clusters(Objective):
     def __init__(
         self,
         schedule: ShiftSchedule,
-        setting: Setting,
+        spec: FeatureSpec,
         assign: Literal["kmeans", "sinkhorn"],
         clusters: int,
         every: int,
     ) -> None:
-        super().__init__(schedule, setting)
-        if clusters > setting.clips:
-            raise RecipeError(f"objective.clusters: {clusters} clusters of {setting.clips} clips; at most one a clip")
+        super().__init__(schedule, spec)
+        if clusters > spec.clips:
+            raise RecipeError(f"objective.clusters: {clusters} clusters of {spec.clips} clips; at most one a clip")
         self.assign, self.clusters, self.every = assign, clusters, every
-        random = torch.randperm(setting.clips, generator=torch.Generator().manual_seed(0)) % clusters
-        for name, channels in (("video", setting.video_channels), ("audio", setting.audio_channels)):
+        random = torch.randperm(spec.clips, generator=torch.Generator().manual_seed(0)) % clusters
+        for name, channels in (("video", spec.video_channels), ("audio", spec.audio_channels)):
             self.add_module(f"{name}_head", nn.Linear(channels, clusters))
-            self.register_buffer(f"{name}_bank", torch.zeros(setting.clips, channels))
+            self.register_buffer(f"{name}_bank", torch.zeros(spec.clips, channels))
             self.register_buffer(f"{name}_centres", torch.zeros(clusters, channels))
             self.register_buffer(f"{name}_labels", random.clone())
-        self.register_buffer("seen", torch.zeros(setting.clips, dtype=torch.bool))
+        self.register_buffer("seen", torch.zeros(spec.clips, dtype=torch.bool))
         self.register_buffer("steps", torch.tensor(0))
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        video = pair.video_features.mean((2, 3, 4))
-        audio = aligned_audio(pair.audio_features, pair.offset, pair.video_features.shape[2]).mean(2)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        video = batch.video_features.mean((2, 3, 4))
+        audio = aligned_audio(batch.audio_features, batch.offset, batch.video_features.shape[2]).mean(2)
         if self.training:
             if self.steps % self.every == 0 and self.seen.sum() >= self.clusters:
                 self.make_labels()
-            video_labels, audio_labels = self.video_labels[pair.clip], self.audio_labels[pair.clip]
-            self._remember(pair.clip, video, audio)
+            video_labels, audio_labels = self.video_labels[batch.clip], self.audio_labels[batch.clip]
+            self._remember(batch.clip, video, audio)
         else:
             video_labels, audio_labels = self.predicted_labels(video, audio)
         loss, logs = cluster_classification(self.video_head(video), self.audio_head(audio), video_labels, audio_labels)
-        return ObjectiveOutput(loss + unused(pair), logs)
+        return ObjectiveOutput(loss + unused(batch), logs)
 
     @torch.no_grad()
     def make_labels(self) -> None:

@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
 from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
     Objective,
     ObjectiveOutput,
-    Pair,
-    Setting,
     ShiftSchedule,
     aligned_audio,
     clip_vectors,
@@ -157,8 +157,8 @@ def margin_contrastive(
 class _LearnedTemperature(Objective):
     """With a learned temperature, kept within [0.001, 0.5] as Synchformer's is."""
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float) -> None:
-        super().__init__(schedule, setting)
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
+        super().__init__(schedule, spec)
         self.log_scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
 
     @property
@@ -172,8 +172,8 @@ class _LearnedTemperature(Objective):
 class InfoNCE(_LearnedTemperature):
     """`info_nce` of clips' mean embeddings, with a learned temperature; says nothing about time within a clip."""
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        return self._logged(info_nce(*clip_vectors(pair), 1 / self.scale))
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        return self._logged(info_nce(*clip_vectors(batch), 1 / self.scale))
 
 
 class GDT(_LearnedTemperature):
@@ -181,29 +181,29 @@ class GDT(_LearnedTemperature):
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch, and after it the same backwards."""
-        backwards = self.setting.offsets - 1 - offset
+        backwards = self.spec.offsets - 1 - offset
         return torch.cat([video, video.flip(2)]), torch.cat([audio, audio.flip(1)]), torch.cat([offset, backwards])
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        shifted = aligned_audio(pair.audio, self.wrong_offsets(pair), pair.video.shape[2]).mean(2)
-        return self._logged(gdt(*clip_vectors(pair), shifted, 1 / self.scale))
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        shifted = aligned_audio(batch.audio, self.wrong_offsets(batch), batch.video.shape[2]).mean(2)
+        return self._logged(gdt(*clip_vectors(batch), shifted, 1 / self.scale))
 
 
 class Segments(_LearnedTemperature):
     """`segment_info_nce` with a learned temperature.
 
     Args:
-        schedule, setting, temperature: see `Objective`; 0.07 is Synchformer's.
+        schedule, spec, temperature: see `Objective`; 0.07 is Synchformer's.
         seconds: of a segment; Synchformer's last 0.64.
     """
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float, seconds: float) -> None:
-        super().__init__(schedule, setting, temperature)
-        self.length = max(round(seconds / setting.step), 1)
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, seconds: float) -> None:
+        super().__init__(schedule, spec, temperature)
+        self.length = max(round(seconds / spec.step), 1)
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        audio = aligned_audio(pair.audio, pair.offset, pair.video.shape[2])
-        return self._logged(segment_info_nce(pair.video, audio, self.length, 1 / self.scale))
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        audio = aligned_audio(batch.audio, batch.offset, batch.video.shape[2])
+        return self._logged(segment_info_nce(batch.video, audio, self.length, 1 / self.scale))
 
 
 class Margin(Objective):
@@ -214,20 +214,20 @@ class Margin(Objective):
     right one.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         margin: of distances between vectors of unit length, in (0, 2).
         hard_share, hard_from: in [0, 1]; AVTS has 0.25.
     """
 
     def __init__(
-        self, schedule: ShiftSchedule, setting: Setting, margin: float, hard_share: float, hard_from: float
+        self, schedule: ShiftSchedule, spec: FeatureSpec, margin: float, hard_share: float, hard_from: float
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.margin, self.hard_share, self.hard_from = margin, hard_share, hard_from
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        video, audio = clip_vectors(pair)
-        shifted = aligned_audio(pair.audio, self.wrong_offsets(pair), pair.video.shape[2]).mean(2)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        video, audio = clip_vectors(batch)
+        shifted = aligned_audio(batch.audio, self.wrong_offsets(batch), batch.video.shape[2]).mean(2)
         easy = other_clips(audio)
         share = self.hard_share if self.progress >= self.hard_from else 0.0
         hard = torch.rand(len(video), 1, device=video.device) < share

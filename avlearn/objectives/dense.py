@@ -5,7 +5,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.objectives.gather import gather_with_gradient, own_rows
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    Objective,
+    ObjectiveOutput,
+    ShiftSchedule,
+    aligned_audio,
+)
 from avlearn.objectives.similarity import pair_scores
 
 
@@ -70,16 +77,16 @@ class Dense(Objective):
     """`dense_info_nce` with a learned temperature, and a smallest shift that follows the schedule.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature: of the softmax over offsets and clips, at the start.
         pool_scale: sharpness of the soft maximum over places.
         learn_temperature: whether training adjusts the temperature.
     """
 
     def __init__(
-        self, schedule: ShiftSchedule, setting: Setting, temperature: float, pool_scale: float, learn_temperature: bool
+        self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, pool_scale: float, learn_temperature: bool
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.pool_scale = pool_scale
         start = torch.tensor(1.0 / temperature).log()
         self.log_scale = nn.Parameter(start, requires_grad=learn_temperature)
@@ -88,6 +95,8 @@ class Dense(Objective):
     def scale(self) -> Tensor:
         return self.log_scale.exp()
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        loss, logs = dense_info_nce(pair.video, pair.audio, pair.offset, 1 / self.scale, self.pool_scale, self.nearest)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        loss, logs = dense_info_nce(
+            batch.video, batch.audio, batch.offset, 1 / self.scale, self.pool_scale, self.nearest
+        )
         return ObjectiveOutput(loss, {**logs, "scale": self.scale.detach()})

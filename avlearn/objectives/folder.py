@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.models.checkpoint import load_whole
 from avlearn.objectives import OBJECTIVES
-from avlearn.objectives.objective import Objective, Setting, ShiftSchedule
+from avlearn.objectives.objective import FeatureSpec, Objective, ShiftSchedule
 from avlearn.validation import check_options, read_object, validated
 
 FORMAT = "avlearn.objective/1"
@@ -36,7 +36,7 @@ def save_objective(objective: Objective, options: dict, folder: Path) -> None:
     if type(objective).offset_scores is Objective.offset_scores:
         return
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()}
-    values = {"format": FORMAT, **options, "setting": asdict(objective.setting)}
+    values = {"format": FORMAT, **options, "setting": asdict(objective.spec)}
     try:
         save_file(tensors, weights)
         weights.chmod(0o644)  # safetensors writes files for the owner alone
@@ -60,10 +60,10 @@ def load_objective(folder: Path) -> Objective | None:
         raise ModelError(f"{config}: name: there is no such objective")
     kind = OBJECTIVES[name]
     schedule = validated(ShiftSchedule, values.pop("shift", None), f"{config}: shift")
-    setting = validated(Setting, values.pop("setting", None), f"{config}: setting")
+    spec = validated(FeatureSpec, values.pop("setting", None), f"{config}: setting")
     try:
         check_options(kind, values, f"the objective {name}")
-        objective = load_whole(lambda: kind(schedule, setting, **values), folder / _WEIGHTS)
+        objective = load_whole(lambda: kind(schedule, spec, **values), folder / _WEIGHTS)
     except (AvlearnError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{folder} holds no objective that can be read: {said}") from error

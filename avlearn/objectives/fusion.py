@@ -1,12 +1,20 @@
 """Early fusion: a network that sees video and audio at once and tells aligned from shifted (Owens & Efros)."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio, unused
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    Objective,
+    ObjectiveOutput,
+    ShiftSchedule,
+    aligned_audio,
+    unused,
+)
 
 SLOW = 4  # of so many frames one is shown at first
 
@@ -42,19 +50,20 @@ class ShiftBCE(Objective):
     each clip alone.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         width: channels of the network.
-        slow_until: share of the training, in [0, 1], in which the picture shows every fourth frame only.
+        slow_until: share of the training, in [0, 1], in which the video shows every fourth frame only.
     """
 
     common_space = False
+    former_names: ClassVar[dict[str, str]] = {"picture": "video_input", "sound": "audio_input"}
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting, width: int, slow_until: float) -> None:
-        super().__init__(schedule, setting)
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, width: int, slow_until: float) -> None:
+        super().__init__(schedule, spec)
         self.slow_until = slow_until
         # A 1x1x1 convolution of concatenated channels is the sum of one of each part: nothing needs to be tiled.
-        self.picture = nn.Conv3d(setting.video_channels, width, 1)
-        self.sound = nn.Conv1d(setting.audio_channels, width, 1, bias=False)
+        self.video_input = nn.Conv3d(spec.video_channels, width, 1)
+        self.audio_input = nn.Conv1d(spec.audio_channels, width, 1, bias=False)
         self.trunk = nn.Sequential(
             nn.GroupNorm(1, width),
             nn.ReLU(),
@@ -73,42 +82,43 @@ class ShiftBCE(Objective):
             video = video[:, :, torch.arange(video.shape[2], device=video.device) // SLOW * SLOW]
         return video, audio, offset
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        video = self.picture(pair.video_features)
-        offsets = torch.cat([pair.offset, self.wrong_offsets(pair)])
-        logits = self._maps(video.repeat(2, 1, 1, 1, 1), pair.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        video = self.video_input(batch.video_features)
+        offsets = torch.cat([batch.offset, self.wrong_offsets(batch)])
+        logits = self._maps(video.repeat(2, 1, 1, 1, 1), batch.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
         loss, logs = shift_bce(*logits.chunk(2))
-        return ObjectiveOutput(loss + unused(pair), logs)
+        return ObjectiveOutput(loss + unused(batch), logs)
 
-    def cam(self, pair: Pair) -> Tensor:
-        """Where the picture goes with the sound at the true offset: ``[B, Y, X]``, whose mean is the logit.
+    def cam(self, batch: EmbeddedBatch) -> Tensor:
+        """Class activation map (Zhou et al., CVPR 2016) of being aligned at the true offset: ``[B, Y, X]`` logits.
 
-        The class activation map (Zhou et al., CVPR 2016), averaged over time: what the last layer makes of each place.
+        Averaged over time; its mean over places is the logit.
         """
-        return self._maps(self.picture(pair.video_features), pair.audio_features, pair.offset)
+        return self._maps(self.video_input(batch.video_features), batch.audio_features, batch.offset)
 
-    def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
+    def offset_scores(self, batch: EmbeddedBatch, offsets: Tensor) -> Tensor:
         """The logit of being aligned at each shifted offset.
 
         Args:
-            pair: of one process.
+            batch: of one process.
             offsets: ``[O]``, steps from the true offset: 0 is the truth.
 
         Returns:
-            ``[B, O]``; NaN where part of the picture has no sound.
+            ``[B, O]``; NaN where part of the video has no audio.
         """
-        picture, last = self.picture(pair.video_features), pair.audio.shape[2] - pair.video.shape[2]
+        video, last = self.video_input(batch.video_features), batch.audio.shape[2] - batch.video.shape[2]
         scores = []
         for shift in offsets:
-            at = pair.offset + shift
-            logits = self._maps(picture, pair.audio_features, at.clamp(0, last)).mean((1, 2))
+            at = batch.offset + shift
+            logits = self._maps(video, batch.audio_features, at.clamp(0, last)).mean((1, 2))
             scores.append(logits.masked_fill((at < 0) | (at > last), float("nan")))
         return torch.stack(scores, 1)
 
-    def _maps(self, picture: Tensor, audio: Tensor, offset: Tensor) -> Tensor:
+    def _maps(self, video: Tensor, audio: Tensor, offset: Tensor) -> Tensor:
         """``[B, width, T, Y, X]`` and features ``[B, D'', U]`` at offsets ``[B]`` to logits ``[B, Y, X]``."""
-        sound = self.sound(aligned_audio(audio, offset, picture.shape[2]))
-        return self.last(self.trunk(picture + sound[..., None, None]))[:, 0].mean(1)
+        audio = self.audio_input(aligned_audio(audio, offset, video.shape[2]))
+        logits: Tensor = self.last(self.trunk(video + audio[..., None, None]))
+        return logits[:, 0].mean(1)
 
 
 class Towers(Protocol):
@@ -120,26 +130,28 @@ class Towers(Protocol):
     def hear(self, features: Tensor) -> Tensor: ...
 
 
-def cam(objective: ShiftBCE, model: Towers, frames: Tensor, sound: Tensor, offset: int = 0) -> Tensor:
+def cam(objective: ShiftBCE, model: Towers, frames: Tensor, audio: Tensor, offset: int = 0) -> Tensor:
     """The class activation map of a model that this objective trained (Owens & Efros, ECCV 2018).
 
-    The mean of a picture's map and its mirror image's, mirrored back: a sideways drift of the cells cancels.
+    The mean of a video's map and its mirror image's, mirrored back: a sideways drift of the cells cancels.
 
     Args:
         objective: of the model's folder.
         model: its towers.
         frames: ``[B, 3, T, H, W]`` in [0, 1].
-        sound: ``[B, S]``; of one picture, several may be compared.
-        offset: steps into the sound at which the picture begins.
+        audio: ``[B, S]``; of one video, several may be compared.
+        offset: steps into the audio at which the video begins.
 
     Returns:
-        ``[B, Y, X]``, logits: above zero where picture and sound go together.
+        ``[B, Y, X]``, logits: above zero where video and audio are aligned.
     """
-    heard = model.audio_features(sound)
+    heard = model.audio_features(audio)
     at = torch.full((len(heard),), offset, device=heard.device)
 
     def found(frames: Tensor) -> Tensor:
         seen = model.video_features(frames)
-        return objective.cam(Pair(model.place(seen), model.hear(heard), at, torch.arange(len(seen)), seen, heard))
+        return objective.cam(
+            EmbeddedBatch(model.place(seen), model.hear(heard), at, torch.arange(len(seen)), seen, heard)
+        )
 
     return (found(frames) + found(frames.flip(-1)).flip(-1)) / 2

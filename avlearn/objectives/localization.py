@@ -1,4 +1,4 @@
-"""Losses of sound-source localization: EZ-VSL, FNAC, LVS's tri-map, AVOL-Net.
+"""Losses of audio-visual localization: EZ-VSL, FNAC, LVS's tri-map, AVOL-Net.
 
 They see a still image and one vector of audio: all steps of a clip are averaged before a place is compared with it.
 """
@@ -9,12 +9,19 @@ from torch.nn import functional as F
 
 from avlearn.objectives.contrastive import cross_modal_cross_entropy
 from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, aligned_audio
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    Objective,
+    ObjectiveOutput,
+    ShiftSchedule,
+    aligned_audio,
+)
 
 
-def time_means(pair: Pair) -> tuple[Tensor, Tensor]:
+def time_means(batch: EmbeddedBatch) -> tuple[Tensor, Tensor]:
     """Means over the video's steps: ``[B, D, Y, X]`` of the video and ``[B, D]`` of the audio that goes with it."""
-    return pair.video.mean(2), aligned_audio(pair.audio, pair.offset, pair.video.shape[2]).mean(2)
+    return batch.video.mean(2), aligned_audio(batch.audio, batch.offset, batch.video.shape[2]).mean(2)
 
 
 def similarity_maps(video: Tensor, audio: Tensor) -> Tensor:
@@ -220,81 +227,81 @@ class MILInfoNCE(Objective):
     """`mil_infonce` of clips' means over time.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature: of similarities; the paper's is 0.03.
     """
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float) -> None:
-        super().__init__(schedule, setting)
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
+        super().__init__(schedule, spec)
         self.temperature = temperature
         self.scale = self.pool_scale = 1.0 / temperature
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        return mil_infonce(*time_means(pair), self.temperature)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        return mil_infonce(*time_means(batch), self.temperature)
 
 
 class FNAC(Objective):
     """`fnac` of clips' means over time.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature, suppression, enhancement, foreground: see `fnac`.
     """
 
     def __init__(
         self,
         schedule: ShiftSchedule,
-        setting: Setting,
+        spec: FeatureSpec,
         temperature: float,
         suppression: float,
         enhancement: float,
         foreground: float,
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.temperature = temperature
         self.scale = self.pool_scale = 1.0 / temperature
         self.suppression, self.enhancement, self.foreground = suppression, enhancement, foreground
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        return fnac(*time_means(pair), self.temperature, self.suppression, self.enhancement, self.foreground)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        return fnac(*time_means(batch), self.temperature, self.suppression, self.enhancement, self.foreground)
 
 
 class TriMap(Objective):
     """`trimap` of clips' means over time.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature, positive, negative, sharpness: see `trimap`.
     """
 
     def __init__(
         self,
         schedule: ShiftSchedule,
-        setting: Setting,
+        spec: FeatureSpec,
         temperature: float,
         positive: float,
         negative: float,
         sharpness: float,
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.temperature = temperature
         self.scale, self.pool_scale = 1.0 / temperature, 1.0 / sharpness
         self.positive, self.negative, self.sharpness = positive, negative, sharpness
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        return trimap(*time_means(pair), self.temperature, self.positive, self.negative, self.sharpness)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        return trimap(*time_means(batch), self.temperature, self.positive, self.negative, self.sharpness)
 
 
 class Correspondence(Objective):
     """`correspondence` of clips' means over time, with a learned temperature and bias.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature: of similarities, at the start.
     """
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting, temperature: float) -> None:
-        super().__init__(schedule, setting)
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
+        super().__init__(schedule, spec)
         self.log_scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
         self.bias = nn.Parameter(torch.tensor(0.0))
 
@@ -302,6 +309,6 @@ class Correspondence(Objective):
     def scale(self) -> Tensor:
         return self.log_scale.exp()
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        loss, logs = correspondence(*time_means(pair), temperature=1 / self.scale, bias=self.bias)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        loss, logs = correspondence(*time_means(batch), temperature=1 / self.scale, bias=self.bias)
         return ObjectiveOutput(loss, {**logs, "scale": self.scale.detach()})

@@ -8,7 +8,14 @@ from torch.nn import functional as F
 
 from avlearn.objectives.contrastive import info_nce
 from avlearn.objectives.gather import gather_with_gradient
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule, clip_vectors
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    Objective,
+    ObjectiveOutput,
+    ShiftSchedule,
+    clip_vectors,
+)
 
 MOMENTUM = 0.5  # of the memory bank
 
@@ -61,10 +68,10 @@ def avid(
     logs = {"video_to_audio": forward.detach(), "audio_to_video": backward.detach(), "retrieval": found}
     if positives is None:
         return ObjectiveOutput(forward + backward, logs)
-    look, _ = nce(video, video_bank, positives)
-    sound, _ = nce(audio, audio_bank, positives)
-    logs["agreement"] = (look + sound).detach()
-    return ObjectiveOutput(forward + backward + look + sound, logs)
+    within_video, _ = nce(video, video_bank, positives)
+    within_audio, _ = nce(audio, audio_bank, positives)
+    logs["agreement"] = (within_video + within_audio).detach()
+    return ObjectiveOutput(forward + backward + within_video + within_audio, logs)
 
 
 def _scores(queries: Tensor, bank: Tensor, rows: Tensor, temperature: float) -> Tensor:
@@ -133,7 +140,7 @@ class AVID(Objective):
     Clips that are not trained on are not in the memory: in evaluation the loss is `info_nce` within the batch.
 
     Args:
-        schedule, setting: see `Objective`.
+        schedule, spec: see `Objective`.
         temperature: the paper's is 0.07.
         negatives: drawn for each clip; the paper has 1024.
         positives: clips in agreement; the paper has 32.
@@ -148,41 +155,41 @@ class AVID(Objective):
     def __init__(
         self,
         schedule: ShiftSchedule,
-        setting: Setting,
+        spec: FeatureSpec,
         temperature: float,
         negatives: int,
         positives: int,
         agreement_from: float,
         whole_sound: bool,
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.temperature, self.scale = temperature, 1.0 / temperature
         self.negatives, self.agreement_from, self.whole_sound = negatives, agreement_from, whole_sound
-        self.positives = max(min(positives, setting.clips - 2), 0)  # leaves a negative beside the clip itself
+        self.positives = max(min(positives, spec.clips - 2), 0)  # leaves a negative beside the clip itself
         # A generator of its own: every process must start from the same banks.
         generator = torch.Generator().manual_seed(0)
         for name in ("video_bank", "audio_bank"):
-            bank = torch.randn(setting.clips, setting.dim, generator=generator)
+            bank = torch.randn(spec.clips, spec.dim, generator=generator)
             self.register_buffer(name, F.normalize(bank, dim=1))
         self.register_buffer("log_partition", torch.tensor(math.nan))
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        video, audio = clip_vectors(pair, self.whole_sound)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        video, audio = clip_vectors(batch, self.whole_sound)
         if not self.training:
             return info_nce(video, audio, self.temperature)
         agree = self.positives > 0 and self.progress >= self.agreement_from
-        alike = self.agreement(pair.clip) if agree else None
-        excluded = pair.clip[:, None] if alike is None else torch.cat([pair.clip[:, None], alike], 1)
+        alike = self.agreement(batch.clip) if agree else None
+        excluded = batch.clip[:, None] if alike is None else torch.cat([batch.clip[:, None], alike], 1)
         negatives = self.draw(excluded)
         unit = F.normalize(video, dim=1), F.normalize(audio, dim=1)
         if self.log_partition.isnan():
             # Held fixed after the first batch, as in the paper.
             self.log_partition.copy_(estimated_log_partition(unit[0], self.audio_bank, negatives, self.temperature))
         output = avid(
-            video, audio, self.video_bank, self.audio_bank, pair.clip, negatives, alike, self.temperature,
+            video, audio, self.video_bank, self.audio_bank, batch.clip, negatives, alike, self.temperature,
             self.log_partition,
         )  # fmt: skip
-        self._remember(pair.clip, *unit)
+        self._remember(batch.clip, *unit)
         return output
 
     @torch.no_grad()
@@ -195,7 +202,7 @@ class AVID(Objective):
     def draw(self, excluded: Tensor) -> Tensor:
         """Random clips, for each row but those of ``excluded``, ``[B, E]``: ``[B, negatives]``."""
         count, width = excluded.shape
-        drawn = torch.randint(self.setting.clips - width, (count, self.negatives), device=excluded.device)
+        drawn = torch.randint(self.spec.clips - width, (count, self.negatives), device=excluded.device)
         # The k-th clip that is left has k plus as many before it as are excluded among the clips up to it.
         gaps = excluded.sort(1).values - torch.arange(width, device=excluded.device)
         return drawn + (drawn[:, :, None] >= gaps[:, None]).sum(2)

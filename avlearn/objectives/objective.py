@@ -1,8 +1,8 @@
-"""What every objective has: a batch as the towers give it, negatives of all processes, a schedule of shifts."""
+"""What all objectives share: the batch that they see, what they know of features, and the schedule of shifts."""
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -12,19 +12,25 @@ from avlearn.objectives.similarity import offset_scores
 from avlearn.validation import STRICT, validated
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A batch as the towers give it, on one clock: step 0 of the picture coincides with step ``offset`` of the sound.
+@dataclass(frozen=True, init=False)
+class EmbeddedBatch:
+    """Embeddings of a batch of clips on one clock: step 0 of the video coincides with step ``offset`` of the audio.
+
+    Only ``video`` and ``audio`` have to be given. Embeddings of whole clips, ``[B, D]`` each, are clips of one step.
 
     Attributes:
         video: ``[B, D, T, Y, X]`` in the common space, of unit length over D.
-        audio: ``[B, D, U]`` likewise, ``U > T``.
-        offset: ``[B]``, integer steps.
-        clip: ``[B]``, the number of each clip in its data set.
-        video_features: ``[B, D', T, Y, X]``, before the common space.
+        audio: ``[B, D, U]`` likewise, ``U >= T``.
+        offset: ``[B]``, integer steps; by default 0.
+        clip: ``[B]``, the number of each clip in its data set; by default its row.
+        video_features: ``[B, D', T, Y, X]``, before the common space; by default ``video``.
         audio_features: ``[B, D'', U]``, likewise.
-        target: what a slowly moving copy of the towers gives for the same batch, without a gradient; None where the
-            objective has no ``momentum``.
+        target: what a momentum encoder gives for the same batch, without a gradient; None where the objective has no
+            ``momentum``.
+
+    >>> batch = EmbeddedBatch(torch.eye(4), torch.eye(4))
+    >>> batch.video.shape, batch.audio.shape, batch.offset
+    (torch.Size([4, 4, 1, 1, 1]), torch.Size([4, 4, 1]), tensor([0, 0, 0, 0]))
     """
 
     video: Tensor
@@ -33,7 +39,32 @@ class Pair:
     clip: Tensor
     video_features: Tensor
     audio_features: Tensor
-    target: "Pair | None" = None
+    target: "EmbeddedBatch | None"
+
+    def __init__(
+        self,
+        video: Tensor,
+        audio: Tensor,
+        offset: Tensor | None = None,
+        clip: Tensor | None = None,
+        video_features: Tensor | None = None,
+        audio_features: Tensor | None = None,
+        target: "EmbeddedBatch | None" = None,
+    ) -> None:
+        video = video[:, :, None, None, None] if video.ndim == 2 else video
+        audio = audio[:, :, None] if audio.ndim == 2 else audio
+        rows = torch.arange(len(video), device=video.device)
+        values = {
+            "video": video,
+            "audio": audio,
+            "offset": torch.zeros_like(rows) if offset is None else offset,
+            "clip": rows if clip is None else clip,
+            "video_features": video if video_features is None else video_features,
+            "audio_features": audio if audio_features is None else audio_features,
+            "target": target,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
 
 class ObjectiveOutput(NamedTuple):
@@ -45,18 +76,21 @@ class ObjectiveOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class ShiftSchedule:
-    """How near to the truth a shifted sound may be to count as wrong: from far to near, evenly in ratio.
+    """Smallest shift of audio that counts as wrong: from far to near, evenly in ratio.
 
     Attributes:
-        first, last: smallest shift in seconds at the start, and from ``until`` on.
-        until: share of the training.
+        first, last: seconds at the start, and from ``until`` on.
+        until: share of the training, in [0, 1].
+
+    >>> round(ShiftSchedule(first=1.6, last=0.1, until=0.5)(0.25), 6)
+    0.4
     """
 
     __pydantic_config__ = STRICT
 
-    first: Annotated[float, Field(gt=0, le=600)]
-    last: Annotated[float, Field(gt=0, le=600)]
-    until: Annotated[float, Field(ge=0, le=1)]
+    first: Annotated[float, Field(gt=0, le=600)] = 0.16
+    last: Annotated[float, Field(gt=0, le=600)] = 0.16
+    until: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __call__(self, progress: float) -> float:
         """Seconds, at a share of the training in [0, 1]."""
@@ -65,27 +99,27 @@ class ShiftSchedule:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What an objective has to do with.
+class FeatureSpec:
+    """Sizes of the features and of the data set, as far as an objective needs them; by default the default model's.
 
     Attributes:
         step: seconds of a step.
-        steps: of a picture (see `Pair`).
-        offsets: that the sound allows.
+        steps: of a video (see `EmbeddedBatch`).
+        offsets: that the audio allows.
         video_channels, audio_channels: of the features, before the common space.
         dim: of the common space.
-        clips: of the data set.
+        clips: of the data set; 0 where it is not known.
     """
 
     __pydantic_config__ = STRICT
 
-    step: Annotated[float, Field(gt=0, le=600)]
-    steps: Annotated[int, Field(ge=1, le=2000)]
-    offsets: Annotated[int, Field(ge=1, le=2000)]
-    video_channels: Annotated[int, Field(ge=1, le=65536)]
-    audio_channels: Annotated[int, Field(ge=1, le=65536)]
-    dim: Annotated[int, Field(ge=1, le=65536)]
-    clips: Annotated[int, Field(ge=0, le=2**40)]
+    step: Annotated[float, Field(gt=0, le=600)] = 0.08
+    steps: Annotated[int, Field(ge=1, le=2000)] = 25
+    offsets: Annotated[int, Field(ge=1, le=2000)] = 25
+    video_channels: Annotated[int, Field(ge=1, le=65536)] = 128
+    audio_channels: Annotated[int, Field(ge=1, le=65536)] = 128
+    dim: Annotated[int, Field(ge=1, le=65536)] = 128
+    clips: Annotated[int, Field(ge=0, le=2**40)] = 0
 
 
 class Objective(nn.Module):
@@ -93,20 +127,21 @@ class Objective(nn.Module):
 
     Args:
         schedule: of the smallest shift that counts as wrong.
-        setting: of towers and data.
+        spec: of towers and data.
 
     Attributes:
         progress: share of the training that is done; whoever trains sets it.
         pool_scale: sharpness of the soft maximum over places.
         scale: one over the temperature of similarities.
-        common_space: whether it teaches the towers to meet there, which all that compares them needs.
-        frozen: whether it leaves them as they are.
-        momentum: share of itself that a copy of the towers keeps in a step, the rest being the towers' (see
-            `Pair.target`); None for no copy.
-        dropout: share of the picture's features that the common space does not see in training.
+        common_space: whether it trains embeddings of video and audio that can be compared.
+        frozen: whether it leaves the encoders as they are.
+        former_names: of parts, as files and checkpoints of earlier versions have them, with the names of today.
+        momentum: share of itself that a momentum encoder keeps in a step, the rest being the encoders' (see
+            `EmbeddedBatch.target`); None for none.
+        dropout: share of the video's features that the common space does not see in training.
 
     Raises:
-        ModelError: a number of the schedule or the setting is out of its bounds.
+        ModelError: a number of the schedule or the spec is out of its bounds.
     """
 
     progress: float = 0.0
@@ -114,18 +149,26 @@ class Objective(nn.Module):
     scale: float | Tensor = 20.0
     common_space: bool = True
     frozen: bool = False
+    former_names: ClassVar[dict[str, str]] = {}
     momentum: float | None = None
     dropout: float = 0.0
 
-    def __init__(self, schedule: ShiftSchedule, setting: Setting) -> None:
+    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec) -> None:
         super().__init__()
         # What could not be read back is not made.
         validated(ShiftSchedule, asdict(schedule), "objective.shift")
-        validated(Setting, asdict(setting), "objective")
-        self.schedule, self.setting = schedule, setting
+        validated(FeatureSpec, asdict(spec), "objective")
+        self.schedule, self.spec = schedule, spec
+        self.register_load_state_dict_pre_hook(_take_former_names)
+
+    @classmethod
+    def renamed(cls, name: str) -> str:
+        """Today's name of a tensor that a file of an earlier version may name otherwise."""
+        part, dot, rest = name.partition(".")
+        return cls.former_names.get(part, part) + dot + rest
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the towers are to see of a batch that is trained on; here: all as it is.
+        """The input of the encoders in training; by default the batch as it is.
 
         Args:
             video: ``[B, C, T, H, W]`` in [0, 1].
@@ -134,43 +177,56 @@ class Objective(nn.Module):
         """
         return video, audio, offset
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
         """The loss of a batch."""
         raise NotImplementedError
 
-    def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
-        """How well each picture goes with its own sound, shifted: the higher the better.
+    def offset_scores(self, batch: EmbeddedBatch, offsets: Tensor) -> Tensor:
+        """Score of each video with its own audio, shifted: the higher the better.
 
         Args:
-            pair: of one process.
+            batch: of one process.
             offsets: ``[O]``, steps from the true offset: 0 is the truth.
 
         Returns:
-            ``[B, O]``; NaN where less than half of the picture has sound.
+            ``[B, O]``; NaN where less than half of the video has audio.
         """
         rows = [
-            offset_scores(pair.video[i : i + 1], pair.audio[i : i + 1], self.pool_scale, int(pair.offset[i]), offsets)
-            for i in range(len(pair.video))
+            offset_scores(
+                batch.video[i : i + 1], batch.audio[i : i + 1], self.pool_scale, int(batch.offset[i]), offsets
+            )
+            for i in range(len(batch.video))
         ]
         return torch.cat(rows)
 
     @property
     def nearest(self) -> int:
         """The smallest shift that counts as wrong now, in steps."""
-        return max(round(self.schedule(self.progress) / self.setting.step), 1)
+        return max(round(self.schedule(self.progress) / self.spec.step), 1)
 
-    def wrong_offsets(self, pair: Pair) -> Tensor:
-        """A wrong offset of each clip: ``[B]``, the right one shifted by the smallest shift at least, around the end.
+    def wrong_offsets(self, batch: EmbeddedBatch) -> Tensor:
+        """A random wrong offset of each clip: ``[B]``, the right one shifted by `nearest` or more, around the end.
 
-        (By half of the offsets, where the smallest shift is longer than that.)
+        (By half of the offsets, where `nearest` is more than that.)
 
-        So every offset is as often wrong as right where right ones are drawn evenly. Were it otherwise, the sound alone
+        So every offset is as often wrong as right where right ones are drawn evenly. Were it otherwise, the audio alone
         would tell: its features are different near the ends.
+
+        Raises:
+            ValueError: the batch's audio does not allow as many offsets as the specification of features says.
         """
-        offsets = self.setting.offsets
+        offsets, allowed = self.spec.offsets, batch.audio.shape[2] - batch.video.shape[2] + 1
+        if offsets > allowed:
+            raise ValueError(f"the batch's audio allows {allowed} offsets: give FeatureSpec(offsets={allowed})")
         nearest = min(self.nearest, offsets // 2)
-        shift = torch.randint(nearest, offsets - nearest + 1, pair.offset.shape, device=pair.offset.device)
-        return (pair.offset + shift) % offsets
+        shift = torch.randint(nearest, offsets - nearest + 1, batch.offset.shape, device=batch.offset.device)
+        return (batch.offset + shift) % offsets
+
+
+def _take_former_names(objective: Objective, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Give the tensors that are about to be loaded the names of today."""
+    for key in [key for key in tensors if key.startswith(prefix)]:
+        tensors[prefix + objective.renamed(key.removeprefix(prefix))] = tensors.pop(key)
 
 
 def aligned_audio(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
@@ -183,20 +239,20 @@ def aligned_audio(audio: Tensor, offset: Tensor, steps: int) -> Tensor:
     return audio.gather(2, index[:, None].expand(-1, audio.shape[1], -1))
 
 
-def clip_vectors(pair: Pair, whole_audio: bool = False) -> tuple[Tensor, Tensor]:
+def clip_vectors(batch: EmbeddedBatch, whole_audio: bool = False) -> tuple[Tensor, Tensor]:
     """One vector a clip, of any length: means over time and space, ``[B, D]`` each.
 
     Args:
-        pair: a batch.
+        batch: a batch.
         whole_audio: takes all of the audio, also what goes beyond the video.
     """
-    audio = pair.audio if whole_audio else aligned_audio(pair.audio, pair.offset, pair.video.shape[2])
-    return pair.video.mean((2, 3, 4)), audio.mean(2)
+    audio = batch.audio if whole_audio else aligned_audio(batch.audio, batch.offset, batch.video.shape[2])
+    return batch.video.mean((2, 3, 4)), audio.mean(2)
 
 
-def unused(pair: Pair) -> Tensor:
+def unused(batch: EmbeddedBatch) -> Tensor:
     """Zero, with a gradient of zero for the common space.
 
     Objectives on features add it: processes that average gradients want one for every parameter.
     """
-    return 0.0 * (pair.video.sum() + pair.audio.sum())
+    return 0.0 * (batch.video.sum() + batch.audio.sum())

@@ -1,11 +1,13 @@
 """Classification of the offset, and of whether there is one to be told: the second stage of Synchformer."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+from avlearn.objectives.objective import EmbeddedBatch, FeatureSpec, Objective, ObjectiveOutput, ShiftSchedule
 
 
 def offset_classification(
@@ -80,20 +82,20 @@ class _Layer(nn.Module):
 
 
 class OffsetClassifier(Objective):
-    """Which of all offsets? A transformer reads picture and sound as one sequence and classifies.
+    """`offset_classification` by a transformer that reads video and audio as one sequence.
 
-    The second stage of Synchformer (Iashin et al., ICASSP 2024): ``[OFF] picture sound``, of the picture a token a step
-    (the mean over places), of the sound the whole context, both in the common space that the first stage has taught,
+    The second stage of Synchformer (Iashin et al., ICASSP 2024): ``[OFF] video audio``, of the video a token a step
+    (the mean over places), of the audio the whole context, both in the common space that the first stage has taught,
     less what stays the same over time. What it makes of [OFF] goes to two heads: one for the offset, whose wrong
-    classes are all the others, and one for whether picture and sound can be synchronized, whose negatives are the
-    sounds of other clips of the batch. In the paper the second head is trained afterwards, on negatives from a far part
+    classes are all the others, and one for whether video and audio can be synchronized, whose negatives are the audio
+    of other clips of the batch. In the paper the second head is trained afterwards, on negatives from a far part
     of the same recording; and each place has a learned position, where here attention knows distances: with positions
     it learned little in the time in which it now learns nearly all (see `_Layer`).
 
     Args:
-        schedule, setting: see `Objective`; the schedule has no part in this.
+        schedule, spec: see `Objective`; the schedule has no part in this.
         dim, layers, heads: of the transformer.
-        grid: seconds from one class to the next, and of the unit of a pair's ``offset``; None for a step.
+        grid: seconds from one class to the next, and of the unit of a batch's ``offset``; None for a step.
         frozen: the towers get no gradient; for those that are trained already.
         sync_weight: of the second head's loss.
 
@@ -102,11 +104,13 @@ class OffsetClassifier(Objective):
     """
 
     common_space = False
+    former_names: ClassVar[dict[str, str]] = {"kind": "modality", "off": "offset_token"}
+    distances: Tensor
 
     def __init__(
         self,
         schedule: ShiftSchedule,
-        setting: Setting,
+        spec: FeatureSpec,
         dim: int,
         layers: int,
         heads: int,
@@ -114,73 +118,73 @@ class OffsetClassifier(Objective):
         frozen: bool,
         sync_weight: float,
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         if dim % heads:
             raise RecipeError(f"objective.dim: {dim} is no multiple of {heads} heads")
-        span = (setting.offsets - 1) * setting.step
-        intervals = span / (grid or setting.step)
+        span = (spec.offsets - 1) * spec.step
+        intervals = span / (grid or spec.step)
         if abs(intervals - round(intervals)) > 1e-6:
             raise RecipeError(f"objective.grid: {span:g} s (2 clip.context) is no multiple of {grid:g} s")
         self.classes = round(intervals) + 1
         self.frozen, self.sync_weight = frozen, sync_weight
-        sound = setting.steps + setting.offsets - 1
-        self.tokens = nn.Linear(setting.dim, dim)
-        self.off = nn.Parameter(0.02 * torch.randn(1, 1, dim))
-        self.kind = nn.Parameter(0.02 * torch.randn(2, dim))  # of picture and sound
-        # Between a step of the picture and one of the sound; the last is for all other pairs.
-        distances = setting.steps + sound
-        apart = torch.full((1 + setting.steps + sound,) * 2, distances - 1)
-        later = torch.arange(setting.steps)[:, None] - torch.arange(sound) + sound - 1
-        apart[1 : 1 + setting.steps, 1 + setting.steps :] = later
-        apart[1 + setting.steps :, 1 : 1 + setting.steps] = later.T
-        self.register_buffer("apart", apart, persistent=False)
+        audio_steps = spec.steps + spec.offsets - 1
+        self.tokens = nn.Linear(spec.dim, dim)
+        self.offset_token = nn.Parameter(0.02 * torch.randn(1, 1, dim))
+        self.modality = nn.Parameter(0.02 * torch.randn(2, dim))  # of video and audio
+        # Between a step of the video and one of the audio; the last is for all other pairs.
+        distances = spec.steps + audio_steps
+        apart = torch.full((1 + spec.steps + audio_steps,) * 2, distances - 1)
+        later = torch.arange(spec.steps)[:, None] - torch.arange(audio_steps) + audio_steps - 1
+        apart[1 : 1 + spec.steps, 1 + spec.steps :] = later
+        apart[1 + spec.steps :, 1 : 1 + spec.steps] = later.T
+        self.register_buffer("distances", apart, persistent=False)
         self.blocks = nn.ModuleList(_Layer(dim, heads, distances) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.offset_head = nn.Linear(dim, self.classes)
         self.sync_head = nn.Linear(dim, 1)
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        video, audio = self._tokens(pair)
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        video, audio = self._tokens(batch)
         state = self._read(video, audio)
-        other = pair.clip[:, None] != pair.clip
+        other = batch.clip[:, None] != batch.clip
         some = other.any(1)  # windows of one and the same clip have no negatives
         partner = other[some].float().multinomial(1)[:, 0] if some.any() else some.nonzero()[:, 0]
         states = torch.cat([state, self._read(video[some], audio[partner])])
         own, others = self.sync_head(states)[:, 0].tensor_split([len(state)])
-        return offset_classification(self.offset_head(state), pair.offset, own, others, self.sync_weight)
+        return offset_classification(self.offset_head(state), batch.offset, own, others, self.sync_weight)
 
-    def offset_scores(self, pair: Pair, offsets: Tensor) -> Tensor:
+    def offset_scores(self, batch: EmbeddedBatch, offsets: Tensor) -> Tensor:
         """The logarithm of the probability of each shifted offset.
 
         Args:
-            pair: of one process.
+            batch: of one process.
             offsets: ``[O]``, classes from the true offset: 0 is the truth.
 
         Returns:
             ``[B, O]``; NaN where the offset is not among the classes.
         """
-        scores = self.offset_head(self._read(*self._tokens(pair))).log_softmax(1)
-        at = pair.offset[:, None] + offsets
+        scores = self.offset_head(self._read(*self._tokens(batch))).log_softmax(1)
+        at = batch.offset[:, None] + offsets
         last = self.classes - 1
         return scores.gather(1, at.clamp(0, last)).masked_fill((at < 0) | (at > last), float("nan"))
 
-    def synchronizable(self, pair: Pair) -> Tensor:
-        """The probability that picture and sound can be synchronized: ``[B]``."""
-        return self.sync_head(self._read(*self._tokens(pair)))[:, 0].sigmoid()
+    def synchronizable(self, batch: EmbeddedBatch) -> Tensor:
+        """Probability that video and audio can be synchronized: ``[B]``."""
+        return self.sync_head(self._read(*self._tokens(batch)))[:, 0].sigmoid()
 
-    def _tokens(self, pair: Pair) -> tuple[Tensor, Tensor]:
-        """``[B, T, dim]`` of the picture and ``[B, U, dim]`` of the sound."""
+    def _tokens(self, batch: EmbeddedBatch) -> tuple[Tensor, Tensor]:
+        """``[B, T, dim]`` of the video and ``[B, U, dim]`` of the audio."""
         both = []
-        for x, kind in zip((pair.video.mean((3, 4)), pair.audio), self.kind, strict=True):
+        for x, modality in zip((batch.video.mean((3, 4)), batch.audio), self.modality, strict=True):
             x = x.detach() if self.frozen else x
             # Of unit length over D before: of about one in each channel after.
             changes = (x - x.mean(2, keepdim=True)) * x.shape[1] ** 0.5
-            both.append(self.tokens(changes.transpose(1, 2)) + kind)
+            both.append(self.tokens(changes.transpose(1, 2)) + modality)
         return both[0], both[1]
 
     def _read(self, video: Tensor, audio: Tensor) -> Tensor:
         """`_tokens` to the state of [OFF]: ``[B, dim]``."""
-        x = torch.cat([self.off.expand(len(video), -1, -1), video, audio], 1)
+        x = torch.cat([self.offset_token.expand(len(video), -1, -1), video, audio], 1)
         for block in self.blocks:
-            x = block(x, self.apart)
+            x = block(x, self.distances)
         return self.norm(x[:, 0])

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from avlearn.objectives.contrastive import cross_modal_cross_entropy
 from avlearn.objectives.gather import gather_with_gradient
 from avlearn.objectives.localization import similarity_maps, time_means
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair, Setting, ShiftSchedule
+from avlearn.objectives.objective import EmbeddedBatch, FeatureSpec, Objective, ObjectiveOutput, ShiftSchedule
 
 
 def slavc(
@@ -65,21 +65,21 @@ class SLAVC(Objective):
     mean.
 
     Args:
-        schedule, setting: see `Objective`; ``setting.dim`` is even.
+        schedule, spec: see `Objective`; ``spec.dim`` is even.
         temperature: of similarities; the authors' code has 0.03.
         momentum: in [0, 1); theirs is 0.999.
         dropout: of the video's features, in [0, 1); theirs is 0.9, of 512 channels.
     """
 
     def __init__(
-        self, schedule: ShiftSchedule, setting: Setting, temperature: float, momentum: float, dropout: float
+        self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, momentum: float, dropout: float
     ) -> None:
-        super().__init__(schedule, setting)
+        super().__init__(schedule, spec)
         self.temperature = temperature
         self.scale = self.pool_scale = 1.0 / temperature
         self.momentum, self.dropout = momentum, dropout
 
-    def forward(self, pair: Pair) -> ObjectiveOutput:
-        if pair.target is None:
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        if batch.target is None:
             raise ValueError("SLAVC compares with a momentum encoder: the batch has no target")
-        return slavc(*time_means(pair), *time_means(pair.target), self.temperature)
+        return slavc(*time_means(batch), *time_means(batch.target), self.temperature)

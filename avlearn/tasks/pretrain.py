@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from avlearn.data.augment import augment_audio, augment_video
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.objectives.objective import Objective, ObjectiveOutput, Pair
+from avlearn.objectives.objective import EmbeddedBatch, Objective, ObjectiveOutput
 from avlearn.tasks.accumulate import Kept, in_parts
 from avlearn.tasks.processes import average_whole, clip_by_norm, least, shard
 
@@ -21,7 +21,7 @@ class Pretrain(lightning.LightningModule):
 
     Args:
         model: the two towers.
-        objective: features and offsets to a loss.
+        objective: embeddings and offsets to a loss.
         augment: keyword arguments of `augment_video` and, as ``gain``, of `augment_audio`.
         optimizer: called with this module; gives what ``configure_optimizers`` returns.
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
@@ -88,21 +88,21 @@ class Pretrain(lightning.LightningModule):
         if self.device_mesh is not None:
             average_whole(self.parameters())
 
-    def pair(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> Pair:
-        """What the towers give for ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
+    def embed(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> EmbeddedBatch:
+        """Embeddings of ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
         offset = batch["offset"]
         if self.training:
             video, audio, offset = self.objective.transform(video, audio, offset)
         clip = batch["index"].repeat(len(offset) // len(batch["index"]))
-        found = self._pair(self.model, video, audio, offset, clip)
+        found = self._embed(self.model, video, audio, offset, clip)
         if self.target is None:
             return found
         with torch.no_grad():
-            return replace(found, target=self._pair(self.target, video, audio, offset, clip))
+            return replace(found, target=self._embed(self.target, video, audio, offset, clip))
 
-    def _pair(
+    def _embed(
         self, model: AudioVisual, video: torch.Tensor, audio: torch.Tensor, offset: torch.Tensor, clip: torch.Tensor
-    ) -> Pair:
+    ) -> EmbeddedBatch:
         def features(video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return model.video_features(video), model.audio_features(audio)
 
@@ -111,7 +111,7 @@ class Pretrain(lightning.LightningModule):
         else:
             seen, heard = features(video, audio)
         placed = model.place(F.dropout(seen, self.objective.dropout, self.training))
-        return Pair(placed, model.hear(heard), offset, clip, seen, heard)
+        return EmbeddedBatch(placed, model.hear(heard), offset, clip, seen, heard)
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -120,8 +120,8 @@ class Pretrain(lightning.LightningModule):
             own.lerp_(towards, 1 - self.objective.momentum)
 
     def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
-        """What the objective says of them."""
-        return self.objective(self.pair(video, audio, batch))
+        """Loss and logs of a batch."""
+        return self.objective(self.embed(video, audio, batch))
 
     def _evened(self, batch: dict, seed: int) -> dict:
         """The batch cut to what all processes have, for negatives are gathered; draws anew from here on."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, learn, vectors
+from planted import SPEC, learn, vectors
 from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
@@ -16,8 +16,8 @@ NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 def clusters(clips: int, assign: str, *, count: int = 4, every: int = 1, dim: int = 16) -> Clusters:
     torch.manual_seed(0)
-    setting = replace(SETTING, clips=clips, dim=dim, video_channels=dim, audio_channels=dim)
-    return Clusters(NOW, setting, assign, count, every)
+    spec = replace(SPEC, clips=clips, dim=dim, video_channels=dim, audio_channels=dim)
+    return Clusters(NOW, spec, assign, count, every)
 
 
 def groups(clip: torch.Tensor, shift: int = 0) -> torch.Tensor:

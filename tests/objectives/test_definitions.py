@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, planted
+from planted import SPEC, planted
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, Pair, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, ShiftSchedule
 from avlearn.objectives.similarity import (
     heatmap,
     offset_scores,
@@ -22,7 +22,7 @@ from avlearn.objectives.similarity import (
 SHIFTED = [2, 18, 0, 11]
 
 
-def mixed(clips: int = 4) -> Pair:
+def mixed(clips: int = 4) -> EmbeddedBatch:
     """Pairs that go together somewhat, each at an offset of its own."""
     torch.manual_seed(5)
     pair = planted(7, clips)
@@ -32,7 +32,7 @@ def mixed(clips: int = 4) -> Pair:
     return replace(pair, video=video, offset=offset)
 
 
-def vectors(pair: Pair, offsets: list[int], steps: slice = slice(None)) -> tuple[list[Tensor], list[Tensor]]:
+def vectors(pair: EmbeddedBatch, offsets: list[int], steps: slice = slice(None)) -> tuple[list[Tensor], list[Tensor]]:
     """Unit vectors of pictures, and of sounds at offsets."""
     seen = [clip[:, steps].mean((1, 2, 3)) for clip in pair.video]
     heard = [clip[:, o : o + 10][:, steps].mean(1) for clip, o in zip(pair.audio, offsets, strict=True)]
@@ -50,7 +50,7 @@ def nce(queries: list[Tensor], keys: list[Tensor], temperature: float) -> Tensor
 
 def objective(name: str, **options: float):
     shift = ShiftSchedule(0.16, 0.16, 0.0)
-    made = OBJECTIVES[name](shift, SETTING, **options)
+    made = OBJECTIVES[name](shift, SPEC, **options)
     made.wrong_offsets = lambda pair: torch.tensor(SHIFTED[: len(pair.offset)])
     return made
 

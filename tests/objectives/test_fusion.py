@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, planted
+from planted import SPEC, planted
 from windows import train, windows
 
 from avlearn.objectives import ShiftSchedule
 from avlearn.objectives.fusion import ShiftBCE, cam
 from avlearn.objectives.similarity import strongest_place
 
-SMALL = replace(SETTING, video_channels=4, audio_channels=4, dim=4)
+SMALL = replace(SPEC, video_channels=4, audio_channels=4, dim=4)
 NEAR = ShiftSchedule(0.16, 0.16, 0.0)
 
 

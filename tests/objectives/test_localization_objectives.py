@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, Objective, Pair, Setting, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
 from avlearn.objectives.localization import foreground_mask
 from avlearn.objectives.objective import aligned_audio
 from avlearn.objectives.similarity import heatmap
@@ -21,16 +21,18 @@ STEPS, SOUND, CLIPS = 3, 7, 768
 
 def objective_of(name: str, dim: int) -> Objective:
     values = load_recipe("sync_world", [f"objective={name}"]).objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[name](ShiftSchedule(0.16, 0.16, 0.0), Setting(0.08, STEPS, 5, dim, dim, dim, 6), **values)
+    return OBJECTIVES[name](ShiftSchedule(0.16, 0.16, 0.0), FeatureSpec(0.08, STEPS, 5, dim, dim, dim, 6), **values)
 
 
-def paired(seen: Tensor, heard: Tensor, offset: Tensor | None = None) -> Pair:
+def paired(seen: Tensor, heard: Tensor, offset: Tensor | None = None) -> EmbeddedBatch:
     """``[B, D, T, Y, X]`` and ``[B, D, U]``, of any length over D."""
     offset = torch.zeros(len(seen), dtype=torch.long) if offset is None else offset
-    return Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, torch.arange(len(seen)), seen, heard)
+    return EmbeddedBatch(
+        F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, torch.arange(len(seen)), seen, heard
+    )
 
 
-def one_frame() -> Pair:
+def one_frame() -> EmbeddedBatch:
     """Six clips of a single step; one of 3 x 4 places carries the sound, amid noise."""
     g = torch.Generator().manual_seed(0)
     seen, heard = torch.randn(6, 16, 1, 3, 4, generator=g), torch.randn(6, 16, 1, generator=g)
@@ -66,7 +68,7 @@ def test_correspondence_is_binary_at_the_best_place(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_single_clip_has_a_loss(name):
     pair = one_frame()
-    target, alone = (Pair(*(x[:1] for x in list(vars(one).values())[:6])) for one in (pair.target, pair))
+    target, alone = (EmbeddedBatch(*(x[:1] for x in list(vars(one).values())[:6])) for one in (pair.target, pair))
     assert objective_of(name, 16)(replace(alone, target=target)).loss.isfinite()
 
 
@@ -109,7 +111,7 @@ class Towers(nn.Module):
         super().__init__()
         self.video, self.audio = nn.Conv3d(16, 16, 1), nn.Conv1d(16, 16, 1)
 
-    def forward(self, video: Tensor, audio: Tensor, offset: Tensor) -> Pair:
+    def forward(self, video: Tensor, audio: Tensor, offset: Tensor) -> EmbeddedBatch:
         """``[B, 16, T, 3, 3]`` and ``[B, 16, U]`` to what objectives take."""
         return paired(self.video(video), self.audio(audio), offset)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, learn, planted, vectors
+from planted import SPEC, learn, planted, vectors
 from torch.nn import functional as F
 
 from avlearn.objectives import ShiftSchedule
@@ -14,7 +14,7 @@ NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def avid(clips: int, *, dim: int = 16, negatives: int = 32, positives: int = 3, agreement_from: float = 1.0) -> AVID:
-    return AVID(NOW, replace(SETTING, clips=clips, dim=dim), 0.07, negatives, positives, agreement_from, False)
+    return AVID(NOW, replace(SPEC, clips=clips, dim=dim), 0.07, negatives, positives, agreement_from, False)
 
 
 def batch(clip: list[int], dim: int = 16):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, planted, spread
+from planted import SPEC, planted, spread
 from torch.nn import functional as F
 
 from avlearn.objectives import OBJECTIVES, Dense, ShiftSchedule
@@ -14,13 +14,13 @@ NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def dense() -> Dense:
-    return Dense(NOW, SETTING, 0.05, 20.0, True)
+    return Dense(NOW, SPEC, 0.05, 20.0, True)
 
 
 def contrastive(name: str):
     options = {"segments": {"temperature": 0.07, "seconds": 0.4}}
     options["margin"] = {"margin": 0.99, "hard_share": 0.5, "hard_from": 0.0}
-    return OBJECTIVES[name](NOW, SETTING, **options.get(name, {"temperature": 0.07}))
+    return OBJECTIVES[name](NOW, SPEC, **options.get(name, {"temperature": 0.07}))
 
 
 def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
@@ -41,7 +41,7 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     twice = pair.audio.clone()
     twice[:, :, 9:19] = twice[:, :, 7:17].clone()
     pair = replace(planted(7), audio=twice)
-    far = Dense(ShiftSchedule(0.5, 0.16, 0.5), SETTING, 0.05, 20.0, True)
+    far = Dense(ShiftSchedule(0.5, 0.16, 0.5), SPEC, 0.05, 20.0, True)
     losses = []
     for far.progress in (0.0, 1.0):
         losses.append(float(far(pair).logs["video_to_audio"]))
@@ -53,8 +53,8 @@ def test_the_dense_loss_is_its_definition_both_ways(nearest):
     """In plain loops: a picture among all sounds at all offsets but those too near, a sound among all pictures."""
     torch.manual_seed(3)
     pair = replace(planted(7), video=F.normalize(planted(7).video + 0.3 * torch.randn(4, 64, 10, 4, 5), dim=1))
-    shift = nearest * SETTING.step
-    objective = Dense(ShiftSchedule(shift, shift, 0.0), SETTING, 0.05, 20.0, True)
+    shift = nearest * SPEC.step
+    objective = Dense(ShiftSchedule(shift, shift, 0.0), SPEC, 0.05, 20.0, True)
     scores = pair_scores(pair.video, pair.audio, 20.0) / 0.05  # [B, C, O]
     count, offset, losses = len(scores), 7, []
     for b in range(count):
@@ -134,7 +134,7 @@ def test_what_is_not_asked_for_is_not_done():
 
 def test_wrong_offsets_are_far_enough_and_none_is_left_out():
     pair = planted(7)
-    objective = Dense(ShiftSchedule(0.4, 0.4, 0.0), SETTING, 0.05, 20.0, True)
+    objective = Dense(ShiftSchedule(0.4, 0.4, 0.0), SPEC, 0.05, 20.0, True)
     drawn = {int(o) for _ in range(200) for o in objective.wrong_offsets(pair)}
     assert drawn == {0, 1, 2, *range(12, 21)}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from planted import SETTING, spread
+from planted import SPEC, spread
 from windows import train, windows
 
 from avlearn.errors import RecipeError
@@ -15,7 +15,7 @@ from avlearn.objectives import ShiftSchedule
 from avlearn.objectives.offset import OffsetClassifier
 from avlearn.recipe import load_recipe
 
-SMALL = replace(SETTING, steps=4, offsets=5, video_channels=8, audio_channels=8, dim=8)
+SMALL = replace(SPEC, steps=4, offsets=5, video_channels=8, audio_channels=8, dim=8)
 SOUND = SMALL.steps + SMALL.offsets - 1
 
 

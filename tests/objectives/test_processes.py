@@ -7,13 +7,13 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.distributed as dist
-from planted import SETTING
+from planted import SPEC
 from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 
 from avlearn import schema
-from avlearn.objectives import OBJECTIVES, Objective, Pair, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective, ShiftSchedule
 
 CLIP = torch.tensor([0, 6, 2, 3, 11, 6, 9, 1])  # one of them twice, in two processes
 CASES = {
@@ -32,9 +32,9 @@ def built(case: str) -> Objective:
     name = case.split(",")[0]
     section = TypeAdapter(schema.Objective).validate_python({"name": name, **CASES[case]})
     torch.manual_seed(0)
-    setting = replace(SETTING, clips=12)
+    spec = replace(SPEC, clips=12)
     shift = ShiftSchedule(**section.shift.model_dump())
-    objective = OBJECTIVES[name](shift, setting, **section.model_dump(exclude={"name", "shift"}))
+    objective = OBJECTIVES[name](shift, spec, **section.model_dump(exclude={"name", "shift"}))
     objective.progress = 0.9
     for module in objective.modules():
         if isinstance(module, nn.Dropout):
@@ -66,9 +66,11 @@ def outcome(case: str, rank: int, world: int) -> dict[str, torch.Tensor]:
         seen, heard = torch.randn(8, 64, 10, 2, 3, generator=generator), torch.randn(8, 64, 30, generator=generator)
         offset = torch.randint(21, (8,), generator=generator)[own]
         seen, heard = seen[own].requires_grad_(), heard[own].requires_grad_()
-        pair = Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, CLIP[own], seen, heard)
+        pair = EmbeddedBatch(F.normalize(seen, dim=1), F.normalize(heard, dim=1), offset, CLIP[own], seen, heard)
         if objective.momentum is not None:
-            still = Pair(pair.video.detach().roll(1, 1), pair.audio.detach().roll(1, 1), offset, CLIP[own], seen, heard)
+            still = EmbeddedBatch(
+                pair.video.detach().roll(1, 1), pair.audio.detach().roll(1, 1), offset, CLIP[own], seen, heard
+            )
             pair = replace(pair, target=still)
         with patch.multiple("torch", **draws):
             loss = objective(pair).loss
@@ -94,7 +96,9 @@ def process(rank: int, world: int, folder: str) -> None:
 def test_what_is_logged_keeps_no_graph(case):
     objective = built(case)
     seen, heard = torch.randn(8, 64, 10, 2, 3, requires_grad=True), torch.randn(8, 64, 30, requires_grad=True)
-    pair = Pair(F.normalize(seen, dim=1), F.normalize(heard, dim=1), torch.randint(21, (8,)), CLIP, seen, heard)
+    pair = EmbeddedBatch(
+        F.normalize(seen, dim=1), F.normalize(heard, dim=1), torch.randint(21, (8,)), CLIP, seen, heard
+    )
     output = objective(replace(pair, target=pair))
     assert output.loss.requires_grad
     assert not [name for name, value in output.logs.items() if value.requires_grad]
@@ -110,7 +114,7 @@ def test_shares_are_shares(case, training):
     objective = built(case).train(training)
     audio, offset = F.normalize(torch.randn(8, 64, 30), dim=1), torch.full((8,), 5)
     video = audio[:, :, 5:15, None, None].expand(-1, -1, -1, 2, 3)
-    pair = Pair(video, audio, offset, CLIP, video, audio)
+    pair = EmbeddedBatch(video, audio, offset, CLIP, video, audio)
     for _ in range(2):
         logs = objective(replace(pair, target=pair)).logs
         assert all(0 <= float(logs[name]) <= 1 for name in SHARES & logs.keys())

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, Objective, Pair, Setting, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
 from avlearn.objectives.objective import aligned_audio
 from avlearn.recipe import load_recipe
 
 STEPS, OFFSETS, KINDS, CLIPS, HELD_OUT = 10, 9, 16, 384, 192
-SETTING = Setting(0.08, STEPS, OFFSETS, video_channels=24, audio_channels=24, dim=16, clips=CLIPS)
+SPEC = FeatureSpec(0.08, STEPS, OFFSETS, video_channels=24, audio_channels=24, dim=16, clips=CLIPS)
 OPTIONS = {
     "segments": {"seconds": 0.24},
     "shift_bce": {"width": 8},
@@ -31,11 +31,11 @@ class Towers(nn.Module):
         self.audio = nn.Sequential(nn.Conv1d(10, 24, 1), nn.ReLU(), nn.Conv1d(24, 24, 3, padding=1))
         self.video_head, self.audio_head = nn.Conv3d(24, 16, 1), nn.Conv1d(24, 16, 1)
 
-    def forward(self, video: Tensor, audio: Tensor, offset: Tensor, clip: Tensor) -> Pair:
+    def forward(self, video: Tensor, audio: Tensor, offset: Tensor, clip: Tensor) -> EmbeddedBatch:
         """``[B, 12, T, 3, 3]`` and ``[B, 10, U]`` to what objectives take."""
         seen, heard = self.video(video), self.audio(audio)
         placed, said = (F.normalize(head(x), dim=1) for head, x in ((self.video_head, seen), (self.audio_head, heard)))
-        return Pair(placed, said, offset, clip, seen, heard)
+        return EmbeddedBatch(placed, said, offset, clip, seen, heard)
 
 
 def world(count: int, seed: int, *, shuffled: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,7 +57,7 @@ def world(count: int, seed: int, *, shuffled: bool) -> tuple[Tensor, Tensor, Ten
 
 def objective_of(name: str) -> Objective:
     values = load_recipe("sync_world", [f"objective={name}"]).objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[name](ShiftSchedule(0.24, 0.24, 0.0), SETTING, **values | OPTIONS.get(name, {}))
+    return OBJECTIVES[name](ShiftSchedule(0.24, 0.24, 0.0), SPEC, **values | OPTIONS.get(name, {}))
 
 
 def learned(name: str, *, shuffled: bool) -> float:

@@ -4,25 +4,25 @@ from dataclasses import replace
 
 import torch
 
-from avlearn.objectives import Objective, ObjectiveOutput, Pair
+from avlearn.objectives import EmbeddedBatch, Objective, ObjectiveOutput
 
 
-def windows(pool: Pair, clips: torch.Tensor, sound: int) -> Pair:
+def windows(pool: EmbeddedBatch, clips: torch.Tensor, sound: int) -> EmbeddedBatch:
     """Some clips of a `planted` or `spread` pool, with so many steps of its sound at random places around the truth."""
     offset = torch.randint(sound - pool.video.shape[2] + 1, clips.shape)
     at = (pool.offset[clips] - offset)[:, None] + torch.arange(sound)
     audio = pool.audio[clips].gather(2, at[:, None].expand(-1, pool.audio.shape[1], -1))
-    return Pair(pool.video[clips], audio, offset, clips, pool.video[clips], audio)
+    return EmbeddedBatch(pool.video[clips], audio, offset, clips, pool.video[clips], audio)
 
 
-def shuffled(pair: Pair) -> Pair:
+def shuffled(pair: EmbeddedBatch) -> EmbeddedBatch:
     """The same with each picture at another clip's sound."""
     video = pair.video.roll(1, 0)
     return replace(pair, video=video, video_features=video)
 
 
 def train(
-    objective: Objective, pool: Pair, sound: int, steps: int, lr: float, *, right: bool = True
+    objective: Objective, pool: EmbeddedBatch, sound: int, steps: int, lr: float, *, right: bool = True
 ) -> ObjectiveOutput:
     """Train on three quarters of a pool, 32 windows a step; then, in evaluation mode, what it says of the rest."""
     optimizer = torch.optim.AdamW(objective.parameters(), lr)

@@ -56,7 +56,7 @@ def test_the_objective_compares_the_model_with_its_copy(root):
     with torch.no_grad():
         for parameter in task.target.parameters():
             parameter.mul_(0.5)
-    pair = task.pair(video, audio, batch)
+    pair = task.embed(video, audio, batch)
     seen, heard = task.target(video, audio)
     assert torch.equal(pair.target.video, seen)
     assert torch.equal(pair.target.audio, heard)
@@ -64,9 +64,9 @@ def test_the_objective_compares_the_model_with_its_copy(root):
     assert pair.video.requires_grad and not pair.target.video.requires_grad
     task.train()
     task.objective.dropout = 0.0
-    whole = task.pair(video, audio, batch).video
+    whole = task.embed(video, audio, batch).video
     task.objective.dropout = 0.9
-    assert not torch.allclose(task.pair(video, audio, batch).video, whole)
+    assert not torch.allclose(task.embed(video, audio, batch).video, whole)
 
 
 def test_other_objectives_have_no_copy(root):

@@ -17,7 +17,7 @@ from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
 from avlearn.models.folder import import_weights, load_encoder
 from avlearn.models.registry import create_model, list_models, model_spec
 from avlearn.models.unet import SeparatorConfig
-from avlearn.objectives import OBJECTIVES, Setting, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, FeatureSpec, ShiftSchedule
 from avlearn.objectives.folder import load_objective, save_objective
 from avlearn.signal import Spectrogram
 
@@ -71,12 +71,12 @@ def _encoder(folder: Path) -> None:
 
 
 def _objectives(folder: Path) -> None:
-    setting, shift = Setting(0.08, 6, 5, 8, 10, 4, 12), {"first": 0.96, "last": 0.16, "until": 0.5}
+    spec, shift = FeatureSpec(0.08, 6, 5, 8, 10, 4, 12), {"first": 0.96, "last": 0.16, "until": 0.5}
     offset = {"dim": 16, "layers": 1, "heads": 2, "grid": None, "frozen": False, "sync_weight": 1.0}
     options = {"shift_bce": {"width": 8, "slow_until": 0.05}, "offset": offset}
     for name, values in options.items():
         (folder / name).mkdir(parents=True)
-        objective = OBJECTIVES[name](ShiftSchedule(**shift), setting, **values)
+        objective = OBJECTIVES[name](ShiftSchedule(**shift), spec, **values)
         save_objective(objective, {"name": name, "shift": shift, **values}, folder / name)
 
 
