@@ -95,7 +95,7 @@ def untrained(model: AudioVisual) -> AudioVisual:
     """The same towers as they are before any training, the same ones each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return AudioVisual(replace(model.config, separator=None, labels=())).eval()
+        return AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
 
 
 @torch.inference_mode()
@@ -107,11 +107,11 @@ def shifted_maps(
     for frames, sound in cut_windows(model, cache, cut):
         if objective is not None:
             for maps, first in zip(found, firsts, strict=True):
-                maps.append(cam(objective, model, frames, sound, first).numpy())
+                maps.append(cam(objective, model, frames, sound, first).cpu().numpy())
             continue
         seen, heard = views(model, frames), model.hear(model.audio_features(sound))
         for maps, first in zip(found, firsts, strict=True):
-            maps.append(stitched_map(seen, heard[:, :, first : first + seen.shape[3]]).numpy())
+            maps.append(stitched_map(seen, heard[:, :, first : first + seen.shape[3]]).cpu().numpy())
     return [np.concatenate(maps) for maps in found]
 
 

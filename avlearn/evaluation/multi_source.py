@@ -58,11 +58,11 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
     asked, mixed, boxes, found, moving = [], [], [], [], []
     for index, row in enumerate(rows):
         sounding, alone = duet(row)
-        seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds))
+        seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
         samples = round(config.seconds * cache.sample_rate)
         sounds = [*alone[:, :samples], cache.audio[index, :samples]]
-        heard = model.hear(model.audio_features(torch.from_numpy(np.stack(sounds))))
-        maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).numpy()
+        heard = model.hear(model.audio_features(torch.from_numpy(np.stack(sounds)).to(model.device)))
+        maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).cpu().numpy()
         asked += list(maps[:-1])
         mixed += [maps[-1]] * len(sounding)
         boxes += [thing.box(0.0, config.seconds, row.fps) for thing in sounding]

@@ -63,14 +63,14 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
     ):
         seen, placed = views(model, frames), model.place(model.video_features(frames))
-        noise = torch.from_numpy(rng.standard_normal(sound.shape, np.float32)) * _level(sound)[:, None]
+        noise = torch.from_numpy(rng.standard_normal(sound.shape, np.float32)).to(sound) * _level(sound)[:, None]
         for kind, audio in zip(found, (sound, sound * 0, noise, other), strict=True):
             heard = model.hear(model.audio_features(audio))
-            heat = stitched_map(seen, heard).numpy()
+            heat = stitched_map(seen, heard).cpu().numpy()
             maps, evidence, levels = found[kind]
             maps.append(heat)
             evidence += gather(model, placed, heard, heat)
-            levels.append(_level(audio).numpy())
+            levels.append(_level(audio).cpu().numpy())
     return {kind: (np.concatenate(maps), ev, np.concatenate(levels)) for kind, (maps, ev, levels) in found.items()}
 
 

@@ -38,13 +38,13 @@ def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) ->
     """Features of recognition of decoded clips."""
     video, audio = [], []
     for first in range(0, len(cache.video), BATCH):
-        frames = torch.from_numpy(np.array(cache.video[first : first + BATCH]))
-        sound = torch.from_numpy(np.array(cache.audio[first : first + BATCH]))
+        frames = torch.from_numpy(np.array(cache.video[first : first + BATCH])).to(model.device)
+        sound = torch.from_numpy(np.array(cache.audio[first : first + BATCH])).to(model.device)
         features, heard = model.video_features(frames_to_input(frames)), model.audio_features(sound)
         steps = min(features.shape[2], heard.shape[2])
         seen, said = describe(model, features[:, :, :steps], heard[:, :, :steps])
-        video.append(seen.numpy())
-        audio.append(said.numpy())
+        video.append(seen.cpu().numpy())
+        audio.append(said.cpu().numpy())
     return Features(np.concatenate(video), np.concatenate(audio), labels)
 
 

@@ -54,7 +54,7 @@ def evaluate(
     clips with one source alone.
 
     Args:
-        model: from `avlearn.load`.
+        model: from `avlearn.load`, on the device on which it is to be measured.
         manifests: of clips that the model was not trained on; of one with a test split, that is measured.
         seed: of the windows and mixtures.
         tasks: of the evaluators; by default all that model and clips allow.
@@ -73,6 +73,7 @@ def evaluate(
         if task not in known:
             raise DataError(f"there is no task '{task}'; there are {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
+        objective, baseline = (part and part.to(model.device) for part in (objective, baseline))
         subject = Subject(model, Path(folder), seed, objective, baseline, released, objects)
         wanted = [evaluator(subject) for evaluator in evaluators if not tasks or evaluator.task in tasks]
         return _evaluate(wanted, tasks, subject, _list_clips(subject, manifests))

@@ -83,12 +83,11 @@ def mix(clips: SeenClips, listed: MixtureList, names: Sequence[str]) -> Mixtures
 def tracks_of(model: AudioVisual, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """What each of ``queries [M, K, D, T]`` gets of ``mixture [M, S]``: ``[M, K, S]``."""
     rate = model.config.sample_rate
-    return np.stack(
-        [
-            separate_window(model, torch.from_numpy(sound)[None], rate, torch.from_numpy(seen)[None])[:, 0].numpy()
-            for sound, seen in zip(mixture, queries, strict=True)
-        ]
-    )
+    found = []
+    for sound, seen in zip(mixture, queries, strict=True):
+        audio, features = (torch.from_numpy(values)[None].to(model.device) for values in (sound, seen))
+        found.append(separate_window(model, audio, rate, features)[:, 0].cpu().numpy())
+    return np.stack(found)
 
 
 def separation_figures(

@@ -90,7 +90,7 @@ class Curves:
         for video, audio in cut_windows(self.model, cache, cut):
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
-            none = torch.zeros(len(video), dtype=torch.long)
+            none = torch.zeros(len(video), dtype=torch.long, device=video.device)
             placed = finite(self.model.place(seen), "the picture"), finite(self.model.hear(heard), "the sound")
             yield EmbeddedBatch(*placed, none, none, seen, heard)
 
@@ -125,8 +125,8 @@ class Curves:
 @torch.inference_mode()
 def offset_curves(curves: Curves, cache: ClipCache, cut: Cut, *, blank: bool = False) -> np.ndarray:
     """Scores ``[N, O]`` of the offsets that are sought."""
-    steps = torch.arange(curves.offsets) + curves.margin
-    return torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut, blank=blank)]).numpy()
+    steps = torch.arange(curves.offsets, device=curves.model.device) + curves.margin
+    return torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut, blank=blank)]).cpu().numpy()
 
 
 def wrong_shifts(offsets: int, unit: float) -> np.ndarray:
@@ -193,12 +193,12 @@ def sync_figures(
 @torch.inference_mode()
 def _read(curves: Curves, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarray, list[tuple[Tensor, Tensor]]]:
     """Scores ``[N, O]``, and of the first clips ``V [D, T, Y, X]`` and ``A [D, U]``, for a gallery."""
-    steps = torch.arange(curves.offsets) + curves.margin
+    steps = torch.arange(curves.offsets, device=curves.model.device) + curves.margin
     scores, kept = [], []
     for batch in curves.batches(cache, curves.cut(lead)):
         scores.append(curves.of(batch, steps))
         kept += list(zip(batch.video, batch.audio, strict=True))[: _RETRIEVAL - len(kept)]
-    return torch.cat(scores).numpy(), kept
+    return torch.cat(scores).cpu().numpy(), kept
 
 
 def _off_grid(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
@@ -229,9 +229,9 @@ def _synchformer(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
     true = classes[np.random.default_rng([seed, 2]).integers(0, len(classes), len(cache.video))]
     cut = off_grid(curves.model, room / 2 - true, room)
     begin = round(room / 2 / step)
-    steps = torch.arange(begin - reach, begin + reach + 1)
+    steps = torch.arange(begin - reach, begin + reach + 1, device=curves.model.device)
     with torch.inference_mode():
-        scores = torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut)]).numpy()
+        scores = torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut)]).cpu().numpy()
     best = scores.argmax(1)
     fine = best + np.array([vertex(row, int(k)) for row, k in zip(scores, best, strict=True)])
     return metrics.synchformer_accuracy((reach - fine) * step, true)
@@ -243,5 +243,5 @@ def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np
     frames = pairs[0][0].shape[1]
     video = torch.stack([seen for seen, _ in pairs])
     audio = torch.stack([heard[:, o : o + frames] for (_, heard), o in zip(pairs, begin, strict=False)])
-    scores = torch.cat([pair_scores(v, audio, model.config.pool_scale)[..., 0] for v in video.split(16)]).numpy()
+    scores = torch.cat([pair_scores(v, audio, model.config.pool_scale)[..., 0] for v in video.split(16)]).cpu().numpy()
     return [figure for k in (1, 5, 10) for figure in recall_at(scores, k)]

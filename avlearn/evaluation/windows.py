@@ -47,13 +47,13 @@ def off_grid(model: AudioVisual, lead: np.ndarray, room: float) -> Cut:
 
 
 def cut_windows(model: AudioVisual, cache: ClipCache, cut: Cut) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of pictures ``[B, 3, T, H, W]`` in [0, 1] and sounds ``[B, S]``, in the clips' order."""
+    """Batches of video ``[B, 3, T, H, W]`` in [0, 1] and audio ``[B, S]``, on the model's device, in clip order."""
     for first in range(0, len(cache.video), BATCH):
         index = np.arange(first, min(first + BATCH, len(cache.video)))
         voices = index if cut.voices is None else cut.voices[index]
         yield (
-            picture_windows(cache, index, cut.picture[index], model.config.seconds),
-            sound_windows(cache, voices, cut.sound[index], cut.seconds),
+            picture_windows(cache, index, cut.picture[index], model.config.seconds, model.device),
+            sound_windows(cache, voices, cut.sound[index], cut.seconds).to(model.device),
         )
 
 
@@ -64,9 +64,11 @@ def sound_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, secon
     return torch.from_numpy(np.stack([cache.audio[i, s : s + count] for i, s in zip(index, first, strict=True)]))
 
 
-def picture_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float) -> Tensor:
-    """``[B, 3, T, H, W]`` in [0, 1] likewise."""
+def picture_windows(
+    cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float, device: torch.device
+) -> Tensor:
+    """``[B, 3, T, H, W]`` in [0, 1] on a device, likewise."""
     count = round(seconds * cache.fps)
     first = np.round(starts * cache.fps).astype(int)
     frames = [cache.video[i, s : s + count] for i, s in zip(index, first, strict=True)]
-    return frames_to_input(torch.from_numpy(np.stack(frames)))
+    return frames_to_input(torch.from_numpy(np.stack(frames)).to(device))

@@ -64,7 +64,7 @@ def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offset
     """
     t, u = video.shape[2], audio.shape[2]
     places = video.flatten(3).permute(0, 3, 2, 1)  # [B, P, T, D]
-    index = start + torch.arange(t, device=video.device) + offsets[:, None]  # [O, T]
+    index = start + torch.arange(t, device=video.device) + offsets.to(video.device)[:, None]  # [O, T]
     known = (index >= 0) & (index < u)
     windows = audio[:, :, index.clamp(0, u - 1)].permute(0, 2, 3, 1)  # [B, O, T, D]
     windows = windows * known[..., None]

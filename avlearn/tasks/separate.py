@@ -94,9 +94,9 @@ def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.n
     """`seen_sources` over a cache of clips with one source each: float32 ``[N, D, T]``."""
     found = []
     for first in range(0, len(cache.video), batch):
-        frames = frames_to_input(torch.from_numpy(np.array(cache.video[first : first + batch])))
-        audio = torch.from_numpy(np.array(cache.audio[first : first + batch]))
-        found.append(seen_sources(model, model.video_features(frames), audio)[:, 0].numpy())
+        frames = frames_to_input(torch.from_numpy(np.array(cache.video[first : first + batch])).to(model.device))
+        audio = torch.from_numpy(np.array(cache.audio[first : first + batch])).to(model.device)
+        found.append(seen_sources(model, model.video_features(frames), audio)[:, 0].cpu().numpy())
     return np.concatenate(found)
 
 

@@ -1,0 +1,56 @@
+"""Figures are measured on the model's device, and are those of the processor."""
+
+import numpy as np
+import pytest
+import torch
+from pretend_device import pretend_device
+
+from avlearn.data.cache import decode_once
+from avlearn.data.manifest import read_manifest
+from avlearn.data.world import WorldConfig, make_world
+from avlearn.evaluation import cached_features, evaluate
+from avlearn.evaluation.separation import separation_figures
+from avlearn.models.audiovisual import load
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worlds")
+    return [
+        make_world(folder / preset, clips, 5, WorldConfig.preset(preset), workers=1, split="test")
+        for preset, clips in (("muted", 3), ("duets", 3))
+    ]
+
+
+def test_a_tensor_that_is_left_on_the_processor_is_found(untrained):
+    model, video = load(untrained), torch.rand(1, 3, 4, 32, 32)
+    with pretend_device() as device, torch.inference_mode():
+        model.to(device)
+        assert model.device == device == model.video_features(video.to(device)).device
+        with pytest.raises(RuntimeError, match="tensors on cuda:0 and on cpu"):
+            model.video_features(video)
+        with pytest.raises(TypeError, match="copy it to the processor first"):
+            video.to(device).numpy()
+
+
+def test_figures_are_the_same_on_another_device(untrained, manifests):
+    expected = evaluate(load(untrained), manifests)
+    assert {figure.task for figure in expected.figures} == {"sync", "retrieval", "localization", "separation"}
+    with pretend_device() as device:
+        found = evaluate(load(untrained).to(device), manifests)
+    assert found == expected
+
+
+def test_separation_and_features_are_the_same_on_another_device(untrained, small_world, tmp_path):
+    rows = read_manifest(small_world / "manifest.parquet")
+    model = load(untrained)
+    config = model.config
+    cache = decode_once(rows, tmp_path, config.fps, config.size, config.sample_rate, 1)
+    labels = np.zeros(len(rows))
+    expected = separation_figures(model, cache, rows, 0, model)
+    features = cached_features(model, cache, labels)
+    with pretend_device() as device:
+        model.to(device)
+        assert separation_figures(model, cache, rows, 0, model) == expected
+        found = cached_features(model, cache, labels)
+    assert (found.video == features.video).all() and (found.audio == features.audio).all()
