@@ -1,6 +1,7 @@
 """The command line: each command parses, calls, prints. What is heavy is imported inside."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Generator
@@ -38,6 +39,18 @@ def _local(name: str) -> Path:
     return Path(name)
 
 
+def _there(name: str) -> Path:
+    """The name of something to read (``-``: standard input). Looked for now: what reads it takes seconds to load."""
+    path = _local(name)
+    if not _exists(path):
+        raise AvlearnError(f"{name} does not exist")
+    return path
+
+
+def _exists(path: Path) -> bool:
+    return str(path) == "-" or os.path.exists(path)
+
+
 def _json_target(name: str | None) -> str | None:
     """Where a result is to go as JSON. Nothing else that is read or written has such a name."""
     if name not in (None, "-"):
@@ -45,7 +58,7 @@ def _json_target(name: str | None) -> str | None:
     return name
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", parser=_local)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", parser=_there)]
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
 ]  # fmt: skip
@@ -63,7 +76,7 @@ Json = Annotated[
 ]
 Data = Annotated[
     list[Path],
-    typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=_local),
+    typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=_there),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. trainer.max_steps=100.")
@@ -180,7 +193,7 @@ def _resumable(label: str):
 
 @app.command()
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.", parser=_local)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.", parser=_there)],
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="PARQUET|CSV", help="The manifest.")
     ] = Path("manifest.parquet"),
@@ -188,7 +201,7 @@ def scan(
         str | None, typer.Option(metavar="NAME", help="Take labels, splits and events from the corpus' lists.")
     ] = None,
     annotations: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where those lists are, if not in FOLDER.")
+        Path | None, typer.Option(metavar="FOLDER", help="Where those lists are, if not in FOLDER.", parser=_there)
     ] = None,
     fold: Annotated[int | None, typer.Option(help="Which split, where the corpus has several.")] = None,
     min_duration: Annotated[float, typer.Option(min=0, help="Seconds below which a clip is short.")] = 1.0,
@@ -223,7 +236,7 @@ def scan(
 
 @app.command()
 def prepare(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.", parser=_local)],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.", parser=_there)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
     short_side: Annotated[
         int, typer.Option(min=16, help="Pixels, at most: 160 for crops of 112, 256 for crops of 224.")
@@ -365,7 +378,7 @@ def recipe_list() -> None:
 def sync(
     source: Annotated[
         Path,
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="LIST: a .txt with a path a line.", parser=_local),
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="LIST: a .txt with a path a line.", parser=_there),
     ],
     model: ModelName = "default",
     fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its sound put right.")] = None,
@@ -379,7 +392,12 @@ def sync(
     out: Annotated[Path | None, typer.Option("--output", "-o", metavar="PNG", help="Also draw the curve.")] = None,
     released: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="WEIGHTS", help="Also ask SyncNet v2, Synchformer or SparseSync: their file."),
+        typer.Option(
+            "--with",
+            metavar="WEIGHTS",
+            help="Also ask SyncNet v2, Synchformer or SparseSync: their file.",
+            parser=_there,
+        ),
     ] = None,
     crop: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Where SyncNet's face is, in pixels: no face is detected.")
@@ -482,7 +500,7 @@ def _sync_many(results: Generator, count: int, json_path: str | None) -> int:
         try:
             for number, result in results:
                 done[number] = result
-                typer.echo(f"[{len(done)}/{count}] {result.text()}", err=True)
+                typer.echo(f"[{len(done)}/{count}] {result.text(advice=False)}", err=True)
         except STOPPED as error:
             stopped = exit_code(error)
     table = SyncTable([done[number] for number in sorted(done)])
@@ -624,6 +642,9 @@ def embed(
 
     Example: avlearn embed prepared/manifest.parquet -o features.npz
     """
+    if not any(map(_exists, files)):
+        others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""
+        raise AvlearnError(f"{files[0]} does not exist{others}")
     from avlearn.apply.embed import SUFFIXES, embed_files
     from avlearn.apply.encoder_alone import load_features
     from avlearn.data.lists import listed_sources
@@ -638,11 +659,11 @@ def embed(
 @app.command()
 def probe(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.", parser=_local)
+        Path | None, typer.Argument(metavar="[FILE]", help="A media file to look into.", parser=_there)
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="With --data: probe this model.")] = None,
     data: Annotated[
-        list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.", parser=_local)
+        list[Path] | None, typer.Option("--data", metavar="MANIFEST", help="Labelled clips.", parser=_there)
     ] = None,
     track: Annotated[
         str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of FILE.")
@@ -676,10 +697,13 @@ def evaluate(
     ] = None,
     released: Annotated[
         list[Path] | None,
-        typer.Option("--with", metavar="WEIGHTS", help="Also a released localizer, on clips with boxes: its file."),
+        typer.Option(
+            "--with", metavar="WEIGHTS", help="Also a released localizer, on clips with boxes: its file.", parser=_there
+        ),
     ] = None,
     objects: Annotated[
-        Path | None, typer.Option(metavar="WEIGHTS", help="Also maps refined by objects: an ImageNet ResNet-18.")
+        Path | None,
+        typer.Option(metavar="WEIGHTS", help="Also maps refined by objects: an ImageNet ResNet-18.", parser=_there),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(metavar="NAME|PATH", help="Also a separator that sees nothing (conditioning=none).")

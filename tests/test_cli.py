@@ -66,6 +66,34 @@ def test_help_says_what_a_fix_that_was_not_made_exits_with():
     assert "With --fix: 0 fixed, 2 not fixed" in " ".join(run("sync", "--help").stdout.split())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([command, "none"] for command in ("sync", "localize", "separate", "classify", "probe", "scan", "pretrain")),
+        ["embed", "none", "nowhere"],
+        ["prepare", "none", "out"],
+        ["pretrain", "none.yaml"],
+        ["probe", "--model", "default", "--data", "none"],
+        ["evaluate", "--data", "none"],
+        ["evaluate", "--data", ".", "--with", "none"],
+        ["audit", "--data", "none"],
+        ["scan", ".", "--corpus", "ucf101", "--annotations", "none"],
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_exist_is_told_before_anything_heavy_is_loaded(words):
+    code = (
+        "import sys; from avlearn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2, end.code\n"
+        "heavy = {'torch', 'av', 'numpy', 'pyarrow', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("avlearn: error: ") and done.stderr.count("\n") == 1 and "none" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
@@ -81,12 +109,12 @@ def wrong(tmp_path_factory):
         (["pretrain", "sync_wrld"], "nearest is 'sync_world'"),
         (["sync", "missing.mp4"], "does not exist"),
         (["sync", "mute.mp4"], "no sound"),
-        (["sync", "none.txt"], "cannot read the list"),
+        (["sync", "none.txt"], "none.txt does not exist"),
         (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
         (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --with"),
-        (["sync", "mute.mp4", "--crop", "0,0,64", "--with", "x.pt"], "is no box"),
-        (["sync", "mute.mp4", "--with", "none.pt"], "there is no weight file none.pt"),
+        (["sync", "mute.mp4", "--crop", "0,0,64", "--with", "text.mp4"], "is no box"),
+        (["sync", "mute.mp4", "--with", "none.pt"], "none.pt does not exist"),
         (["localize", "text.mp4"], "not a media file"),
         (["separate", "."], "is a folder"),
         (["separate", "mute.mp4"], "no sound"),
@@ -94,8 +122,7 @@ def wrong(tmp_path_factory):
         (["separate", "mute.mp4", "--format", "16"], "is no format"),
         (["separate", "mute.mp4", "--onscreen", "--source", "left"], "leave out --source"),
         (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
-        (["evaluate", "--data", "none.parquet"], "no manifest"),
-        (["audit", "--data", "none.parquet"], "no manifest"),
+        (["evaluate", "--data", "mute.mp4"], "is not a manifest"),
         (["world", "w", "--preset", "hrd"], "nearest is 'hard'"),
         (["probe"], "either a FILE"),
     ],

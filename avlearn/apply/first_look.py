@@ -6,7 +6,7 @@ from shlex import quote
 
 import numpy as np
 
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import coarse, sync_file
 from avlearn.apply.verdict import unknown, unlike
 from avlearn.files import printable
 from avlearn.models.audiovisual import AudioVisual
@@ -59,7 +59,7 @@ def first_look(path: str | Path, model: AudioVisual) -> FirstLook:
         MediaError: the file cannot be read, or has no picture or no sound.
     """
     found = sync_file(path, model)
-    delay, notes = 0.0, list(found.notes)
+    delay, notes = 0.0, [*found.notes, *coarse(model)]
     if found.status == "out of sync":
         fix = f"avlearn sync {quote(printable(path))} --fix OUT"
         if found.steps or found.drift:

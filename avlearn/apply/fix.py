@@ -60,7 +60,7 @@ def fix_file(
         MediaError, OutputError: as `avlearn.media.remux`.
     """
     if result.offset is None:
-        raise SyncError(f"{result.path} is not fixed: {result.reason}")
+        raise SyncError(f"{result.path} is not fixed: {'; '.join([result.reason, *result.advice])}")
     if result.steps:
         places = ", ".join(
             f"from {_milliseconds(s['before'])} to {_milliseconds(s['after'])} near {s['time']:.1f} s"

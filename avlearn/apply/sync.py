@@ -44,7 +44,7 @@ class SyncResult:
             posterior that lies there, which tends to be too sure.
         verdict: ``in sync (+3 ms, within 40 ms)``, ``audio leads by 120 ms``, ``cannot be synchronized``,
             ``this model cannot tell``, ...
-        reason: why it cannot, and what may help; else "".
+        reason: why it cannot; else "".
         tolerance: seconds that count as in sync.
         offsets: ``[O]`` seconds, the grid of the curve; empty where the sound is silent.
         scores: ``[O]`` mean similarity at each offset, steps and drift taken out (NaN where too little sound overlaps).
@@ -53,8 +53,9 @@ class SyncResult:
         evidence: what the confidence stands on; None where the sound is silent.
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
-        notes: further lines for people: of a quiet sound, of coarse steps.
+        notes: further lines for people, of the file: of a quiet sound.
         others: what released networks say, where they were asked (see `avlearn.apply.released_sync.ask`).
+        advice: further lines, of what may help: of another model, or a wider search.
     """
 
     path: str
@@ -76,6 +77,7 @@ class SyncResult:
     notice: str | None
     notes: tuple[str, ...] = ()
     others: tuple[Answer, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
@@ -90,11 +92,12 @@ class SyncResult:
         values["scores"] = [None if np.isnan(v) else round(float(v), 5) for v in self.scores]
         return {"schema": "avlearn.sync/2", **values}
 
-    def text(self) -> str:
-        """For people."""
+    def text(self, advice: bool = True) -> str:
+        """For people; of many files, advice is given once for all of them."""
         sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}"
         said = f"{printable(self.path)}: {self.verdict} ({self.reason or sure})"
-        return "\n".join([said, *(f"note: {note}" for note in self.notes), *(answer.text() for answer in self.others)])
+        notes = self.notes + self.advice * advice
+        return "\n".join([said, *(f"note: {note}" for note in notes), *(answer.text() for answer in self.others)])
 
 
 def sync_file(
@@ -120,8 +123,8 @@ def sync_file(
         return _undecidable(path, "the sound track is silent", tolerance, model)
     heard = np.isfinite(curves.scores).any(1)
     if not heard.any():
-        within = f"within {curves.offsets[-1]:.1f} s of the picture"
-        return _undecidable(path, f"there is no sound {within}{_further(curves)}", tolerance, model)
+        reason = f"there is no sound within {curves.offsets[-1]:.1f} s of the picture"
+        return _undecidable(path, reason, tolerance, model, _further(curves))
     step = model.step
     # A mean over n steps of similarity that is random around zero tells as much as n such steps.
     nats = model.config.score_scale * step / model.config.seconds
@@ -140,7 +143,7 @@ def sync_file(
     calibration = model.sync_calibration
     confidence = probability(evidence, calibration) if calibration else peak.mass
     told = curves.notice.text()
-    refusal, reason = _why_not(curves, peak, confidence, told, model)
+    refusal, reason, advice = _why_not(curves, peak, confidence, told, model)
     span = float(curves.starts[-1] + curves.lengths[-1])
     values = _values(timeline, peak.offset, middles, span)
     inside = max(abs(v) for v in values) <= tolerance
@@ -178,58 +181,61 @@ def sync_file(
         evidence=evidence,
         in_distribution=curves.notice.known(),
         notice=told,
-        notes=curves.notice.notes + ((_coarse(model),) if step > _COARSE else ()),
+        notes=curves.notice.notes,
+        advice=coarse(model) + advice,
     )
 
 
 def _why_not(
     curves: Curves, peak: "_Peak", confidence: float, unlike: str | None, model: AudioVisual
-) -> tuple[str, str]:
-    """Verdict and reason of a file that cannot be synchronized, with what may help; both empty where it can."""
+) -> tuple[str, str, tuple[str, ...]]:
+    """Verdict, reason and advice of a file that cannot be synchronized; all empty where it can."""
     if curves.motion < STILL:
-        return _CANNOT, "the picture does not move"
+        return _CANNOT, "the picture does not move", ()
     if unlike:
-        return CANNOT_TELL, "; ".join([unlike, *_hints(curves, model), ADVICE])
+        return CANNOT_TELL, "; ".join([unlike, *_jumps(curves, model)]), (ADVICE,)
     if confidence < _SURE:
-        reasons = [f"no offset stands out, confidence {confidence:.2f}", *_hints(curves, model)]
-        return _CANNOT, "; ".join(reasons) + _further(curves)
+        reasons = [f"no offset stands out, confidence {confidence:.2f}", *_jumps(curves, model)]
+        return _CANNOT, "; ".join(reasons), _further(curves)
     if min(peak.index, len(curves.offsets) - 1 - peak.index) < PHASES:
         edge = f"the best offset lies at the end of the {curves.offsets[-1]:.1f} s that were searched"
-        return _CANNOT, edge + _further(curves)
-    return "", ""
+        return _CANNOT, edge, _further(curves)
+    return "", "", ()
 
 
-def _hints(curves: Curves, model: AudioVisual) -> list[str]:
-    """What about the file and the model makes it hard."""
-    hints = []
-    if curves.fps < _FEW * model.config.fps:
-        hints.append(
-            f"the video has {curves.fps:g} frames a second, the model's training {model.config.fps:g}: motion is seen "
-            f"in jumps of {1000 / curves.fps:.0f} ms, and a copy with more frames would help"
-        )
-    if model.step > _COARSE:
-        hints.append(_coarse(model))
-    return hints
+def _jumps(curves: Curves, model: AudioVisual) -> list[str]:
+    """That the file has few frames."""
+    if curves.fps >= _FEW * model.config.fps:
+        return []
+    return [
+        f"the video has {curves.fps:g} frames a second, the model's training {model.config.fps:g}: motion is seen "
+        f"in jumps of {1000 / curves.fps:.0f} ms, and a copy with more frames would help"
+    ]
 
 
-def _further(curves: Curves) -> str:
+def _further(curves: Curves) -> tuple[str, ...]:
     """A hint for sound that lies further off than was searched."""
-    return "" if curves.offsets[-1] > _FURTHEST - 0.5 else f"; --max-offset {_FURTHEST:g} looks further"
+    return () if curves.offsets[-1] > _FURTHEST - 0.5 else (f"--max-offset {_FURTHEST:g} looks further",)
 
 
-def _coarse(model: AudioVisual) -> str:
+def coarse(model: AudioVisual) -> tuple[str, ...]:
+    """A line where a model's steps are too long to measure small offsets."""
+    if model.step <= _COARSE:
+        return ()
     return (
         f"a step of this model lasts {model.step * 1000:.0f} ms, too long to measure small offsets: train one with "
-        "model.video_options.temporal_stride=1, where the encoder has that, or another encoder"
+        "model.video_options.temporal_stride=1, where the encoder has that, or another encoder",
     )
 
 
-def _undecidable(path: str | Path, reason: str, tolerance: float, model: AudioVisual) -> SyncResult:
+def _undecidable(
+    path: str | Path, reason: str, tolerance: float, model: AudioVisual, advice: tuple[str, ...] = ()
+) -> SyncResult:
     """Of a file that gives no curve."""
     none = np.zeros(0)
     return SyncResult(
         str(path), "undecidable", None, None, None, [], 0.0, model.sync_calibration is not None,
-        _CANNOT, reason, tolerance, none, none, [], None, {"video": None, "audio": None}, None,
+        _CANNOT, reason, tolerance, none, none, [], None, {"video": None, "audio": None}, None, advice=advice,
     )  # fmt: skip
 
 

@@ -31,8 +31,8 @@ class SyncFailure:
         """JSON types."""
         return {"schema": "avlearn.sync/2", "path": self.path, "status": self.status, "reason": self.reason}
 
-    def text(self) -> str:
-        """For people."""
+    def text(self, advice: bool = True) -> str:
+        """For people, as `SyncResult.text`."""
         return f"{printable(self.path)}: error: {self.reason}"
 
 
@@ -52,14 +52,16 @@ class SyncTable:
         return [result.to_dict() for result in self.results]
 
     def text(self) -> str:
-        """A row a file with what others say below it, and how many there are of each status."""
+        """A row a file with what others say below it, how many there are of each status, and what may help."""
         rows = [("status", "offset", "drift", "edits", "confidence", "file"), *map(_row, self.results)]
         widths = [max(len(row[k]) for row in rows) for k in range(5)]
         lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
         said = [[], *([f"  {a.text()}" for a in getattr(result, "others", ())] for result in self.results)]
         lines = [line for row, answers in zip(lines, said, strict=True) for line in (row, *answers)]
         counts = {status: sum(r.status == status for r in self.results) for status in _WORST}
-        return "\n".join([*lines, ", ".join(f"{count} {status}" for status, count in counts.items() if count)])
+        advice = dict.fromkeys(a for result in self.results for a in getattr(result, "advice", ()))
+        counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return "\n".join([*lines, counted, *(f"note: {clause}" for clause in advice)])
 
 
 def _row(result: SyncResult | SyncFailure) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from avlearn.signal.clock import to_steps
 from avlearn.validation import STRICT, Line, read_object, validated
 
 FORMAT = "avlearn.model/1"
+_MOST_PIXELS = 2**25  # that are looked at at once, in all frames: 10 s of 25 a second, 366 x 366
 # Beside config.json: see avlearn.apply.confidence, avlearn.apply.audible and avlearn.apply.agreement.
 CALIBRATION, ON_SCREEN_CALIBRATION, TRACK_CALIBRATION = "sync.json", "localize.json", "separate.json"
 CALIBRATION_FORMAT = "avlearn.confidence/1"
@@ -84,8 +85,9 @@ class AudioVisual(nn.Module):
 
     Raises:
         ModelError: the encoders' steps do not last equally long, and are not to be resampled, or to steps that are no
-            whole number of samples; a segment is no whole number of steps; the spectrogram or the separator cannot be
-            made; an option is none of the encoder's architecture; or a number is out of its bounds.
+            whole number of samples; a window or a segment is shorter than a step or has too many pixels, or a segment
+            is no whole number of steps; the spectrogram or the separator cannot be made; an option is none of the
+            encoder's architecture; or a number is out of its bounds.
     """
 
     def __init__(self, config: ModelConfig):
@@ -103,6 +105,7 @@ class AudioVisual(nn.Module):
             raise ModelError(f"model.spectrogram: {error}") from error
         stride = self.video.feature_info.stride[0]
         self.step = stride / config.fps  # seconds
+        _check_window(config, self.step)
         self.audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
         if self.audio_step_differs and not config.resample:
             raise ModelError(
@@ -205,6 +208,24 @@ class AudioVisual(nn.Module):
     def forward(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Both towers: ``[B, 3, T, H, W]`` and ``[B, S]`` to ``V [B, dim, T', Y, X]`` and ``A [B, dim, U]``."""
         return self.place(self.video_features(video)), self.hear(self.audio_features(audio))
+
+
+def _check_window(config: ModelConfig, step: float) -> None:
+    """Raise ModelError where what the encoders see at once is less than a step, or more than can be looked at."""
+    if config.seconds < step - 1e-6:
+        raise ModelError(
+            f"model.seconds: {config.seconds:g} s is shorter than a step of {config.video}, {step:g} s at "
+            f"{config.fps:g} frames a second: take longer windows, or another encoder"
+        )
+    for key in ("seconds", "segment"):
+        seconds = getattr(config, key) or 0
+        pixels = seconds * config.fps * config.size**2
+        if pixels > _MOST_PIXELS:
+            raise ModelError(
+                f"model.{key}: {seconds:g} s at {config.fps:g} frames a second of {config.size} x {config.size} "
+                f"have {pixels / 1e6:.0f} million pixels, and no more than {_MOST_PIXELS / 1e6:.0f} million are looked "
+                f"at at once: lower {key}, fps or size"
+            )
 
 
 def _filled(video: Tensor, frames: int) -> Tensor:

@@ -21,6 +21,7 @@ _MAX_DIGITS = 1000  # of a number that is written out
 _MAX_LONG = 255  # bytes of a whole number
 _MAX_KEY = 2**61 - 1  # from here on whole numbers can be chosen to collide in a dictionary
 _MAX_DIMS, _MAX_SIDE = 64, 2**40
+_OTHER = "it is damaged, or of another kind: weights are safetensors, files of torch.save, or Caffe2's pickles"
 
 DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 _STORAGES = {
@@ -142,11 +143,11 @@ class PickleReader:
                 if self._operations < 0:
                     raise ValueError(f"it has more than {MAX_OPERATIONS} operations")
                 if code not in _OPERATIONS:
-                    raise ValueError(f"{code!r} is no operation of a pickle" if code else "it is cut short")
+                    raise ValueError(_OTHER if code else "it is cut short")
                 _OPERATIONS[code](self)
             return self._stack.pop()
         except (IndexError, KeyError, struct.error) as error:
-            raise ValueError("its pickle is damaged") from error
+            raise ValueError(_OTHER) from error
 
     # What operations are made of.
 
@@ -200,14 +201,14 @@ class PickleReader:
         if isinstance(into, list):
             into.extend(items)
         elif not isinstance(into, Inert):
-            raise ValueError("its pickle is damaged")
+            raise ValueError(_OTHER)
 
     def set_items(self, items: list) -> None:
         into = self._stack[-1]
         if isinstance(into, dict):
             into.update(_pairs(items))
         elif not isinstance(into, Inert):
-            raise ValueError("its pickle is damaged")
+            raise ValueError(_OTHER)
 
     def add(self, items: list) -> None:
         into = self._stack[-1]
@@ -235,7 +236,7 @@ class PickleReader:
 
     def find(self, module: object, name: object) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise ValueError("its pickle is damaged")
+            raise ValueError(_OTHER)
         self.push(DTYPES[name] if module == "torch" and name in DTYPES else Global(module, name))
 
     def persistent(self, identity: object) -> None:
@@ -256,7 +257,7 @@ def _is_key(value: object) -> bool:
 def _pairs(items: list) -> dict:
     """Keys and values in turn; those with keys that nothing asks for are passed over."""
     if len(items) % 2:
-        raise ValueError("its pickle is damaged")
+        raise ValueError(_OTHER)
     return {key: value for key, value in zip(items[::2], items[1::2], strict=True) if _is_key(key)}
 
 
@@ -353,7 +354,7 @@ def _device(_: PickleReader, arguments: tuple) -> object:
 def _encode(reader: PickleReader, arguments: tuple) -> bytes:
     """``_codecs.encode``, which Python 3 writes bytes with at the protocols of Python 2."""
     if not isinstance(arguments[0], str):
-        raise ValueError("its pickle is damaged")
+        raise ValueError(_OTHER)
     reader.spend(len(arguments[0]))
     return arguments[0].encode("latin1")
 
@@ -440,7 +441,7 @@ def _int(reader: PickleReader) -> None:
 def _quoted(reader: PickleReader) -> None:
     data = reader.line()
     if len(data) < 2 or data[:1] != data[-1:] or data[:1] not in (b"'", b'"'):
-        raise ValueError("its pickle is damaged")
+        raise ValueError(_OTHER)
     reader.push(codecs.escape_decode(data[1:-1])[0].decode("latin1"))
 
 

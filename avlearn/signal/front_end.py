@@ -89,6 +89,10 @@ class FrontEnd(nn.Module):
     def __init__(self, sample_rate: int, options: Spectrogram) -> None:
         super().__init__()
         o = options
+        for name in ("window", "hop") if o.kind in ("log_mel", "log_linear") else ():
+            samples = round(getattr(o, name) * sample_rate)
+            if not 1 <= samples <= o.n_fft:
+                raise ValueError(f"a {name} of {samples} samples does not go with n_fft {o.n_fft}")
         constants = {"floor": o.floor, "mean": o.mean, "std": o.std}
         if o.kind == "log_mel":
             self.kind: nn.Module = LogMel(sample_rate, o.n_fft, o.window, o.hop, o.mels, **constants)
@@ -101,10 +105,6 @@ class FrontEnd(nn.Module):
             self.kind = MFCC(o.mean, o.std)
         else:
             self.kind = Samples(sample_rate)
-        for name in ("window", "hop") if o.kind in ("log_mel", "log_linear") else ():
-            samples = round(getattr(o, name) * sample_rate)
-            if not 1 <= samples <= o.n_fft:
-                raise ValueError(f"a {name} of {samples} samples does not go with n_fft {o.n_fft}")
         self.hop: float = self.kind.hop
         self.margin_samples = o.margin * self.kind.hop_samples
 

@@ -142,7 +142,7 @@ def test_an_edit_is_placed_and_not_mended(clip, tmp_path, model):
 
 
 def test_what_cannot_be_synchronized_is_not_fixed(tmp_path, model):
-    result = SimpleNamespace(path="a.mp4", offset=None, reason="the sound track is silent")
+    result = SimpleNamespace(path="a.mp4", offset=None, reason="the sound track is silent", advice=())
     with pytest.raises(SyncError, match="silent"):
         fix_file(result, tmp_path / "fixed.mp4")
 
@@ -163,7 +163,7 @@ def test_the_schema(small_world, model):
     result = json.loads(json.dumps(sync_file(clip, model).to_dict()))
     assert list(result) == [
         "schema", "path", "status", "offset", "best", "drift", "steps", "confidence", "calibrated", "verdict", "reason",
-        "tolerance", "offsets", "scores", "windows", "evidence", "in_distribution", "notice", "notes",
+        "tolerance", "offsets", "scores", "windows", "evidence", "in_distribution", "notice", "notes", "advice",
     ]  # fmt: skip
     assert result["schema"] == "avlearn.sync/2"
     assert result["calibrated"]

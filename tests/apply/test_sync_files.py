@@ -13,6 +13,7 @@ import pytest
 
 from avlearn.apply.sync import sync_file
 from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, sync_files
+from avlearn.apply.verdict import ADVICE
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import load
 
@@ -47,6 +48,17 @@ def test_the_worst_decides(clips):
     assert json.loads(json.dumps(table.to_dict()))[0] == {
         "schema": "avlearn.sync/2", "path": "x.mp4", "status": "error", "reason": "does not exist",
     }  # fmt: skip
+
+
+def test_advice_for_many_files_is_given_once(clips):
+    model = load("default")
+    model.familiar["video"].limit.fill_(0.0)
+    unlike = sync_file(clips[0], model)
+    said = f"note: {ADVICE}"
+    assert unlike.status == "undecidable" and unlike.text().splitlines()[-1] == said
+    assert ADVICE not in unlike.text(advice=False)
+    lines = SyncTable([unlike, SyncFailure("x.mp4", "does not exist"), unlike]).text().splitlines()
+    assert lines[-1] == said and not any(ADVICE in line for line in lines[:-1])
 
 
 def test_ctrl_c_leaves_what_is_done(clips, tmp_path):

@@ -130,10 +130,10 @@ def test_sound_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
     remux(clips[0], tmp_path / "other.mp4", replace_audio=clips[4])
     known = load("default")
     known.familiar["video"].limit.fill_(100.0)
-    assert "--max-offset 10 looks further" in sync_file(tmp_path / "other.mp4", known).reason
-    assert "--max-offset" not in sync_file(tmp_path / "other.mp4", known, max_offset=10).reason
+    assert "--max-offset 10 looks further" in sync_file(tmp_path / "other.mp4", known).text()
+    assert "--max-offset" not in sync_file(tmp_path / "other.mp4", known, max_offset=10).text()
     remux(clips[0], tmp_path / "far.mp4", audio_delay=9.0)
-    assert "--max-offset" in sync_file(tmp_path / "far.mp4", known).reason
+    assert "--max-offset" in sync_file(tmp_path / "far.mp4", known).text()
 
 
 @pytest.mark.parametrize("gain", [-30, -60])

@@ -134,8 +134,8 @@ def test_nothing_is_called(tmp_path):
     [
         (b"", "cut short"),
         (op("NONE"), "cut short"),
-        (b"\xff.", "no operation"),
-        (op("EXT1", b"\1") + op("STOP"), "no operation"),
+        (b"\xff.", "damaged, or of another kind"),
+        (op("EXT1", b"\1") + op("STOP"), "damaged, or of another kind"),
         (op("STOP"), "damaged"),
         (op("TUPLE3") + op("STOP"), "damaged"),
         (op("BINGET", b"\1") + op("STOP"), "damaged"),

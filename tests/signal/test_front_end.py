@@ -92,11 +92,13 @@ def test_margins_are_silence_on_either_side():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (Spectrogram("log_linear", 512, bins=200), "257 bins do not make 200 bands"),
-        (Spectrogram("log_linear", 512, bins=513), "257 bins do not make 513 bands"),
+        (Spectrogram("log_linear", 512, 0.02, bins=200), "257 bins do not make 200 bands"),
+        (Spectrogram("log_linear", 512, 0.02, bins=513), "257 bins do not make 513 bands"),
+        (Spectrogram(n_fft=8), "a window of 600 samples does not go with n_fft 8"),
         (Spectrogram("mfcc"), "16000 samples a second, not 24000"),
     ],
 )
+@pytest.mark.filterwarnings("error")  # a refusal is told once, and not by what others make of it before
 def test_what_cannot_be_made_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         FrontEnd(24000, options)
