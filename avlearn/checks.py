@@ -9,6 +9,7 @@ import torch
 from avlearn.data.cache import require_room
 from avlearn.data.world import WorldConfig
 from avlearn.errors import DataError, OutputError, RecipeError
+from avlearn.files import in_bytes
 from avlearn.recipe import Recipe
 
 
@@ -37,7 +38,7 @@ def check_writable(folder: Path, needed: int = 0) -> None:
         raise OutputError(f"cannot write {folder}: {there} is no folder that can be written to")
     free = shutil.disk_usage(there).free
     if free < needed:
-        raise OutputError(f"{folder} needs {needed / 1e9:.1f} GB for checkpoints and the disk has {free / 1e9:.1f}")
+        raise OutputError(f"{folder} needs {in_bytes(needed)} for checkpoints and the disk has {in_bytes(free)}")
 
 
 def _check_device(recipe: Recipe) -> None:

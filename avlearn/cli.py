@@ -770,6 +770,15 @@ def main() -> None:
         except AvlearnError as error:
             print(f"avlearn: error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
+        except UnicodeError as error:
+            if sys.getfilesystemencoding() == "utf-8":
+                raise
+            # Of Python's own encoding of names, anywhere: it can hold few of them in such a locale.
+            print(
+                f"avlearn: error: names are {sys.getfilesystemencoding()} here ({error}): set PYTHONUTF8=1",
+                file=sys.stderr,
+            )
+            sys.exit(2)
         except STOPPED as error:
             print("avlearn: stopped", file=sys.stderr)
             sys.exit(exit_code(error))

@@ -13,6 +13,15 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
 
 
+def in_bytes(size: float) -> str:
+    """A size in words: ``1.8 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.{0 if size >= 100 or unit == 'bytes' else 1}f} {unit}"
+
+
 def is_file(path: str | Path) -> bool:
     """Whether there is such a file; not where no file could have that name."""
     try:

@@ -48,12 +48,21 @@ class Lock:
                 told = True
                 fcntl.flock(file, fcntl.LOCK_EX)
             if self._is_there(file):
-                since = datetime.now().isoformat(" ", "seconds")
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
-                file.flush()
+                try:
+                    self._sign(file)
+                except OSError:  # a full disk
+                    self.path.unlink(missing_ok=True)
+                    raise
                 return file
             file.close()  # its holder has removed it meanwhile
+
+    @staticmethod
+    def _sign(file: TextIO) -> None:
+        """Write who holds it."""
+        since = datetime.now().isoformat(" ", "seconds")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+        file.flush()
 
     def _is_there(self, file: TextIO) -> bool:
         try:

@@ -110,7 +110,7 @@ def test_a_disk_without_room_is_told_before_the_work(idle, tmp_path, monkeypatch
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OutputError, match="GB for decoded clips and the disk has"):
         check_recipe(load_recipe("sync_world", [f"data.root={tmp_path}"]))
-    with pytest.raises(OutputError, match="GB for checkpoints and the disk has"):
+    with pytest.raises(OutputError, match=r"10\.0 MB for checkpoints and the disk has"):
         check_writable(tmp_path / "run", 10**7)
 
 

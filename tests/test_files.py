@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avlearn.errors import OutputError
-from avlearn.files import check_output, printable, replacing, write_text
+from avlearn.files import check_output, in_bytes, printable, replacing, write_text
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,10 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
             check_output(tmp_path / name, (".mp4", ".mkv"), [source], overwrite)
     with pytest.raises(OutputError, match="is a folder"):
         check_output(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(0, "0 bytes"), (999, "999 bytes"), (1840, "1.8 kB"), (2.5e8, "250 MB"), (3.2e12, "3200 GB")]
+)
+def test_sizes_are_told_in_words(size, said):
+    assert in_bytes(size) == said

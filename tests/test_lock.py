@@ -19,6 +19,13 @@ def test_the_second_is_told_who_is_at_work(tmp_path):
     Lock(tmp_path / ".lock").close()
 
 
+def test_a_full_disk_leaves_no_lock(tmp_path):
+    (tmp_path / ".lock").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="cannot write"):
+        Lock(tmp_path / ".lock")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_second_waits_where_it_is_to(tmp_path, capsys):
     first = Lock(tmp_path / ".lock")
     threading.Timer(0.3, first.close).start()

@@ -18,6 +18,7 @@ import numpy as np
 from avlearn.data.manifest import Row
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import AvlearnError, DataError, OutputError
+from avlearn.files import in_bytes
 from avlearn.lock import locked
 from avlearn.media import read_clip
 
@@ -135,7 +136,7 @@ def require_room(folder: Path, clips: int, seconds: float, fps: float, size: int
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
-            f"{folder} needs {needed / 1e9:.1f} GB for decoded clips and the disk has {free / 1e9:.1f}: "
+            f"{folder} needs {in_bytes(needed)} for decoded clips and the disk has {in_bytes(free)}: "
             "use data.cache=false or another data.root"
         )
 

@@ -69,7 +69,9 @@ class Journal:
             part.write_bytes(b"".join(map(_line, records)))
 
     def close(self) -> None:
-        """Let the file go."""
+        """Let the file go; one without a record is of no use."""
+        if self.path.exists() and not self.path.stat().st_size:
+            self.path.unlink()
         self._file.close()
         self._lock.close()
 

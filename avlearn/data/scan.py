@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -114,7 +115,8 @@ def _unusable(file: Path) -> str:
         str(file).encode()
         regular = stat.S_ISREG(file.stat().st_mode)
     except UnicodeEncodeError:
-        return "names that are not UTF-8 (rename them)"
+        utf8 = sys.getfilesystemencoding() == "utf-8"
+        return "names that are not UTF-8 (rename them)" if utf8 else "names beyond this locale (set PYTHONUTF8=1)"
     except OSError:
         return ""  # a link that leads nowhere, or a file that may not be read: a row tells it
     return "" if regular else "pipes, devices and folders by such a name"

@@ -52,7 +52,7 @@ def test_the_worst_decides(clips):
 
 def test_advice_for_many_files_is_given_once(clips):
     model = load("default")
-    model.familiar["video"].limit.fill_(0.0)
+    model.familiar["video"].limit.fill_(1e-3)
     unlike = sync_file(clips[0], model)
     said = f"note: {ADVICE}"
     assert unlike.status == "undecidable" and unlike.text().splitlines()[-1] == said

@@ -114,7 +114,7 @@ def test_the_second_waits_for_the_first(rows, folder, monkeypatch, capsys):
 def test_a_disk_without_room_is_told_before_the_work(rows, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(caching.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OutputError, match=r"needs 0\.0 GB .* data\.cache=false"):
+    with pytest.raises(OutputError, match=r"needs [\d.]+ [kM]B .* and the disk has 1.0 kB: use data\.cache=false"):
         require_room(tmp_path / "not" / "there", 1, 4.0, *FORM)
     monkeypatch.setattr(caching, "in_processes", None)
     with pytest.raises(OutputError, match="needs"):

@@ -151,6 +151,7 @@ def test_two_runs_do_not_share_a_journal(tmp_path):
         Journal(tmp_path / "journal")
     first.close()
     Journal(tmp_path / "journal").close()
+    assert not list(tmp_path.iterdir())  # it has no record
 
 
 def test_a_journal_that_cannot_be_written(tmp_path):
