@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.windows import finite
+from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
@@ -26,26 +27,44 @@ class EncoderAlone:
 
     encoder: Encoder
     preprocessing: Preprocessing
+    precision: torch.dtype | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.encoder.parameters()).device
 
     def untrained(self) -> "EncoderAlone":
         """The same network before training."""
         config = self.encoder.config
-        return replace(self, encoder=create_model(config["name"], **config["options"]).eval())
+        return replace(self, encoder=create_model(config["name"], **config["options"]).eval().to(self.device))
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
+        seen = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+            return finite(self.encoder.forward_features(seen).float(), "the picture")
 
 
-def load_features(name_or_path: str | Path) -> AudioVisual | EncoderAlone:
+def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual | EncoderAlone:
     """A model, or an encoder's folder as ``avlearn weights import`` writes it, for what needs features alone.
+
+    Args:
+        name_or_path, device, precision: as for `avlearn.load`.
 
     Raises:
         ModelError: there is neither, or the encoder is none of video.
+        AvlearnError: there is no such device or precision here.
     """
     folder = Path(name_or_path)
     if not is_encoder_folder(folder):
-        return load(name_or_path)
+        return load(name_or_path, device, precision)
+    place = choose_device(device)
+    number_format = choose_precision(precision, place)
     encoder, preprocessing = load_encoder(folder)
     if preprocessing is None:
         raise ModelError(f"{folder} holds an encoder alone, which says of no video how it is to be seen")
-    return EncoderAlone(encoder, preprocessing)
+    return EncoderAlone(encoder.to(place), preprocessing, number_format)
 
 
 @torch.inference_mode()
@@ -55,16 +74,16 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
     Raises:
         MediaError: the file cannot be read, or has no picture.
     """
-    see = replace(model.preprocessing, stride=1)
+    frames = model.preprocessing.frames
     fps = _FPS / model.preprocessing.stride
-    seconds = see.frames / fps
+    seconds = frames / fps
     starts, means = [], []
     for clip in stream(path, seconds, seconds, fps=fps, audio=False):
-        if starts and len(clip.video) < see.frames / 2:
+        if starts and len(clip.video) < frames / 2:
             continue
-        features = finite(model.encoder.forward_features(see(torch.from_numpy(clip.video))[None]), "the picture")
+        features = model.features(torch.from_numpy(clip.video))
         starts.append(clip.start)
-        means.append(features.mean((2, 3, 4))[0].numpy())
+        means.append(features.mean((2, 3, 4))[0].cpu().numpy())
     if not starts:
         raise NoVideoError(f"{path} has no picture")
     return np.array(starts, np.float32) - starts[0], np.stack(means)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError
 from avlearn.models.checkpoint import load_whole, write_tensors
 from avlearn.models.familiarity import Familiarity, describe_audio, describe_video
@@ -123,6 +125,8 @@ class AudioVisual(nn.Module):
             raise ModelError(f"model.segment: {config.segment:g} s is no whole number of steps of {self.step:g} s")
         self.video_head = nn.Linear(self.video.num_features, config.dim)
         self.audio_head = nn.Linear(self.audio.num_features, config.dim)
+        # What the encoders compute in; None: in the precision of their weights, or as the training's context says.
+        self.precision: torch.dtype | None = None
         self.separator = None
         if config.separator:
             try:
@@ -169,7 +173,13 @@ class AudioVisual(nn.Module):
 
     def _seen(self, video: Tensor) -> Tensor:
         """Features of ``[B, 3, T, H, W]``, filled up to what the encoder takes."""
-        return self.video.forward_features(_filled(video, self.video.frames_for(video.shape[2])))
+        with self._precisely():
+            features = self.video.forward_features(_filled(video, self.video.frames_for(video.shape[2])))
+        return features if self.precision is None else features.float()
+
+    def _precisely(self) -> AbstractContextManager:
+        """The encoders' precision."""
+        return nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
@@ -190,7 +200,10 @@ class AudioVisual(nn.Module):
         frames = self.spectrogram.frames(audio.shape[1])
         missing = self.audio.frames_for(frames) - frames
         audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
-        features = self.audio.forward_features(self.spectrogram(audio))
+        spectrogram = self.spectrogram(audio)
+        with self._precisely():
+            features = self.audio.forward_features(spectrogram)
+        features = features if self.precision is None else features.float()
         if self.audio_step_differs:
             return to_steps(features, self.audio_step, steps, self.step)
         return features[:, :, :steps]
@@ -288,15 +301,23 @@ def model_folder(name_or_path: str | Path) -> Path:
     return folder
 
 
-def load(name_or_path: str | Path) -> AudioVisual:
+def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual:
     """Open a model, as `model_folder` finds it.
 
+    Args:
+        name_or_path: of the model.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the accelerator, where there is one.
+        precision: of the encoders: ``32``, ``bf16`` or ``16``. Spectrograms, similarities and masks stay in 32 bits.
+
     Returns:
-        The model in evaluation mode, on the CPU.
+        The model in evaluation mode.
 
     Raises:
         ModelError: there is no such model, or the folder is not one.
+        AvlearnError: there is no such device or precision here.
     """
+    place = choose_device(device)
+    number_format = choose_precision(precision, place)
     folder = model_folder(name_or_path)
     if is_encoder_folder(folder):
         raise ModelError(
@@ -312,7 +333,8 @@ def load(name_or_path: str | Path) -> AudioVisual:
     model.sync_calibration = _calibration(folder / CALIBRATION)
     model.on_screen_calibration = _calibration(folder / ON_SCREEN_CALIBRATION)
     model.track_calibration = _calibration(folder / TRACK_CALIBRATION)
-    return model.eval()
+    model.precision = number_format
+    return model.eval().to(place)
 
 
 def _calibration(path: Path) -> dict | None:
