@@ -30,9 +30,8 @@ from avlearn.models.audiovisual import (
 from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_model, model_spec, time_options
 from avlearn.models.unet import SeparatorConfig
-from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
 from avlearn.recipe import Recipe
-from avlearn.schema import TIMELESS
 from avlearn.tasks.pretrain import READ, Pretrain
 from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
 
@@ -208,7 +207,7 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
 
 def measures_offsets(recipe: Recipe) -> bool:
     """Whether the objective tells sounds apart by when they are heard."""
-    return recipe.task == "pretrain" and recipe.objective.name not in TIMELESS
+    return recipe.task == "pretrain" and recipe.objective.shifts_audio
 
 
 def model_config(recipe: Recipe, origin: str) -> ModelConfig:
@@ -330,7 +329,7 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
     """The recipe's objective for a model, and so many clips to train on."""
     clip, step = recipe.clip, model.step
     spec = FeatureSpec(
-        step,
+        step=step,
         # Whole ones, as the towers give them.
         steps=max(int(clip.seconds / step + 1e-6), 1),
         offsets=int(2 * clip.context / step + 1e-6) + 1,
@@ -339,9 +338,7 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
         dim=model.config.dim,
         clips=clips,
     )
-    shift = ShiftSchedule(**recipe.objective.shift.model_dump())
-    options = recipe.objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[recipe.objective.name](shift, spec, **options)
+    return OBJECTIVES[recipe.objective.name](recipe.objective, spec)
 
 
 def _build_separation(recipe: Recipe, origin: str) -> Experiment:

@@ -722,7 +722,7 @@ def evaluate(
     from avlearn.evaluation import evaluate as run
     from avlearn.models.audiovisual import load, model_folder
     from avlearn.models.localizers import load_localizer, load_object_map
-    from avlearn.objectives.folder import load_objective
+    from avlearn.tasks.objective_folder import load_objective
 
     result = run(
         load(model), data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
@@ -747,7 +747,7 @@ def audit(
     """
     from avlearn.evaluation.audit import audit as run
     from avlearn.models.audiovisual import load, model_folder
-    from avlearn.objectives.folder import load_objective
+    from avlearn.tasks.objective_folder import load_objective
 
     result = run(load(model), data, seed, objective=load_objective(model_folder(model)))
     _tell(result, json_path)

@@ -60,7 +60,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{printable(path.name)}: {_explain(error)}") from error
+        raise RecipeError(f"{printable(path.name)}: {_explain(error, values)}") from error
     _set_only(recipe, said)
     return recipe
 
@@ -224,19 +224,23 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, values: dict) -> str:
     first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    if parts[:1] == ["objective"] and len(parts) > 2:
-        del parts[1]  # the name of the objective, by which its options are told from those of others
-    where = printable(".".join(parts)[:200])
-    if first["type"] == "extra_forbidden":
-        near = _nearest(where, _keys(Recipe))
+    where = printable(".".join(str(part) for part in first["loc"])[:200])
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a section, and of a dataclass
+        keys = _objective_keys(values["objective"]) if first["loc"][0] == "objective" else _keys(Recipe)
+        near = _nearest(where, keys)
         return f"no such key '{where}'; the nearest is '{near}'"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}"
+
+
+def _objective_keys(section: dict) -> list[str]:
+    from avlearn.objectives import option_names  # imported by now: it has read the section
+
+    return [f"objective.{key}" for key in option_names(section["name"])]
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:

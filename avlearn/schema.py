@@ -1,19 +1,14 @@
 """What a recipe may say: its sections, their keys, defaults and bounds."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
-# Every number has bounds: beyond them lies nonsense that hangs or takes all memory long after the recipe was read.
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, le=1e4)]
-Seconds = Annotated[float, Field(ge=1e-4, le=600)]
-Weight = Annotated[float, Field(ge=0, le=1e4)]
-Count = Annotated[int, Field(ge=1, le=10**5)]
-Steps = Annotated[int, Field(ge=1, le=10**8)]
-Width = Annotated[int, Field(ge=1, le=16384)]  # channels, samples of a transform
+from avlearn.validation import Count, Positive, Seconds, Share, Steps, Weight, Width
+
+# Every number has bounds, see avlearn.validation.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Colours = tuple[Share, Share, Share]
 Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
@@ -161,166 +156,15 @@ class Separator(_Section):
         return self
 
 
-class Shift(_Section):
-    """The smallest shift that counts as wrong, in seconds: from ``first`` to ``last`` by a share of the training."""
+def _objective(values: object) -> object:
+    """Options of an objective, as the objective itself declares them."""
+    from avlearn.objectives import read_options  # PyTorch is slow to import, and a recipe that is not there needs none
 
-    first: Seconds = 0.16
-    last: Seconds = 0.16
-    until: Share = 0.0
-
-
-class DenseObjective(_Section):
-    """Which clip's sound, and at which offset?"""
-
-    name: Literal["dense"] = "dense"
-    shift: Shift = Shift()
-    temperature: Positive = 0.05
-    pool_scale: Positive = 20.0
-    learn_temperature: bool = True
+    return read_options(values)
 
 
-class ClipObjective(_Section):
-    """Whose sound? ``gdt``: also when, and in which direction?"""
-
-    name: Literal["infonce", "gdt"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.07
-
-
-class SegmentsObjective(_Section):
-    """Which of all segments of the batch?"""
-
-    name: Literal["segments"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.07
-    seconds: Seconds = 0.64
-
-
-class MarginObjective(_Section):
-    """Distances within and beyond a margin."""
-
-    name: Literal["margin"]
-    shift: Shift = Shift()
-    margin: Positive = 0.99
-    hard_share: Share = 0.25
-    hard_from: Share = 0.3
-
-
-class AVIDObjective(_Section):
-    """Whose sound, of all clips? From ``agreement_from`` of the training on with positives by agreement."""
-
-    name: Literal["avid"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.07
-    negatives: Count = 1024
-    positives: Count = 32
-    agreement_from: Share = 0.5
-    whole_sound: bool = False
-
-
-class ClustersObjective(_Section):
-    """Which cluster, by the clips' own features? Made anew after so many steps."""
-
-    name: Literal["clusters"]
-    shift: Shift = Shift()
-    assign: Literal["kmeans", "sinkhorn"] = "kmeans"
-    clusters: int = Field(64, ge=2, le=10**5)
-    every: Steps = 100
-
-
-class ShiftBCEObjective(_Section):
-    """Aligned or shifted? Until ``slow_until`` of the training with every fourth frame only."""
-
-    name: Literal["shift_bce"]
-    shift: Shift = Shift(first=0.96, last=0.96)
-    width: Width = 64
-    slow_until: Share = 0.05
-
-
-class OffsetObjective(_Section):
-    """Which of all offsets, and is there any? ``frozen``: the towers stay as ``model.base`` has them.
-
-    ``grid``: seconds from one offset to the next; null for a step.
-    """
-
-    name: Literal["offset"]
-    shift: Shift = Shift()
-    dim: Width = 64
-    layers: int = Field(2, ge=1, le=64)
-    heads: int = Field(2, ge=1, le=256)
-    grid: Seconds | None = None
-    frozen: bool = False
-    sync_weight: Weight = 1.0
-
-
-class MILInfoNCEObjective(_Section):
-    """Whose sound, by the place that fits best?"""
-
-    name: Literal["mil_infonce"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.03
-
-
-class FNACObjective(_Section):
-    """The same, where some of the other clips sound or look alike."""
-
-    name: Literal["fnac"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.03
-    suppression: Weight = 100.0
-    enhancement: Weight = 100.0
-    foreground: Share = 0.6
-
-
-class TriMapObjective(_Section):
-    """Which sound, by the places from which it comes, and not from the others of the picture?"""
-
-    name: Literal["trimap"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.07
-    positive: float = Field(0.65, ge=-1, le=1)
-    negative: float = Field(0.4, ge=-1, le=1)
-    sharpness: Positive = 0.03
-
-
-class SLAVCObjective(_Section):
-    """Which sound, and from where? ``momentum``: of the copy of the towers that both are compared with."""
-
-    name: Literal["slavc"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.03
-    momentum: float = Field(0.999, ge=0, lt=1)
-    dropout: float = Field(0.9, ge=0, lt=1)
-
-
-class CorrespondenceObjective(_Section):
-    """Its sound or another's, by the place that fits best?"""
-
-    name: Literal["correspondence"]
-    shift: Shift = Shift()
-    temperature: Positive = 0.1
-
-
-Objective = Annotated[
-    DenseObjective
-    | ClipObjective
-    | SegmentsObjective
-    | MarginObjective
-    | AVIDObjective
-    | ClustersObjective
-    | ShiftBCEObjective
-    | OffsetObjective
-    | MILInfoNCEObjective
-    | FNACObjective
-    | TriMapObjective
-    | SLAVCObjective
-    | CorrespondenceObjective,
-    Field(discriminator="name"),
-]
-
-
-# Objectives that shift no sound.
-TIMELESS = ("infonce", "segments", "avid", "clusters", "mil_infonce", "fnac", "trimap", "slavc", "correspondence")
+# An `avlearn.objectives.ObjectiveOptions`, by its name.
+Objective = Annotated[Any, PlainValidator(_objective)]
 
 
 class Augment(_Section):
@@ -404,7 +248,7 @@ class Recipe(_Section):
     clip: ClipWindow = ClipWindow()
     model: Model = Model()
     separator: Separator | None = None
-    objective: Objective = DenseObjective()
+    objective: Objective = Field(default_factory=lambda: _objective({"name": "dense"}))
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer()
     trainer: Trainer = Trainer()
@@ -431,15 +275,15 @@ class Recipe(_Section):
             raise ValueError(
                 "trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task 'separate' trains no towers"
             )
-        if isinstance(self.objective, OffsetObjective) and self.objective.frozen and self.model.base is None:
-            raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
-        if isinstance(self.objective, SLAVCObjective) and trainer.strategy == "fsdp":
-            raise ValueError("trainer.strategy: the towers' copy of the objective 'slavc' is not shared out; take ddp")
-        if isinstance(self.objective, SLAVCObjective) and self.model.dim % 2:
-            raise ValueError(f"model.dim: {self.model.dim} does not split into the two halves of the objective 'slavc'")
-        if self.task == "pretrain" and self.clip.context == 0 and self.objective.name not in TIMELESS:
-            raise ValueError(f"clip.context: the objective '{self.objective.name}' needs more sound than picture")
+        if self.task == "pretrain":
+            self._check_objective()
         return self
+
+    def _check_objective(self) -> None:
+        from avlearn.objectives import TrainingSetup
+
+        sharded, pretrained = self.trainer.strategy == "fsdp", self.model.base is not None
+        self.objective.check(TrainingSetup(self.model.dim, self.clip.context, pretrained, sharded))
 
     def to_yaml(self) -> str:
         """The whole recipe, every default spelled out."""

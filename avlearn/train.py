@@ -33,13 +33,13 @@ from avlearn.models.audiovisual import (
     meet,
     save,
 )
-from avlearn.objectives.folder import save_objective
 from avlearn.recipe import Recipe
 from avlearn.run_folder import METRICS, Start, begun_recipe, can_resume, check_free, enter, forget_later_best
 from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine, Stop
 from avlearn.tasks.checkpoints import BEST, CheckpointFiles, read_checkpoint
 from avlearn.tasks.clock import Clock
 from avlearn.tasks.divergence import Divergence
+from avlearn.tasks.objective_folder import save_objective
 from avlearn.tasks.optimization import OPTIMIZERS
 from avlearn.tasks.processes import (
     ENDED,
@@ -198,7 +198,7 @@ def _export(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: D
         _meet(model, experiment)
     save(model, run_dir / "model", _card(recipe, experiment, run_dir, divergence, best.exists()))
     if recipe.task == "pretrain":
-        save_objective(task.objective, recipe.objective.model_dump(), run_dir / "model")
+        save_objective(task.objective, run_dir / "model")
 
 
 def _meet(model: AudioVisual, experiment: Experiment) -> None:

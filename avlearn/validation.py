@@ -18,6 +18,15 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # of data
 _MAX_FILE = 2**20  # bytes of settings
 _MAX_NUMBER, _MAX_REAL, _MAX_ITEMS, _MAX_TEXT = 4096, 1000, 64, 64  # of an option
 
+# Bounds of options: beyond them lies nonsense that hangs or takes all memory long after it was read.
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Seconds = Annotated[float, Field(ge=1e-4, le=600)]
+Weight = Annotated[float, Field(ge=0, le=1e4)]
+Count = Annotated[int, Field(ge=1, le=10**5)]
+Steps = Annotated[int, Field(ge=1, le=10**8)]
+Width = Annotated[int, Field(ge=1, le=16384)]  # channels, samples of a transform
+
 Line = Annotated[str, Field(max_length=4096), AfterValidator(printable)]  # of text that is printed
 
 T = TypeVar("T")

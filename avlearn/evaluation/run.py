@@ -58,7 +58,7 @@ def evaluate(
         manifests: of clips that the model was not trained on; of one with a test split, that is measured.
         seed: of the windows and mixtures.
         tasks: of the evaluators; by default all that model and clips allow.
-        objective: of the model's folder (`avlearn.objectives.folder.load_objective`), where it has one.
+        objective: of the model's folder (`avlearn.tasks.objective_folder.load_objective`), where it has one.
         baseline: a separator that sees nothing, beside the model's.
         released: localizers to be measured beside the model, on clips with boxes.
         objects: measures all of them there a second time, their maps combined with this one.

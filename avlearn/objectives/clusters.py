@@ -1,9 +1,11 @@
 """Classification of clips into clusters that their own features make: pseudo-labels (XDC, SeLaVi)."""
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,11 +15,13 @@ from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
-    ShiftSchedule,
     aligned_audio,
     unused,
 )
+from avlearn.objectives.registry import register
+from avlearn.validation import Steps
 
 SHARPNESS = 10.0  # of log-probabilities before the equipartition: half of SeLaVi's lambda of 20
 TOLERANCE = 1e-3  # relative, of the sizes of clusters
@@ -76,7 +80,25 @@ def sinkhorn(scores: Tensor) -> Tensor:
     return plan.exp()
 
 
-class Clusters(Objective):
+@dataclass(frozen=True)
+class ClustersOptions(ObjectiveOptions):
+    """Options of `Clusters`.
+
+    Attributes:
+        assign: how labels are made.
+        clusters: their number, at most that of the clips.
+        every: so many training steps labels are made anew from the clips seen so far; an epoch's steps or more.
+    """
+
+    name: Literal["clusters"] = "clusters"
+    assign: Literal["kmeans", "sinkhorn"] = "kmeans"
+    clusters: Annotated[int, Field(ge=2, le=10**5)] = 64
+    every: Steps = 100
+    shifts_audio = False
+
+
+@register
+class Clusters(Objective[ClustersOptions]):
     """`cluster_classification` with a linear head for each modality, and pseudo-labels from banks of features.
 
     - ``kmeans``: videos are told the cluster of their audio and audio that of its video, as in XDC. Each k-means starts
@@ -90,16 +112,11 @@ class Clusters(Objective):
     clips before the first step. Clips that are not trained on have no labels: in evaluation they are, for ``kmeans``,
     the nearest centres of the other modality; for ``sinkhorn``, what the other modality's head holds likeliest.
 
-    Args:
-        schedule, spec: see `Objective`.
-        assign: how labels are made.
-        clusters: their number, at most that of the clips.
-        every: so many training steps labels are made anew from the clips seen so far; an epoch's steps or more.
-
     Raises:
         RecipeError: there are more clusters than clips.
     """
 
+    Options = ClustersOptions
     common_space = False
     video_head: nn.Linear
     audio_head: nn.Linear
@@ -112,32 +129,25 @@ class Clusters(Objective):
     seen: Tensor
     steps: Tensor
 
-    def __init__(
-        self,
-        schedule: ShiftSchedule,
-        spec: FeatureSpec,
-        assign: Literal["kmeans", "sinkhorn"],
-        clusters: int,
-        every: int,
-    ) -> None:
-        super().__init__(schedule, spec)
-        if clusters > spec.clips:
-            raise RecipeError(f"objective.clusters: {clusters} clusters of {spec.clips} clips; at most one a clip")
-        self.assign, self.clusters, self.every = assign, clusters, every
-        random = torch.randperm(spec.clips, generator=torch.Generator().manual_seed(0)) % clusters
-        for name, channels in (("video", spec.video_channels), ("audio", spec.audio_channels)):
-            self.add_module(f"{name}_head", nn.Linear(channels, clusters))
-            self.register_buffer(f"{name}_bank", torch.zeros(spec.clips, channels))
-            self.register_buffer(f"{name}_centres", torch.zeros(clusters, channels))
+    def __init__(self, options: ClustersOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        count, clips = self.options.clusters, self.spec.clips
+        if count > clips:
+            raise RecipeError(f"objective.clusters: {count} clusters of {clips} clips; at most one a clip")
+        random = torch.randperm(clips, generator=torch.Generator().manual_seed(0)) % count
+        for name, channels in (("video", self.spec.video_channels), ("audio", self.spec.audio_channels)):
+            self.add_module(f"{name}_head", nn.Linear(channels, count))
+            self.register_buffer(f"{name}_bank", torch.zeros(clips, channels))
+            self.register_buffer(f"{name}_centres", torch.zeros(count, channels))
             self.register_buffer(f"{name}_labels", random.clone())
-        self.register_buffer("seen", torch.zeros(spec.clips, dtype=torch.bool))
+        self.register_buffer("seen", torch.zeros(clips, dtype=torch.bool))
         self.register_buffer("steps", torch.tensor(0))
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
         video = batch.video_features.mean((2, 3, 4))
         audio = aligned_audio(batch.audio_features, batch.offset, batch.video_features.shape[2]).mean(2)
         if self.training:
-            if self.steps % self.every == 0 and self.seen.sum() >= self.clusters:
+            if self.steps % self.options.every == 0 and self.seen.sum() >= self.options.clusters:
                 self.make_labels()
             video_labels, audio_labels = self.video_labels[batch.clip], self.audio_labels[batch.clip]
             self._remember(batch.clip, video, audio)
@@ -150,7 +160,7 @@ class Clusters(Objective):
     def make_labels(self) -> None:
         """New labels for all clips that have been seen."""
         video, audio = self.video_bank[self.seen], self.audio_bank[self.seen]
-        if self.assign == "kmeans":
+        if self.options.assign == "kmeans":
             self.audio_labels[self.seen] = self._kmeans(video, self.video_centres)
             self.video_labels[self.seen] = self._kmeans(audio, self.audio_centres)
         else:
@@ -161,7 +171,7 @@ class Clusters(Objective):
     @torch.no_grad()
     def predicted_labels(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Labels for videos and for audio of clips that have none: ``[B, D']``, ``[B, D'']`` to ``[B]`` each."""
-        if self.assign == "sinkhorn":
+        if self.options.assign == "sinkhorn":
             return self.audio_head(audio).argmax(1), self.video_head(video).argmax(1)
         from_audio = torch.cdist(F.normalize(audio.float(), dim=1), self.audio_centres)
         from_video = torch.cdist(F.normalize(video.float(), dim=1), self.video_centres)
@@ -174,7 +184,7 @@ class Clusters(Objective):
 
         start = centres.cpu().numpy() if centres.any() else "k-means++"
         directions = F.normalize(features, dim=1).cpu().numpy()
-        found = KMeans(self.clusters, init=start, n_init=1, random_state=0).fit(directions)
+        found = KMeans(self.options.clusters, init=start, n_init=1, random_state=0).fit(directions)
         centres.copy_(torch.from_numpy(found.cluster_centers_))
         return torch.from_numpy(found.labels_).to(features.device, torch.long)
 

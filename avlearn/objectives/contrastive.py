@@ -1,5 +1,8 @@
 """Contrastive losses on one vector a clip, or a segment: InfoNCE, GDT, Synchformer's first stage, AVTS."""
 
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,11 +12,13 @@ from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
-    ShiftSchedule,
     aligned_audio,
     clip_vectors,
 )
+from avlearn.objectives.registry import register
+from avlearn.validation import Positive, Seconds, Share
 
 
 def cross_modal_cross_entropy(video_to_audio: Tensor, audio_to_video: Tensor) -> ObjectiveOutput:
@@ -154,30 +159,72 @@ def margin_contrastive(
     return ObjectiveOutput(loss, logs)
 
 
-class _LearnedTemperature(Objective):
+@dataclass(frozen=True)
+class TemperatureOptions(ObjectiveOptions):
+    """Options of a contrastive objective.
+
+    Attributes:
+        temperature: of similarities, at the start.
+    """
+
+    temperature: Positive = 0.07
+
+
+T = TypeVar("T", bound=TemperatureOptions)
+
+
+class _LearnedTemperature(Objective[T]):
     """With a learned temperature, kept within [0.001, 0.5] as Synchformer's is."""
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
-        super().__init__(schedule, spec)
-        self.log_scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+    def __init__(self, options: T | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        self.log_scale = nn.Parameter(torch.tensor(1.0 / self.options.temperature).log())
 
     @property
     def scale(self) -> Tensor:
+        """One over the temperature of similarities."""
         return self.log_scale.exp().clamp(2.0, 1000.0)
 
     def _logged(self, output: ObjectiveOutput) -> ObjectiveOutput:
         return ObjectiveOutput(output.loss, {**output.logs, "scale": self.scale.detach()})
 
 
-class InfoNCE(_LearnedTemperature):
-    """`info_nce` of clips' mean embeddings, with a learned temperature; says nothing about time within a clip."""
+@dataclass(frozen=True)
+class InfoNCEOptions(TemperatureOptions):
+    """Options of `InfoNCE`; see `TemperatureOptions`."""
+
+    name: Literal["infonce"] = "infonce"
+    shifts_audio = False
+
+
+@register
+class InfoNCE(_LearnedTemperature[InfoNCEOptions]):
+    """`info_nce` of clips' mean embeddings, with a learned temperature; says nothing about time within a clip.
+
+    >>> objective = InfoNCE(InfoNCEOptions(temperature=0.1))
+    >>> loss, logs = objective(EmbeddedBatch(torch.eye(4), torch.eye(4)))
+    >>> round(float(logs["scale"]), 3)
+    10.0
+    """
+
+    Options = InfoNCEOptions
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
         return self._logged(info_nce(*clip_vectors(batch), 1 / self.scale))
 
 
-class GDT(_LearnedTemperature):
+@dataclass(frozen=True)
+class GDTOptions(TemperatureOptions):
+    """Options of `GDT`; see `TemperatureOptions`."""
+
+    name: Literal["gdt"] = "gdt"
+
+
+@register
+class GDT(_LearnedTemperature[GDTOptions]):
     """`gdt` of clips' mean embeddings, with a learned temperature; each clip comes forwards and backwards."""
+
+    Options = GDTOptions
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch, and after it the same backwards."""
@@ -189,46 +236,63 @@ class GDT(_LearnedTemperature):
         return self._logged(gdt(*clip_vectors(batch), shifted, 1 / self.scale))
 
 
-class Segments(_LearnedTemperature):
-    """`segment_info_nce` with a learned temperature.
+@dataclass(frozen=True)
+class SegmentsOptions(TemperatureOptions):
+    """Options of `Segments`.
 
-    Args:
-        schedule, spec, temperature: see `Objective`; 0.07 is Synchformer's.
+    Attributes:
+        temperature: of similarities, at the start; 0.07 is Synchformer's.
         seconds: of a segment; Synchformer's last 0.64.
     """
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, seconds: float) -> None:
-        super().__init__(schedule, spec, temperature)
-        self.length = max(round(seconds / spec.step), 1)
+    name: Literal["segments"] = "segments"
+    seconds: Seconds = 0.64
+    shifts_audio = False
+
+
+@register
+class Segments(_LearnedTemperature[SegmentsOptions]):
+    """`segment_info_nce` with a learned temperature."""
+
+    Options = SegmentsOptions
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
         audio = aligned_audio(batch.audio, batch.offset, batch.video.shape[2])
-        return self._logged(segment_info_nce(batch.video, audio, self.length, 1 / self.scale))
+        length = max(round(self.options.seconds / self.spec.step), 1)
+        return self._logged(segment_info_nce(batch.video, audio, length, 1 / self.scale))
 
 
-class Margin(Objective):
-    """`margin_contrastive` on a curriculum (AVTS: Korbar et al., NeurIPS 2018).
+@dataclass(frozen=True)
+class MarginOptions(ObjectiveOptions):
+    """Options of `Margin`.
 
-    Wrong audio is that of other clips (easy) and, for ``hard_share`` of the clips once ``hard_from`` of the training is
-    over, the clip's own at another time; the schedule of shifts goes from hard to super-hard, which overlap with the
-    right one.
-
-    Args:
-        schedule, spec: see `Objective`.
+    Attributes:
         margin: of distances between vectors of unit length, in (0, 2).
-        hard_share, hard_from: in [0, 1]; AVTS has 0.25.
+        hard_share: share of the clips whose wrong audio is their own at another time; AVTS has 0.25.
+        hard_from: share of the training from which on there are such clips.
     """
 
-    def __init__(
-        self, schedule: ShiftSchedule, spec: FeatureSpec, margin: float, hard_share: float, hard_from: float
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.margin, self.hard_share, self.hard_from = margin, hard_share, hard_from
+    name: Literal["margin"] = "margin"
+    margin: Positive = 0.99
+    hard_share: Share = 0.25
+    hard_from: Share = 0.3
+
+
+@register
+class Margin(Objective[MarginOptions]):
+    """`margin_contrastive` on a curriculum (AVTS: Korbar et al., NeurIPS 2018).
+
+    Wrong audio is that of other clips (easy) and, later in the training, for some clips their own at another time; the
+    schedule of shifts goes from hard to super-hard, which overlap with the right one.
+    """
+
+    Options = MarginOptions
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        options = self.options
         video, audio = clip_vectors(batch)
         shifted = aligned_audio(batch.audio, self.wrong_offsets(batch), batch.video.shape[2]).mean(2)
         easy = other_clips(audio)
-        share = self.hard_share if self.progress >= self.hard_from else 0.0
+        share = options.hard_share if self.progress >= options.hard_from else 0.0
         hard = torch.rand(len(video), 1, device=video.device) < share
-        return margin_contrastive(video, audio, torch.where(hard, shifted, easy), self.margin)
+        return margin_contrastive(video, audio, torch.where(hard, shifted, easy), options.margin)

@@ -1,5 +1,8 @@
 """The dense objective: which clip's audio, and at which offset, belongs to this video?"""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,11 +12,13 @@ from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
-    ShiftSchedule,
     aligned_audio,
 )
+from avlearn.objectives.registry import register
 from avlearn.objectives.similarity import pair_scores
+from avlearn.validation import Positive
 
 
 def dense_info_nce(
@@ -73,30 +78,44 @@ def dense_info_nce(
     return ObjectiveOutput(forward + backward, logs)
 
 
-class Dense(Objective):
-    """`dense_info_nce` with a learned temperature, and a smallest shift that follows the schedule.
+@dataclass(frozen=True)
+class DenseOptions(ObjectiveOptions):
+    """Options of `Dense`.
 
-    Args:
-        schedule, spec: see `Objective`.
+    Attributes:
         temperature: of the softmax over offsets and clips, at the start.
         pool_scale: sharpness of the soft maximum over places.
         learn_temperature: whether training adjusts the temperature.
     """
 
-    def __init__(
-        self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, pool_scale: float, learn_temperature: bool
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.pool_scale = pool_scale
-        start = torch.tensor(1.0 / temperature).log()
-        self.log_scale = nn.Parameter(start, requires_grad=learn_temperature)
+    name: Literal["dense"] = "dense"
+    temperature: Positive = 0.05
+    pool_scale: Positive = 20.0
+    learn_temperature: bool = True
+
+
+@register
+class Dense(Objective[DenseOptions]):
+    """`dense_info_nce` with a learned temperature, and a smallest shift that follows the schedule."""
+
+    Options = DenseOptions
+
+    def __init__(self, options: DenseOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        start = torch.tensor(1.0 / self.options.temperature).log()
+        self.log_scale = nn.Parameter(start, requires_grad=self.options.learn_temperature)
 
     @property
     def scale(self) -> Tensor:
+        """One over the temperature of similarities."""
         return self.log_scale.exp()
 
+    @property
+    def pool_scale(self) -> float:
+        """Sharpness of the soft maximum over places."""
+        return self.options.pool_scale
+
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
-        loss, logs = dense_info_nce(
-            batch.video, batch.audio, batch.offset, 1 / self.scale, self.pool_scale, self.nearest
-        )
+        tensors = batch.video, batch.audio, batch.offset
+        loss, logs = dense_info_nce(*tensors, 1 / self.scale, self.pool_scale, self.nearest)
         return ObjectiveOutput(loss, {**logs, "scale": self.scale.detach()})

@@ -1,6 +1,7 @@
 """Early fusion: a network that sees video and audio at once and tells aligned from shifted (Owens & Efros)."""
 
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,16 @@ from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
     ShiftSchedule,
     aligned_audio,
     unused,
 )
+from avlearn.objectives.registry import register
+from avlearn.validation import Share, Width
 
+FAR = ShiftSchedule(first=0.96, last=0.96)
 SLOW = 4  # of so many frames one is shown at first
 
 
@@ -41,29 +46,41 @@ def shift_bce(aligned: Tensor, shifted: Tensor) -> ObjectiveOutput:
     return ObjectiveOutput(loss, {"accuracy": ((logits > 0) == targets.bool()).float().mean()})
 
 
-class ShiftBCE(Objective):
+@dataclass(frozen=True)
+class ShiftBCEOptions(ObjectiveOptions):
+    """Options of `ShiftBCE`.
+
+    Attributes:
+        width: channels of the network.
+        slow_until: share of the training, in [0, 1], in which the video shows every fourth frame only.
+    """
+
+    name: Literal["shift_bce"] = "shift_bce"
+    shift: ShiftSchedule = FAR
+    width: Width = 64
+    slow_until: Share = 0.05
+
+
+@register
+class ShiftBCE(Objective[ShiftBCEOptions]):
     """`shift_bce` of an early-fusion network (Owens & Efros, ECCV 2018).
 
     The audio is laid over all places of the video, a small 3-D convolutional network looks at both, and one logit,
     averaged over time and places, says whether they are aligned. Each clip is trained on twice, aligned and shifted.
     Frames are fewer at first and all of them later, as in the paper; the network is smaller, and its norms are over
     each clip alone.
-
-    Args:
-        schedule, spec: see `Objective`.
-        width: channels of the network.
-        slow_until: share of the training, in [0, 1], in which the video shows every fourth frame only.
     """
 
+    Options = ShiftBCEOptions
     common_space = False
     former_names: ClassVar[dict[str, str]] = {"picture": "video_input", "sound": "audio_input"}
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, width: int, slow_until: float) -> None:
-        super().__init__(schedule, spec)
-        self.slow_until = slow_until
+    def __init__(self, options: ShiftBCEOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        width = self.options.width
         # A 1x1x1 convolution of concatenated channels is the sum of one of each part: nothing needs to be tiled.
-        self.video_input = nn.Conv3d(spec.video_channels, width, 1)
-        self.audio_input = nn.Conv1d(spec.audio_channels, width, 1, bias=False)
+        self.video_input = nn.Conv3d(self.spec.video_channels, width, 1)
+        self.audio_input = nn.Conv1d(self.spec.audio_channels, width, 1, bias=False)
         self.trunk = nn.Sequential(
             nn.GroupNorm(1, width),
             nn.ReLU(),
@@ -78,7 +95,7 @@ class ShiftBCE(Objective):
 
     def transform(self, video: Tensor, audio: Tensor, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The batch; until ``slow_until`` each frame is the last of those that are shown."""
-        if self.progress < self.slow_until:
+        if self.progress < self.options.slow_until:
             video = video[:, :, torch.arange(video.shape[2], device=video.device) // SLOW * SLOW]
         return video, audio, offset
 

@@ -3,20 +3,29 @@
 They see a still image and one vector of audio: all steps of a clip are averaged before a place is compared with it.
 """
 
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.contrastive import cross_modal_cross_entropy
+from avlearn.objectives.contrastive import TemperatureOptions, cross_modal_cross_entropy
 from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
 from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
-    ShiftSchedule,
     aligned_audio,
 )
+from avlearn.objectives.registry import register
+from avlearn.validation import Positive, Share, Weight
+
+T = TypeVar("T", bound=TemperatureOptions)
+Similarity = Annotated[float, Field(ge=-1, le=1)]
 
 
 def time_means(batch: EmbeddedBatch) -> tuple[Tensor, Tensor]:
@@ -223,90 +232,117 @@ def correspondence(
     return ObjectiveOutput(loss, {"accuracy": (right > wrong).float().mean()})
 
 
-class MILInfoNCE(Objective):
-    """`mil_infonce` of clips' means over time.
+class FixedTemperature(Objective[T]):
+    """With a temperature that is not learned, and is also how sharply places are pooled."""
 
-    Args:
-        schedule, spec: see `Objective`.
-        temperature: of similarities; the paper's is 0.03.
-    """
+    @property
+    def scale(self) -> float:
+        """One over the temperature of similarities."""
+        return 1.0 / self.options.temperature
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
-        super().__init__(schedule, spec)
-        self.temperature = temperature
-        self.scale = self.pool_scale = 1.0 / temperature
-
-    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
-        return mil_infonce(*time_means(batch), self.temperature)
+    @property
+    def pool_scale(self) -> float:
+        """Sharpness of the soft maximum over places."""
+        return 1.0 / self.options.temperature
 
 
-class FNAC(Objective):
-    """`fnac` of clips' means over time.
+@dataclass(frozen=True)
+class MILInfoNCEOptions(TemperatureOptions):
+    """Options of `MILInfoNCE`: see `mil_infonce`."""
 
-    Args:
-        schedule, spec: see `Objective`.
-        temperature, suppression, enhancement, foreground: see `fnac`.
-    """
+    name: Literal["mil_infonce"] = "mil_infonce"
+    temperature: Positive = 0.03
+    shifts_audio = False
 
-    def __init__(
-        self,
-        schedule: ShiftSchedule,
-        spec: FeatureSpec,
-        temperature: float,
-        suppression: float,
-        enhancement: float,
-        foreground: float,
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.temperature = temperature
-        self.scale = self.pool_scale = 1.0 / temperature
-        self.suppression, self.enhancement, self.foreground = suppression, enhancement, foreground
+
+@register
+class MILInfoNCE(FixedTemperature[MILInfoNCEOptions]):
+    """`mil_infonce` of clips' means over time."""
+
+    Options = MILInfoNCEOptions
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
-        return fnac(*time_means(batch), self.temperature, self.suppression, self.enhancement, self.foreground)
+        return mil_infonce(*time_means(batch), self.options.temperature)
 
 
-class TriMap(Objective):
-    """`trimap` of clips' means over time.
+@dataclass(frozen=True)
+class FNACOptions(TemperatureOptions):
+    """Options of `FNAC`: see `fnac`."""
 
-    Args:
-        schedule, spec: see `Objective`.
-        temperature, positive, negative, sharpness: see `trimap`.
-    """
+    name: Literal["fnac"] = "fnac"
+    temperature: Positive = 0.03
+    suppression: Weight = 100.0
+    enhancement: Weight = 100.0
+    foreground: Share = 0.6
+    shifts_audio = False
 
-    def __init__(
-        self,
-        schedule: ShiftSchedule,
-        spec: FeatureSpec,
-        temperature: float,
-        positive: float,
-        negative: float,
-        sharpness: float,
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.temperature = temperature
-        self.scale, self.pool_scale = 1.0 / temperature, 1.0 / sharpness
-        self.positive, self.negative, self.sharpness = positive, negative, sharpness
+
+@register
+class FNAC(FixedTemperature[FNACOptions]):
+    """`fnac` of clips' means over time."""
+
+    Options = FNACOptions
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
-        return trimap(*time_means(batch), self.temperature, self.positive, self.negative, self.sharpness)
+        o = self.options
+        return fnac(*time_means(batch), o.temperature, o.suppression, o.enhancement, o.foreground)
 
 
-class Correspondence(Objective):
-    """`correspondence` of clips' means over time, with a learned temperature and bias.
+@dataclass(frozen=True)
+class TriMapOptions(TemperatureOptions):
+    """Options of `TriMap`: see `trimap`."""
 
-    Args:
-        schedule, spec: see `Objective`.
+    name: Literal["trimap"] = "trimap"
+    temperature: Positive = 0.07
+    positive: Similarity = 0.65
+    negative: Similarity = 0.4
+    sharpness: Positive = 0.03
+    shifts_audio = False
+
+
+@register
+class TriMap(FixedTemperature[TriMapOptions]):
+    """`trimap` of clips' means over time."""
+
+    Options = TriMapOptions
+
+    @property
+    def pool_scale(self) -> float:
+        """Sharpness of the soft maximum over places."""
+        return 1.0 / self.options.sharpness
+
+    def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
+        o = self.options
+        return trimap(*time_means(batch), o.temperature, o.positive, o.negative, o.sharpness)
+
+
+@dataclass(frozen=True)
+class CorrespondenceOptions(ObjectiveOptions):
+    """Options of `Correspondence`.
+
+    Attributes:
         temperature: of similarities, at the start.
     """
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float) -> None:
-        super().__init__(schedule, spec)
-        self.log_scale = nn.Parameter(torch.tensor(1.0 / temperature).log())
+    name: Literal["correspondence"] = "correspondence"
+    temperature: Positive = 0.1
+    shifts_audio = False
+
+
+@register
+class Correspondence(Objective[CorrespondenceOptions]):
+    """`correspondence` of clips' means over time, with a learned temperature and bias."""
+
+    Options = CorrespondenceOptions
+
+    def __init__(self, options: CorrespondenceOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        self.log_scale = nn.Parameter(torch.tensor(1.0 / self.options.temperature).log())
         self.bias = nn.Parameter(torch.tensor(0.0))
 
     @property
     def scale(self) -> Tensor:
+        """One over the temperature of similarities."""
         return self.log_scale.exp()
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:

@@ -1,21 +1,26 @@
 """Audio-visual instance discrimination against a memory of all clips, with cross-modal agreement (AVID)."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from avlearn.errors import RecipeError
 from avlearn.objectives.contrastive import info_nce
 from avlearn.objectives.gather import gather_with_gradient
 from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
+    ObjectiveOptions,
     ObjectiveOutput,
-    ShiftSchedule,
     clip_vectors,
 )
+from avlearn.objectives.registry import register
+from avlearn.validation import Count, Positive, Share
 
 MOMENTUM = 0.5  # of the memory bank
 
@@ -132,15 +137,11 @@ def clip_means(clip: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
     return numbers, *means
 
 
-class AVID(Objective):
-    """`avid` with its memory banks, and from ``agreement_from`` on with cross-modal agreement.
+@dataclass(frozen=True)
+class AVIDOptions(ObjectiveOptions):
+    """Options of `AVID`.
 
-    Clips in agreement are looked up in the banks at every step, where the paper looks them up every few epochs.
-
-    Clips that are not trained on are not in the memory: in evaluation the loss is `info_nce` within the batch.
-
-    Args:
-        schedule, spec: see `Objective`.
+    Attributes:
         temperature: the paper's is 0.07.
         negatives: drawn for each clip; the paper has 1024.
         positives: clips in agreement; the paper has 32.
@@ -148,45 +149,65 @@ class AVID(Objective):
         whole_sound: all of the audio is a clip's, also what goes beyond the video, as in the paper (2 s to 0.5 s).
     """
 
+    name: Literal["avid"] = "avid"
+    temperature: Positive = 0.07
+    negatives: Count = 1024
+    positives: Count = 32
+    agreement_from: Share = 0.5
+    whole_sound: bool = False
+    shifts_audio = False
+
+
+@register
+class AVID(Objective[AVIDOptions]):
+    """`avid` with its memory banks, and from ``agreement_from`` on with cross-modal agreement.
+
+    Clips in agreement are looked up in the banks at every step, where the paper looks them up every few epochs.
+
+    Clips that are not trained on are not in the memory: in evaluation the loss is `info_nce` within the batch.
+
+    Raises:
+        RecipeError: ``spec.clips`` are fewer than two: there are no negatives.
+    """
+
+    Options = AVIDOptions
     video_bank: Tensor
     audio_bank: Tensor
     log_partition: Tensor
 
-    def __init__(
-        self,
-        schedule: ShiftSchedule,
-        spec: FeatureSpec,
-        temperature: float,
-        negatives: int,
-        positives: int,
-        agreement_from: float,
-        whole_sound: bool,
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.temperature, self.scale = temperature, 1.0 / temperature
-        self.negatives, self.agreement_from, self.whole_sound = negatives, agreement_from, whole_sound
-        self.positives = max(min(positives, spec.clips - 2), 0)  # leaves a negative beside the clip itself
+    def __init__(self, options: AVIDOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        clips = self.spec.clips
+        if clips < 2:
+            raise RecipeError(f"objective: 'avid' remembers all clips of the training, of which there are {clips}")
+        self.positives = max(min(self.options.positives, clips - 2), 0)  # leaves a negative beside the clip itself
         # A generator of its own: every process must start from the same banks.
         generator = torch.Generator().manual_seed(0)
         for name in ("video_bank", "audio_bank"):
-            bank = torch.randn(spec.clips, spec.dim, generator=generator)
+            bank = torch.randn(clips, self.spec.dim, generator=generator)
             self.register_buffer(name, F.normalize(bank, dim=1))
         self.register_buffer("log_partition", torch.tensor(math.nan))
 
+    @property
+    def scale(self) -> float:
+        """One over the temperature of similarities."""
+        return 1.0 / self.options.temperature
+
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
-        video, audio = clip_vectors(batch, self.whole_sound)
+        video, audio = clip_vectors(batch, self.options.whole_sound)
         if not self.training:
-            return info_nce(video, audio, self.temperature)
-        agree = self.positives > 0 and self.progress >= self.agreement_from
+            return info_nce(video, audio, self.options.temperature)
+        agree = self.positives > 0 and self.progress >= self.options.agreement_from
         alike = self.agreement(batch.clip) if agree else None
         excluded = batch.clip[:, None] if alike is None else torch.cat([batch.clip[:, None], alike], 1)
         negatives = self.draw(excluded)
         unit = F.normalize(video, dim=1), F.normalize(audio, dim=1)
         if self.log_partition.isnan():
             # Held fixed after the first batch, as in the paper.
-            self.log_partition.copy_(estimated_log_partition(unit[0], self.audio_bank, negatives, self.temperature))
+            density = unit[0], self.audio_bank, negatives, self.options.temperature
+            self.log_partition.copy_(estimated_log_partition(*density))
         output = avid(
-            video, audio, self.video_bank, self.audio_bank, batch.clip, negatives, alike, self.temperature,
+            video, audio, self.video_bank, self.audio_bank, batch.clip, negatives, alike, self.options.temperature,
             self.log_partition,
         )  # fmt: skip
         self._remember(batch.clip, *unit)
@@ -202,7 +223,7 @@ class AVID(Objective):
     def draw(self, excluded: Tensor) -> Tensor:
         """Random clips, for each row but those of ``excluded``, ``[B, E]``: ``[B, negatives]``."""
         count, width = excluded.shape
-        drawn = torch.randint(self.spec.clips - width, (count, self.negatives), device=excluded.device)
+        drawn = torch.randint(self.spec.clips - width, (count, self.options.negatives), device=excluded.device)
         # The k-th clip that is left has k plus as many before it as are excluded among the clips up to it.
         gaps = excluded.sort(1).values - torch.arange(width, device=excluded.device)
         return drawn + (drawn[:, :, None] >= gaps[:, None]).sum(2)

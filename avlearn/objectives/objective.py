@@ -2,14 +2,17 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
 from avlearn.objectives.similarity import offset_scores
-from avlearn.validation import STRICT, validated
+from avlearn.validation import STRICT, Seconds, Share, validated
+
+# Of options: a recipe may write 1 for 1.0; what is stored is read strictly all the same.
+_OPTIONS = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, init=False)
@@ -86,11 +89,11 @@ class ShiftSchedule:
     0.4
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = _OPTIONS
 
-    first: Annotated[float, Field(gt=0, le=600)] = 0.16
-    last: Annotated[float, Field(gt=0, le=600)] = 0.16
-    until: Annotated[float, Field(ge=0, le=1)] = 0.0
+    first: Seconds = 0.16
+    last: Seconds = 0.16
+    until: Share = 0.0
 
     def __call__(self, progress: float) -> float:
         """Seconds, at a share of the training in [0, 1]."""
@@ -122,17 +125,64 @@ class FeatureSpec:
     clips: Annotated[int, Field(ge=0, le=2**40)] = 0
 
 
-class Objective(nn.Module):
-    """Features to a loss.
-
-    Args:
-        schedule: of the smallest shift that counts as wrong.
-        spec: of towers and data.
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What options of an objective may have to fit besides: the rest of a recipe.
 
     Attributes:
+        dim: of the common space.
+        context: seconds by which the audio is longer than the video, on each side.
+        pretrained: whether the encoders start from a trained model.
+        sharded: whether processes share the weights.
+    """
+
+    dim: int
+    context: float
+    pretrained: bool
+    sharded: bool
+
+
+@dataclass(frozen=True)
+class ObjectiveOptions:
+    """Options of an objective: the one declaration that recipes, model folders and the module share.
+
+    Each objective has a subclass, whose fields are annotated with their bounds.
+
+    Attributes:
+        name: of the objective in recipes.
+        shift: smallest shift of audio that counts as wrong.
+        shifts_audio: whether it tells offsets of the same audio apart, and so needs more audio than video.
+    """
+
+    __pydantic_config__ = _OPTIONS
+
+    name: str = ""
+    shift: ShiftSchedule = ShiftSchedule()
+    shifts_audio: ClassVar[bool] = True
+
+    def check(self, setup: TrainingSetup) -> None:
+        """Hold the options to what else is trained with.
+
+        Raises:
+            ValueError: they do not go together; the message begins with the recipe's key.
+        """
+        if self.shifts_audio and setup.context == 0:
+            raise ValueError(f"clip.context: the objective '{self.name}' needs more audio than video")
+
+
+OptionsT = TypeVar("OptionsT", bound=ObjectiveOptions)
+
+
+class Objective(nn.Module, Generic[OptionsT]):
+    """A loss of a batch of embeddings, with what it learns and remembers.
+
+    Args:
+        options: an instance of ``Options``; by default one with all defaults.
+        spec: of features and data.
+
+    Attributes:
+        Options: the class of its options.
         progress: share of the training that is done; whoever trains sets it.
-        pool_scale: sharpness of the soft maximum over places.
-        scale: one over the temperature of similarities.
         common_space: whether it trains embeddings of video and audio that can be compared.
         frozen: whether it leaves the encoders as they are.
         former_names: of parts, as files and checkpoints of earlier versions have them, with the names of today.
@@ -141,25 +191,35 @@ class Objective(nn.Module):
         dropout: share of the video's features that the common space does not see in training.
 
     Raises:
-        ModelError: a number of the schedule or the spec is out of its bounds.
+        ModelError: a number of the options or the spec is out of its bounds.
     """
 
+    Options: ClassVar[type[ObjectiveOptions]] = ObjectiveOptions
     progress: float = 0.0
-    pool_scale: float = 20.0
-    scale: float | Tensor = 20.0
     common_space: bool = True
     frozen: bool = False
     former_names: ClassVar[dict[str, str]] = {}
     momentum: float | None = None
     dropout: float = 0.0
 
-    def __init__(self, schedule: ShiftSchedule, spec: FeatureSpec) -> None:
+    def __init__(self, options: OptionsT | None = None, spec: FeatureSpec | None = None) -> None:
         super().__init__()
+        self.options = cast("OptionsT", self.Options()) if options is None else options
+        self.spec = FeatureSpec() if spec is None else spec
         # What could not be read back is not made.
-        validated(ShiftSchedule, asdict(schedule), "objective.shift")
-        validated(FeatureSpec, asdict(spec), "objective")
-        self.schedule, self.spec = schedule, spec
+        validated(self.Options, asdict(self.options), "objective")
+        validated(FeatureSpec, asdict(self.spec), "objective")
         self.register_load_state_dict_pre_hook(_take_former_names)
+
+    @property
+    def scale(self) -> float | Tensor:
+        """One over the temperature of similarities."""
+        return 20.0
+
+    @property
+    def pool_scale(self) -> float:
+        """Sharpness of the soft maximum over places."""
+        return 20.0
 
     @classmethod
     def renamed(cls, name: str) -> str:
@@ -202,7 +262,7 @@ class Objective(nn.Module):
     @property
     def nearest(self) -> int:
         """The smallest shift that counts as wrong now, in steps."""
-        return max(round(self.schedule(self.progress) / self.spec.step), 1)
+        return max(round(self.options.shift(self.progress) / self.spec.step), 1)
 
     def wrong_offsets(self, batch: EmbeddedBatch) -> Tensor:
         """A random wrong offset of each clip: ``[B]``, the right one shifted by `nearest` or more, around the end.
@@ -223,7 +283,7 @@ class Objective(nn.Module):
         return (batch.offset + shift) % offsets
 
 
-def _take_former_names(objective: Objective, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+def _take_former_names(objective: Objective[Any], tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Give the tensors that are about to be loaded the names of today."""
     for key in [key for key in tensors if key.startswith(prefix)]:
         tensors[prefix + objective.renamed(key.removeprefix(prefix))] = tensors.pop(key)

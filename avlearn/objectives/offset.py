@@ -1,13 +1,24 @@
 """Classification of the offset, and of whether there is one to be told: the second stage of Synchformer."""
 
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
-from avlearn.objectives.objective import EmbeddedBatch, FeatureSpec, Objective, ObjectiveOutput, ShiftSchedule
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    Objective,
+    ObjectiveOptions,
+    ObjectiveOutput,
+    TrainingSetup,
+)
+from avlearn.objectives.registry import register
+from avlearn.validation import Seconds, Weight, Width
 
 
 def offset_classification(
@@ -81,7 +92,33 @@ class _Layer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class OffsetClassifier(Objective):
+@dataclass(frozen=True)
+class OffsetOptions(ObjectiveOptions):
+    """Options of `OffsetClassifier`; ``shift`` has no part in it.
+
+    Attributes:
+        dim, layers, heads: of the transformer.
+        grid: seconds from one class to the next, and of the unit of a batch's ``offset``; None for a step.
+        frozen: the encoders get no gradient; for those that are trained already.
+        sync_weight: of the second head's loss.
+    """
+
+    name: Literal["offset"] = "offset"
+    dim: Width = 64
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
+    heads: Annotated[int, Field(ge=1, le=256)] = 2
+    grid: Seconds | None = None
+    frozen: bool = False
+    sync_weight: Weight = 1.0
+
+    def check(self, setup: TrainingSetup) -> None:
+        super().check(setup)
+        if self.frozen and not setup.pretrained:
+            raise ValueError("objective.frozen: towers that are not trained stay so; set model.base")
+
+
+@register
+class OffsetClassifier(Objective[OffsetOptions]):
     """`offset_classification` by a transformer that reads video and audio as one sequence.
 
     The second stage of Synchformer (Iashin et al., ICASSP 2024): ``[OFF] video audio``, of the video a token a step
@@ -92,33 +129,18 @@ class OffsetClassifier(Objective):
     of the same recording; and each place has a learned position, where here attention knows distances: with positions
     it learned little in the time in which it now learns nearly all (see `_Layer`).
 
-    Args:
-        schedule, spec: see `Objective`; the schedule has no part in this.
-        dim, layers, heads: of the transformer.
-        grid: seconds from one class to the next, and of the unit of a batch's ``offset``; None for a step.
-        frozen: the towers get no gradient; for those that are trained already.
-        sync_weight: of the second head's loss.
-
     Raises:
         RecipeError: ``dim`` is no multiple of ``heads``; or all offsets span no whole number of ``grid``.
     """
 
+    Options = OffsetOptions
     common_space = False
     former_names: ClassVar[dict[str, str]] = {"kind": "modality", "off": "offset_token"}
     distances: Tensor
 
-    def __init__(
-        self,
-        schedule: ShiftSchedule,
-        spec: FeatureSpec,
-        dim: int,
-        layers: int,
-        heads: int,
-        grid: float | None,
-        frozen: bool,
-        sync_weight: float,
-    ) -> None:
-        super().__init__(schedule, spec)
+    def __init__(self, options: OffsetOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        spec, dim, heads, grid = self.spec, self.options.dim, self.options.heads, self.options.grid
         if dim % heads:
             raise RecipeError(f"objective.dim: {dim} is no multiple of {heads} heads")
         span = (spec.offsets - 1) * spec.step
@@ -126,7 +148,7 @@ class OffsetClassifier(Objective):
         if abs(intervals - round(intervals)) > 1e-6:
             raise RecipeError(f"objective.grid: {span:g} s (2 clip.context) is no multiple of {grid:g} s")
         self.classes = round(intervals) + 1
-        self.frozen, self.sync_weight = frozen, sync_weight
+        self.frozen = self.options.frozen
         audio_steps = spec.steps + spec.offsets - 1
         self.tokens = nn.Linear(spec.dim, dim)
         self.offset_token = nn.Parameter(0.02 * torch.randn(1, 1, dim))
@@ -138,7 +160,7 @@ class OffsetClassifier(Objective):
         apart[1 : 1 + spec.steps, 1 + spec.steps :] = later
         apart[1 + spec.steps :, 1 : 1 + spec.steps] = later.T
         self.register_buffer("distances", apart, persistent=False)
-        self.blocks = nn.ModuleList(_Layer(dim, heads, distances) for _ in range(layers))
+        self.blocks = nn.ModuleList(_Layer(dim, heads, distances) for _ in range(self.options.layers))
         self.norm = nn.LayerNorm(dim)
         self.offset_head = nn.Linear(dim, self.classes)
         self.sync_head = nn.Linear(dim, 1)
@@ -151,7 +173,7 @@ class OffsetClassifier(Objective):
         partner = other[some].float().multinomial(1)[:, 0] if some.any() else some.nonzero()[:, 0]
         states = torch.cat([state, self._read(video[some], audio[partner])])
         own, others = self.sync_head(states)[:, 0].tensor_split([len(state)])
-        return offset_classification(self.offset_head(state), batch.offset, own, others, self.sync_weight)
+        return offset_classification(self.offset_head(state), batch.offset, own, others, self.options.sync_weight)
 
     def offset_scores(self, batch: EmbeddedBatch, offsets: Tensor) -> Tensor:
         """The logarithm of the probability of each shifted offset.

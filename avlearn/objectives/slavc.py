@@ -1,13 +1,24 @@
 """SLAVC: localization and correspondence, against a copy of the towers that moves slowly."""
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.objectives.contrastive import cross_modal_cross_entropy
+from avlearn.objectives.contrastive import TemperatureOptions, cross_modal_cross_entropy
 from avlearn.objectives.gather import gather_with_gradient
-from avlearn.objectives.localization import similarity_maps, time_means
-from avlearn.objectives.objective import EmbeddedBatch, FeatureSpec, Objective, ObjectiveOutput, ShiftSchedule
+from avlearn.objectives.localization import FixedTemperature, similarity_maps, time_means
+from avlearn.objectives.objective import (
+    EmbeddedBatch,
+    FeatureSpec,
+    ObjectiveOutput,
+    TrainingSetup,
+)
+from avlearn.objectives.registry import register
+from avlearn.validation import Positive
 
 
 def slavc(
@@ -57,29 +68,46 @@ def _log_agreement(places: Tensor, audio: Tensor, temperature: float) -> Tensor:
     return torch.logsumexp(which.log_softmax(1) + where.log_softmax(2), 2)
 
 
-class SLAVC(Objective):
-    """`slavc` of clips' means over time, against a copy of the towers that follows them by ``momentum``.
+@dataclass(frozen=True)
+class SLAVCOptions(TemperatureOptions):
+    """Options of `SLAVC`.
 
-    The two projections are the halves of the common space, each of unit length. Whoever compares places with audio in
-    all of that space, as the readouts do, weighs the two maps by the lengths of the halves, where the authors take the
-    mean.
-
-    Args:
-        schedule, spec: see `Objective`; ``spec.dim`` is even.
+    Attributes:
         temperature: of similarities; the authors' code has 0.03.
-        momentum: in [0, 1); theirs is 0.999.
+        momentum: of the momentum encoder, in [0, 1); theirs is 0.999.
         dropout: of the video's features, in [0, 1); theirs is 0.9, of 512 channels.
     """
 
-    def __init__(
-        self, schedule: ShiftSchedule, spec: FeatureSpec, temperature: float, momentum: float, dropout: float
-    ) -> None:
-        super().__init__(schedule, spec)
-        self.temperature = temperature
-        self.scale = self.pool_scale = 1.0 / temperature
-        self.momentum, self.dropout = momentum, dropout
+    name: Literal["slavc"] = "slavc"
+    temperature: Positive = 0.03
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    shifts_audio = False
+
+    def check(self, setup: TrainingSetup) -> None:
+        super().check(setup)
+        if setup.sharded:
+            raise ValueError("trainer.strategy: the towers' copy of the objective 'slavc' is not shared out; take ddp")
+        if setup.dim % 2:
+            raise ValueError(f"model.dim: {setup.dim} does not split into the two halves of the objective 'slavc'")
+
+
+@register
+class SLAVC(FixedTemperature[SLAVCOptions]):
+    """`slavc` of clips' means over time, against a copy of the towers that follows them by ``momentum``.
+
+    The two projections are the halves of the common space, each of unit length; ``spec.dim`` is even. Whoever compares
+    places with audio in all of that space, as the readouts do, weighs the two maps by the lengths of the halves, where
+    the authors take the mean.
+    """
+
+    Options = SLAVCOptions
+
+    def __init__(self, options: SLAVCOptions | None = None, spec: FeatureSpec | None = None) -> None:
+        super().__init__(options, spec)
+        self.momentum, self.dropout = self.options.momentum, self.options.dropout
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
         if batch.target is None:
             raise ValueError("SLAVC compares with a momentum encoder: the batch has no target")
-        return slavc(*time_means(batch), *time_means(batch.target), self.temperature)
+        return slavc(*time_means(batch), *time_means(batch.target), self.options.temperature)

@@ -16,7 +16,7 @@ from avlearn.evaluation.localization import shifted_maps
 from avlearn.evaluation.selection import AROUND
 from avlearn.evaluation.windows import cut_windows, on_grid
 from avlearn.models.audiovisual import AudioVisual, load
-from avlearn.objectives import FeatureSpec, ShiftSchedule
+from avlearn.objectives import FeatureSpec
 from avlearn.objectives.fusion import ShiftBCE, cam
 
 
@@ -38,7 +38,7 @@ def model(untrained) -> AudioVisual:
 def objective(model) -> ShiftBCE:
     torch.manual_seed(1)
     spec = FeatureSpec(model.step, 25, 21, model.video.num_features, model.audio.num_features, 128, 4)
-    return ShiftBCE(ShiftSchedule(0.96, 0.96, 0.0), spec, 8, 0.0).eval()
+    return ShiftBCE(ShiftBCE.Options(width=8, slow_until=0.0), spec).eval()
 
 
 def test_it_has_figures_of_localization_with_its_objective_alone(model, objective, muted):

@@ -6,7 +6,7 @@ from curved import Reader, curved_clips
 from avlearn.data.cache import ClipCache
 from avlearn.errors import ModelError
 from avlearn.evaluation.sync import shifted, sync_figures, wrong_shifts
-from avlearn.objectives import FeatureSpec, Objective, ShiftSchedule
+from avlearn.objectives import FeatureSpec, Objective
 from avlearn.objectives.similarity import offset_scores
 
 
@@ -71,7 +71,7 @@ def test_an_objective_scores_with_the_sound_that_it_was_trained_on():
     reader.config = type(reader.config)(**{**vars(reader.config), "common_space": False})
     with pytest.raises(ModelError, match="no common space"):
         sync_figures(reader, None, curved_clips(12, 4.0), [()] * 12, 0)
-    objective = Wide(ShiftSchedule(1.0, 0.16, 0.5), FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
+    objective = Wide(spec=FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
     figures, _ = sync_figures(reader, objective, curved_clips(12, 8.0), [()] * 12, 0)
     found = by_name(figures)
     assert found["offset exact of 21"].value == 1.0
@@ -88,7 +88,7 @@ class Coarse(Wide):
 
 
 def test_an_objective_with_a_grid_of_its_own_is_measured_on_that():
-    objective = Coarse(ShiftSchedule(1.0, 0.16, 0.5), FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
+    objective = Coarse(spec=FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
     figures, _ = sync_figures(Reader(), objective, curved_clips(12, 4.0), [()] * 12, 0)
     found = by_name(figures)
     assert found["offset exact of 13"].value == found["offset within 160 ms of 13"].value == 1.0

@@ -8,16 +8,13 @@ from planted import SPEC, learn, vectors
 from torch.nn import functional as F
 
 from avlearn.errors import RecipeError
-from avlearn.objectives import ShiftSchedule
 from avlearn.objectives.clusters import Clusters, sinkhorn
-
-NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def clusters(clips: int, assign: str, *, count: int = 4, every: int = 1, dim: int = 16) -> Clusters:
     torch.manual_seed(0)
     spec = replace(SPEC, clips=clips, dim=dim, video_channels=dim, audio_channels=dim)
-    return Clusters(NOW, spec, assign, count, every)
+    return Clusters(Clusters.Options(assign=assign, clusters=count, every=every), spec)
 
 
 def groups(clip: torch.Tensor, shift: int = 0) -> torch.Tensor:

@@ -9,7 +9,7 @@ from planted import SPEC, planted
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, EmbeddedBatch, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch
 from avlearn.objectives.similarity import (
     heatmap,
     offset_scores,
@@ -49,8 +49,8 @@ def nce(queries: list[Tensor], keys: list[Tensor], temperature: float) -> Tensor
 
 
 def objective(name: str, **options: float):
-    shift = ShiftSchedule(0.16, 0.16, 0.0)
-    made = OBJECTIVES[name](shift, SPEC, **options)
+    kind = OBJECTIVES[name]
+    made = kind(kind.Options(**options), SPEC)
     made.wrong_offsets = lambda pair: torch.tensor(SHIFTED[: len(pair.offset)])
     return made
 

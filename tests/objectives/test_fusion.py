@@ -20,7 +20,7 @@ def pool():
 
 
 def objective(schedule: ShiftSchedule = NEAR, slow_until: float = 0.0) -> ShiftBCE:
-    return ShiftBCE(schedule, SMALL, 16, slow_until)
+    return ShiftBCE(ShiftBCE.Options(shift=schedule, width=16, slow_until=slow_until), SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective
 from avlearn.objectives.localization import foreground_mask
 from avlearn.objectives.objective import aligned_audio
 from avlearn.objectives.similarity import heatmap
@@ -20,8 +20,8 @@ STEPS, SOUND, CLIPS = 3, 7, 768
 
 
 def objective_of(name: str, dim: int) -> Objective:
-    values = load_recipe("sync_world", [f"objective={name}"]).objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[name](ShiftSchedule(0.16, 0.16, 0.0), FeatureSpec(0.08, STEPS, 5, dim, dim, dim, 6), **values)
+    options = load_recipe("sync_world", [f"objective={name}"]).objective
+    return OBJECTIVES[name](options, FeatureSpec(0.08, STEPS, 5, dim, dim, dim, 6))
 
 
 def paired(seen: Tensor, heard: Tensor, offset: Tensor | None = None) -> EmbeddedBatch:

@@ -7,14 +7,12 @@ import torch
 from planted import SPEC, learn, planted, vectors
 from torch.nn import functional as F
 
-from avlearn.objectives import ShiftSchedule
 from avlearn.objectives.memory import AVID, clip_means
-
-NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def avid(clips: int, *, dim: int = 16, negatives: int = 32, positives: int = 3, agreement_from: float = 1.0) -> AVID:
-    return AVID(NOW, replace(SPEC, clips=clips, dim=dim), 0.07, negatives, positives, agreement_from, False)
+    options = AVID.Options(negatives=negatives, positives=positives, agreement_from=agreement_from)
+    return AVID(options, replace(SPEC, clips=clips, dim=dim))
 
 
 def batch(clip: list[int], dim: int = 16):
@@ -102,11 +100,12 @@ def test_all_of_the_sound_is_the_clips_where_it_shall_be():
     pair = planted(5, dim=16)
     objective = avid(4)
     found = {}
-    for objective.whole_sound in (False, True):
+    for whole in (False, True):
+        objective.options = replace(objective.options, whole_sound=whole)
         objective.log_partition.fill_(0.0)
         objective.audio_bank.zero_()
         objective(pair)
-        found[objective.whole_sound] = objective.audio_bank.clone()
+        found[whole] = objective.audio_bank.clone()
     for whole, sound in ((False, pair.audio[:, :, 5:15]), (True, pair.audio)):
         assert torch.allclose(found[whole], F.normalize(sound.mean(2), dim=1), atol=1e-5)
 

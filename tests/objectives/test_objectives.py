@@ -7,20 +7,18 @@ import torch
 from planted import SPEC, planted, spread
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, Dense, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, Dense, Margin, ShiftSchedule
 from avlearn.objectives.similarity import pair_scores
-
-NOW = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def dense() -> Dense:
-    return Dense(NOW, SPEC, 0.05, 20.0, True)
+    return Dense(spec=SPEC)
 
 
 def contrastive(name: str):
-    options = {"segments": {"temperature": 0.07, "seconds": 0.4}}
-    options["margin"] = {"margin": 0.99, "hard_share": 0.5, "hard_from": 0.0}
-    return OBJECTIVES[name](NOW, SPEC, **options.get(name, {"temperature": 0.07}))
+    options = {"segments": {"seconds": 0.4}, "margin": {"hard_share": 0.5, "hard_from": 0.0}}
+    kind = OBJECTIVES[name]
+    return kind(kind.Options(**options.get(name, {})), SPEC)
 
 
 def test_the_dense_loss_falls_with_the_planted_truth_and_not_with_another():
@@ -41,7 +39,7 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     twice = pair.audio.clone()
     twice[:, :, 9:19] = twice[:, :, 7:17].clone()
     pair = replace(planted(7), audio=twice)
-    far = Dense(ShiftSchedule(0.5, 0.16, 0.5), SPEC, 0.05, 20.0, True)
+    far = Dense(Dense.Options(shift=ShiftSchedule(0.5, 0.16, 0.5)), SPEC)
     losses = []
     for far.progress in (0.0, 1.0):
         losses.append(float(far(pair).logs["video_to_audio"]))
@@ -54,7 +52,7 @@ def test_the_dense_loss_is_its_definition_both_ways(nearest):
     torch.manual_seed(3)
     pair = replace(planted(7), video=F.normalize(planted(7).video + 0.3 * torch.randn(4, 64, 10, 4, 5), dim=1))
     shift = nearest * SPEC.step
-    objective = Dense(ShiftSchedule(shift, shift, 0.0), SPEC, 0.05, 20.0, True)
+    objective = Dense(Dense.Options(shift=ShiftSchedule(shift, shift)), SPEC)
     scores = pair_scores(pair.video, pair.audio, 20.0) / 0.05  # [B, C, O]
     count, offset, losses = len(scores), 7, []
     for b in range(count):
@@ -129,12 +127,12 @@ def test_what_is_not_asked_for_is_not_done():
     """A copy of the towers, features that are dropped, towers that stay: each is for an objective to ask for."""
     for name, kind in OBJECTIVES.items():
         assert (kind.momentum, kind.dropout, kind.frozen) == (None, 0.0, False), name
-        assert (kind.pool_scale, kind.scale if not isinstance(kind.scale, property) else 20.0) == (20.0, 20.0), name
+    assert (Margin().scale, Margin().pool_scale) == (20.0, 20.0)
 
 
 def test_wrong_offsets_are_far_enough_and_none_is_left_out():
     pair = planted(7)
-    objective = Dense(ShiftSchedule(0.4, 0.4, 0.0), SPEC, 0.05, 20.0, True)
+    objective = Dense(Dense.Options(shift=ShiftSchedule(0.4, 0.4)), SPEC)
     drawn = {int(o) for _ in range(200) for o in objective.wrong_offsets(pair)}
     assert drawn == {0, 1, 2, *range(12, 21)}
 

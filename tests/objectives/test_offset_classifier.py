@@ -11,7 +11,6 @@ from windows import train, windows
 
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import load
-from avlearn.objectives import ShiftSchedule
 from avlearn.objectives.offset import OffsetClassifier
 from avlearn.recipe import load_recipe
 
@@ -24,7 +23,7 @@ def pool():
 
 
 def objective(frozen: bool = False, heads: int = 4) -> OffsetClassifier:
-    return OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 2, heads, None, frozen, 1.0)
+    return OffsetClassifier(OffsetClassifier.Options(dim=32, heads=heads, frozen=frozen), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,8 @@ def test_heads_share_the_channels_evenly():
 
 def test_classes_may_be_further_apart_than_steps():
     """Four steps of 0.08 s, to either side of the middle: three classes of 0.16 s."""
-    coarse = OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 1, 4, 0.16, False, 1.0).eval()
+    options = OffsetClassifier.Options(dim=32, layers=1, heads=4, grid=0.16)
+    coarse = OffsetClassifier(options, SMALL).eval()
     assert coarse.classes == 3
     pair = windows(pool(), torch.arange(4), SOUND)
     pair = replace(pair, offset=torch.tensor([0, 1, 2, 1]))
@@ -103,7 +103,7 @@ def test_classes_may_be_further_apart_than_steps():
     assert torch.equal(scores.isnan().sum(1), torch.tensor([2, 2, 2, 2]))
     assert coarse(pair).loss.isfinite()
     with pytest.raises(RecipeError, match=r"objective\.grid: 0\.32 s \(2 clip\.context\) is no multiple of 0\.2 s"):
-        OffsetClassifier(ShiftSchedule(0.16, 0.16, 0.0), SMALL, 32, 1, 4, 0.2, False, 1.0)
+        OffsetClassifier(replace(options, grid=0.2), SMALL)
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from planted import SPEC
-from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 
-from avlearn import schema
-from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective, ShiftSchedule
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective
 
 CLIP = torch.tensor([0, 6, 2, 3, 11, 6, 9, 1])  # one of them twice, in two processes
 CASES = {
@@ -30,11 +28,9 @@ CASES = {
 
 def built(case: str) -> Objective:
     name = case.split(",")[0]
-    section = TypeAdapter(schema.Objective).validate_python({"name": name, **CASES[case]})
     torch.manual_seed(0)
     spec = replace(SPEC, clips=12)
-    shift = ShiftSchedule(**section.shift.model_dump())
-    objective = OBJECTIVES[name](shift, spec, **section.model_dump(exclude={"name", "shift"}))
+    objective = OBJECTIVES[name](OBJECTIVES[name].Options(**CASES[case]), spec)
     objective.progress = 0.9
     for module in objective.modules():
         if isinstance(module, nn.Dropout):

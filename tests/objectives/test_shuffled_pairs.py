@@ -3,6 +3,8 @@
 Those with a memory of all clips, and the second stage: test_memory.py, test_clusters.py, test_offset_classifier.py.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -56,8 +58,8 @@ def world(count: int, seed: int, *, shuffled: bool) -> tuple[Tensor, Tensor, Ten
 
 
 def objective_of(name: str) -> Objective:
-    values = load_recipe("sync_world", [f"objective={name}"]).objective.model_dump(exclude={"name", "shift"})
-    return OBJECTIVES[name](ShiftSchedule(0.24, 0.24, 0.0), SPEC, **values | OPTIONS.get(name, {}))
+    options = load_recipe("sync_world", [f"objective={name}"]).objective
+    return OBJECTIVES[name](replace(options, shift=ShiftSchedule(0.24, 0.24), **OPTIONS.get(name, {})), SPEC)
 
 
 def learned(name: str, *, shuffled: bool) -> float:

@@ -18,8 +18,8 @@ from avlearn.models.folder import import_weights, load_encoder
 from avlearn.models.registry import create_model, list_models, model_spec
 from avlearn.models.unet import SeparatorConfig
 from avlearn.objectives import OBJECTIVES, FeatureSpec, ShiftSchedule
-from avlearn.objectives.folder import load_objective, save_objective
 from avlearn.signal import Spectrogram
+from avlearn.tasks.objective_folder import load_objective, save_objective
 
 NASTY = (
     None, True, False, 0, -1, 1, 2, 3, 7, 63, 2**31, 10**12, 10**400, -0.0, 0.5, 1e-300, 1e308, float("nan"),
@@ -76,8 +76,8 @@ def _objectives(folder: Path) -> None:
     options = {"shift_bce": {"width": 8, "slow_until": 0.05}, "offset": offset}
     for name, values in options.items():
         (folder / name).mkdir(parents=True)
-        objective = OBJECTIVES[name](ShiftSchedule(**shift), spec, **values)
-        save_objective(objective, {"name": name, "shift": shift, **values}, folder / name)
+        kind = OBJECTIVES[name]
+        save_objective(kind(kind.Options(shift=ShiftSchedule(**shift), **values), spec), folder / name)
 
 
 def _changed(values: object, rng: random.Random) -> object:

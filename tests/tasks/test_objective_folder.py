@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from avlearn.errors import ModelError
 from avlearn.evaluation import evaluate
 from avlearn.models.audiovisual import load, model_folder
-from avlearn.objectives import OBJECTIVES, Dense, EmbeddedBatch, FeatureSpec, ShiftSchedule
-from avlearn.objectives.folder import load_objective, save_objective
+from avlearn.objectives import OBJECTIVES, Dense, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
 from avlearn.recipe import load_recipe
+from avlearn.tasks.objective_folder import load_objective, save_objective
 from avlearn.train import pretrain
 
 SPEC = FeatureSpec(0.08, 6, 5, 8, 10, 4, 12)
@@ -22,24 +22,28 @@ OPTIONS = {
 }
 
 
+def made(name: str) -> Objective:
+    kind = OBJECTIVES[name]
+    return kind(kind.Options(shift=ShiftSchedule(**SHIFT), **OPTIONS[name]), SPEC)
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_round_trip(tmp_path, name):
-    objective = OBJECTIVES[name](ShiftSchedule(**SHIFT), SPEC, **OPTIONS[name]).eval()
-    save_objective(objective, {"name": name, "shift": SHIFT, **OPTIONS[name]}, tmp_path)
+    objective = made(name).eval()
+    save_objective(objective, tmp_path)
     back = load_objective(tmp_path)
     zeros = torch.zeros(3, dtype=torch.long)
     pair = EmbeddedBatch(torch.randn(3, 4, 6, 2, 2), torch.randn(3, 4, 10), zeros, zeros,
                 torch.randn(3, 8, 6, 2, 2), torch.randn(3, 10, 10))  # fmt: skip
     offsets = torch.arange(5)
     assert torch.equal(back.offset_scores(pair, offsets), objective.offset_scores(pair, offsets))
-    assert back.spec == SPEC and back.schedule == objective.schedule and not back.training
+    assert back.spec == SPEC and back.options == objective.options and not back.training
 
     (tmp_path / "objective.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="no objective that can be read"):
         load_objective(tmp_path)
     # One that the common space is enough for takes the place of one that it is not.
-    dense = Dense(ShiftSchedule(**SHIFT), SPEC, temperature=0.05, pool_scale=20.0, learn_temperature=True)
-    save_objective(dense, {"name": "dense", "shift": SHIFT}, tmp_path)
+    save_objective(Dense(spec=SPEC), tmp_path)
     assert load_objective(tmp_path) is None and not list(tmp_path.iterdir())
 
 
@@ -52,7 +56,7 @@ FORMER = {
 @pytest.mark.parametrize("name", FORMER)
 def test_a_file_of_an_earlier_version_is_read(tmp_path, name):
     """Its features lie under the key "setting", and its tensors have other names; so have those of checkpoints."""
-    objective = OBJECTIVES[name](ShiftSchedule(**SHIFT), SPEC, **OPTIONS[name])
+    objective = made(name)
     former = {}
     for key, tensor in objective.state_dict().items():
         part, dot, rest = key.partition(".")
@@ -65,10 +69,10 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path, name):
     stored = {"format": "avlearn.objective/1", "name": name, "shift": SHIFT, **OPTIONS[name], "setting": setting}
     (tmp_path / "objective.json").write_text(json.dumps(stored))
     back = load_objective(tmp_path)
-    assert back.spec == SPEC
+    assert back.spec == SPEC and back.options == objective.options
     assert all(torch.equal(back.state_dict()[key], tensor) for key, tensor in objective.state_dict().items())
 
-    resumed = OBJECTIVES[name](ShiftSchedule(), SPEC, **OPTIONS[name])
+    resumed = made(name)
     torch.nn.ModuleDict({"objective": resumed}).load_state_dict({f"objective.{k}": v for k, v in former.items()})
     assert all(torch.equal(resumed.state_dict()[key], tensor) for key, tensor in objective.state_dict().items())
 

@@ -1,4 +1,4 @@
-"""An objective on disk, beside the model that it trained: what scores offsets by a network of its own is kept."""
+"""An objective in a model folder, beside the model that it trained: one that scores offsets by a network of its own."""
 
 import json
 from dataclasses import asdict
@@ -9,22 +9,20 @@ from safetensors.torch import save_file
 
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.models.checkpoint import load_whole
-from avlearn.objectives import OBJECTIVES
-from avlearn.objectives.objective import FeatureSpec, Objective, ShiftSchedule
-from avlearn.validation import check_options, read_object, validated
+from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
+from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.objective/1"
 _CONFIG, _WEIGHTS = "objective.json", "objective.safetensors"
 
 
-def save_objective(objective: Objective, options: dict, folder: Path) -> None:
+def save_objective(objective: Objective, folder: Path) -> None:
     """Write ``objective.safetensors`` and ``objective.json`` into a model folder.
 
     Objectives that score offsets by the common space alone leave nothing: the model has all of that.
 
     Args:
         objective: as it was trained.
-        options: of the recipe: ``name``, ``shift`` and what the objective itself takes.
         folder: of the model; files of an earlier objective are replaced, or removed.
 
     Raises:
@@ -36,7 +34,7 @@ def save_objective(objective: Objective, options: dict, folder: Path) -> None:
     if type(objective).offset_scores is Objective.offset_scores:
         return
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()}
-    values = {"format": FORMAT, **options, "setting": asdict(objective.spec)}
+    values = {"format": FORMAT, **asdict(objective.options), "features": asdict(objective.spec)}
     try:
         save_file(tensors, weights)
         weights.chmod(0o644)  # safetensors writes files for the owner alone
@@ -55,15 +53,15 @@ def load_objective(folder: Path) -> Objective | None:
     if not config.is_file():
         return None
     values = read_object(config, FORMAT)
-    name = values.pop("name", None)
+    name = values.get("name")
     if not isinstance(name, str) or name not in OBJECTIVES:
         raise ModelError(f"{config}: name: there is no such objective")
     kind = OBJECTIVES[name]
-    schedule = validated(ShiftSchedule, values.pop("shift", None), f"{config}: shift")
-    spec = validated(FeatureSpec, values.pop("setting", None), f"{config}: setting")
+    features = values.pop("setting" if "setting" in values else "features", None)  # as files of before have it
+    spec = validated(FeatureSpec, features, f"{config}: features")
+    options = validated(kind.Options, values, config)
     try:
-        check_options(kind, values, f"the objective {name}")
-        objective = load_whole(lambda: kind(schedule, spec, **values), folder / _WEIGHTS)
+        objective = load_whole(lambda: kind(options, spec), folder / _WEIGHTS)
     except (AvlearnError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{folder} holds no objective that can be read: {said}") from error
