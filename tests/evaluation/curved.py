@@ -25,6 +25,7 @@ def curved_clips(count: int, seconds: float, seed: int = 0) -> ClipCache:
 class Reader:
     """Towers that read `curved_clips`, a step 80 ms long."""
 
+    device = torch.device("cpu")
     step = 0.08
     config = SimpleNamespace(
         fps=25.0, sample_rate=RATE * CURVES, seconds=2.0, pool_scale=20.0, score_scale=20.0, common_space=True
