@@ -34,7 +34,9 @@ from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
 from avlearn.recipe import Recipe
 from avlearn.tasks.pretrain import READ, Pretrain
 from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
+from avlearn.terminal import progress_line
 
+_NAMES = ("training", "validation")
 COARSE = 0.16  # seconds: longer steps than the smallest shift that objectives call wrong
 
 
@@ -48,6 +50,7 @@ class Experiment:
         collate: samples to a batch.
         origin: of the clips, in words.
         left_out: training clips that could not be decoded.
+        clips: how many there are for training and for validation; of a sample, how many there would be.
     """
 
     task: lightning.LightningModule
@@ -56,6 +59,7 @@ class Experiment:
     collate: Callable[[list], dict]
     origin: str
     left_out: int = 0
+    clips: tuple[int, ...] = ()
 
 
 def _rows(source: str) -> list[Row]:
@@ -68,37 +72,33 @@ def _rows(source: str) -> list[Row]:
     return rows
 
 
-def _line(label: str) -> Callable[[int, int], None]:
-    """Progress of a preparation: a line at every tenth."""
+def _sources(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[list[Row], int]]:
+    """Training and validation rows, and how many there are of each; a world is rendered where there is no data.
 
-    def say(done: int, total: int) -> None:
-        if done == total or done % max(total // 10, 1) == 0:
-            print(f"{label} {done}/{total}", file=sys.stderr, flush=True)
-
-    return say
-
-
-def _sources(recipe: Recipe) -> tuple[list[Row], list[Row]]:
-    """Training and validation rows; a world is rendered where the recipe names no data."""
+    Of a world that is sampled there are more than rows.
+    """
     data = recipe.data
-    if data.train is None:
-        from avlearn.data.world import WorldConfig, make_world
+    if data.train is not None:
+        return [(rows, len(rows)) for rows in _split(recipe)]
+    from avlearn.data.world import WorldConfig, make_world
 
-        if data.world is None:
-            raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
-        config = WorldConfig.preset(data.world.preset)
-        found = []
-        for split, clips, seed in (
-            ("train", data.world.train_clips, 2 * data.world.seed),
-            ("val", data.world.val_clips, 2 * data.world.seed + 1),
-        ):
-            out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
-            manifest = make_world(
-                out, clips, seed, config, workers=os.cpu_count(), split=split,
-                progress=_line(f"rendering {split} clips"),
-            )  # fmt: skip
-            found.append(read_manifest(manifest))
-        return found[0], found[1]
+    if data.world is None:
+        raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
+    config = WorldConfig.preset(data.world.preset)
+    found = []
+    for k, (split, clips) in enumerate((("train", data.world.train_clips), ("val", data.world.val_clips))):
+        out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
+        manifest = make_world(
+            out, min(clips, sample[k]) if sample else clips, 2 * data.world.seed + k, config, workers=os.cpu_count(),
+            split=split, progress=progress_line(f"rendering {split} clips"),
+        )  # fmt: skip
+        found.append((read_manifest(manifest), clips))
+    return found
+
+
+def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """Rows of the data that the recipe names."""
+    data = recipe.data
     train = _rows(data.train)
     if data.val is not None:
         return train, _rows(data.val)
@@ -123,7 +123,7 @@ def _decoded(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row], Cli
     clip, data = recipe.clip, recipe.data
     cache = decode_once(
         rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
-        _line("decoding clips"), data.bad_files,
+        progress_line("decoding clips"), data.bad_files,
     )  # fmt: skip
     for number, reason in cache.bad.items():
         print(f"left out {rows[number].path}: {reason}", file=sys.stderr)
@@ -164,12 +164,13 @@ def _usable(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: Window
     return kept
 
 
-def build(recipe: Recipe, resumed: bool = False) -> Experiment:
+def build(recipe: Recipe, resumed: bool = False, sample: tuple[int, int] | None = None) -> Experiment:
     """Build what a recipe describes; a world is rendered where it names no data.
 
     Args:
         recipe: what to build.
         resumed: a checkpoint has the towers' weights, so what they started from is not read and may be gone.
+        sample: render, or decode, no more clips for training and validation than these, for a look at what there is.
 
     Raises:
         RecipeError, DataError, ModelError: the recipe asks for what is not there.
@@ -177,7 +178,7 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     recipe = recipe if resumed else with_base(recipe)
     origin = recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
     if recipe.task == "separate":
-        return _build_separation(recipe, origin)
+        return _build_separation(recipe, origin, sample)
     # Whatever can be wrong with the model is found before clips are rendered or decoded.
     model = build_model(recipe, origin)
     if not resumed:
@@ -188,26 +189,43 @@ def build(recipe: Recipe, resumed: bool = False) -> Experiment:
     grid = getattr(recipe.objective, "grid", None) or model.step
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
     data: list[Dataset] = []
-    left_out = 0
-    for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
+    left_out, counts = 0, []
+    for k, (name, (rows, every)) in enumerate(zip(_NAMES, _sources(recipe, sample), strict=True)):
         usable, cache = _usable(rows, name, recipe.data.exclude, rule), None
+        counts.append(round(len(usable) / len(rows) * every))
+        usable = usable[: sample[k]] if sample else usable
         if recipe.data.cache:
             usable, cache = _decoded(recipe, usable, name)
             left_out += len(cache.bad) if name == "training" else 0
         data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
-    objective = build_objective(recipe, model, len(data[0]))
+    clips = tuple(counts) if sample else tuple(map(len, data))
+    objective = build_objective(recipe, model, clips[0])
     if objective.frozen:
         # Evaluation mode, so that the statistics of batch norms stay as well.
         model.eval().requires_grad_(False)
     else:
         model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
     task = Pretrain(model, objective, recipe.augment.model_dump(), None, recipe.seed)
-    return Experiment(task, *data, collate, origin, left_out)
+    return Experiment(task, *data, collate, origin, left_out, clips)
 
 
 def measures_offsets(recipe: Recipe) -> bool:
     """Whether the objective tells sounds apart by when they are heard."""
     return recipe.task == "pretrain" and recipe.objective.shifts_audio
+
+
+def kept_options(recipe: Recipe) -> dict[str, int]:
+    """Options by which the video encoder's steps keep time, where the recipe says nothing of them."""
+    if not measures_offsets(recipe) or recipe.model.base is not None:
+        return {}
+    found = time_options(recipe.model.video, recipe.clip.fps)
+    return {key: value for key, value in found.items() if key not in recipe.model.video_options}
+
+
+def with_options(recipe: Recipe, options: dict[str, int]) -> Recipe:
+    """A recipe that says these options of its video encoder, too."""
+    options = {**recipe.model.video_options, **options}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"video_options": options})})
 
 
 def model_config(recipe: Recipe, origin: str) -> ModelConfig:
@@ -221,7 +239,6 @@ def model_config(recipe: Recipe, origin: str) -> ModelConfig:
     clip, options = recipe.clip, recipe.model
     model_spec(options.video, "video")
     audio = model_spec(options.audio, "audio")
-    keeping = time_options(options.video, clip.fps) if measures_offsets(recipe) and options.base is None else {}
     heard = {key: value for key, value in options.spectrogram.model_dump().items() if value is not None}
     if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
         heard = {**audio.front_end, **heard}
@@ -231,7 +248,7 @@ def model_config(recipe: Recipe, origin: str) -> ModelConfig:
     return ModelConfig(
         video=options.video,
         audio=options.audio,
-        video_options={**keeping, **options.video_options},
+        video_options={**kept_options(recipe), **options.video_options},
         audio_options={**audio.tower, **options.audio_options},
         video_mean=options.video_mean or (),
         video_std=options.video_std or (),
@@ -341,7 +358,7 @@ def build_objective(recipe: Recipe, model: AudioVisual, clips: int) -> Objective
     return OBJECTIVES[recipe.objective.name](recipe.objective, spec)
 
 
-def _build_separation(recipe: Recipe, origin: str) -> Experiment:
+def _build_separation(recipe: Recipe, origin: str, sample: tuple[int, int] | None) -> Experiment:
     settings = recipe.separator
     towers = build_model(recipe, origin) if settings.base is None else load(settings.base)
     if settings.base is None:
@@ -355,15 +372,16 @@ def _build_separation(recipe: Recipe, origin: str) -> Experiment:
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
     data: list[Dataset] = []
-    left_out = 0
-    for name, rows in zip(("training", "validation"), _sources(recipe), strict=True):
-        rows = _usable(rows, name, recipe.data.exclude, rule)
+    left_out, counts = 0, []
+    for k, (name, (rows, every)) in enumerate(zip(_NAMES, _sources(recipe, sample), strict=True)):
+        looked_at, rows = len(rows), _usable(rows, name, recipe.data.exclude, rule)
         # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
         if any(row.truth for row in rows):
             rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
         if len(rows) < settings.sources:
             raise DataError(f"{len(rows)} {name} clips are too few for mixtures of {settings.sources}")
-        cache = None
+        counts.append(round(len(rows) / looked_at * every))
+        rows, cache = rows[: sample[k]] if sample else rows, None
         if recipe.data.cache:
             rows, cache = _decoded(recipe, rows, name)
             left_out += len(cache.bad) if name == "training" else 0
@@ -376,4 +394,5 @@ def _build_separation(recipe: Recipe, origin: str) -> Experiment:
     mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
     augment = recipe.augment.model_dump(exclude={"gain"})
     task = Separate(model, loss, mixing, augment, None, recipe.seed, settings.train_video)
-    return Experiment(task, *data, collate, origin, left_out)
+    clips = tuple(counts) if sample else tuple(map(len, data))
+    return Experiment(task, *data, collate, origin, left_out, clips)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import sys
 import warnings
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGTERM
+from tempfile import TemporaryDirectory
 
 import lightning
 import torch
@@ -23,18 +23,27 @@ from avlearn.build import Experiment, build
 from avlearn.checks import check_recipe, check_writable
 from avlearn.data.loader import clip_loader
 from avlearn.data.sampling import StepSampler
+from avlearn.dry_run import describe, sample_sizes
 from avlearn.errors import AvlearnError, DataError, DivergedError, OutputError
 from avlearn.footprint import check_footprint
 from avlearn.interrupts import Terminated, handled_by
 from avlearn.lock import locked
 from avlearn.models.audiovisual import (
     AudioVisual,
-    frames_to_input,
     meet,
     save,
 )
 from avlearn.recipe import Recipe
-from avlearn.run_folder import METRICS, Start, begun_recipe, can_resume, check_free, enter, forget_later_best
+from avlearn.run_folder import (
+    METRICS,
+    Start,
+    begun_recipe,
+    can_resume,
+    check_free,
+    enter,
+    forget_later_best,
+    spelled_out,
+)
 from avlearn.tasks.callbacks import Checkpoints, Figures, ProgressLine, Stop
 from avlearn.tasks.checkpoints import BEST, CheckpointFiles, read_checkpoint
 from avlearn.tasks.clock import Clock
@@ -71,7 +80,8 @@ def pretrain(
     Args:
         recipe: task ``pretrain`` (the towers) or ``separate`` (the separator of a trained model).
         run_dir: gets ``recipe.yaml``, ``checkpoints/``, ``metrics.jsonl``, TensorBoard events, ``model/``.
-        dry_run: build everything, run one batch, print shapes, parameters and memory, write no run.
+        dry_run: build everything, run one batch, print shapes, parameters and memory, write no run. Of a world, or of
+            clips that are decoded first, only as many are made as a batch takes, and not kept.
         resume: go on from ``run_dir``'s last checkpoint, to the bit where there are as many processes as before. A
             run that was ended before its first checkpoint begins anew.
         seconds: of the clock that the training may take; the schedule follows the clock then, and the recipe's steps
@@ -96,11 +106,15 @@ def pretrain(
         check_recipe(recipe)
         if recipe.task == "pretrain":
             print(f"takes       {check_footprint(recipe).text()}", flush=True)
-        _describe(*_built(recipe, recipe, False, None))
+        with TemporaryDirectory() as scratch:
+            data = recipe.data.model_copy(update={"root": scratch})
+            recipe = recipe.model_copy(update={"data": data})
+            describe(*_built(recipe, recipe, False, None, sample_sizes(recipe)))
         return run_dir
     if first:
         check_free(run_dir, resume)
-    recipe = with_base(recipe, begun_recipe(run_dir) if resume and can_resume(run_dir) else None)
+    begun = begun_recipe(run_dir) if resume and can_resume(run_dir) else None
+    recipe = spelled_out(with_base(recipe, begun), begun, first)
     check_recipe(recipe)
     check_writable(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -136,19 +150,21 @@ def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Dive
     )
 
 
-def _built(recipe: Recipe, begun: Recipe, resumed: bool, clock: Clock | None) -> tuple[Recipe, Experiment, "_Loaders"]:
+def _built(
+    recipe: Recipe, begun: Recipe, resumed: bool, clock: Clock | None, sample: tuple[int, int] | None = None
+) -> tuple[Recipe, Experiment, "_Loaders"]:
     """What the recipe describes, with its loaders and optimizer, for as many steps as the run began with."""
     settings = recipe.trainer
     torch.set_num_threads(settings.threads or max((os.cpu_count() or 1) // settings.devices, 1))
     lightning.seed_everything(recipe.seed, verbose=False)
-    experiment = build(recipe, resumed=resumed)
+    experiment = build(recipe, resumed=resumed, sample=sample)
     task = experiment.task
     batch = settings.batch_size * settings.processes
     if len(experiment.train) < batch:
         raise DataError(f"{len(experiment.train)} training clips do not fill a batch of {batch}")
     if len(experiment.val) < settings.processes:
         raise DataError(f"{len(experiment.val)} validation clips are too few for {settings.processes} processes")
-    steps = _steps(begun, len(experiment.train))
+    steps = _steps(begun, experiment.clips[0])
     if recipe.task == "pretrain":
         task.economize(settings.accumulate, settings.checkpoint_activations, settings.compile)
     task.optimizer_of = lambda module: OPTIMIZERS[recipe.optimizer.name](
@@ -349,31 +365,6 @@ def _fit(
         if of_lost_process(error):
             raise AvlearnError(ENDED) from error
         raise
-
-
-def _describe(recipe: Recipe, experiment: Experiment, module: _Loaders) -> None:
-    """One batch forth and back; prints what a user wants to know before a long run."""
-    task, steps = experiment.task, module.steps
-    batch = next(iter(module.train_dataloader()))
-    model = task.model
-    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
-    print(f"task        {recipe.task}: {steps} steps of {recipe.trainer.batch_size} clips")
-    print(f"clips       {len(module.train_data)} for training, {len(module.val_data)} for validation")
-    for name, value in batch.items():
-        if isinstance(value, torch.Tensor):
-            print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
-    print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
-    if recipe.task == "pretrain":
-        video, audio = frames_to_input(batch["video"]), batch["audio"]
-        features = [list(x.shape) for x in model(video, audio)]
-        print(f"features    video {features[0]}, audio {features[1]}")
-        loss = task.output(video, audio, batch).loss
-    else:
-        loss = task.training_loss(batch)
-    loss.backward()
-    print(f"loss        {float(loss.detach()):.3f}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"memory      {peak:.2f} GiB at most")
 
 
 def _card(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: Divergence, best: bool) -> str:

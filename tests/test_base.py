@@ -96,6 +96,29 @@ def test_what_is_wrong_is_found_before_anything_is_rendered(idle, tmp_path, dry_
     assert not list(tmp_path.rglob("*.mp4")) and not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (["sync_world"], 3),
+        (["separate_world", "separator.base=default"], 4),
+        (["separate_world", "separator.base=default", "data.world.preset=standard", "data.cache=false"], 32),
+    ],
+)
+def test_a_dry_run_renders_no_more_than_a_batch(tmp_path, monkeypatch, capsys, words, most):
+    rendered = []
+    make = making._make_clip
+    monkeypatch.setattr(
+        making, "in_processes", lambda work, items, workers: ((k, work(v)) for k, v in enumerate(items))
+    )
+    monkeypatch.setattr(making, "_make_clip", lambda *args: rendered.append(args[-1]) or make(*args))
+    small = [f"data.root={tmp_path / 'data'}", "data.world.train_clips=500", "data.world.val_clips=90"]
+    recipe = load_recipe(words[0], [*words[1:], *small, "trainer.batch_size=2"])
+    pretrain(recipe, tmp_path / "run", dry_run=True)
+    said = capsys.readouterr().out
+    assert len(rendered) == most and not list(tmp_path.iterdir())
+    assert "clips       500 for training, 90 for validation" in said or ("clips       about " in said and most == 32)
+
+
 def test_a_base_that_says_otherwise_is_found_before_anything_is_rendered(idle, tmp_path):
     words = ["separator.base=default", "clip.fps=12.5", "clip.size=96", "model.video=no_such_network"]
     recipe = load_recipe("separate_world", [f"data.root={tmp_path}", *words])

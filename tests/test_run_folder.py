@@ -10,11 +10,12 @@ import pytest
 import torch
 from small_runs import recipe, rows
 
+from avlearn.build import model_config
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError, DivergedError, OutputError, RecipeError
 from avlearn.interrupts import Terminated
 from avlearn.lock import Lock
-from avlearn.run_folder import FREE, _restore, enter
+from avlearn.run_folder import FREE, _restore, begun_recipe, enter, spelled_out
 from avlearn.tasks.checkpoints import BEFORE, LAST, read_checkpoint
 from avlearn.tasks.pretrain import Pretrain
 from avlearn.train import pretrain
@@ -129,6 +130,21 @@ def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):
         pretrain(recipe(root, *SHORT, "optimizer.lr=0.5"), run, resume=True)
     pretrain(recipe(root, *SHORT, "trainer.on_divergence=stop"), run, resume=True)
     assert "trainer.on_divergence" in FREE
+
+
+def test_a_run_of_an_earlier_version_keeps_its_steps(root, tmp_path, capsys):
+    strided = recipe(root, *SHORT, "model.video=c3d")
+    now = spelled_out(strided, None, True)
+    stride = now.model.video_options["temporal_stride"]
+    assert stride < 16 and model_config(now, "") == model_config(strided, "")
+    (tmp_path / "recipe.yaml").write_text(strided.to_yaml())  # which says nothing of the stride
+    begun = begun_recipe(tmp_path)
+    resumed = spelled_out(strided, begun, True)
+    assert resumed == begun and resumed.model.video_options == {"temporal_stride": 16}
+    said = f"note: model.video_options.temporal_stride stays 16, as the run began: a new run would have {stride}\n"
+    assert capsys.readouterr().err == said
+    (tmp_path / "recipe.yaml").write_text(now.to_yaml())
+    assert spelled_out(strided, begun_recipe(tmp_path), True) == now and not capsys.readouterr().err
 
 
 def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_world, root, tmp_path, capsys):

@@ -122,12 +122,7 @@ def _until_one_dies(
     others = set(multiprocessing.active_children())
     flying = {}
     context = start_server(getattr(work, "func", work).__module__)
-    try:
-        pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
-    except OSError as error:
-        raise AvlearnError(
-            f"processes cannot start: their locks lie in /dev/shm, which cannot be written ({error.strerror})"
-        ) from error
+    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
     try:
         _start(pool)
         while left or flying:
@@ -155,8 +150,18 @@ def start_server(module: str) -> BaseContext:
 
     Returns:
         The context to start workers with; they call `begin_worker` first.
+
+    Raises:
+        AvlearnError: there is no place for what they share.
     """
     context = multiprocessing.get_context("forkserver")
+    try:
+        context.Lock()
+    except OSError as error:
+        raise AvlearnError(
+            f"processes cannot start: their locks lie in /dev/shm, which cannot be written ({error.strerror}): "
+            "free or mount it (a training takes data.workers=0, too)"
+        ) from error
     context.set_forkserver_preload([__name__, module])
     # An order to end is often sent to all processes of a command: this one decides what becomes of the others.
     if threading.current_thread() is not threading.main_thread():

@@ -109,6 +109,11 @@ def time_options(name: str, fps: float) -> dict[str, int]:
     return {} if wanted == stride.default else {"temporal_stride": wanted}
 
 
+def default_option(name: str, option: str) -> object:
+    """What an encoder's option is where nothing is said of it."""
+    return inspect.signature(_find(name)[1]).parameters[option].default
+
+
 def list_models(pattern: str = "*") -> list[str]:
     """Names of registered encoders that match a shell pattern such as ``slowfast*``, sorted."""
     return sorted(fnmatch.filter(_builders, pattern))

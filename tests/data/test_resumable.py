@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from avlearn.data.loader import clip_loader
 from avlearn.data.resumable import CRASHED, Journal, in_processes
+from avlearn.data.sampling import StepSampler
 from avlearn.errors import AvlearnError, OutputError
 
 # ---- processes
@@ -180,6 +182,8 @@ def test_without_shared_memory_it_is_said_in_a_line(monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("avlearn.data.resumable.ProcessPoolExecutor", refuse)
-    with pytest.raises(AvlearnError, match=r"locks lie in /dev/shm, which cannot be written \(Read-only file system\)"):
-        list(in_processes(str, [1], 1))
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", refuse)
+    said = r"locks lie in /dev/shm, which cannot be written \(Read-only file system\): free or mount it"
+    for start in (lambda: list(in_processes(str, [1], 1)), lambda: clip_loader([], StepSampler(2, 2, 1, 0), 1)):
+        with pytest.raises(AvlearnError, match=said):
+            start()
