@@ -9,7 +9,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from avlearn.apply.listening import Listening, listen
-from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
+from avlearn.apply.repeats import last_seen, loudness, period, thumbnails
 from avlearn.apply.windows import SILENCE, Notice, finite, probe_both
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import printable
@@ -34,7 +34,7 @@ class Sound:
             the start of the file. Silence before the first and after the last sound is left out: that there is
             none tells nothing.
         first: steps of silence left out at the start.
-        loudness: ``[T, 16]`` of the whole sound in frames of the model's, for `fresh_frames`.
+        loudness: ``[T, 16]`` of the whole sound in frames of the model's, for `last_seen`.
     """
 
     features: Tensor
@@ -54,6 +54,8 @@ class Curves:
         steps: ``[W, O]`` steps of the model in that mean.
         fresh: ``[W]`` share of each window that moves and was not seen and heard before: only that is evidence.
         motion: mean change of a pixel from frame to frame, of 255, in the window where it is largest.
+        period: seconds after which the file comes again, where it is a loop: offsets that differ by it look alike, so
+            only those up to half of it are there; else None.
         fps: frames a second that the file itself has.
         notice: whether the file is like the training data.
     """
@@ -65,6 +67,7 @@ class Curves:
     steps: np.ndarray
     fresh: np.ndarray
     motion: float
+    period: float | None
     fps: float
     notice: Notice
 
@@ -178,12 +181,13 @@ def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None
             raise MediaError(f"{printable(path)} is damaged: {most}")
         raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
     offsets = -(delays[keep].numpy() * fine)[::-1]
-    fresh = seen.fresh(sound, round(config.seconds * config.fps))
+    fresh, loop = seen.fresh(sound, round(config.seconds * config.fps))
+    among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
     ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
     shares = [fresh[begin:end].mean() for begin, end in ranges.T]
     return Curves(
-        offsets, np.array(starts), np.array(lengths), np.stack(rows), np.stack(counts), np.array(shares),
-        max(seen.motion), info.video.fps, notice,
+        offsets[among], np.array(starts), np.array(lengths), np.stack(rows)[:, among], np.stack(counts)[:, among],
+        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, notice,
     )  # fmt: skip
 
 
@@ -202,11 +206,12 @@ class _Seen:
         change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
         self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
 
-    def fresh(self, sound: Sound, apart: int) -> np.ndarray:
-        """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``."""
+    def fresh(self, sound: Sound, apart: int) -> tuple[np.ndarray, int | None]:
+        """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``; and the `period`."""
         seen = np.stack(self.thumbnails)
         heard = np.full((len(seen), sound.loudness.shape[1]), sound.loudness.min(initial=0))
         there = min(len(seen), len(sound.loudness))
         heard[:there] = sound.loudness[:there]
         moving = maximum_filter1d(np.array(self.moving), _REST)
-        return (fresh_frames(seen, heard, apart) & moving).astype(float)
+        ago = last_seen(seen, heard, apart)
+        return ((ago == 0) & moving).astype(float), period(ago)

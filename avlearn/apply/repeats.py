@@ -1,4 +1,4 @@
-"""Which frames of a file bring something new: what was seen and heard before is no further evidence."""
+"""Which frames of a file were seen and heard before, and when: they are no further evidence."""
 
 import numpy as np
 
@@ -11,6 +11,7 @@ _HOP = 6  # frames from one run to the next
 # Of the mean square difference of two moments of the file: below it they are one. Sound changes more within a frame.
 _ALIKE_SEEN, _ALIKE_HEARD = 0.05, 0.35
 _ROWS = 256  # runs that are compared at a time
+_ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch again and again: its seams differ
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
@@ -35,8 +36,8 @@ def loudness(audio: np.ndarray, samples: int) -> np.ndarray:
     return np.log(bands + 1e-4)
 
 
-def fresh_frames(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
-    """Whether each frame shows and sounds otherwise than all that came before: bool ``[T]``.
+def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
+    """How many frames ago each frame was shown and heard as it is now, 0 where it is new: int ``[T]``.
 
     A frame is a repetition when a run of frames around it matches an earlier one in picture and sound, at the same
     distance for both. Between frames the earlier run is interpolated: a loop need not last a whole number of them.
@@ -47,24 +48,38 @@ def fresh_frames(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
         apart: frames that a repetition is later at least.
     """
     count = len(seen)
-    fresh = np.ones(count, bool)
+    ago = np.zeros(count, int)
     if count < apart + _RUN:
-        return fresh
+        return ago
     parts = [(_runs(_projected(values)), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
     starts = np.arange(count - _RUN)
     asked = starts[apart::_HOP]
     for chunk in np.array_split(asked, max(len(asked) // _ROWS, 1)):
         bank = starts[: chunk[-1] - apart + 1]
-        # A repetition repeats what is fresh; within the chunk that is not known yet.
-        bank = bank[fresh[bank] | (bank >= chunk[0] - apart)]
+        # A repetition repeats what is new; within the chunk that is not known yet.
+        bank = bank[(ago[bank] == 0) | (bank >= chunk[0] - apart)]
         early = bank[None] <= chunk[:, None] - apart
         for shift in (0, 1):
             alike = early
             for runs, most in parts:
                 alike = alike & (_difference(runs[0][chunk], runs[shift][bank]) < most)
-            for start in chunk[alike.any(1)]:
-                fresh[start : start + _RUN] = False
-    return fresh
+            for row in np.flatnonzero(alike.any(1)):
+                start = chunk[row]
+                ago[start : start + _RUN] = start - bank[np.flatnonzero(alike[row])[-1]]
+    return ago
+
+
+def period(ago: np.ndarray) -> int | None:
+    """Frames after which a file comes again, where all of it is one stretch again and again; else None.
+
+    Args:
+        ago: ``[T]`` of `last_seen`.
+    """
+    again = np.flatnonzero(ago)
+    if not len(again):
+        return None
+    frames = int(np.median(ago[again[again < 2 * again[0]]]))
+    return frames if (ago == 0).sum() <= _ONCE * frames <= len(ago) else None
 
 
 def _projected(values: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ class SyncResult:
         evidence: what the confidence stands on; None where the sound is silent.
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
-        notes: further lines for people, of the file: of a quiet sound.
+        notes: further lines for people, of the file: of a quiet sound, of a loop.
         others: what released networks say, where they were asked (see `avlearn.apply.released_sync.ask`).
         advice: further lines, of what may help: of another model, or a wider search.
     """
@@ -181,7 +181,7 @@ def sync_file(
         evidence=evidence,
         in_distribution=curves.notice.known(),
         notice=told,
-        notes=curves.notice.notes,
+        notes=curves.notice.notes + _loop(curves),
         advice=coarse(model) + advice,
     )
 
@@ -213,9 +213,19 @@ def _jumps(curves: Curves, model: AudioVisual) -> list[str]:
     ]
 
 
+def _loop(curves: Curves) -> tuple[str, ...]:
+    """That the file is a loop, whose offset is known but for whole periods."""
+    if not curves.period:
+        return ()
+    again = f"the file comes again every {curves.period:.1f} s"
+    return (f"{again}: that is no further evidence, and an offset that differs by as much would look the same",)
+
+
 def _further(curves: Curves) -> tuple[str, ...]:
     """A hint for sound that lies further off than was searched."""
-    return () if curves.offsets[-1] > _FURTHEST - 0.5 else (f"--max-offset {_FURTHEST:g} looks further",)
+    if curves.period or curves.offsets[-1] > _FURTHEST - 0.5:
+        return ()
+    return (f"--max-offset {_FURTHEST:g} looks further",)
 
 
 def coarse(model: AudioVisual) -> tuple[str, ...]:

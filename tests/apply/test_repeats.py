@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avlearn.apply.repeats import fresh_frames, loudness, thumbnails
+from avlearn.apply.repeats import last_seen, loudness, period, thumbnails
 
 
 def footage(seconds, seed):
@@ -23,9 +23,13 @@ def footage(seconds, seed):
     return np.repeat(frames[..., None], 3, 3), sound.astype(np.float32)
 
 
-def fresh(frames, sound):
+def ago(frames, sound):
     count = min(len(frames), len(sound) // 640)
-    return fresh_frames(thumbnails(frames[:count]), loudness(sound, 640)[:count], 50)
+    return last_seen(thumbnails(frames[:count]), loudness(sound, 640)[:count], 50)
+
+
+def fresh(frames, sound):
+    return ago(frames, sound) == 0
 
 
 def test_what_never_repeats_is_all_fresh():
@@ -39,6 +43,24 @@ def test_a_loop_is_fresh_once(shift):
     found = fresh(np.tile(frames, (8, 1, 1, 1)), np.tile(loop, 4))
     assert found[:150].mean() > 0.97
     assert found.sum() < 1.35 * 150
+
+
+@pytest.mark.parametrize("times", [2, 3, 9])
+def test_a_loop_has_a_period(times):
+    frames, sound = footage(6, 1)
+    assert period(ago(np.tile(frames, (times, 1, 1, 1)), np.tile(sound, times))) == pytest.approx(150, abs=1)
+
+
+def test_what_is_no_loop_has_no_period():
+    frames, sound = footage(6, 1)
+    other, tune = footage(12, 5)
+    assert period(ago(frames, sound)) is None
+    assert period(ago(other, tune)) is None
+    # A part that comes again, after other footage or before it; and a loop that has hardly begun again.
+    loop, tunes = np.tile(frames, (3, 1, 1, 1)), np.tile(sound, 3)
+    assert period(ago(np.concatenate([loop, other]), np.concatenate([tunes, tune]))) is None
+    assert period(ago(np.concatenate([other, loop]), np.concatenate([tune, tunes]))) is None
+    assert period(ago(loop[:190], tunes[: 190 * 640])) is None
 
 
 def test_a_picture_that_repeats_with_another_sound_is_fresh_and_so_is_the_other_way_round():

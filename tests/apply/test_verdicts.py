@@ -183,12 +183,23 @@ def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_p
         np.testing.assert_allclose(summed[:, :length], whole[:, :length], atol=1e-4)
 
 
-def test_a_clip_that_is_repeated_is_told_with_no_more_confidence(clips, model, tmp_path):
+def test_a_clip_that_is_repeated_is_told_as_the_clip_is_and_with_no_more_confidence(clips, model, tmp_path):
     remux(clips[2], tmp_path / "other.mp4", replace_audio=clips[7])
-    for path in (tmp_path / "other.mp4", clips[2]):
-        once = sync_file(path, model, max_offset=1.5)  # a loop fits as well a period later
-        often = sync_file(looped(path, tmp_path / "loop.mp4", 15), model, max_offset=1.5)
+    remux(clips[3], tmp_path / "late.mp4", audio_delay=0.2)
+    for path in (tmp_path / "other.mp4", clips[2], tmp_path / "late.mp4"):
+        once = sync_file(path, model)
+        often = sync_file(looped(path, tmp_path / "loop.mp4", 12), model)
         assert sum(window["fresh"] for window in often.windows) < 1.5 * sum(w["fresh"] for w in once.windows) + 1
+        assert often.status == once.status
         assert often.confidence <= once.confidence + 0.05
-        if path == clips[2]:
+        if once.offset is not None:
             assert often.offset == pytest.approx(once.offset, abs=0.02)
+            assert often.confidence >= once.confidence - 0.1
+        assert "comes again every 4.0 s" in often.text() and "--max-offset" not in often.text()
+
+
+def test_however_far_one_looks_an_offset_of_a_loop_is_the_nearest_of_those_that_look_alike(clips, model, tmp_path):
+    loop = looped(clips[2], tmp_path / "loop.mp4", 6)
+    often = sync_file(loop, model, max_offset=10)
+    assert often.status == "in sync"
+    assert often.offsets[-1] == pytest.approx(2.0, abs=0.1)
