@@ -59,12 +59,12 @@ def bss_eval(estimates: np.ndarray, references: np.ndarray, permute: bool = True
 
 def pairwise_bss_eval(estimates: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """SDR, SIR and SAR ``[E, K]`` dB of each of ``estimates [E, S]`` as each of ``references [K, S]``."""
-    sounds = references.any(1)
-    silent = ~estimates.any(1)
+    sounds: np.ndarray = np.any(references, axis=1)
+    silent: np.ndarray = ~np.any(estimates, axis=1)
     ratios = np.full((3, len(estimates), len(references)), -LIMIT)
     ratios[:, silent[:, None] & ~sounds[None]] = LIMIT
     if sounds.any() and not silent.all():
-        ratios[np.ix_(range(3), ~silent, sounds)] = _ratios(estimates[~silent], references[sounds])
+        ratios[np.ix_(np.arange(3), ~silent, sounds)] = _ratios(estimates[~silent], references[sounds])
     return ratios[0], ratios[1], ratios[2]
 
 
@@ -100,14 +100,16 @@ def _solve(gram: np.ndarray, seen: np.ndarray) -> np.ndarray:
         # Not Cholesky: sound without high frequencies makes rounding errors of the matrix indefinite.
         return np.linalg.solve(gram, seen.T).T
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(gram, seen.T)[0].T
+        nearest: np.ndarray = np.linalg.lstsq(gram, seen.T)[0].T
+        return nearest
 
 
 def _energy(spectrum: np.ndarray, size: int) -> np.ndarray:
     """Energy of the real signal of ``size`` samples behind a half spectrum ``[..., F]``, times ``size``."""
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     once = power[..., 0] + (power[..., -1] if size % 2 == 0 else 0)
-    return 2 * power.sum(-1) - once
+    energy: np.ndarray = 2 * power.sum(-1) - once
+    return energy
 
 
 def _decibel(kept: np.ndarray, lost: np.ndarray) -> np.ndarray:
@@ -131,7 +133,8 @@ def bss_eval_figures(estimates: np.ndarray, references: np.ndarray, name: str = 
     estimates, references = np.asarray(estimates, float), np.asarray(references, float)
     if references.ndim != 3 or estimates.shape != references.shape:
         raise ValueError(f"estimates {estimates.shape} and references {references.shape}: both [N, K, S]")
-    kept = references.any(2).all(1)
+    sounds: np.ndarray = np.any(references, axis=2)
+    kept = sounds.all(1)
     if not kept.any():
         raise ValueError("bss_eval: no item in which every reference sounds")
     pairs = [

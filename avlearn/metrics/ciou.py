@@ -5,6 +5,7 @@ of reach and a blob at the centre comes close to a trained model. Every figure h
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,8 @@ def consensus_iou(hot: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     inside = (hot * truth).sum((1, 2))
     union = truth.sum((1, 2)) + (hot & (truth == 0)).sum((1, 2))
-    return inside / np.maximum(union, np.finfo(float).tiny)
+    overlaps: np.ndarray = inside / np.maximum(union, np.finfo(float).tiny)
+    return overlaps
 
 
 def best_iou(truth: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
@@ -99,7 +101,8 @@ def best_iou(truth: np.ndarray, pixels: int | np.ndarray) -> np.ndarray:
     whole = weights.sum(1)
     within = np.where(np.arange(weights.shape[1]) < np.reshape(pixels, (-1, 1)), weights, 0).sum(1)
     beside = np.maximum(pixels - (weights > 0).sum(1), 0)
-    return within / np.maximum(whole + beside, np.finfo(float).tiny)
+    overlaps: np.ndarray = within / np.maximum(whole + beside, np.finfo(float).tiny)
+    return overlaps
 
 
 def success_auc(overlaps: np.ndarray) -> float:
@@ -124,7 +127,8 @@ def pointing_game(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
         ``[N]`` in [0, 1].
     """
     highest = maps >= maps.max((1, 2), keepdims=True)
-    return (highest & (truth != 0)).sum((1, 2)) / highest.sum((1, 2))
+    shares: np.ndarray = (highest & (truth != 0)).sum((1, 2)) / highest.sum((1, 2))
+    return shares
 
 
 def centre_maps(count: int, size: tuple[int, int], area: float) -> np.ndarray:
@@ -139,7 +143,8 @@ def centre_maps(count: int, size: tuple[int, int], area: float) -> np.ndarray:
 
 def off_centre(truth: np.ndarray) -> np.ndarray:
     """Which of ``truth [N, H, W]`` leave the middle of the frame unmarked: bool ``[N]``."""
-    return truth[:, truth.shape[1] // 2, truth.shape[2] // 2] == 0
+    unmarked: np.ndarray = truth[:, truth.shape[1] // 2, truth.shape[2] // 2] == 0
+    return unmarked
 
 
 def benchmark(items: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") -> list[Figure]:
@@ -162,15 +167,15 @@ def benchmark(items: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") ->
     sets = {name: np.ones(len(rows), bool)}
     if off.any():
         sets[f"{name}, off centre".removeprefix(", ")] = off
-    return [
-        Figure(
-            "localization", f"{label}, {subset}".removesuffix(", "),
-            *(measure(found[rule, who][chosen]) for who in ("ours", "chance", "prior")), "centre",
-            measure(found[rule, "oracle"][chosen]), int(chosen.sum()),
-        )
-        for subset, chosen in sets.items()
-        for label, rule, measure in _MEASURES
-    ]  # fmt: skip
+    figures = []
+    for subset, chosen in sets.items():
+        for label, rule, measure in _MEASURES:
+            ours, chance, prior, oracle = (
+                measure(found[rule, who][chosen]) for who in ("ours", "chance", "prior", "oracle")
+            )
+            title, n = f"{label}, {subset}".removesuffix(", "), int(chosen.sum())
+            figures.append(Figure("localization", title, ours, chance, prior, "centre", oracle, n))
+    return figures
 
 
 _MEASURES: list[tuple[str, str, Callable[[np.ndarray], float]]] = [
@@ -182,7 +187,7 @@ _MEASURES: list[tuple[str, str, Callable[[np.ndarray], float]]] = [
 ]
 
 
-def _item(heat: np.ndarray, truth: np.ndarray, number: int) -> dict:
+def _item(heat: np.ndarray, truth: np.ndarray, number: int) -> dict[Any, Any]:
     """What each rule gives ours, chance, prior and oracle."""
     heat, truth = np.asarray(heat, float)[None], np.asarray(truth, float)[None]
     if heat.shape != truth.shape or not np.isfinite(heat).all():
@@ -192,7 +197,7 @@ def _item(heat: np.ndarray, truth: np.ndarray, number: int) -> dict:
 
     def noise(share: float) -> float:
         # Of pixels drawn at random, the same share falls on the truth as beside it.
-        return share * weight / (weight + share * (1 - marked))
+        return float(share * weight / (weight + share * (1 - marked)))
 
     rules: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "half": lambda maps: consensus_iou(top_half(maps), truth),

@@ -10,7 +10,8 @@ def confidence(maps: np.ndarray) -> np.ndarray:
     """Mean of the highest quarter of each of ``maps [N, H, W]``, in the model's own units: ``[N]``."""
     flat = maps.reshape(len(maps), -1)
     quarter = -(-flat.shape[1] // 4)
-    return np.partition(flat, -quarter, axis=1)[:, -quarter:].mean(1)
+    means: np.ndarray = np.partition(flat, -quarter, axis=1)[:, -quarter:].mean(1)
+    return means
 
 
 def precision_recall(

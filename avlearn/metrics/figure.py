@@ -33,7 +33,7 @@ class Figure:
     higher_is_better: bool = True
     interval: tuple[float, float] | None = None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, object]:
         """JSON types; what is not finite becomes None, which JSON can hold."""
 
         def plain(value: object) -> object:

@@ -27,7 +27,8 @@ def enlarge(maps: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     height, width = _sides(size)
     maps = np.asarray(maps, float)
     down, across = _interpolation(maps.shape[1], height), _interpolation(maps.shape[2], width)
-    return down @ maps @ across.T
+    enlarged: np.ndarray = down @ maps @ across.T
+    return enlarged
 
 
 def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -37,7 +38,8 @@ def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
 def _interpolation(cells: int, pixels: int) -> np.ndarray:
     """``[pixels, cells]``: a row holds the weights of the two cells next to a pixel's centre."""
     at = np.clip((np.arange(pixels) + 0.5) / pixels * cells - 0.5, 0, cells - 1)
-    return np.clip(1 - np.abs(at[:, None] - np.arange(cells)[None]), 0, 1)
+    weights: np.ndarray = np.clip(1 - np.abs(at[:, None] - np.arange(cells)[None]), 0, 1)
+    return weights
 
 
 def box_mask(boxes: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
@@ -60,7 +62,8 @@ def box_mask(boxes: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
         raise ValueError("a box must have x0 < x1 and y0 < y1")
     height, width = _sides(size)
     across = _spans(boxes[:, 0], boxes[:, 2], width)
-    return _spans(boxes[:, 1], boxes[:, 3], height)[:, :, None] & across[:, None]
+    masks: np.ndarray = _spans(boxes[:, 1], boxes[:, 3], height)[:, :, None] & across[:, None]
+    return masks
 
 
 def _spans(low: np.ndarray, high: np.ndarray, pixels: int) -> np.ndarray:
@@ -68,7 +71,8 @@ def _spans(low: np.ndarray, high: np.ndarray, pixels: int) -> np.ndarray:
     inside = (centres >= low[:, None]) & (centres < high[:, None])
     nearest = np.clip(np.floor((low + high) / 2), 0, pixels - 1)
     empty = ~inside.any(1, keepdims=True)
-    return inside | (empty & (np.arange(pixels) == nearest[:, None]))
+    spans: np.ndarray = inside | (empty & (np.arange(pixels) == nearest[:, None]))
+    return spans
 
 
 def _finite(maps: np.ndarray) -> np.ndarray:
@@ -124,7 +128,8 @@ def sounding_over_muted(maps: np.ndarray, sounding: np.ndarray, muted: np.ndarra
     inside, beside = (
         np.where(box_mask(boxes, maps.shape[1:]), maps, -np.inf).max((1, 2)) for boxes in (sounding, muted)
     )
-    return (inside > beside) + 0.5 * (inside == beside)
+    wins: np.ndarray = (inside > beside) + 0.5 * (inside == beside)
+    return wins
 
 
 def ideal_maps(boxes: np.ndarray, cells: tuple[int, int], size: int | tuple[int, int]) -> np.ndarray:
@@ -134,11 +139,13 @@ def ideal_maps(boxes: np.ndarray, cells: tuple[int, int], size: int | tuple[int,
     def covered(low: np.ndarray, high: np.ndarray, count: int, pixels: int) -> np.ndarray:
         edges = np.arange(count + 1) / count * pixels
         share = np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1])
-        return np.clip(share / (pixels / count), 0, 1)
+        covered_shares: np.ndarray = np.clip(share / (pixels / count), 0, 1)
+        return covered_shares
 
     boxes = np.asarray(boxes, float)
     down = covered(boxes[:, 1], boxes[:, 3], cells[0], height)
-    return down[:, :, None] * covered(boxes[:, 0], boxes[:, 2], cells[1], width)[:, None]
+    shares: np.ndarray = down[:, :, None] * covered(boxes[:, 0], boxes[:, 2], cells[1], width)[:, None]
+    return shares
 
 
 def localization(

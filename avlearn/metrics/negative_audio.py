@@ -23,7 +23,8 @@ def universal_threshold(negatives: Mapping[str, np.ndarray]) -> float:
 
 def highlighted_area(maps: np.ndarray, threshold: float) -> np.ndarray:
     """pIA: share of each of ``maps [N, H, W]`` above the threshold, ``[N]`` in [0, 1]."""
-    return (maps > threshold).mean((1, 2))
+    shares: np.ndarray = (maps > threshold).mean((1, 2))
+    return shares
 
 
 def area_auc(areas: np.ndarray) -> float:

@@ -27,7 +27,8 @@ def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
     own = np.where(np.isnan(own), -np.inf, own)
     better = (others > own).sum(1) - np.isnan(scores[np.arange(len(scores)), truth])
     equal = np.maximum((others == own).sum(1), 1)  # the truth is one of them
-    return np.clip((k - better) / equal, 0, 1)
+    shares: np.ndarray = np.clip((k - better) / equal, 0, 1)
+    return shares
 
 
 def recall_at(similarity: np.ndarray, k: int) -> list[Figure]:

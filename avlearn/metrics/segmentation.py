@@ -16,7 +16,8 @@ def mask_iou(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     hot, truth = np.asarray(maps) > 0.5, np.asarray(truth, bool)
     inside, union = (hot & truth).sum((1, 2)), (hot | truth).sum((1, 2))
     pixels = truth.shape[1] * truth.shape[2]
-    return np.where(truth.any((1, 2)), inside / np.maximum(union, 1), (~hot).sum((1, 2)) / pixels)
+    overlaps: np.ndarray = np.where(truth.any((1, 2)), inside / np.maximum(union, 1), (~hot).sum((1, 2)) / pixels)
+    return overlaps
 
 
 def f_score(maps: np.ndarray, truth: np.ndarray) -> float:

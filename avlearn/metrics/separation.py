@@ -39,7 +39,7 @@ def _pairwise(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
     estimates, references = np.asarray(estimates), np.asarray(references)
     if estimates.ndim != 3 or estimates.shape != references.shape:
         raise ValueError(f"estimates {estimates.shape} and references {references.shape}: both [N, K, S]")
-    ratios = si_sdr(estimates[:, :, None], references[:, None])
+    ratios: np.ndarray = si_sdr(estimates[:, :, None], references[:, None])
     ratios = ratios[~np.isnan(ratios).any((1, 2))]
     if not len(ratios):
         raise ValueError("separation: no item in which every reference sounds")
@@ -156,4 +156,5 @@ def ideal_ratio_mask(references: np.ndarray, mixture: np.ndarray, window: int = 
     shares = np.abs(stft.stft(references))
     whole = shares.sum(-3) + np.abs(stft.stft(rest))
     masks = shares / np.maximum(whole, 1e-12)[..., None, :, :]
-    return stft.istft(masks * stft.stft(mixture)[..., None, :, :], k1=mixture.shape[-1])
+    tracks: np.ndarray = stft.istft(masks * stft.stft(mixture)[..., None, :, :], k1=mixture.shape[-1])
+    return tracks

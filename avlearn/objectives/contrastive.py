@@ -121,8 +121,8 @@ def segment_info_nce(video: Tensor, audio: Tensor, length: int, temperature: flo
     """
     count = video.shape[2] // length
     video, audio = video[:, :, : count * length].mean((3, 4)), audio[:, :, : count * length]
-    vectors = (x.unflatten(2, (count, length)).mean(3).transpose(1, 2).flatten(0, 1) for x in (video, audio))
-    return info_nce(*vectors, temperature)
+    video, audio = (x.unflatten(2, (count, length)).mean(3).transpose(1, 2).flatten(0, 1) for x in (video, audio))
+    return info_nce(video, audio, temperature)
 
 
 def margin_contrastive(

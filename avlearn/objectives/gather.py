@@ -34,7 +34,7 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return x
-    gathered: Tensor = _Gather.apply(x.contiguous())  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(x.contiguous())
     return gathered
 
 

@@ -89,7 +89,8 @@ class _Layer(nn.Module):
         weights = (query @ key.transpose(2, 3) / query.shape[3] ** 0.5).softmax(3)
         found = weights @ value + torch.einsum("bhnm,nmd->bhnd", weights, self.distance[apart])
         x = x + self.out(found.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.norm2(x))
+        after: Tensor = x + self.mlp(self.norm2(x))
+        return after
 
 
 @dataclass(frozen=True)
@@ -185,14 +186,15 @@ class OffsetClassifier(Objective[OffsetOptions]):
         Returns:
             ``[B, O]``; NaN where the offset is not among the classes.
         """
-        scores = self.offset_head(self._read(*self._tokens(batch))).log_softmax(1)
+        scores: Tensor = self.offset_head(self._read(*self._tokens(batch))).log_softmax(1)
         at = batch.offset[:, None] + offsets
         last = self.classes - 1
         return scores.gather(1, at.clamp(0, last)).masked_fill((at < 0) | (at > last), float("nan"))
 
     def synchronizable(self, batch: EmbeddedBatch) -> Tensor:
         """Probability that video and audio can be synchronized: ``[B]``."""
-        return self.sync_head(self._read(*self._tokens(batch)))[:, 0].sigmoid()
+        logits: Tensor = self.sync_head(self._read(*self._tokens(batch)))
+        return logits[:, 0].sigmoid()
 
     def _tokens(self, batch: EmbeddedBatch) -> tuple[Tensor, Tensor]:
         """``[B, T, dim]`` of the video and ``[B, U, dim]`` of the audio."""
@@ -209,4 +211,5 @@ class OffsetClassifier(Objective[OffsetOptions]):
         x = torch.cat([self.offset_token.expand(len(video), -1, -1), video, audio], 1)
         for block in self.blocks:
             x = block(x, self.distances)
-        return self.norm(x[:, 0])
+        state: Tensor = self.norm(x[:, 0])
+        return state

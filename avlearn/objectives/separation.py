@@ -154,7 +154,8 @@ def spectral_distance(estimates: Tensor, sources: Tensor) -> Tensor:
         def magnitudes(audio: Tensor, n_fft: int = n_fft, taper: Tensor = taper) -> Tensor:
             flat = torch.stft(audio.flatten(0, 1), n_fft, n_fft // 4, window=taper, return_complex=True)
             # Of zero the magnitude has no derivative.
-            return (flat.real.square() + flat.imag.square() + 1e-7).sqrt().unflatten(0, audio.shape[:2])
+            found: Tensor = (flat.real.square() + flat.imag.square() + 1e-7).sqrt().unflatten(0, audio.shape[:2])
+            return found
 
         found, true = magnitudes(estimates).unsqueeze(2), magnitudes(sources).unsqueeze(1)
         norm = true.square().sum((3, 4)).sqrt()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.signal import mfcc
-from avlearn.signal.spectrogram import LogLinear, LogMel
+from avlearn.signal.spectrogram import LogLinear, LogMel, LogSpectrogram
 from avlearn.validation import STRICT
 
 
@@ -89,13 +89,14 @@ class FrontEnd(nn.Module):
     def __init__(self, sample_rate: int, options: Spectrogram) -> None:
         super().__init__()
         o = options
+        self.kind: LogSpectrogram | MFCC | Samples
         for name in ("window", "hop") if o.kind in ("log_mel", "log_linear") else ():
             samples = round(getattr(o, name) * sample_rate)
             if not 1 <= samples <= o.n_fft:
                 raise ValueError(f"a {name} of {samples} samples does not go with n_fft {o.n_fft}")
         constants = {"floor": o.floor, "mean": o.mean, "std": o.std}
         if o.kind == "log_mel":
-            self.kind: nn.Module = LogMel(sample_rate, o.n_fft, o.window, o.hop, o.mels, **constants)
+            self.kind = LogMel(sample_rate, o.n_fft, o.window, o.hop, o.mels, **constants)
         elif o.kind == "log_linear":
             bins = o.bins or o.n_fft // 2 + 1
             self.kind = LogLinear(sample_rate, o.n_fft, o.window, o.hop, bins, **constants)
@@ -114,4 +115,5 @@ class FrontEnd(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """``[B, S]`` in [-1, 1] to ``[B, 1, F, N]``, or ``[B, 1, N]`` of samples; N covers the margins as well."""
-        return self.kind(F.pad(audio, (self.margin_samples, self.margin_samples)))
+        features: Tensor = self.kind(F.pad(audio, (self.margin_samples, self.margin_samples)))
+        return features

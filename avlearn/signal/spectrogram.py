@@ -22,6 +22,9 @@ class LogSpectrogram(nn.Module):
         mean, std: subtracted from the natural logarithm, and what it is divided by then.
     """
 
+    filters: Tensor
+    taper: Tensor
+
     def __init__(
         self,
         sample_rate: int,

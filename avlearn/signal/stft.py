@@ -18,6 +18,8 @@ class Stft(nn.Module):
         ValueError: a window or a hop is shorter than the transform can have it.
     """
 
+    taper: Tensor
+
     def __init__(self, sample_rate: int, window: float, hop: float):
         super().__init__()
         self.hop_samples = round(hop * sample_rate)
