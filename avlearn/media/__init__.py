@@ -1,9 +1,11 @@
 """Files to arrays and back, on one clock."""
 
+from avlearn.media.file import MediaFile
+from avlearn.media.open_file import Slice
 from avlearn.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from avlearn.media.reader import Clip, ClipReader, Window, read_clip
 from avlearn.media.remux import remux
-from avlearn.media.source import Selected, Slice
+from avlearn.media.source import Selected
 from avlearn.media.stream import stream
 from avlearn.media.writer import write_video, write_wav
 
@@ -11,6 +13,7 @@ __all__ = [
     "AudioStream",
     "Clip",
     "ClipReader",
+    "MediaFile",
     "MediaInfo",
     "Selected",
     "Slice",

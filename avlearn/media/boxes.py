@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from avlearn.errors import MediaError
 from avlearn.files import printable
@@ -14,6 +14,14 @@ _MOST_BOXES = 20_000
 _SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
 _REPEATS = 4  # times that edits may show each sample of a track
 _FEW = 10_000  # samples that edits may show in any case
+
+
+class Reader(Protocol):
+    """What a header is read from: a binary file object, or something like one."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> object: ...
 
 
 def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
@@ -33,10 +41,7 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
         # Nothing is buffered ahead: a header is looked into here and there.
         with open(path, "rb", buffering=512) as file:
             size = os.fstat(file.fileno()).st_size - begin if size is None else size
-            file.seek(begin)
-            if file.read(8)[4:] in _FIRST:
-                for track in _tracks(file, begin, begin + size):
-                    _check(path, track, size)
+            check_header(file, path, begin, size)
             return size
     except FileNotFoundError:
         raise MediaError(f"{printable(path)} does not exist") from None
@@ -44,7 +49,17 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
         raise MediaError(f"{printable(path)} cannot be opened: {error.strerror}") from error
 
 
-def _boxes(file: BinaryIO, begin: int, end: int, left: list[int]) -> Iterator[tuple[bytes, int, int]]:
+def check_header(file: Reader, name: object, begin: int, size: int) -> bool:
+    """As `check_boxes`, of ``size`` bytes from ``begin`` on of an open file of that name; whether it begins as MP4."""
+    file.seek(begin)
+    if file.read(8)[4:] not in _FIRST:
+        return False
+    for track in _tracks(file, begin, begin + size):
+        _check(name, track, size)
+    return True
+
+
+def _boxes(file: Reader, begin: int, end: int, left: list[int]) -> Iterator[tuple[bytes, int, int]]:
     """Kind, begin and end of the content of each box; of those that nest, of their boxes as well."""
     while begin + 8 <= end and left[0] > 0:
         left[0] -= 1
@@ -64,7 +79,7 @@ def _boxes(file: BinaryIO, begin: int, end: int, left: list[int]) -> Iterator[tu
         begin += size
 
 
-def _tracks(file: BinaryIO, begin: int, end: int) -> Iterator[dict[str, float]]:
+def _tracks(file: Reader, begin: int, end: int) -> Iterator[dict[str, float]]:
     """Of each track: numbers of edits and samples, seconds of its media, and seconds that edits show of it."""
     movie_scale, scale, found = 1, 1, None
     for kind, start, stop in _boxes(file, begin, end, [_MOST_BOXES]):
@@ -94,7 +109,7 @@ def _ticks_a_second(head: bytes) -> int:
     return int.from_bytes(head[at : at + 4]) or 1
 
 
-def _lasts(file: BinaryIO, size: int) -> int:
+def _lasts(file: Reader, size: int) -> int:
     """Ticks that the samples of a track last together (ISO/IEC 14496-12, 8.6.1.2)."""
     count = min(int.from_bytes(file.read(8)[4:]), max(size - 8, 0) // 8, _FEW)
     table = file.read(8 * count)
@@ -103,7 +118,7 @@ def _lasts(file: BinaryIO, size: int) -> int:
     )
 
 
-def _edits(file: BinaryIO, size: int) -> tuple[int, int]:
+def _edits(file: Reader, size: int) -> tuple[int, int]:
     """Number of edits, and ticks that those which show something last (ISO/IEC 14496-12, 8.6.6)."""
     head = file.read(8)
     wide = head[:1] == b"\1"
@@ -119,7 +134,7 @@ def _edits(file: BinaryIO, size: int) -> tuple[int, int]:
     return count, shown
 
 
-def _check(path: Path, track: dict[str, float], size: int) -> None:
+def _check(path: object, track: dict[str, float], size: int) -> None:
     if track["samples"] > _SAMPLES_A_BYTE * size:
         raise MediaError(f"{printable(path)} promises {track['samples']} samples of a track in {size} bytes")
     # The demuxer lists every sample once for every edit that shows it.

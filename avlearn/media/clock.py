@@ -17,7 +17,7 @@ import av.stream
 
 from avlearn.errors import MediaError
 from avlearn.files import printable
-from avlearn.media.source import frame_rate, open_bounded
+from avlearn.media.source import frame_rate, held_open, open_again, open_bounded
 
 _JOINED = ("mpegts", "mpeg", "flv")  # as FFmpeg names them
 _BACKWARD = 0.25  # seconds that the clock of one stream never goes back by itself
@@ -87,31 +87,41 @@ def clock_of(container: av.container.InputContainer) -> Clock:
     """The clock of an open file; of kinds that hold but one, without a look at the packets."""
     if container.format.name not in _JOINED:
         return Clock()
-    state = os.stat(file_name(container))
-    return _looked_up(container.name, state.st_size, state.st_mtime_ns)
+    file = held_open(container)
+    if file is None:
+        state = os.stat(file_name(container))
+        return _looked_up(container.name, state.st_size, state.st_mtime_ns)
+    if "clock" not in file.known:
+        with open_again(container) as whole:
+            file.known["clock"] = _whole(whole)
+    clock: Clock = file.known["clock"]
+    return clock
 
 
 @lru_cache(64)
 def _looked_up(name: str, size: int, changed: int) -> Clock:
+    with open_bounded(name, size, {}) as container:
+        return _whole(container)
+
+
+def _whole(container: av.container.InputContainer) -> Clock:
     """Demux a file once, all of it."""
     runs: dict[int, list[_Run]] = {}
     counts: dict[int, int] = {}
-    with open_bounded(name, size, {}) as container:
-        try:
-            for packet in container.demux(list(container.streams.video) + list(container.streams.audio)):
-                if packet.size:
-                    number = counts.get(packet.stream_index, 0)
-                    counts[packet.stream_index] = number + 1
-                    _take(runs.setdefault(packet.stream_index, []), number, packet)
-        except (av.error.InvalidDataError, IndexError):
-            pass  # what comes after cannot be demuxed by any reader
+    try:
+        for packet in container.demux(list(container.streams.video) + list(container.streams.audio)):
+            if packet.size:
+                number = counts.get(packet.stream_index, 0)
+                counts[packet.stream_index] = number + 1
+                _take(runs.setdefault(packet.stream_index, []), number, packet)
+    except (av.error.InvalidDataError, IndexError):
+        pass  # what comes after cannot be demuxed by any reader
     kept = {index: _without_strays(found) for index, found in runs.items() if found}
     if all(len(found) == 1 for found in kept.values()):
         return Clock(spans={index: (found[0].begin, found[0].end) for index, found in kept.items()})
     if max(len(found) for found in kept.values()) > _MOST_PARTS:
-        raise MediaError(
-            f"{printable(name.rpartition(':')[2])} is damaged: its clock jumps more than {_MOST_PARTS} times"
-        )
+        name = printable(file_name(container))
+        raise MediaError(f"{name} is damaged: its clock jumps more than {_MOST_PARTS} times")
     return _joined(kept)
 
 

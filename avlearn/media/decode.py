@@ -168,7 +168,7 @@ class Samples:
     """
 
     def __init__(self, source: Source, origin: float, strict: bool = False):
-        with open_media(source) as container:
+        with open_media(source, look=True) as container:
             stream = audio_stream(container, source)
             if stream is None or not stream.codec_context.sample_rate:
                 raise NoAudioError(f"{source} has no sound track")

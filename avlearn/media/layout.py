@@ -9,6 +9,7 @@ import av.stream
 
 from avlearn.media.annex_b import is_length_prefixed
 from avlearn.media.containers import Container
+from avlearn.media.source import open_again
 
 _COVER = av.stream.Disposition.attached_pic
 _FORMAT_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "software")
@@ -159,6 +160,6 @@ def _attach(stream, target, kind: Container, layout: Layout, source) -> None:
 
 def _cover(source, stream) -> bytes:
     """The one packet of a cover picture."""
-    with av.open(source.name, metadata_errors="ignore") as again:
+    with open_again(source) as again:
         packets = again.demux(again.streams[stream.index])
         return next((bytes(packet) for packet in packets if packet.size), b"")

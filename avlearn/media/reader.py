@@ -7,6 +7,7 @@ stamps or structure do not allow such a plan, it is decoded in order instead: sl
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -31,6 +32,9 @@ from avlearn.media.packets import droppable_rule
 from avlearn.media.picture import Crop, Size, to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
@@ -75,6 +79,12 @@ class Clip:
     start: float
     times: np.ndarray = field(default_factory=lambda: np.zeros(0))
     before: float = 0.0
+
+    def tensor(self) -> "tuple[Tensor, Tensor]":
+        """Video as a uint8 tensor ``[T, 3, H, W]`` and audio as a float32 tensor ``[C, S]``, which share its memory."""
+        import torch
+
+        return torch.from_numpy(self.video).permute(0, 3, 1, 2), torch.from_numpy(self.audio)
 
 
 NO_VIDEO = np.zeros((0, 0, 0, 3), np.uint8)

@@ -21,7 +21,7 @@ from avlearn.media.probe import probe
 from avlearn.media.retime import Retimed
 from avlearn.media.selection import track_number
 from avlearn.media.sound_track import SoundTrack
-from avlearn.media.source import Selected, Source, audio_stream, open_media, video_stream
+from avlearn.media.source import Selected, Source, audio_stream, file_of, open_media, video_stream
 from avlearn.media.stamps import InOrder, dated, frame_times, rescale, shown_at
 from avlearn.media.writer import WRITE_ERRORS
 from avlearn.media.written import check_audio, check_frames, not_kept, read_back
@@ -85,7 +85,7 @@ def remux(
     """
     out = Path(out)
     kind = container_of(out)
-    if out.exists() and out.samefile(path):
+    if out.exists() and Path(path).exists() and out.samefile(path):
         raise OutputError(f"{out} is the input itself: give another name")
     with open_media(path) as source, replacing(out, WRITE_ERRORS) as part:
         job = _Job(path, source, kind, audio_delay, audio_drift, replace_audio)
@@ -97,7 +97,7 @@ def remux(
             for number, (heard, placed, copied) in enumerate(job.heard(layout), 1):
                 there = check_audio(heard, part, number, lambda t, placed=placed: placed(t) + ahead, copied)
                 place = there if heard == Selected(job.file, job.number) else place
-            left_out = layout.left_out + not_kept(source, part, layout)
+            left_out = layout.left_out + not_kept(job.file, source, part, layout)
             done = Remuxed(job.number, len(source.streams.audio), place, tuple(job.encoded), tuple(left_out))
             if check is not None:
                 with read_back(part):
@@ -127,7 +127,7 @@ class _Job:
 
     def __init__(self, path: Source, source, kind: Container, delay: float, drift: float, replaced: str | Path | None):
         self.path, self.source, self.kind = path, source, kind
-        self.file = path.path if isinstance(path, Selected) else path
+        self.file = file_of(path)
         self.delay, self.drift, self.replaced = delay, drift, replaced
         self.video = video_stream(source)
         if self.video is None:

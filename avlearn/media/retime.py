@@ -1,11 +1,10 @@
 """A sound track played faster or slower, by resampling."""
 
-from pathlib import Path
-
 import numpy as np
 import soxr
 
 from avlearn.media.decode import Samples
+from avlearn.media.source import Source
 
 _CHUNK = 1 << 16  # samples of the source that are resampled at a time
 
@@ -27,7 +26,7 @@ class Retimed:
         NoAudioError: there is no sound track.
     """
 
-    def __init__(self, path: str | Path, origin: float, speed: float):
+    def __init__(self, path: Source, origin: float, speed: float):
         self.samples = Samples(path, origin)
         self.rate, self.channels = self.samples.rate, self.samples.channels
         self.resampler = soxr.ResampleStream(self.rate * speed, self.rate, self.channels, "float32", "HQ")

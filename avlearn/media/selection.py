@@ -1,12 +1,10 @@
 """Which audio track of a file is meant, and which of its channels, as people say it."""
 
-from pathlib import Path
-
 from avlearn.errors import MediaError, NoAudioError
-from avlearn.media.source import Selected, audio_stream, open_media
+from avlearn.media.source import Selected, Source, audio_stream, open_media
 
 
-def select_audio(path: str | Path, track: str | None = None, channel: str | None = None) -> Selected:
+def select_audio(path: Source, track: str | None = None, channel: str | None = None) -> Selected:
     """A file with the audio track and channel that were asked for.
 
     Args:
@@ -23,7 +21,7 @@ def select_audio(path: str | Path, track: str | None = None, channel: str | None
     selected = Selected(path, None if track is None else _number(path, track), _channel(channel))
     if selected.channel is None:
         return selected
-    with open_media(path) as container:
+    with open_media(path, look=True) as container:
         stream = audio_stream(container, selected)
         if stream is None:
             raise NoAudioError(f"{path} has no audio track that can be decoded")
@@ -35,9 +33,9 @@ def _channel(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def audio_tracks(path: str | Path) -> list[str]:
+def audio_tracks(path: Source) -> list[str]:
     """Audio tracks of a file in their order, each in a few words: ``1 (eng, aac)``."""
-    with open_media(path) as container:
+    with open_media(path, look=True) as container:
         return [
             f"{number} ({', '.join(filter(None, (stream.language, stream.codec_context.codec.canonical_name)))})"
             if stream.codec_context is not None
@@ -46,17 +44,16 @@ def audio_tracks(path: str | Path) -> list[str]:
         ]
 
 
-def track_number(path: str | Path) -> int | None:
+def track_number(path: Source) -> int | None:
     """Number from 1 of the track that is listened to; None where there is none."""
-    source = path.path if isinstance(path, Selected) else path
-    with open_media(source) as container:
+    with open_media(path, look=True) as container:
         stream = audio_stream(container, path)
         indices = [other.index for other in container.streams.audio]
         return indices.index(stream.index) + 1 if stream is not None else None
 
 
-def _number(path: str | Path, track: str) -> int:
-    with open_media(path) as container:
+def _number(path: Source, track: str) -> int:
+    with open_media(path, look=True) as container:
         languages = [stream.language or "" for stream in container.streams.audio]
     if track.isdecimal() and 1 <= int(track) <= len(languages):
         return int(track)

@@ -1,7 +1,5 @@
 """Opening a media file, or one that lies within another, and choosing its streams."""
 
-import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +15,8 @@ import numpy as np
 from avlearn.errors import AvlearnError, MediaError, NoAudioError
 from avlearn.files import is_file, printable
 from avlearn.media.aspect import believe
-from avlearn.media.boxes import check_boxes
+from avlearn.media.boxes import check_boxes, check_header
+from avlearn.media.open_file import OpenFile, Slice, what_else
 
 # Containers whose headers say all that decoding needs.
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
@@ -37,30 +36,26 @@ _COVERS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumb
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on."""
-
-    path: Path
-    offset: int
-    bytes: int
-
-    def __str__(self) -> str:
-        return f"{self.path} (at byte {self.offset})"
-
-
-@dataclass(frozen=True)
 class Selected:
     """A file of which one audio track is listened to, or one channel of it.
 
     Attributes:
-        path: of the file.
+        path: of the file, or the file itself where it is held open. Of a file that is `Selected` itself, what is not
+            selected anew is kept.
         track: which audio track, counted from 1; None: the one that FFmpeg deems best.
         channel: ``left``, ``right``, ``mix`` (the mean of all), or a number from 1; None: all of them.
     """
 
-    path: str | Path | Slice
+    path: "str | Path | Slice | OpenFile | Selected"
     track: int | None = None
     channel: int | Literal["left", "right", "mix"] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.path, Selected):
+            given = self.path
+            object.__setattr__(self, "track", given.track if self.track is None else self.track)
+            object.__setattr__(self, "channel", given.channel if self.channel is None else self.channel)
+            object.__setattr__(self, "path", given.path)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -87,7 +82,14 @@ class Selected:
         return {"left": 1, "right": 2}.get(self.channel, self.channel)
 
 
-Source = str | Path | Slice | Selected
+Source = str | Path | Slice | OpenFile | Selected
+
+
+def file_of(source: Source) -> str | Path | Slice | OpenFile:
+    """The file itself, without what is selected of it."""
+    file = source.path if isinstance(source, Selected) else source
+    assert not isinstance(file, Selected)  # a selection of a selection is one
+    return file
 
 
 @contextmanager
@@ -108,60 +110,78 @@ def boundary(source: Source, failure: str) -> Iterator[None]:
         raise MediaError(f"{printable(source)}{failure}: {said}") from error
 
 
-def _what_else(source: Source, path: Path) -> str:
-    """Why a name is not that of a file to read."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", str(source)):
-        return "is not a local file: fetch it first"
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return "does not exist"
-    if stat.S_ISDIR(mode):
-        return "is a folder, not a media file"
-    return "is a pipe or a device, and videos are searched back and forth: write it to a file first"
-
-
 @contextmanager
 def open_media(
-    source: Source, *, quick: bool = False, failure: str = " cannot be decoded"
+    source: Source, *, quick: bool = False, look: bool = False, failure: str = " cannot be decoded"
 ) -> Iterator[av.container.InputContainer]:
     """Open a file for reading, within a `boundary`.
+
+    Of an `OpenFile` the bytes are read through it, and a container that was only looked at is handed on. One that
+    packets were read from never is: decoders that are rewound do not all give the same samples again.
 
     Args:
         source: the file.
         quick: leave out decoding a few frames to learn of facts that an MP4 or MOV states in its header
             (two thirds of the cost of opening one); the pixel format is then unknown until a frame is decoded.
+        look: only the headers of its streams are looked at.
         failure: as for `boundary`.
     """
-    source = source.path if isinstance(source, Selected) else source
-    sliced = isinstance(source, Slice)
-    path = Path(source.path if sliced else source)
-    if not is_file(path):
-        raise MediaError(f"{printable(source)} {_what_else(source, path)}")
-    begin, size = (source.offset, source.bytes) if sliced else (0, None)
-    # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
-    name = f"subfile,,start,{begin},end,{begin + source.bytes},,:{path}" if sliced else f"file:{path}"
+    file = file_of(source)
     container = None
     try:
-        with boundary(source, " is not a media file that can be read"):
-            size = check_boxes(path, begin, size)
-            quick = quick and (sliced or path.suffix.lower() in _TOLD)
-            container = open_bounded(name, size, {"codec_whitelist": "none"} if quick else {})
-            if quick and not _told(container):
-                container.close()
-                container = open_bounded(name, size, {})
-        with boundary(source, failure):
+        with boundary(file, " is not a media file that can be read"):
+            container = file.take() if isinstance(file, OpenFile) and not quick else None
+            container = container or _open(file, quick)
+        with boundary(file, failure):
             yield container
+        if look and isinstance(file, OpenFile):
+            kept, container = container, None
+            file.keep(kept)
     finally:
         # Without it container and streams wait for the garbage collector, with the file open.
         if container is not None:
             container.close()
 
 
-def open_bounded(name: str, size: int, options: dict[str, str]) -> av.container.InputContainer:
-    """Open a container of ``size`` bytes, its decoders bounded and safe to ask for their channels."""
+def _open(file: str | Path | Slice | OpenFile, quick: bool) -> av.container.InputContainer:
+    if isinstance(file, OpenFile):
+        quick = check_header(file.view(), file, 0, file.size) and quick
+        return _opened(file, file.size, quick)
+    path = Path(file.path if isinstance(file, Slice) else file)
+    if not is_file(path):
+        raise MediaError(f"{printable(file)} {what_else(file, path)}")
+    if isinstance(file, Slice):
+        check_boxes(path, file.offset, file.bytes)
+        name = f"subfile,,start,{file.offset},end,{file.offset + file.bytes},,:{path}"
+        return _opened(name, file.bytes, quick)
+    # "file:" keeps FFmpeg from taking a name with a colon for a protocol.
+    return _opened(f"file:{path}", check_boxes(path), quick and path.suffix.lower() in _TOLD)
+
+
+def _opened(file: str | OpenFile, size: int, quick: bool) -> av.container.InputContainer:
+    if quick:
+        container = open_bounded(file, size, {"codec_whitelist": "none"})
+        if _told(container):
+            return container
+        container.close()
+    return open_bounded(file, size, {})
+
+
+def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av.container.InputContainer:
+    """Open a container of ``size`` bytes, its decoders bounded and safe to ask for their channels.
+
+    Args:
+        file: FFmpeg's name of it, or a file that is open, which then no other is opened beside.
+        size: in bytes.
+        options: for FFmpeg.
+    """
     most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
-    container = av.open(name, metadata_errors="ignore", options={"max_pixels": most, **options})
+    options = {"max_pixels": most, **options}
+    if isinstance(file, OpenFile):
+        options["protocol_whitelist"] = "none"
+        container = av.open(file.view(), metadata_errors="ignore", options=options, io_open=file.refuse)
+    else:
+        container = av.open(file, metadata_errors="ignore", options=options)
     for stream in container.streams:
         context = stream.codec_context
         if context is None:
@@ -177,6 +197,16 @@ def open_bounded(name: str, size: int, options: dict[str, str]) -> av.container.
             if layout.nb_channels:  # a header may leave their number to the packets: it is then asked for again
                 context.layout = standard_layout(layout.nb_channels)
     return container
+
+
+def held_open(container: av.container.InputContainer) -> OpenFile | None:
+    """The file that an open container reads from, where that is held open."""
+    return getattr(container.io_open, "__self__", None)
+
+
+def open_again(container: av.container.InputContainer) -> av.container.InputContainer:
+    """Another container of the file that an open one reads."""
+    return open_bounded(held_open(container) or container.name, container.size, {})
 
 
 def standard_layout(channels: int) -> av.AudioLayout:

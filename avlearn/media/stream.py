@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from avlearn.media.source import Source, boundary
 
 
 def stream(
-    path: str | Path,
+    path: Source,
     window: float,
     hop: float,
     *,

@@ -135,8 +135,9 @@ def _lag(heard: np.ndarray, put: np.ndarray) -> tuple[float, float]:
     return 0.0 if fits else (best - middle) / _RATE, float(alike[best])
 
 
-def not_kept(source: av.container.InputContainer, part: Path, layout: Layout) -> list[str]:
-    """What else of the source the written file lacks, in a few words each: streams, chapters, tags, rotation."""
+def not_kept(file: Source, source: av.container.InputContainer, part: Path, layout: Layout) -> list[str]:
+    """What else of a file, open as ``source``, the written one lacks, in a few words each: streams, chapters, tags,
+    rotation."""
     lost, kept = [], {*layout.copies, *layout.encoded}
     with open_media(part) as written:
         if len(written.chapters()) < len(source.chapters()):
@@ -154,7 +155,7 @@ def not_kept(source: av.container.InputContainer, part: Path, layout: Layout) ->
                 lost += _tags(f"tags of {described(stream)}", tags, stream_tags(copy))
                 if (stream.disposition & ~copy.disposition) & ~Disposition.default:
                     lost.append(f"dispositions of {described(stream)}")
-    before, after = probe(source.name.removeprefix("file:")), probe(part)
+    before, after = probe(file), probe(part)
     if before.video.rotation != after.video.rotation:
         lost.append(f"the rotation by {before.video.rotation} degrees")
     return lost

@@ -1,0 +1,239 @@
+"""A media file that is opened once, wherever its bytes lie, and read at many places at a time."""
+
+import io
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av.container
+
+from avlearn.errors import MediaError
+from avlearn.files import is_file, printable
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_BLOCK = 1 << 20  # bytes of a remote file that are fetched at a time; fsspec keeps the last 32
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on."""
+
+    path: Path
+    offset: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.path} (at byte {self.offset})"
+
+
+Content = str | Path | Slice | bytes | BinaryIO
+
+
+class OpenFile:
+    """The bytes of a media file, opened once. Any number of `View` read them, in any threads.
+
+    In a process that was forked, a path is opened anew; what has no path is refused there, and when it is pickled.
+
+    Args:
+        source: a path, a `Slice` of one, bytes, a binary file object that can be sought (it stays open when this is
+            closed, wherever it then stands), or an address that fsspec knows, like ``s3://bucket/clip.mp4``.
+
+    Attributes:
+        name: for people.
+        size: in bytes.
+        known: what was found out about the file, by whoever looks: it does not change while it is open.
+
+    Raises:
+        MediaError: it cannot be opened, or cannot be sought.
+    """
+
+    def __init__(self, source: Content):
+        self.source = source
+        self.known: dict[Any, Any] = {}
+        self._untouched: list[av.container.InputContainer] = []
+        self._lock, self._process, self.closed = threading.Lock(), os.getpid(), False
+        self.name, self._file, self._begin, self.size = _opened(source)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[type["OpenFile"], tuple[Content]]:
+        if not self._has_path():
+            raise MediaError(f"{self.name} cannot be sent to another process: give a path or an address")
+        return type(self), (self.source,)
+
+    def read(self, at: int, count: int) -> bytes:
+        """Up to ``count`` bytes from byte ``at`` on; fewer only at the end.
+
+        Raises:
+            MediaError: it was closed, or cannot be read.
+        """
+        if os.getpid() != self._process:
+            self._open_again()
+        count, pieces = max(min(count, self.size - at), 0), []
+        with self._lock:
+            if self.closed:
+                raise MediaError(f"{printable(self.name)} is closed: open it again")
+            try:
+                self._file.seek(self._begin + at)
+                while count > 0 and (piece := self._file.read(count)):
+                    pieces.append(piece)
+                    count -= len(piece)
+            except Exception as error:  # file objects are foreign: fsspec raises what the libraries below it do
+                raise MediaError(f"{printable(self.name)} cannot be read: {_said(error)}") from error
+        return b"".join(pieces)
+
+    def view(self) -> "View":
+        """A reader of its own place, at the beginning."""
+        return View(self)
+
+    def close(self) -> None:
+        """Let go of the file. What still reads it fails."""
+        with self._lock:
+            for container in self._untouched:
+                container.close()
+            self._untouched.clear()
+            if not self.closed and not _is_file_object(self.source):
+                self._file.close()
+            self.closed = True
+
+    def take(self) -> av.container.InputContainer | None:
+        """A container that `keep` was given, or None."""
+        with self._lock:
+            return self._untouched.pop() if self._untouched else None
+
+    def keep(self, container: av.container.InputContainer) -> None:
+        """Keep a container of this file of which nothing but the headers was looked at: it is as good as new."""
+        with self._lock:
+            if not self._untouched and not self.closed:
+                self._untouched.append(container)
+                return
+        container.close()
+
+    def refuse(self, url: str, flags: int, options: dict[str, str]) -> BinaryIO:
+        """Refuse to open another file that this one names: a playlist of strangers must not reach for ours."""
+        raise MediaError(f"{printable(self.name)} asks for {printable(url)}: only the file itself is read")
+
+    def _has_path(self) -> bool:
+        return isinstance(self.source, str | Path | Slice)
+
+    def _open_again(self) -> None:
+        """After a fork, where the place in the file would be shared with the other process."""
+        if not self._has_path():
+            raise MediaError(f"{printable(self.name)} cannot be read in another process: give a path or an address")
+        self._lock, self._process = threading.Lock(), os.getpid()
+        _, self._file, self._begin, self.size = _opened(self.source)
+
+
+class View:
+    """A reader of an `OpenFile` with its own place in it: what FFmpeg asks of a binary file object."""
+
+    def __init__(self, file: OpenFile):
+        self.file, self.name, self._at = file, file.name, 0
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes; none at the end."""
+        data = self.file.read(self._at, count)
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, as file objects do."""
+        self._at = max(offset + (0, self._at, self.file.size)[whence], 0)
+        return self._at
+
+    def tell(self) -> int:
+        """The place, in bytes."""
+        return self._at
+
+
+def what_else(source: object, path: Path) -> str:
+    """Why a name is not that of a file to read."""
+    if _ADDRESS.match(str(source)):
+        return "is not a local file: open it as avlearn.MediaFile, or fetch it first"
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return "does not exist"
+    if stat.S_ISDIR(mode):
+        return "is a folder, not a media file"
+    return "is a pipe or a device, and videos are searched back and forth: write it to a file first"
+
+
+def _opened(source: Content) -> tuple[str, BinaryIO, int, int]:
+    """Name, file object, where the media begins in it, and its size."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "(bytes)", io.BytesIO(source), 0, len(source)
+    if isinstance(source, Slice):
+        _, file, _, size = _opened_path(source.path)
+        return str(source), file, source.offset, max(min(source.bytes, size - source.offset), 0)
+    if not isinstance(source, str | Path):
+        return _opened_object(source)
+    if _ADDRESS.match(str(source)) and not is_file(source):
+        file = _opened_remote(str(source))
+        return str(source), file, 0, _size(str(source), file)
+    return _opened_path(source)
+
+
+def _opened_path(source: str | Path) -> tuple[str, BinaryIO, int, int]:
+    path = Path(source)
+    if not is_file(path):
+        raise MediaError(f"{printable(source)} {what_else(source, path)}")
+    try:
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise MediaError(f"{printable(source)} cannot be opened: {error.strerror}") from error
+    return str(source), file, 0, os.fstat(file.fileno()).st_size
+
+
+def _is_file_object(source: Content) -> bool:
+    return not isinstance(source, str | Path | Slice | bytes | bytearray | memoryview)
+
+
+def _opened_object(file: BinaryIO) -> tuple[str, BinaryIO, int, int]:
+    given = getattr(file, "name", None)
+    name = given if isinstance(given, str) else "(file object)"
+    if not all(hasattr(file, need) for need in ("read", "seek", "tell")):
+        raise MediaError(f"a {type(file).__name__} is no media file: give a path, bytes or a binary file object")
+    if isinstance(file, io.TextIOBase):
+        raise MediaError(f"{printable(name)} is open as text: open it with mode 'rb'")
+    return name, file, 0, _size(name, file)
+
+
+def _size(name: str, file: BinaryIO) -> int:
+    try:
+        if not getattr(file, "seekable", lambda: True)():
+            raise MediaError(
+                f"{printable(name)} cannot be searched back and forth: read it into bytes, or write a file"
+            )
+        return file.seek(0, io.SEEK_END)
+    except MediaError:
+        raise
+    except Exception as error:  # as in `OpenFile.read`
+        raise MediaError(f"{printable(name)} cannot be read: {_said(error)}") from error
+    raise MediaError(f"{printable(name)} cannot be searched back and forth: read it into bytes, or write it to a file")
+
+
+def _opened_remote(address: str) -> BinaryIO:
+    try:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise MediaError(f"{printable(address)} is remote, and needs fsspec: pip install 'avlearn[remote]'") from None
+    try:
+        system, path = url_to_fs(address)
+        opened: Callable[..., BinaryIO] = system.open
+        return opened(path, "rb", block_size=_BLOCK, cache_type="blockcache")
+    except FileNotFoundError:
+        raise MediaError(f"{printable(address)} does not exist") from None
+    except Exception as error:  # as in `OpenFile.read`
+        raise MediaError(f"{printable(address)} cannot be opened: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    said = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+    return printable(said.splitlines()[0])
