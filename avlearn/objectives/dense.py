@@ -1,4 +1,4 @@
-"""The dense objective: which clip's audio, and at which offset, belongs to this video?"""
+"""The dense loss: a softmax over the audio of all clips at all offsets."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -59,6 +59,9 @@ def load_objective(folder: Path) -> Objective | None:
     kind = OBJECTIVES[name]
     features = values.pop("setting" if "setting" in values else "features", None)  # as files of before have it
     spec = validated(FeatureSpec, features, f"{config}: features")
+    missing = [key for key in asdict(spec) if key not in features]
+    if missing:  # a default would put offsets on another clock
+        raise ModelError(f"{config}: features: {missing[0]}: Field required")
     options = validated(kind.Options, values, config)
     try:
         objective = load_whole(lambda: kind(options, spec), folder / _WEIGHTS)

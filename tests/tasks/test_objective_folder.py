@@ -39,6 +39,12 @@ def test_a_round_trip(tmp_path, name):
     assert torch.equal(back.offset_scores(pair, offsets), objective.offset_scores(pair, offsets))
     assert back.spec == SPEC and back.options == objective.options and not back.training
 
+    values = json.loads((tmp_path / "objective.json").read_text())
+    del values["features"]["step"]
+    (tmp_path / "objective.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=r"objective\.json: features: step: Field required"):
+        load_objective(tmp_path)
+    save_objective(objective, tmp_path)
     (tmp_path / "objective.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="no objective that can be read"):
         load_objective(tmp_path)
