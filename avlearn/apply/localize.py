@@ -14,7 +14,7 @@ from avlearn.apply.parallel import single_threads
 from avlearn.apply.places import MOST
 from avlearn.apply.sources import Source, find_sources
 from avlearn.apply.survey import survey
-from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
@@ -41,7 +41,7 @@ class LocalizeResult:
             others, which tends to be too sure.
         verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, ``silent``, or
             ``this model cannot tell``. Only a model that was shown to know such files says that nothing is on screen.
-        reason: why it cannot tell; else "".
+        reason: why it cannot tell, or that it is silent; else "".
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         delay: seconds by which the sound was moved later to be measured, where it is out of sync.
         peak: ``(x, y)`` of the strongest place, as fractions of width and height, on average over what is audible.
@@ -84,7 +84,9 @@ class LocalizeResult:
             said += f" for {np.mean(heard):.0%} of the time, {rest}"
         if self.verdict == CANNOT_TELL:
             said += f": {self.reason}; its map is strongest at {x:.0%} across, {y:.0%} down; {ADVICE}"
-        elif self.verdict != "silent":
+        elif self.verdict == "silent":
+            said = f"{printable(self.path)}: {self.reason}: there is nothing to localize"
+        else:
             said += f" (audible on screen {self.audible:.2f}{'' if self.calibrated else ', not calibrated'})"
         lines = [said]
         for source in self.sources or ():
@@ -192,7 +194,7 @@ def localize_file(
         audible=round(float(audible[~silent].mean()), 4) if not silent.all() else 0.0,
         calibrated=calibrated,
         verdict=verdict,
-        reason=why if verdict in (CANNOT_TELL, "partly on screen") else "",
+        reason=SILENT if verdict == "silent" else why if verdict in (CANNOT_TELL, "partly on screen") else "",
         in_distribution=first.in_distribution,
         delay=round(first.delay, 4),
         peak=peak_of(np.average(found.maps, axis=0, weights=weights)),

@@ -22,7 +22,7 @@ from avlearn.apply.places import MOST, Choice, Places, Seen, chosen_sources, fol
 from avlearn.apply.sources import Source
 from avlearn.apply.survey import survey
 from avlearn.apply.tracks import Format, WavFiles, together, write_videos
-from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
@@ -242,7 +242,7 @@ def _verdict(
 ) -> tuple[str, str | None]:
     """The verdict, and the reason where it is not ``separated``."""
     if silent:
-        return "silent", "the sound track is silent"
+        return "silent", SILENT
     why = first.why_not(model, model.track_calibration is not None)
     if not first.unlike and max(confidences, default=0.0) >= _EXPLAINS:
         return "separated", None

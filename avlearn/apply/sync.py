@@ -10,7 +10,7 @@ from avlearn.apply.confidence import Evidence, probability
 from avlearn.apply.drift import Timeline, fit_timeline
 from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
 from avlearn.apply.released_sync import Answer
-from avlearn.apply.verdict import ADVICE, CANNOT_TELL
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
@@ -120,7 +120,7 @@ def sync_file(
     """
     curves = offset_curves(path, model, max_offset)
     if curves is None:
-        return _undecidable(path, "the sound track is silent", tolerance, model)
+        return _undecidable(path, SILENT, tolerance, model)
     heard = np.isfinite(curves.scores).any(1)
     if not heard.any():
         reason = f"there is no sound within {curves.offsets[-1]:.1f} s of the picture"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 CANNOT_TELL = "this model cannot tell"
 NOTHING_ON_SCREEN = "nothing on screen explains the sound"
+SILENT = "the sound track is silent"
 _NAMES = {"video": "picture", "audio": "sound"}
 
 

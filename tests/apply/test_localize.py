@@ -70,7 +70,8 @@ def test_in_silence_nothing_is_audible_and_nothing_drawn(clip, model, tmp_path):
     result = localize_file(silent, model, tmp_path / "o.mp4", sources=True)
     assert (result.audible, result.verdict, result.sources) == (0.0, "silent", [])
     assert all(w["silent"] and w["audible"] == 0 for w in result.windows)
-    assert result.text().startswith(f"{silent}: silent\n")
+    assert result.reason == "the sound track is silent"
+    assert result.text().startswith(f"{silent}: the sound track is silent: there is nothing to localize\n")
     before, after = (read_clip(p, audio=False).video.astype(int) for p in (silent, tmp_path / "o.mp4"))
     assert np.abs(before - after).mean() < 3  # what the encoder changes
     loud = localize_file(clip, model, tmp_path / "o.mp4")

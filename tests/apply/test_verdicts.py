@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
 from avlearn.apply.first_look import FirstLook
 from avlearn.apply.localize import _verdict as localized
@@ -107,6 +108,39 @@ def test_of_an_unlike_file_every_tool_says_that_the_model_cannot_tell(unlike, mo
     said = classify_file(unlike, model)
     assert said.verdict == CANNOT_TELL and False in said.in_distribution.values()
     assert said.text().splitlines()[0].startswith(f"{unlike}: {CANNOT_TELL}: ")
+
+
+def test_of_silence_every_tool_says_that_it_is_silent(clips, model, tmp_path):
+    clip = read_clip(clips[0])
+    write_video(tmp_path / "s.mp4", clip.video, clip.fps, audio=clip.audio * 0, sample_rate=clip.sample_rate)
+    runner, out = CliRunner(), str(tmp_path / "o")
+    for words, code in ((["sync"], 3), (["localize", "-o", out + ".mp4"], 0), (["separate", "-o", out], 0)):
+        done = runner.invoke(app, [words[0], str(tmp_path / "s.mp4"), *words[1:]])
+        assert done.exit_code == code, done.output
+        assert "the sound track is silent" in done.output
+
+
+def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path):
+    """Another clip's sound, the clip's own half a second late, its own, and silence."""
+    own, other = read_clip(clips[0]), read_clip(clips[7], video=False)
+    late = np.pad(own.audio, ((0, 0), (8000, 0)))[:, : own.audio.shape[1]]
+    sounds = [other.audio, late, own.audio, own.audio * 0]
+    with av.open(str(clips[0])) as source, av.open(str(tmp_path / "many.mkv"), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        tracks = [target.add_stream("pcm_s16le", rate=own.sample_rate, layout="mono") for _ in sounds]
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        for track, sound in zip(tracks, sounds, strict=True):
+            frame = av.AudioFrame.from_ndarray((sound * 32767).astype(np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = own.sample_rate, 0
+            target.mux(track.encode(frame))
+            target.mux(track.encode(None))
+    assert best_track(tmp_path / "many.mkv", model) == 3
+    done = CliRunner().invoke(app, ["sync", "--audio-track", "best", str(tmp_path / "many.mkv")])
+    assert done.exit_code == 0, done.output
+    assert "listening to audio track 3" in done.output and "in sync" in done.output
 
 
 def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
