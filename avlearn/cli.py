@@ -334,7 +334,7 @@ def weights_import(
 
     Example: avlearn weights import torchvision --as r2plus1d_18 -o models/r2plus1d
     """
-    from avlearn.models.folder import import_weights
+    from avlearn.models.weights.encoder_folder import import_weights
 
     typer.echo(import_weights(source, encoder, out).text())
 
@@ -721,7 +721,7 @@ def evaluate(
     """
     from avlearn.evaluation import evaluate as run
     from avlearn.models.audiovisual import load, model_folder
-    from avlearn.models.localizers import load_localizer, load_object_map
+    from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.objective_folder import load_objective
 
     result = run(

@@ -13,9 +13,9 @@ from avlearn.errors import ModelError, RecipeError
 from avlearn.models import create_model, registry
 from avlearn.models.audio.ast import AST
 from avlearn.models.audiovisual import load, save
-from avlearn.models.checkpoint import write_tensors
-from avlearn.models.importers.huggingface import AUDIOSET
-from avlearn.models.weights import FORMAT
+from avlearn.models.weights.checkpoint import write_tensors
+from avlearn.models.weights.importers.huggingface import AUDIOSET
+from avlearn.models.weights.source import FORMAT
 from avlearn.recipe import Recipe, load_recipe
 
 X3D = {"model.video": "x3d_xs", "model.resample": "true"}

@@ -23,7 +23,7 @@ from avlearn.data.world import WorldConfig
 from avlearn.errors import AvlearnError
 from avlearn.media import Clip, probe, read_clip, stream, write_video
 from avlearn.models.audiovisual import AudioVisual, meet
-from avlearn.models.checkpoint import write_tensors
+from avlearn.models.weights.checkpoint import write_tensors
 
 LEARNED = (("standard", 300, 9001), ("hard", 120, 9002), ("solo", 60, 9003))  # preset, clips, seed
 OWN = (("standard", 60, 9201), ("hard", 60, 9202), ("solo", 60, 9203), ("duets", 60, 9204))

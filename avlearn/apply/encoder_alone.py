@@ -13,10 +13,10 @@ from avlearn.media import stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual, load
 from avlearn.models.encoder import Encoder
-from avlearn.models.folder import load_encoder
-from avlearn.models.preprocessing import Preprocessing
 from avlearn.models.registry import create_model
-from avlearn.models.weights import is_encoder_folder
+from avlearn.models.weights.encoder_folder import load_encoder
+from avlearn.models.weights.preprocessing import Preprocessing
+from avlearn.models.weights.source import is_encoder_folder
 
 _FPS = 30  # of the videos that a clip's stride counts the frames of
 

@@ -15,10 +15,10 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.media import Clip, MediaInfo, stream
 from avlearn.models.audiovisual import frames_to_input
-from avlearn.models.checkpoint import read_tensors
-from avlearn.models.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
-from avlearn.models.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
-from avlearn.models.syncnet import SyncNet, lip_sync_of_parts, load_syncnet
+from avlearn.models.released.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
+from avlearn.models.released.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
+from avlearn.models.released.syncnet import SyncNet, lip_sync_of_parts, load_syncnet
+from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.signal.mfcc import mfcc
 
 _FPS, _RATE = 25, 16000  # of all three

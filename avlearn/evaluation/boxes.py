@@ -19,7 +19,7 @@ from avlearn.metrics.ciou import annotation_map, benchmark
 from avlearn.metrics.localization import enlarge
 from avlearn.metrics.negative_audio import negative_audio, universal_threshold
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.models.localizers import (
+from avlearn.models.released.localizers import (
     SAMPLE_RATE,
     Localizer,
     ObjectMap,

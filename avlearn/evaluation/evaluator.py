@@ -9,7 +9,7 @@ from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
 from avlearn.evaluation.result import Measured
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.localizers import Localizer, ObjectMap
+from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
 from avlearn.objectives.fusion import ShiftBCE
 

@@ -19,7 +19,7 @@ from avlearn.evaluation.selection import held_out, long_enough, search_room, sea
 from avlearn.evaluation.separation import SeparationEvaluator
 from avlearn.evaluation.sync import SyncEvaluator
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.localizers import Localizer, ObjectMap
+from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
 
 # In the order of their figures.

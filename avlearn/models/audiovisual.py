@@ -14,11 +14,11 @@ from torch.nn import functional as F
 
 from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError
-from avlearn.models.checkpoint import load_whole, write_tensors
 from avlearn.models.familiarity import Familiarity, describe_audio, describe_video
 from avlearn.models.registry import create_encoder
 from avlearn.models.unet import MaskUNet, SeparatorConfig
-from avlearn.models.weights import is_encoder_folder
+from avlearn.models.weights.checkpoint import load_whole, write_tensors
+from avlearn.models.weights.source import is_encoder_folder
 from avlearn.signal import FrontEnd, Spectrogram, Stft
 from avlearn.signal.clock import to_steps
 from avlearn.validation import STRICT, Line, read_object, validated

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avlearn.errors import ModelError
-from avlearn.models.importers import Report
+from avlearn.models.weights.importers import Report
 
 
 @dataclass(frozen=True)

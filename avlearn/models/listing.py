@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_models, model_spec
-from avlearn.models.weights import Released, released_weights
+from avlearn.models.weights.source import Released, released_weights
 
 _HEADS = ("name", "kind", "params M", "GMACs", "at", "published", "top-1", "stride", "resize", "weights", "paper")
 

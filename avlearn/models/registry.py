@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from avlearn.errors import ModelError
-from avlearn.models.importers import Tensors, load_weights
-from avlearn.models.weights import Weights, open_weights
+from avlearn.models.weights.importers import Tensors, load_weights
+from avlearn.models.weights.source import Weights, open_weights
 from avlearn.validation import check_options
 
 

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from avlearn.errors import AvlearnError, ModelError, OutputError
-from avlearn.models.checkpoint import load_whole
+from avlearn.models.weights.checkpoint import load_whole
 from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
 from avlearn.validation import read_object, validated
 

@@ -15,8 +15,8 @@ from avlearn.apply.sync_files import SyncTable, sync_files
 from avlearn.errors import ModelError, NoAudioError
 from avlearn.media import read_clip, write_video
 from avlearn.models.audiovisual import frames_to_input
-from avlearn.models.sparsesync import SparseSync
-from avlearn.models.synchformer import (
+from avlearn.models.released.sparsesync import SparseSync
+from avlearn.models.released.synchformer import (
     OFFSETS,
     Synchformer,
     audio_segments,
@@ -24,7 +24,7 @@ from avlearn.models.synchformer import (
     segment_mel,
     video_segments,
 )
-from avlearn.models.syncnet import SyncNet, lip_sync
+from avlearn.models.released.syncnet import SyncNet, lip_sync
 from avlearn.signal.mfcc import mfcc
 
 FPS, RATE = 25, 16000

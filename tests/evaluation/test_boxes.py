@@ -20,7 +20,7 @@ from avlearn.evaluation.boxes import annotated, box_figures
 from avlearn.media import write_video
 from avlearn.metrics import Figure
 from avlearn.models.audiovisual import load
-from avlearn.models.localizers import Localizer, ObjectMap
+from avlearn.models.released.localizers import Localizer, ObjectMap
 
 FPS, SECONDS, INSTANT = 10, 8, 5.0
 BOXES = [(0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.5, 1.0, 1.0), (0.5, 0.5, 1.0, 1.0)]

@@ -5,8 +5,8 @@ import torch
 
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
-from avlearn.models.checkpoint import write_tensors
 from avlearn.models.familiarity import Familiarity, describe_audio, describe_video
+from avlearn.models.weights.checkpoint import write_tensors
 
 
 def windows(clips, each, seed, rank=4, values=40):

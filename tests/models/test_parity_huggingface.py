@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.models.audio.ast import AST
-from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers import find_layout, load_weights
 from avlearn.models.video.timesformer import TimeSformer
 from avlearn.models.video.videomae import VideoMAE
 from avlearn.models.video.vivit import ViViT
+from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import find_layout, load_weights
 
 transformers = pytest.importorskip("transformers")
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from avlearn.models import registry
 from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
-from avlearn.models.folder import import_weights, load_encoder
 from avlearn.models.registry import create_model, list_models, model_spec
 from avlearn.models.unet import SeparatorConfig
+from avlearn.models.weights.encoder_folder import import_weights, load_encoder
 from avlearn.objectives import OBJECTIVES, FeatureSpec, ShiftSchedule
 from avlearn.signal import Spectrogram
 from avlearn.tasks.objective_folder import load_objective, save_objective

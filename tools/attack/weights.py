@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save
 
 from avlearn.apply.released_sync import load_released
-from avlearn.models.checkpoint import read_tensors
-from avlearn.models.importers import find_layout
-from avlearn.models.localizers import load_localizer
 from avlearn.models.registry import create_model
+from avlearn.models.released.localizers import load_localizer
+from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import find_layout
 
 VICTIM = Path(tempfile.gettempdir()) / "avlearn-attack-victim"  # what TorchScript would write over
 NASTY = (0, 1, -1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, -(2**63), 2**64 - 1, 255, 4096)

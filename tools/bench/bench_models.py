@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from avlearn.models import create_model
 from avlearn.models.fuse import fuse
-from avlearn.models.importers import load_weights
 from avlearn.models.video.slowfast import slow_frames
+from avlearn.models.weights.importers import load_weights
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
-from avlearn.models.checkpoint import read_tensors
 from avlearn.models.encoder import Encoder, FeatureInfo
-from avlearn.models.importers import Report, load_weights
-from avlearn.models.importers.layout import Layout, Tensors, renamed
+from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import Report, load_weights
+from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

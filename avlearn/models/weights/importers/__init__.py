@@ -1,0 +1,130 @@
+"""Released weights under our names: for each layout of the field, where its parameters go.
+
+A layout is recognised by its own names, so that a file needs no more than the name of the network it is for.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from avlearn.errors import ModelError
+from avlearn.models.weights.checkpoint import check_finite
+from avlearn.models.weights.importers import (
+    audiovisual,
+    authors,
+    authors_transformers,
+    caffe2,
+    huggingface,
+    mmaction2,
+    pyslowfast,
+    pytorchvideo,
+    torchvision,
+)
+from avlearn.models.weights.importers.layout import Layout, Tensors, released_shapes
+
+OURS = Layout("avlearn", "", lambda tensors: tensors)
+# In this order: the names of the first ones are the most particular.
+LAYOUTS: tuple[Layout, ...] = (
+    *pytorchvideo.LAYOUTS,
+    *pyslowfast.LAYOUTS,
+    *mmaction2.LAYOUTS,
+    *caffe2.LAYOUTS,
+    *huggingface.LAYOUTS,
+    *authors_transformers.LAYOUTS,
+    *authors.LAYOUTS,
+    *audiovisual.LAYOUTS,
+    *torchvision.LAYOUTS,
+    OURS,
+)
+
+_SHOWN = 4  # names of a group that a message lists
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a file: its layout, how many of its tensors were taken, and the names (ours) of those left."""
+
+    layout: str
+    taken: int
+    left: list[str]
+
+
+def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
+    """The layout that names are of; our own where they are of no other.
+
+    Of a file with two networks, the one that is like the encoder of that name: the video network where it is not said.
+    """
+    return next(layout for layout in LAYOUTS if layout.fits(tensors, encoder))
+
+
+def load_weights(
+    model: nn.Module, tensors: Tensors, layout: Layout | None = None, source: str = "the weights"
+) -> Report:
+    """Give an encoder released weights, and what goes with them: the mean and deviation of channels.
+
+    A classifier for other classes than theirs stays as it is, and a warning says so.
+
+    Args:
+        model: made by `create_model`, with the ``options`` of the layout (see `find_layout`).
+        tensors: of a weight file (see `read_tensors`).
+        layout: of their names; found out if not given.
+        source: what messages call them.
+
+    Raises:
+        ModelError: not every parameter of the model is there, in its shape (the groups that are missing are named), or
+            one holds NaN or infinity.
+    """
+    layout = layout or find_layout(tensors)
+    with released_shapes(source):
+        renamed = layout.rename(tensors)
+    wanted = model.state_dict()
+    found = _fitted(renamed, wanted)
+    missing = [name for name in wanted if name not in found and not name.endswith("num_batches_tracked")]
+    others = [name for name in missing if name in renamed and _of_other_classes(name, renamed[name], wanted[name])]
+    missing = [name for name in missing if name not in others]
+    if missing:
+        raise ModelError(
+            f"{source}: {len(missing)} of {len(wanted)} parameters are missing or have another shape (by the names of "
+            f"{layout.name}): {_groups(missing)}"
+        )
+    if others:
+        warnings.warn(f"{source}: trained on other classes, so {', '.join(sorted(others))} stay random", stacklevel=2)
+    check_finite(found, source)
+    model.load_state_dict({**wanted, **found})
+    if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
+        model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)
+    return Report(layout.name, len(found), sorted(renamed.keys() - found.keys()))
+
+
+def classes_of(model: nn.Module, tensors: Tensors, layout: Layout) -> int | None:
+    """How many classes the weights of a model tell apart; None where they have no classifier."""
+    model.reset_classifier(1)
+    named = model.named_modules()
+    linear = [name for name, module in named if name.startswith("classifier") and isinstance(module, nn.Linear)]
+    with released_shapes(layout.name):
+        bias = layout.rename(tensors).get(f"{linear[-1]}.bias")
+    return None if bias is None else bias.numel()
+
+
+def _of_other_classes(name: str, found: Tensor, wanted: Tensor) -> bool:
+    # Sides of one come from classifiers that are convolutions.
+    return name.startswith("classifier.") and found.shape[1:].numel() == wanted.shape[1:].numel()
+
+
+def _fitted(tensors: Tensors, wanted: Tensors) -> Tensors:
+    """Tensors that the model has, in its shapes: sides of one more or fewer are taken for the same."""
+    fitted = {}
+    for name, tensor in tensors.items():
+        shape = wanted[name].shape if name in wanted else None
+        if shape is not None and [s for s in tensor.shape if s > 1] == [s for s in shape if s > 1]:
+            fitted[name] = tensor.reshape(shape)
+    return fitted
+
+
+def _groups(names: Sequence[str]) -> str:
+    groups = sorted({name.rpartition(".")[0] or name for name in names})
+    more = f" and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else ""
+    return ", ".join(groups[:_SHOWN]) + more
