@@ -133,6 +133,12 @@ class _Composition:
             if group not in _groups():
                 raise RecipeError(f"{path.name}: there are no pieces of '{group}', only of {', '.join(_groups())}")
             names = [file.stem for file in (share_folder() / "configs" / group).glob("*.yaml")]
+            if group == "objective":
+                from avlearn.objectives import OBJECTIVES  # slow to import, and a piece that is there needs it not
+
+                if name in OBJECTIVES:  # with its defaults
+                    return {"name": name}
+                names += OBJECTIVES
             near = _nearest(name, names)
             raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}; the nearest is '{near}'")
         return self._read(file)

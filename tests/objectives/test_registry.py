@@ -45,9 +45,9 @@ class Toy(Objective[ToyOptions]):
 
 
 @pytest.fixture
-def toy(monkeypatch):
-    monkeypatch.setattr("avlearn.objectives.registry.OBJECTIVES", dict(OBJECTIVES))
-    return register(Toy)
+def toy():
+    yield register(Toy)
+    OBJECTIVES.pop("toy")
 
 
 def test_an_objective_of_ones_own_is_in_recipes(toy, tmp_path):
@@ -67,6 +67,12 @@ def test_an_objective_of_ones_own_is_in_recipes(toy, tmp_path):
         load_recipe(path, ["model.dim=512"])
     with pytest.raises(RecipeError, match=r"clip\.context: the objective 'toy' needs more audio than video"):
         load_recipe(path, ["clip.context=0"])
+
+
+def test_an_objective_of_ones_own_is_chosen_by_its_name(toy):
+    assert load_recipe("sync_world", ["objective=toy", "objective.weight=5"]).objective == ToyOptions(weight=5.0)
+    with pytest.raises(RecipeError, match="no piece of 'objective' is called 'toyy'; the nearest is 'toy'"):
+        load_recipe("sync_world", ["objective=toyy"])
 
 
 def test_a_name_belongs_to_one_objective(toy):
