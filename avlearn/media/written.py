@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ from avlearn.files import printable
 from avlearn.media.layout import Layout, described, file_tags, stream_tags
 from avlearn.media.probe import probe
 from avlearn.media.reader import ClipReader, Window
-from avlearn.media.source import Selected, Source, open_media
+from avlearn.media.source import Selected, Source, audio_stream, open_media
 from avlearn.media.stamps import frame_times
 
 _STILL = 0.002  # seconds by which a frame's time may differ: a tick of the coarsest container, and its rounding
@@ -23,7 +24,9 @@ _RATE = 16000  # at which audio is compared
 _LOOK = 1.0  # seconds that are compared
 _PLACES = 8  # along the file, of which the loudest two are compared
 _REACH = 0.15  # seconds either way that audio is looked for
-_SAME, _ALIKE = 0.5, 0.3  # least correlation of sound that was copied (by other ticks), and that was encoded again
+# Least correlation at which audio is found, copied and encoded again: decoders of AC-3, MP2 and AAC add noise of their
+# own, another each time and as loud as quiet sound. That copies are the same is known by what is coded.
+_COPIED, _ALIKE = 0.5, 0.3
 _SILENT = 1e-8  # mean square below which nothing can be compared
 _ADVICE = "write a .mkv or .mp4"
 
@@ -67,15 +70,42 @@ def check_frames(part: Path, times: list[float]) -> float:
     return shift
 
 
-def check_audio(source: Source, written: Path, number: int, placed: Callable[[float], float], copied: bool) -> int:
-    """Check by its samples that a written file's audio plays when it should.
+class CodedAudio:
+    """A track's audio as it is coded, however a container cuts it into packets.
+
+    The headers of AAC in transport streams (ADTS) are the container's, and do not count.
+
+    Attributes:
+        size: bytes.
+    """
+
+    def __init__(self) -> None:
+        self._digest, self.size = blake2b(), 0
+
+    def add(self, packet: av.Packet) -> None:
+        """Take the next packet."""
+        data = bytes(packet)
+        if packet.stream.codec_context.name == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
+            data = data[7 if data[1] & 1 else 9 :]
+        self._digest.update(data)
+        self.size += len(data)
+
+    def digest(self) -> bytes:
+        """The same for the same audio, to the bit."""
+        return self._digest.digest()
+
+
+def check_audio(
+    source: Source, written: Path, number: int, placed: Callable[[float], float], copied: CodedAudio | None
+) -> int:
+    """Check that a written file's audio is the copied one to the bit, and by its samples that it plays when it should.
 
     Args:
         source: whose audio it is.
         written: the file.
         number: of its audio track, from 1, in the order in which they were given to the container.
         placed: from seconds on the source's clock to those on the written file's.
-        copied: whether packets were copied; else they were encoded again, and need not be quite alike.
+        copied: what was copied; None where it was encoded again, and need not be quite alike.
 
     Returns:
         The number of that track, from 1, in the file's own order.
@@ -88,6 +118,8 @@ def check_audio(source: Source, written: Path, number: int, placed: Callable[[fl
     info, kept = probe(source).audio, probe(written).audio
     if kept is None:
         raise OutputError(f"this container cannot hold {info.codec} audio; {_ADVICE}")
+    if copied is not None:
+        _check_coded(written, copied)
     begin, end = kept.start, kept.start + kept.duration
     reader = ClipReader(sample_rate=_RATE, mono=True, video=False)
     looks = []
@@ -105,11 +137,21 @@ def check_audio(source: Source, written: Path, number: int, placed: Callable[[fl
         with read_back(written.path):
             there = reader.read(written, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
         late, alike = _lag(there.audio[0], audio)
-        if alike < (_SAME if copied else _ALIKE):
+        if alike < (_COPIED if copied is not None else _ALIKE):
             raise OutputError(f"this container would play other audio at {start:.1f} s; {_ADVICE}")
         if abs(late) > _APART:
             raise OutputError(f"this container would play the audio {late * 1000:+.0f} ms beside its time; {_ADVICE}")
     return place
+
+
+def _check_coded(written: Selected, copied: CodedAudio) -> None:
+    there = CodedAudio()
+    with read_back(written.path), open_media(written) as container:
+        for packet in container.demux(audio_stream(container, written)):
+            if packet.size:
+                there.add(packet)
+    if there.digest() != copied.digest():
+        raise OutputError(f"this container would hold other audio ({there.size} bytes, not {copied.size}); {_ADVICE}")
 
 
 def _place(written: Path, number: int) -> int:

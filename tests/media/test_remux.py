@@ -13,7 +13,7 @@ from avlearn.media import Clip, Selected, probe, read_clip, remux, stream, write
 from avlearn.media.frames import every_frame
 from avlearn.media.layout import codec_name
 from avlearn.media.stamps import frame_times
-from avlearn.media.written import check_audio
+from avlearn.media.written import CodedAudio, check_audio
 
 
 def off(clip: Clip, event: int, delay: float) -> tuple[float, float]:
@@ -243,13 +243,33 @@ def test_a_container_that_would_show_frames_at_other_times_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def coded(path, spoiled: bool = False) -> CodedAudio:
+    audio = CodedAudio()
+    with av.open(str(path)) as container:
+        for number, packet in enumerate(p for p in container.demux(audio=0) if p.size):
+            if spoiled and number == 40:
+                data = bytearray(bytes(packet))
+                data[-1] ^= 1
+                packet.update(bytes(data))
+            audio.add(packet)
+    return audio
+
+
+def test_copied_audio_is_the_same_to_the_bit(tmp_path):
+    path = golden("fps25").path
+    remux(path, tmp_path / "copy.ts")  # its packets of AAC have headers
+    assert coded(tmp_path / "copy.ts").digest() == coded(path).digest()
+    with pytest.raises(OutputError, match=r"would hold other audio \((\d+) bytes, not \1\)"):
+        check_audio(path, tmp_path / "copy.ts", 1, lambda t: t, coded(path, spoiled=True))
+
+
 def test_audio_beside_its_time_is_found_out(tmp_path):
     path = golden("fps25").path
-    check_audio(path, path, 1, lambda t: t, True)
+    check_audio(path, path, 1, lambda t: t, coded(path))
     with pytest.raises(OutputError, match=r"the audio -40 ms beside its time"):
-        check_audio(path, path, 1, lambda t: t + 0.04, True)
+        check_audio(path, path, 1, lambda t: t + 0.04, coded(path))
     with pytest.raises(OutputError, match="other audio"):
-        check_audio(path, golden("late_sound_ts").path, 1, lambda t: t + 0.9, True)
+        check_audio(path, golden("late_sound_ts").path, 1, lambda t: t + 0.9, None)
 
 
 def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
