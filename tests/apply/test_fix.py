@@ -1,5 +1,8 @@
 """What is fixed is measured before it gets its name."""
 
+import resource
+import shutil
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +10,8 @@ import pytest
 from avlearn.apply import fix
 from avlearn.apply.fix import fix_file
 from avlearn.errors import MediaError, OutputError, SyncError
-from avlearn.media import Selected, probe, remux
+from avlearn.interrupts import Terminated, heed_terminate
+from avlearn.media import Selected, packet_copy, probe, remux
 
 MODEL = SimpleNamespace()
 
@@ -63,3 +67,55 @@ def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp
     with pytest.raises(OutputError, match=r"cannot write .*/fixed.mp4: .*cannot be read back \(it is damaged.*a .mkv"):
         fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def alone(clip, tmp_path):
+    """The only file of a folder."""
+    return shutil.copy(clip, tmp_path / "in.mp4")
+
+
+def left_as_it_was(path, clip) -> bool:
+    return list(path.parent.iterdir()) == [path] and path.read_bytes() == clip.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["fixed.mp4", "fixed.mkv", "fixed.ts", "fixed.avi"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
+def test_a_disk_that_fills_up_leaves_the_file_and_nothing_else(clip, alone, tmp_path, name, share):
+    fix_file(told(alone, 0.3), tmp_path / name)
+    whole = (tmp_path / name).stat().st_size
+    (tmp_path / name).unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(whole * share), hard))
+    try:
+        with pytest.raises(OutputError, match=rf"^cannot write {tmp_path / name}: [^\n]+$"):
+            fix_file(told(alone, 0.3), tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert left_as_it_was(alone, clip)
+
+
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize("while_", ["copying", "measuring"])
+def test_a_fix_that_is_stopped_leaves_the_file_and_nothing_else(
+    clip, alone, tmp_path, monkeypatch, number, end, while_
+):
+    begun = []
+
+    def stopped(*_, **__):
+        begun.extend(part for part in tmp_path.iterdir() if part != alone)
+        signal.raise_signal(number)
+
+    if while_ == "copying":
+        monkeypatch.setattr(packet_copy.PacketCopy, "_show", stopped)
+    else:
+        monkeypatch.setattr(fix, "sync_file", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    heed_terminate()
+    try:
+        with pytest.raises(end):
+            fix_file(told(alone, 0.3), tmp_path / "fixed.mp4", model=MODEL)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [part.name for part in begun] == [".fixed.part.mp4"]  # it was stopped in the middle
+    assert left_as_it_was(alone, clip)
