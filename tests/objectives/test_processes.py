@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective
+from avlearn.objectives.similarity import pair_scores
 
 CLIP = torch.tensor([0, 6, 2, 3, 11, 6, 9, 1])  # one of them twice, in two processes
 CASES = {
@@ -143,3 +144,22 @@ def test_processes_agree_with_one(case, world, shared):
         if name.startswith("buffer"):
             assert all(torch.equal(part[name], parts[0][name]) for part in parts)
             assert torch.allclose(parts[0][name], alone[name], atol=1e-5)
+
+
+def test_a_process_computes_only_its_own_rows_of_the_dense_scores(monkeypatch):
+    """In the place of the third of four processes."""
+    from avlearn.objectives import dense
+
+    shapes = []
+
+    def recorded(video, audio, scale):
+        shapes.append((len(video), len(audio)))
+        return pair_scores(video, audio, scale)
+
+    monkeypatch.setattr(dense, "pair_scores", recorded)
+    monkeypatch.setattr(dense, "gather_with_gradient", lambda x: torch.cat([-x, -x, x, -x]))
+    monkeypatch.setattr(dense, "own_rows", lambda count, device: torch.arange(count) + 2 * count)
+    audio = F.normalize(torch.randn(3, 64, 12, generator=torch.Generator().manual_seed(0)), dim=1)
+    logs = dense.dense_info_nce(audio[:, :, 2:8, None, None], audio, torch.full((3,), 2)).logs
+    assert shapes == [(3, 12), (12, 3)]
+    assert float(logs["offset_within_1"]) == float(logs["retrieval"]) == 1
