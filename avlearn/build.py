@@ -186,7 +186,7 @@ def build(recipe: Recipe, resumed: bool = False, sample: tuple[int, int] | None 
     with torch.random.fork_rng(devices=[]):
         build_objective(recipe, model, recipe.data.world.train_clips if recipe.data.world else 10**4)
     clip = recipe.clip
-    grid = getattr(recipe.objective, "grid", None) or model.step
+    grid = recipe.objective.offset_unit(model.step)
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
     data: list[Dataset] = []
     left_out, counts = 0, []

@@ -80,7 +80,7 @@ class Curves:
             known, self.room = OFFSETS, (OFFSETS - 1) * model.step
         else:
             spec = objective.spec
-            known, self.room = getattr(objective, "classes", spec.offsets), (spec.offsets - 1) * spec.step
+            known, self.room = objective.offset_classes, (spec.offsets - 1) * spec.step
         self.unit = self.room / (known - 1)
         self.offsets = min(OFFSETS, known)
         self.margin = (known - self.offsets) // 2

@@ -160,6 +160,10 @@ class ObjectiveOptions:
     shift: ShiftSchedule = ShiftSchedule()
     shifts_audio: ClassVar[bool] = True
 
+    def offset_unit(self, step: float) -> float:
+        """Seconds from one offset to the next, and of the unit of a batch's ``offset``; by default a step."""
+        return step
+
     def check(self, setup: TrainingSetup) -> None:
         """Hold the options to what else is trained with.
 
@@ -220,6 +224,12 @@ class Objective(nn.Module, Generic[OptionsT]):
     def pool_scale(self) -> float:
         """Sharpness of the soft maximum over places."""
         return 20.0
+
+    @property
+    def offset_classes(self) -> int:
+        """Number of offsets that a batch may have, each a unit (`ObjectiveOptions.offset_unit`) from the next."""
+        unit = self.options.offset_unit(self.spec.step)
+        return round((self.spec.offsets - 1) * self.spec.step / unit) + 1
 
     @classmethod
     def renamed(cls, name: str) -> str:

@@ -112,6 +112,9 @@ class OffsetOptions(ObjectiveOptions):
     frozen: bool = False
     sync_weight: Weight = 1.0
 
+    def offset_unit(self, step: float) -> float:
+        return self.grid or step
+
     def check(self, setup: TrainingSetup) -> None:
         super().check(setup)
         if self.frozen and not setup.pretrained:
@@ -145,10 +148,9 @@ class OffsetClassifier(Objective[OffsetOptions]):
         if dim % heads:
             raise RecipeError(f"objective.dim: {dim} is no multiple of {heads} heads")
         span = (spec.offsets - 1) * spec.step
-        intervals = span / (grid or spec.step)
+        intervals = span / self.options.offset_unit(spec.step)
         if abs(intervals - round(intervals)) > 1e-6:
             raise RecipeError(f"objective.grid: {span:g} s (2 clip.context) is no multiple of {grid:g} s")
-        self.classes = round(intervals) + 1
         self.frozen = self.options.frozen
         audio_steps = spec.steps + spec.offsets - 1
         self.tokens = nn.Linear(spec.dim, dim)
@@ -163,7 +165,7 @@ class OffsetClassifier(Objective[OffsetOptions]):
         self.register_buffer("distances", apart, persistent=False)
         self.blocks = nn.ModuleList(_Layer(dim, heads, distances) for _ in range(self.options.layers))
         self.norm = nn.LayerNorm(dim)
-        self.offset_head = nn.Linear(dim, self.classes)
+        self.offset_head = nn.Linear(dim, self.offset_classes)
         self.sync_head = nn.Linear(dim, 1)
 
     def forward(self, batch: EmbeddedBatch) -> ObjectiveOutput:
@@ -188,7 +190,7 @@ class OffsetClassifier(Objective[OffsetOptions]):
         """
         scores: Tensor = self.offset_head(self._read(*self._tokens(batch))).log_softmax(1)
         at = batch.offset[:, None] + offsets
-        last = self.classes - 1
+        last = self.offset_classes - 1
         return scores.gather(1, at.clamp(0, last)).masked_fill((at < 0) | (at > last), float("nan"))
 
     def synchronizable(self, batch: EmbeddedBatch) -> Tensor:

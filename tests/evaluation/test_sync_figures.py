@@ -81,7 +81,7 @@ def test_an_objective_scores_with_the_sound_that_it_was_trained_on():
 class Coarse(Wide):
     """Classes that are two steps apart."""
 
-    classes = 13
+    offset_classes = 13
 
     def offset_scores(self, pair, offsets):
         return super().offset_scores(pair, 2 * offsets)

@@ -95,7 +95,7 @@ def test_classes_may_be_further_apart_than_steps():
     """Four steps of 0.08 s, to either side of the middle: three classes of 0.16 s."""
     options = OffsetClassifier.Options(dim=32, layers=1, heads=4, grid=0.16)
     coarse = OffsetClassifier(options, SMALL).eval()
-    assert coarse.classes == 3
+    assert coarse.offset_classes == 3
     pair = windows(pool(), torch.arange(4), SOUND)
     pair = replace(pair, offset=torch.tensor([0, 1, 2, 1]))
     scores = coarse.offset_scores(pair, torch.arange(-2, 3))
