@@ -7,13 +7,13 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output, is_file, write_text
-from avlearn.interrupts import STOPPED, exit_code, heed_terminate
+from avlearn.interrupts import STOPPED, arrived, exit_code, heed
 from avlearn.terminal import progress_bars, progress_line, terminal
 
 if TYPE_CHECKING:
@@ -763,27 +763,34 @@ def _arguments(given: list[str]) -> list[str]:
 
 def main() -> None:
     """Run; what the user can mend becomes one line and the error's exit code. SIGTERM acts as Ctrl-C."""
-    heed_terminate()
+    heed()
     with terminal():
         try:
             app(_arguments(sys.argv[1:]))
         except AvlearnError as error:
             print(f"avlearn: error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
-        except UnicodeError as error:
-            if sys.getfilesystemencoding() == "utf-8":
-                raise
-            # Of Python's own encoding of names, anywhere: it can hold few of them in such a locale.
-            print(
-                f"avlearn: error: names are {sys.getfilesystemencoding()} here ({error}): set PYTHONUTF8=1",
-                file=sys.stderr,
-            )
-            sys.exit(2)
         except STOPPED as error:
-            print("avlearn: stopped", file=sys.stderr)
-            sys.exit(exit_code(error))
+            _end_stopped(error)
         except SystemExit as end:
             # Typer ends a Ctrl-C that no command took with code 130, and without a word.
             if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
                 print("avlearn: stopped", file=sys.stderr)
             raise
+        except Exception as error:  # whatever a module makes of an order to end that breaks its import off
+            if (order := arrived()) is not None:
+                _end_stopped(order)
+            if isinstance(error, UnicodeError) and sys.getfilesystemencoding() != "utf-8":
+                _end_unnamed(error)
+            raise
+
+
+def _end_stopped(order: BaseException) -> NoReturn:
+    print("avlearn: stopped", file=sys.stderr)
+    sys.exit(exit_code(order))
+
+
+def _end_unnamed(error: UnicodeError) -> NoReturn:
+    """End where the locale can hold few names: Python encodes them wherever a file is touched."""
+    print(f"avlearn: error: names are {sys.getfilesystemencoding()} here ({error}): set PYTHONUTF8=1", file=sys.stderr)
+    sys.exit(2)

@@ -12,16 +12,26 @@ class Terminated(BaseException):
     """SIGTERM arrived; what stops at Ctrl-C stops at it too."""
 
 
-def heed_terminate() -> None:
-    """Have SIGTERM raise `Terminated`, wherever Ctrl-C would raise KeyboardInterrupt."""
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated
-
-
 STOPPED = (KeyboardInterrupt, Terminated)
+_arrived: list[BaseException] = []
+
+
+def heed() -> None:
+    """Have SIGTERM raise `Terminated`, and Ctrl-C (where it is not ignored) KeyboardInterrupt; see `arrived`."""
+    _arrived.clear()
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(number: int, frame: object) -> None:
+    _arrived.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    raise _arrived[-1]
+
+
+def arrived() -> BaseException | None:
+    """The first order to end since `heed`: modules that were being imported may have made another error of it."""
+    return _arrived[0] if _arrived else None
 
 
 def exit_code(error: BaseException) -> int:

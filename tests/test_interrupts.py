@@ -10,7 +10,7 @@ import typer
 
 from avlearn import cli
 from avlearn.errors import DataError, DivergedError
-from avlearn.interrupts import Terminated, handled_by, heed_terminate
+from avlearn.interrupts import Terminated, handled_by, heed
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,59 @@ def test_ctrl_c_within_a_command_is_told_once(end, lines, monkeypatch, capsys):
 def test_sigterm_is_raised_where_it_arrives():
     before = signal.getsignal(signal.SIGTERM)
     try:
-        heed_terminate()
+        heed()
         with pytest.raises(Terminated):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_an_import_makes_of_an_order_to_end_is_not_told(number, code, monkeypatch, capsys):
+    def app(*_):
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            raise ImportError("cannot load module more than once per process") from None
+
+    monkeypatch.setattr(cli, "app", app)
+    before = {other: signal.getsignal(other) for other in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        monkeypatch.setattr(cli, "app", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):  # is ours, and no order came since
+            cli.main()
+    finally:
+        for other, handler in before.items():
+            signal.signal(other, handler)
+    assert caught.value.code == code and capsys.readouterr().err == "avlearn: stopped\n"
+
+
+def test_a_name_beyond_the_locale_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", lambda *_: "\xe9".encode("ascii"))
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 2 and "names are ascii here" in capsys.readouterr().err
+
+
+def test_the_server_that_forks_takes_no_orders():
+    code = (
+        "import signal; from multiprocessing import forkserver\n"
+        "from avlearn.data.resumable import start_server\n"
+        "if __name__ == '__main__':\n"
+        "    start_server('json')\n"
+        "    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}\n"
+        "    status = open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read()\n"
+        "    blocked = int(status.split('SigBlk:')[1].split()[0], 16)\n"
+        "    assert blocked >> signal.SIGINT - 1 & blocked >> signal.SIGTERM - 1 & 1, hex(blocked)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_handlers_are_given_back():

@@ -20,6 +20,7 @@ from typing import Any
 
 from avlearn.errors import AvlearnError, OutputError
 from avlearn.files import replacing
+from avlearn.interrupts import SIGNALS
 from avlearn.lock import Lock
 
 CRASHED = object()  # the result of an item that kills its process
@@ -163,14 +164,13 @@ def start_server(module: str) -> BaseContext:
             "free or mount it (a training takes data.workers=0, too)"
         ) from error
     context.set_forkserver_preload([__name__, module])
-    # An order to end is often sent to all processes of a command: this one decides what becomes of the others.
-    if threading.current_thread() is not threading.main_thread():
-        return context
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Ctrl-C, and often an order to end, are sent to all processes of a command: this one decides what becomes of the
+    # others, from the moment on that they begin.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
