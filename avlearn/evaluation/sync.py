@@ -1,4 +1,4 @@
-"""Is a picture aligned with its sound, by how much is it off, and whose sound is it?"""
+"""Synchronization and retrieval of a model: figures on held-out windows at known offsets."""
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class SyncEvaluator(Evaluator):
 
 
 class Curves:
-    """How well pictures go with their sounds at every offset, by what a model has for that.
+    """Scores of videos with their audio at every offset, by what a model has for that.
 
     That is its objective's own score, where there is one that scores offsets by a network of its own; else the dense
     score of the common space.
@@ -63,7 +63,7 @@ class Curves:
         unit: seconds from one offset to the next: a step of the model, or what the objective's classes are apart.
         offsets: among which one is sought.
         margin: offsets on each side beyond those, which the objective knows too.
-        room: seconds by which the sound is longer than the picture.
+        room: seconds by which the audio is longer than the video.
 
     Raises:
         ModelError: there is neither an objective nor a common space.
@@ -86,7 +86,7 @@ class Curves:
         self.margin = (known - self.offsets) // 2
 
     def batches(self, cache: ClipCache, cut: Cut, *, blank: bool = False):
-        """Batches of clips as the towers give them; ``blank``: with a black picture."""
+        """Embedded batches of clips; ``blank``: with black frames."""
         for video, audio in cut_windows(self.model, cache, cut):
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
@@ -95,7 +95,7 @@ class Curves:
             yield EmbeddedBatch(*placed, none, none, seen, heard)
 
     def of(self, batch: EmbeddedBatch, steps: Tensor) -> Tensor:
-        """Scores ``[B, O]`` of pictures that begin ``steps [O]``, in units, into their sound."""
+        """Scores ``[B, O]`` of videos that begin ``steps [O]``, in units, into their audio."""
         if self.objective is not None:
             return self.objective.offset_scores(batch, steps)
         return offset_scores(batch.video, batch.audio, self.model.config.pool_scale, 0, steps)
@@ -112,13 +112,13 @@ class Curves:
     def grid(self) -> np.ndarray:
         """Seconds by which the audio leads, ``[O]``.
 
-        The sound of offset o begins o steps before the picture: seen from the middle of the range, the audio leads by
+        The audio of offset o begins o steps before the video: seen from the middle of the range, the audio leads by
         what is left.
         """
         return (self.offsets // 2 - np.arange(self.offsets)) * self.unit
 
     def cut(self, lead: np.ndarray) -> Cut:
-        """Pictures that have the offsets ``lead [N]``, among those that are sought, from their sounds."""
+        """Windows whose videos have the offsets ``lead [N]``, among those that are sought, from their audio."""
         return on_grid(self.model, (lead + self.margin) * self.unit, self.room)
 
 
@@ -239,7 +239,7 @@ def _synchformer(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
 
 @torch.inference_mode()
 def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np.ndarray) -> list[Figure]:
-    """Of pictures that begin ``begin`` steps into their sounds."""
+    """Recall of videos that begin ``begin`` steps into their audio."""
     frames = pairs[0][0].shape[1]
     video = torch.stack([seen for seen, _ in pairs])
     audio = torch.stack([heard[:, o : o + frames] for (_, heard), o in zip(pairs, begin, strict=False)])

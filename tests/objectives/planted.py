@@ -9,10 +9,10 @@ from avlearn.objectives import EmbeddedBatch, FeatureSpec, Objective
 SPEC = FeatureSpec(step=0.08, steps=10, offsets=21, video_channels=64, audio_channels=64, dim=64, clips=4)
 
 
-def planted(offset: int, clips: int = 4, steps: int = 10, sound: int = 30, dim: int = 64) -> EmbeddedBatch:
-    """One place of each clip (of 4 x 5) carries, step by step, what its sound has ``offset`` steps later."""
+def planted(offset: int, clips: int = 4, steps: int = 10, audio_steps: int = 30, dim: int = 64) -> EmbeddedBatch:
+    """One place of each clip (of 4 x 5) carries, step by step, what its audio has ``offset`` steps later."""
     torch.manual_seed(0)
-    audio = F.normalize(torch.randn(clips, dim, sound), dim=1)
+    audio = F.normalize(torch.randn(clips, dim, audio_steps), dim=1)
     video = F.normalize(torch.randn(clips, dim, steps, 4, 5), dim=1)
     for i in range(clips):
         video[i, :, :, i % 4, (i + 1) % 5] = audio[i, :, offset : offset + steps]
@@ -36,12 +36,12 @@ def vectors(video: torch.Tensor, audio: torch.Tensor, clip: torch.Tensor) -> Emb
 def learn(objective: Objective, causes: torch.Tensor, shuffle: bool, steps: int = 300) -> dict[str, torch.Tensor]:
     """Train linear towers on two noisy views of what causes each clip, ``[N, C]``: logs for clips not trained on.
 
-    Half of the clips are trained on, in batches of 16; ``shuffle`` gives each of them the sound of another.
+    Half of the clips are trained on, in batches of 16; ``shuffle`` gives each of them the audio of another.
     """
     torch.manual_seed(0)
     dim = objective.spec.dim
     mixes = torch.randn(2, causes.shape[1], dim)
-    looks, sounds = (causes @ mix + torch.randn(len(causes), dim) for mix in mixes)
+    looks, noises = (causes @ mix + torch.randn(len(causes), dim) for mix in mixes)
     towers = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim)])
     trained = len(causes) // 2
     order = torch.randperm(trained) if shuffle else torch.arange(trained)
@@ -50,10 +50,10 @@ def learn(objective: Objective, causes: torch.Tensor, shuffle: bool, steps: int 
     for step in range(steps):
         clip = torch.randint(trained, (16,))
         objective.progress = step / steps
-        loss = objective(vectors(towers[0](looks[clip]), towers[1](sounds[order[clip]]), clip)).loss
+        loss = objective(vectors(towers[0](looks[clip]), towers[1](noises[order[clip]]), clip)).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     held = torch.arange(trained, len(causes))
     with torch.no_grad():
-        return objective.eval()(vectors(towers[0](looks[held]), towers[1](sounds[held]), held)).logs
+        return objective.eval()(vectors(towers[0](looks[held]), towers[1](noises[held]), held)).logs

@@ -46,11 +46,11 @@ def test_random_labels_are_balanced_and_fixed_by_the_clip():
 
 def test_each_modality_is_told_the_clusters_of_the_other():
     objective, clip = clusters(24, "kmeans"), torch.arange(24)
-    looks, sounds = clip // 6, clip % 4
-    video, audio = 5 * F.one_hot(looks, 16).float(), 5 * F.one_hot(sounds, 16).float()
+    looks, noises = clip // 6, clip % 4
+    video, audio = 5 * F.one_hot(looks, 16).float(), 5 * F.one_hot(noises, 16).float()
     for _ in range(2):  # labels come from clips that were seen before
         objective(vectors(video + 0.1 * torch.randn(24, 16), audio + 0.1 * torch.randn(24, 16), clip))
-    assert alike(objective.video_labels, sounds)
+    assert alike(objective.video_labels, noises)
     assert alike(objective.audio_labels, looks)
 
 
@@ -107,15 +107,15 @@ def test_evaluation_asks_the_other_modality(assign):
         objective(vectors(groups(clip), groups(clip, 1), clip))
     objective.eval()
     video, audio = groups(clip), groups(clip, 1)
-    for_pictures, for_sounds = objective.predicted_labels(video, audio)
+    for_videos, for_audio = objective.predicted_labels(video, audio)
     if assign == "kmeans":
-        assert torch.equal(for_pictures, objective.video_labels)
-        assert torch.equal(for_sounds, objective.audio_labels)
+        assert torch.equal(for_videos, objective.video_labels)
+        assert torch.equal(for_audio, objective.audio_labels)
     else:
-        assert torch.equal(for_pictures, objective.audio_head(audio).argmax(1))
-        assert torch.equal(for_sounds, objective.video_head(video).argmax(1))
-    expected = F.cross_entropy(objective.video_head(video), for_pictures)
-    expected = expected + F.cross_entropy(objective.audio_head(audio), for_sounds)
+        assert torch.equal(for_videos, objective.audio_head(audio).argmax(1))
+        assert torch.equal(for_audio, objective.video_head(video).argmax(1))
+    expected = F.cross_entropy(objective.video_head(video), for_videos)
+    expected = expected + F.cross_entropy(objective.audio_head(audio), for_audio)
     assert torch.isclose(objective(vectors(video, audio, clip + 100)).loss, expected)
 
 

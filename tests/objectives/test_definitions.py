@@ -33,7 +33,7 @@ def mixed(clips: int = 4) -> EmbeddedBatch:
 
 
 def vectors(pair: EmbeddedBatch, offsets: list[int], steps: slice = slice(None)) -> tuple[list[Tensor], list[Tensor]]:
-    """Unit vectors of pictures, and of sounds at offsets."""
+    """Unit vectors of videos, and of audio at offsets."""
     seen = [clip[:, steps].mean((1, 2, 3)) for clip in pair.video]
     heard = [clip[:, o : o + 10][:, steps].mean(1) for clip, o in zip(pair.audio, offsets, strict=True)]
     return [v / v.norm() for v in seen], [a / a.norm() for a in heard]
@@ -59,10 +59,10 @@ def test_infonce():
     pair = mixed()
     seen, heard = vectors(pair, pair.offset.tolist())
     found = objective("infonce", temperature=0.1)(pair)
-    to_sound, to_picture = nce(seen, heard, 0.1), nce(heard, seen, 0.1)
-    torch.testing.assert_close(found.loss, to_sound + to_picture)
-    torch.testing.assert_close(found.logs["video_to_audio"], to_sound)
-    torch.testing.assert_close(found.logs["audio_to_video"], to_picture)
+    to_audio, to_video = nce(seen, heard, 0.1), nce(heard, seen, 0.1)
+    torch.testing.assert_close(found.loss, to_audio + to_video)
+    torch.testing.assert_close(found.logs["video_to_audio"], to_audio)
+    torch.testing.assert_close(found.logs["audio_to_video"], to_video)
     assert float(found.logs["retrieval"]) == 1 and float(found.logs["scale"]) == pytest.approx(10)
     other = replace(pair, audio=pair.audio[[0, 2, 3, 1]])
     seen, heard = (torch.stack(side) for side in vectors(other, other.offset.tolist()))
@@ -70,7 +70,7 @@ def test_infonce():
     assert float(objective("infonce", temperature=0.1)(other).logs["retrieval"]) == float(right.float().mean()) < 1
 
 
-def test_gdt_adds_the_clips_own_sound_at_another_time_to_what_a_picture_chooses_from():
+def test_gdt_adds_the_clips_own_audio_at_another_time_to_what_a_video_chooses_from():
     pair = mixed()
     seen, heard = vectors(pair, pair.offset.tolist())
     _, shifted = vectors(pair, SHIFTED)
@@ -94,7 +94,7 @@ def test_segments_are_all_told_from_each_other():
 
 @pytest.mark.parametrize(("progress", "hard"), [(0.4, False), (0.5, True)])
 def test_margin(progress, hard):
-    """Of two clips, the wrong sound is the other's, or the clip's own at another time."""
+    """Of two clips, the wrong audio is the other's, or the clip's own at another time."""
     pair = mixed(2)
     seen, heard = vectors(pair, pair.offset.tolist())
     _, shifted = vectors(pair, SHIFTED[:2])
@@ -137,7 +137,7 @@ def test_scores_of_pairs_and_offsets():
         torch.testing.assert_close(scores[b, c, o], pool_space(similarity.flatten(), 20.0, 0))
 
 
-def test_offsets_with_less_sound_are_means_of_what_there_is():
+def test_offsets_with_less_audio_are_means_of_what_there_is():
     pair = mixed()
     offsets = torch.tensor([-12, -11, -5, 0, 9, 12, 13])
     found = offset_scores(pair.video, pair.audio, 20.0, 7, offsets)

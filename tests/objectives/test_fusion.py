@@ -16,7 +16,7 @@ NEAR = ShiftSchedule(0.16, 0.16, 0.0)
 
 
 def pool():
-    return planted(20, clips=1024, sound=50, dim=4)
+    return planted(20, clips=1024, audio_steps=50, dim=4)
 
 
 def objective(schedule: ShiftSchedule = NEAR, slow_until: float = 0.0) -> ShiftBCE:
@@ -69,14 +69,14 @@ def test_the_map_of_a_model_is_that_of_its_features_at_an_offset(trained):
         maps = cam(found, AsIs(), pair.video_features, pair.audio_features, offset)
         both = found.cam(replace(pair, offset=at)), found.cam(replace(pair, offset=at, video_features=mirrored))
         assert torch.allclose(maps, (both[0] + both[1].flip(-1)) / 2)
-    one = cam(found, AsIs(), pair.video_features[:1], pair.audio_features[:3], 7)  # a picture under several sounds
+    one = cam(found, AsIs(), pair.video_features[:1], pair.audio_features[:3], 7)  # a video under several tracks
     assert one.shape == (3, 4, 5)
     assert torch.allclose(one[0], maps[0], atol=1e-5)
     assert not torch.allclose(one[0], one[1], atol=1e-2)
 
 
 @torch.no_grad()
-def test_scores_of_shifts_are_highest_at_the_truth_and_unknown_without_sound(trained):
+def test_scores_of_shifts_are_highest_at_the_truth_and_unknown_without_audio(trained):
     found, _, pair = trained
     shifts = torch.arange(-20, 21)
     scores = found.offset_scores(pair, shifts)

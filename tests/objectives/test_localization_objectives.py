@@ -16,7 +16,7 @@ from avlearn.objectives.similarity import heatmap
 from avlearn.recipe import load_recipe
 
 NAMES = ("mil_infonce", "fnac", "trimap", "slavc", "correspondence")
-STEPS, SOUND, CLIPS = 3, 7, 768
+STEPS, AUDIO_STEPS, CLIPS = 3, 7, 768
 
 
 def objective_of(name: str, dim: int) -> Objective:
@@ -33,7 +33,7 @@ def paired(seen: Tensor, heard: Tensor, offset: Tensor | None = None) -> Embedde
 
 
 def one_frame() -> EmbeddedBatch:
-    """Six clips of a single step; one of 3 x 4 places carries the sound, amid noise."""
+    """Six clips of a single step; one of 3 x 4 places carries the audio, amid noise."""
     g = torch.Generator().manual_seed(0)
     seen, heard = torch.randn(6, 16, 1, 3, 4, generator=g), torch.randn(6, 16, 1, generator=g)
     seen[:, :, 0, 1, 2] += heard[:, :, 0]
@@ -73,20 +73,20 @@ def test_a_single_clip_has_a_loss(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_the_sound_that_goes_with_the_picture_counts(name):
+def test_only_the_audio_that_goes_with_the_video_counts(name):
     torch.manual_seed(0)
-    seen, heard = torch.randn(6, 16, STEPS, 3, 4), torch.randn(6, 16, SOUND)
+    seen, heard = torch.randn(6, 16, STEPS, 3, 4), torch.randn(6, 16, AUDIO_STEPS)
     offset = torch.tensor([0, 1, 2, 3, 4, 2])
     losses = []
-    for sound, start in ((heard, offset), (aligned_audio(heard, offset, STEPS), torch.zeros_like(offset))):
+    for audio, start in ((heard, offset), (aligned_audio(heard, offset, STEPS), torch.zeros_like(offset))):
         torch.manual_seed(1)
-        pair = paired(seen, sound, start)
+        pair = paired(seen, audio, start)
         losses.append(objective_of(name, 16)(replace(pair, target=pair)).loss)
     assert torch.isclose(*losses)
 
 
 def test_the_trimap_leaves_out_places_in_between():
-    """A place as like the sound as 0.52 is neither; one at 0.3 is a negative, one at 0.75 a positive."""
+    """A place as like the audio as 0.52 is neither; one at 0.3 is a negative, one at 0.75 a positive."""
     objective, moved = objective_of("trimap", 3), {}
     for likeness in (0.3, 0.52, 0.75):
         places = torch.tensor([[0.9, 0.0, likeness]]).expand(2, 3).double().requires_grad_()
@@ -117,13 +117,13 @@ class Towers(nn.Module):
 
 
 def world(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pictures of two things, of which the first sounds while it is seen; sounds; offsets; the places of the two."""
+    """Videos of two things, of which the first sounds while it is seen; audio; offsets; the places of the two."""
     g = torch.Generator().manual_seed(0)
     looks, noises = torch.randn(16, 16, generator=g), torch.randn(16, 16, generator=g)
     g.manual_seed(seed)
-    things, heard = torch.randn(count, 2, 16, generator=g), torch.randn(count, SOUND, 16, generator=g)
+    things, heard = torch.randn(count, 2, 16, generator=g), torch.randn(count, AUDIO_STEPS, 16, generator=g)
     places = torch.rand(count, 9, generator=g).argsort(1)[:, :2]
-    offset = torch.randint(SOUND - STEPS + 1, (count,), generator=g)
+    offset = torch.randint(AUDIO_STEPS - STEPS + 1, (count,), generator=g)
     heard[torch.arange(count)[:, None], offset[:, None] + torch.arange(STEPS)] = things[:, :1]
     video = torch.einsum("nkc,nkp->ncp", things @ looks, F.one_hot(places, 9).float()).view(count, 16, 1, 3, 3)
     video, audio = video.expand(-1, -1, STEPS, -1, -1), (heard @ noises).transpose(1, 2)

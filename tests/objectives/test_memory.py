@@ -96,7 +96,7 @@ def test_agreement_begins_when_it_is_told_to():
     assert [("agreement" in logs[progress]) for progress in (0.49, 0.5)] == [False, True]
 
 
-def test_all_of_the_sound_is_the_clips_where_it_shall_be():
+def test_all_of_the_audio_is_the_clips_where_it_shall_be():
     pair = planted(5, dim=16)
     objective = avid(4)
     found = {}
@@ -106,8 +106,8 @@ def test_all_of_the_sound_is_the_clips_where_it_shall_be():
         objective.audio_bank.zero_()
         objective(pair)
         found[whole] = objective.audio_bank.clone()
-    for whole, sound in ((False, pair.audio[:, :, 5:15]), (True, pair.audio)):
-        assert torch.allclose(found[whole], F.normalize(sound.mean(2), dim=1), atol=1e-5)
+    for whole, audio in ((False, pair.audio[:, :, 5:15]), (True, pair.audio)):
+        assert torch.allclose(found[whole], F.normalize(audio.mean(2), dim=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("agreement_from", [0.5, 1.0])

@@ -35,7 +35,7 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
     audio = pair.audio.clone()
     audio[:, :, 17] = -audio[:, :, 17]  # heard only at offsets from 8 on
     assert torch.isclose(before, dense()(replace(pair, audio=audio)).logs["video_to_audio"], atol=0.02)
-    # A sound that fits as well two steps later: wrong, until the schedule begins at half a second.
+    # Audio that fits as well two steps later: wrong, until the schedule begins at half a second.
     twice = pair.audio.clone()
     twice[:, :, 9:19] = twice[:, :, 7:17].clone()
     pair = replace(planted(7), audio=twice)
@@ -48,7 +48,7 @@ def test_offsets_nearer_than_the_schedule_allows_are_not_negatives():
 
 @pytest.mark.parametrize("nearest", [1, 2, 3])
 def test_the_dense_loss_is_its_definition_both_ways(nearest):
-    """In plain loops: a picture among all sounds at all offsets but those too near, a sound among all pictures."""
+    """In plain loops: a video among all audio at all offsets but those too near, audio among all videos."""
     torch.manual_seed(3)
     pair = replace(planted(7), video=F.normalize(planted(7).video + 0.3 * torch.randn(4, 64, 10, 4, 5), dim=1))
     shift = nearest * SPEC.step
@@ -56,28 +56,28 @@ def test_the_dense_loss_is_its_definition_both_ways(nearest):
     scores = pair_scores(pair.video, pair.audio, 20.0) / 0.05  # [B, C, O]
     count, offset, losses = len(scores), 7, []
     for b in range(count):
-        sounds = [
+        audios = [
             scores[b, c, o]
             for c in range(count)
             for o in range(scores.shape[2])
             if c != b or o == offset or abs(o - offset) >= nearest
         ]
-        pictures = scores[:, b, offset]
+        videos = scores[:, b, offset]
         losses.append(
             (
-                torch.stack(sounds).logsumexp(0) - scores[b, b, offset],
-                pictures.logsumexp(0) - scores[b, b, offset],
+                torch.stack(audios).logsumexp(0) - scores[b, b, offset],
+                videos.logsumexp(0) - scores[b, b, offset],
             )
         )
-    to_sound, to_picture = (torch.stack(way).mean() for way in zip(*losses, strict=True))
+    to_audio, to_video = (torch.stack(way).mean() for way in zip(*losses, strict=True))
     found = objective(pair)
-    torch.testing.assert_close(found.loss, to_sound + to_picture, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.logs["video_to_audio"], to_sound, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.logs["audio_to_video"], to_picture, rtol=1e-5, atol=1e-6)
-    assert min(float(to_sound), float(to_picture)) > 1e-4
+    torch.testing.assert_close(found.loss, to_audio + to_video, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["video_to_audio"], to_audio, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.logs["audio_to_video"], to_video, rtol=1e-5, atol=1e-6)
+    assert min(float(to_audio), float(to_video)) > 1e-4
 
 
-def test_dense_logs_how_near_the_best_offset_is_and_whose_sound_is_best():
+def test_dense_logs_how_near_the_best_offset_is_and_whose_audio_is_best():
     pair = replace(planted(7), offset=torch.tensor([7, 8, 9, 6]))
     logs = dense()(pair).logs
     assert float(logs["offset_within_1"]) == 0.75
@@ -104,7 +104,7 @@ def test_contrastive_losses_are_least_for_the_truth(name):
 
 @pytest.mark.parametrize(("name", "tells"), [("infonce", False), ("gdt", True), ("margin", True)])
 def test_which_losses_know_when(name, tells):
-    """Sound that is the same at all times: whose it is can be told, when it was not."""
+    """Audio that is the same at all times: whose it is can be told, when it was not."""
     torch.manual_seed(1)
     objective, pair = contrastive(name), spread(7)
     still = pair.audio[:, :, 7:8].expand_as(pair.audio)

@@ -15,11 +15,11 @@ from avlearn.objectives.offset import OffsetClassifier
 from avlearn.recipe import load_recipe
 
 SMALL = replace(SPEC, steps=4, offsets=5, video_channels=8, audio_channels=8, dim=8)
-SOUND = SMALL.steps + SMALL.offsets - 1
+AUDIO_STEPS = SMALL.steps + SMALL.offsets - 1
 
 
 def pool():
-    return spread(4, clips=512, steps=4, sound=12, dim=8)
+    return spread(4, clips=512, steps=4, audio_steps=12, dim=8)
 
 
 def objective(frozen: bool = False, heads: int = 4) -> OffsetClassifier:
@@ -30,11 +30,11 @@ def objective(frozen: bool = False, heads: int = 4) -> OffsetClassifier:
 def trained():
     torch.manual_seed(0)
     found = objective()
-    output = train(found, pool(), SOUND, 700, 3e-3)
-    return found, output, windows(pool(), torch.arange(384, 512), SOUND)
+    output = train(found, pool(), AUDIO_STEPS, 700, 3e-3)
+    return found, output, windows(pool(), torch.arange(384, 512), AUDIO_STEPS)
 
 
-def test_offsets_of_new_clips_and_sounds_of_others_are_recognized(trained):
+def test_offsets_of_new_clips_and_audio_of_others_are_recognized(trained):
     _, output, _ = trained
     assert output.logs["offset_within_1"] > 0.9
     assert output.logs["offset_loss"] < 0.5  # chance: log 5 = 1.6
@@ -42,7 +42,7 @@ def test_offsets_of_new_clips_and_sounds_of_others_are_recognized(trained):
 
 
 def test_shuffled_pairs_stay_at_chance():
-    output = train(objective(), pool(), SOUND, 700, 3e-3, right=False)
+    output = train(objective(), pool(), AUDIO_STEPS, 700, 3e-3, right=False)
     assert output.logs["offset_loss"] > 1.5
     assert abs(output.logs["sync_accuracy"] - 0.5) < 0.15
 
@@ -59,7 +59,7 @@ def test_scores_are_log_probabilities_around_the_true_class(trained):
 
 
 @torch.no_grad()
-def test_own_sounds_are_likelier_to_be_synchronizable_than_those_of_others(trained):
+def test_own_audio_is_likelier_to_be_synchronizable_than_those_of_others(trained):
     found, _, pair = trained
     own, other = (found.synchronizable(replace(pair, audio=a)) for a in (pair.audio, pair.audio.roll(1, 0)))
     assert (own > other).float().mean() > 0.8
@@ -67,7 +67,7 @@ def test_own_sounds_are_likelier_to_be_synchronizable_than_those_of_others(train
 
 @torch.no_grad()
 def test_windows_of_one_clip_are_no_negatives_of_each_other():
-    pair = windows(pool(), torch.zeros(3, dtype=torch.long), SOUND)
+    pair = windows(pool(), torch.zeros(3, dtype=torch.long), AUDIO_STEPS)
     found = objective().eval()
     right = -found.synchronizable(pair).log().mean()
     assert torch.isclose(found(pair).logs["sync_loss"], right, atol=1e-5)
@@ -75,7 +75,7 @@ def test_windows_of_one_clip_are_no_negatives_of_each_other():
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_gradients_reach_the_towers_unless_they_are_frozen(frozen):
-    pair = windows(pool(), torch.arange(4), SOUND)
+    pair = windows(pool(), torch.arange(4), AUDIO_STEPS)
     seen, heard = pair.video.clone().requires_grad_(), pair.audio.clone().requires_grad_()
     objective(frozen)(replace(pair, video=seen, audio=heard)).loss.backward()
     if frozen:
@@ -96,7 +96,7 @@ def test_classes_may_be_further_apart_than_steps():
     options = OffsetClassifier.Options(dim=32, layers=1, heads=4, grid=0.16)
     coarse = OffsetClassifier(options, SMALL).eval()
     assert coarse.offset_classes == 3
-    pair = windows(pool(), torch.arange(4), SOUND)
+    pair = windows(pool(), torch.arange(4), AUDIO_STEPS)
     pair = replace(pair, offset=torch.tensor([0, 1, 2, 1]))
     scores = coarse.offset_scores(pair, torch.arange(-2, 3))
     assert torch.allclose(scores.exp().nansum(1), torch.ones(4), atol=1e-5)

@@ -21,7 +21,7 @@ CASES = {
     "margin, other times": {"hard_share": 1.0},
     "avid": {"agreement_from": 1.0},
     "avid, agreement": {"agreement_from": 0.0},
-    "offset": {"sync_weight": 0.0},  # draws wrong sounds among the clips of its own process
+    "offset": {"sync_weight": 0.0},  # draws wrong audio among the clips of its own process
     "clusters, kmeans": {"assign": "kmeans", "clusters": 3, "every": 1},
     "clusters, sinkhorn": {"assign": "sinkhorn", "clusters": 3, "every": 1},
 }
@@ -107,7 +107,7 @@ SHARES = {"retrieval", "accuracy", "offset_within_1", "video_accuracy", "audio_a
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_shares_are_shares(case, training):
-    """Also where all are right: a picture has what its sound has."""
+    """Also where all are right: a video has what its audio has."""
     objective = built(case).train(training)
     audio, offset = F.normalize(torch.randn(8, 64, 30), dim=1), torch.full((8,), 5)
     video = audio[:, :, 5:15, None, None].expand(-1, -1, -1, 2, 3)

@@ -1,4 +1,4 @@
-"""Losses of separation: least at the truth, ordered as the picture says or as fits best."""
+"""Losses of separation: least at the truth, ordered as the video says or as fits best."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from avlearn.objectives.separation import (
 )
 
 
-def sounds(count: int = 2, sources: int = 3) -> torch.Tensor:
+def waveforms(count: int = 2, sources: int = 3) -> torch.Tensor:
     return torch.randn(count, sources, 8000, generator=torch.Generator().manual_seed(0)) * 0.1
 
 
@@ -25,8 +25,8 @@ def noisy(x: torch.Tensor, level: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", WAVE_LOSSES)
-def test_losses_of_sounds_fall_with_the_error_and_know_the_source(name):
-    true, loss = sounds(), WAVE_LOSSES[name]
+def test_losses_of_waveforms_fall_with_the_error_and_know_the_source(name):
+    true, loss = waveforms(), WAVE_LOSSES[name]
     levels = [float(fixed_order(loss(noisy(true, level), true)).mean()) for level in (0.1, 0.03, 0.01)]
     assert levels[0] > levels[1] > levels[2]
     pairwise = loss(noisy(true, 0.01), true)
@@ -37,7 +37,7 @@ def test_losses_of_sounds_fall_with_the_error_and_know_the_source(name):
 
 
 def test_si_sdr_is_the_metric():
-    true = sounds()
+    true = waveforms()
     found = noisy(true, 0.05) * 3
     ours = -torch.diagonal(negative_si_sdr(found, true), dim1=1, dim2=2)
     # The floors, which keep it finite, are far below this error.
@@ -45,7 +45,7 @@ def test_si_sdr_is_the_metric():
 
 
 def test_the_best_order_finds_tracks_that_were_exchanged():
-    true = sounds()
+    true = waveforms()
     exchanged = noisy(true, 0.01)[:, [2, 0, 1]]
     loss = WAVE_LOSSES["snr"]
     assert torch.allclose(best_order(loss(exchanged, true)), fixed_order(loss(noisy(true, 0.01), true)))
@@ -55,7 +55,7 @@ def test_the_best_order_finds_tracks_that_were_exchanged():
 @pytest.mark.parametrize("kind", ["ratio", "binary", "phase_sensitive"])
 @pytest.mark.parametrize("loss", ["bce", "l1"])
 def test_masks_are_best_where_they_are_the_ideal_ones(kind, loss):
-    spectra = torch.fft.rfft(sounds().unfold(2, 256, 128)).transpose(2, 3)  # complex [B, K, F, N]
+    spectra = torch.fft.rfft(waveforms().unfold(2, 256, 128)).transpose(2, 3)  # complex [B, K, F, N]
     mixture = spectra.sum(1)
     targets = mask_targets(kind, spectra, mixture, lambda bins: bins)
     assert targets.shape == spectra.shape and targets.min() >= 0 and targets.max() <= 1
@@ -69,7 +69,7 @@ def test_masks_are_best_where_they_are_the_ideal_ones(kind, loss):
 
 
 def test_phase_sensitive_masks_come_nearest_to_the_sources():
-    spectra = torch.fft.rfft(sounds().unfold(2, 256, 128)).transpose(2, 3)
+    spectra = torch.fft.rfft(waveforms().unfold(2, 256, 128)).transpose(2, 3)
     mixture = spectra.sum(1)
     errors = {}
     for kind in ("ratio", "binary", "phase_sensitive"):

@@ -1,4 +1,4 @@
-"""Objectives learn a world small enough for seconds, and nothing from pictures with another clip's sound.
+"""Objectives learn a world small enough for seconds, and nothing from videos with another clip's audio.
 
 Those with a memory of all clips, and the second stage: test_memory.py, test_clusters.py, test_offset_classifier.py.
 """
@@ -20,7 +20,7 @@ OPTIONS = {
     "segments": {"seconds": 0.24},
     "shift_bce": {"width": 8},
 }
-# What an objective asks: at which time, or whose sound?
+# What an objective asks: at which time, or whose audio?
 WHEN, WHOSE = ("dense", "segments", "shift_bce"), ("infonce", "gdt", "margin")
 
 
@@ -41,9 +41,9 @@ class Towers(nn.Module):
 
 
 def world(count: int, seed: int, *, shuffled: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures, sounds and offsets: things of some kind that do what is seen and heard at random times."""
+    """Videos, audio and offsets: things of some kind that do what is seen and heard at random times."""
     g = torch.Generator().manual_seed(0)
-    looks, sounds = torch.randn(KINDS, 12, generator=g), torch.randn(KINDS, 10, generator=g)
+    looks, pitches = torch.randn(KINDS, 12, generator=g), torch.randn(KINDS, 10, generator=g)
     moves, noises = torch.randn(4, 12, generator=g), torch.randn(4, 10, generator=g)
     g.manual_seed(seed)
     kind = torch.randint(KINDS, (count,), generator=g)
@@ -52,7 +52,7 @@ def world(count: int, seed: int, *, shuffled: bool) -> tuple[Tensor, Tensor, Ten
     seen = acts[torch.arange(count)[:, None], offset[:, None] + torch.arange(STEPS)] @ moves + looks[kind, None]
     place = F.one_hot(torch.randint(9, (count,), generator=g), 9).view(count, 1, 1, 3, 3)
     video = seen.transpose(1, 2)[..., None, None] * place
-    audio = (acts @ noises + sounds[kind, None]).transpose(1, 2)
+    audio = (acts @ noises + pitches[kind, None]).transpose(1, 2)
     video, audio = (x + 0.2 * torch.randn(x.shape, generator=g) for x in (video, audio))
     return video, audio.roll(1, 0) if shuffled else audio, offset
 
@@ -63,7 +63,7 @@ def objective_of(name: str) -> Objective:
 
 
 def learned(name: str, *, shuffled: bool) -> float:
-    """Share of held-out clips whose sound is told from a wrong one, after some seconds of training."""
+    """Share of held-out clips whose audio is told from a wrong one, after some seconds of training."""
     torch.manual_seed(0)
     towers, objective = Towers(), objective_of(name)
     clips = world(CLIPS, 1, shuffled=shuffled)
@@ -85,14 +85,14 @@ def told_apart(name: str, objective: Objective, towers: Towers, video: Tensor, a
     pair = towers(video, audio, offset, torch.arange(len(video)))
     if name in WHEN:
         every = objective.offset_scores(pair, torch.arange(1 - OFFSETS, OFFSETS))
-        scores = every.gather(1, OFFSETS - 1 - offset[:, None] + torch.arange(OFFSETS))  # by place in the sound
+        scores = every.gather(1, OFFSETS - 1 - offset[:, None] + torch.arange(OFFSETS))  # by place in the audio
         right = scores.gather(1, offset[:, None])
-        # As often wrong as right, each: else the sound alone would tell.
+        # As often wrong as right, each: else the audio alone would tell.
         wrong = scores.gather(1, (offset[:, None] + torch.arange(3, OFFSETS - 2)) % OFFSETS)
     else:
-        pictures = F.normalize(pair.video.mean((2, 3, 4)), dim=1)
-        sounds = F.normalize(aligned_audio(pair.audio, offset, STEPS).mean(2), dim=1)
-        every = pictures @ sounds.T
+        videos = F.normalize(pair.video.mean((2, 3, 4)), dim=1)
+        audios = F.normalize(aligned_audio(pair.audio, offset, STEPS).mean(2), dim=1)
+        every = videos @ audios.T
         right, wrong = every.diag()[:, None], every
     return (right > wrong).float().mean() + 0.5 * (right == wrong).float().mean()
 

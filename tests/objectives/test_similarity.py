@@ -7,7 +7,7 @@ from avlearn.objectives.similarity import heatmap, offset_scores, pair_scores, p
 
 
 def planted(offset: int, batch: int = 3):
-    """Clips whose sound is, at one place each, what the picture shows ``offset`` steps into the sound."""
+    """Clips whose audio is, at one place each, what the video shows ``offset`` steps into the audio."""
     torch.manual_seed(0)
     audio = F.normalize(torch.randn(batch, 16, 30), dim=1)
     video = F.normalize(torch.randn(batch, 16, 10, 4, 5), dim=1)
