@@ -1,6 +1,7 @@
 """Recipes: composition, overrides, and one-line errors that name the nearest valid key."""
 
 import pytest
+from pydantic import TypeAdapter
 
 from avlearn.errors import RecipeError
 from avlearn.objectives import OBJECTIVES
@@ -194,6 +195,10 @@ def _bounds(schema: dict, path: str = ""):
 
 def test_every_number_of_a_recipe_has_bounds():
     assert list(_bounds(Recipe.model_json_schema())) == []
+    for kind in OBJECTIVES.values():
+        schema = TypeAdapter(kind.Options).json_schema()
+        assert {"name", "shift"} <= schema["properties"].keys()
+        assert list(_bounds(schema)) == []
 
 
 def test_another_encoder_leaves_what_was_said_of_the_one_before(tmp_path):
