@@ -116,7 +116,7 @@ def _whole(container: av.container.InputContainer) -> Clock:
                 _take(runs.setdefault(packet.stream_index, []), number, packet)
     except (av.error.InvalidDataError, IndexError):
         pass  # what comes after cannot be demuxed by any reader
-    kept = {index: _without_strays(found) for index, found in runs.items() if found}
+    kept = {index: _agreed(found, file_name(container)) for index, found in runs.items() if found}
     if all(len(found) == 1 for found in kept.values()):
         return Clock(spans={index: (found[0].begin, found[0].end) for index, found in kept.items()})
     if max(len(found) for found in kept.values()) > _MOST_PARTS:
@@ -150,13 +150,25 @@ def _lasts(packet: av.Packet) -> float:
 
 
 def _without_strays(runs: list[_Run]) -> list[_Run]:
-    """Runs of more than one packet; what a stray stamp parts is joined again."""
+    """Runs of more than one packet, or the only one; what a stray stamp parts is joined again."""
     kept: list[_Run] = []
-    for run in [run for run in runs if run.count > 1] or runs[:1]:
+    for run in [run for run in runs if run.count > 1 or len(runs) == 1]:
         if kept and -_BACKWARD <= run.begin - kept[-1].end <= _FORWARD and run.first:
             kept[-1].end, kept[-1].last = max(kept[-1].end, run.end), run.last
         else:
             kept.append(run)
+    return kept
+
+
+def _agreed(runs: list[_Run], name: str) -> list[_Run]:
+    """The runs without strays.
+
+    Raises:
+        MediaError: there are but strays.
+    """
+    kept = _without_strays(runs)
+    if not kept:
+        raise MediaError(f"{printable(name)} is damaged: its clock jumps at every packet")
     return kept
 
 
@@ -193,6 +205,9 @@ def last_moments(container: av.container.InputContainer, streams: Sequence[av.st
 
     Read from the end of the file, further and further back until those of each stream bear each other out: a stamp
     that no other is near is damaged. Streams without a packet are left out. The container is left somewhere on the way.
+
+    Raises:
+        MediaError: no two packets of a stream bear each other out.
     """
     ends: dict[int, float] = {}
     for back in _BACK:
@@ -206,11 +221,12 @@ def last_moments(container: av.container.InputContainer, streams: Sequence[av.st
                     _take(runs.setdefault(packet.stream_index, []), number, packet, _FORWARD)
         except (av.error.FFmpegError, IndexError):
             pass  # where the file ends early, or cannot be sought
-        kept = {index: _without_strays(found) for index, found in runs.items() if found}
-        ends |= {index: _end(found) for index, found in kept.items()}
-        agreed = [index for index, found in kept.items() if len(found) == 1 and found[0].count > 1]
-        if whole or len(agreed) == len(streams):
+        kept = [(index, _without_strays(found)) for index, found in runs.items()]
+        ends |= {index: _end(found) for index, found in kept if found}
+        if whole or sum(len(found) == 1 and found[0].count > 1 for _, found in kept) == len(streams):
             break
+    for found in filter(None, runs.values()):
+        _agreed(found, file_name(container))
     return ends
 
 
