@@ -197,7 +197,7 @@ def build(recipe: Recipe, resumed: bool = False, sample: tuple[int, int] | None 
         if recipe.data.cache:
             usable, cache = _decoded(recipe, usable, name)
             left_out += len(cache.bad) if name == "training" else 0
-        data.append(ClipDataset(usable, rule, cache, recipe.data.bad_files, recipe.data.buffer))
+        data.append(ClipDataset(usable, rule, cache, "skip", recipe.data.buffer))
     clips = tuple(counts) if sample else tuple(map(len, data))
     objective = build_objective(recipe, model, clips[0])
     if objective.frozen:
@@ -385,7 +385,7 @@ def _build_separation(recipe: Recipe, origin: str, sample: tuple[int, int] | Non
         if recipe.data.cache:
             rows, cache = _decoded(recipe, rows, name)
             left_out += len(cache.bad) if name == "training" else 0
-        clips = ClipDataset(rows, rule, None, recipe.data.bad_files, recipe.data.buffer)
+        clips = ClipDataset(rows, rule, None, "skip", recipe.data.buffer)
         if cache:
             labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
             clips = SeenClips(model, cache, labels, recipe.clip.seconds)

@@ -280,12 +280,23 @@ class _Loaders(lightning.LightningDataModule):
 
 
 class _SkipBadFiles(lightning.Callback):
-    """Counts what the loader skipped and stops the run past the share that the recipe allows."""
+    """Counts what the loader skipped; stops the run past the share that the recipe allows, or at once.
 
-    def __init__(self, figures: Figures):
-        self.figures = figures
+    It is here that a clip ends the run: an error that came through a loader's process is a traceback.
+    """
+
+    def __init__(self, figures: Figures, allowed: bool):
+        self.figures, self.allowed = figures, allowed
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_index, dataloader_index=0) -> None:
+        self._allow(batch)
+
+    def _allow(self, batch: dict) -> None:
+        if batch.get("skipped") and not self.allowed:
+            raise DataError(f"{batch['skipped'][0]} (data.bad_files=skip leaves such clips out)")
 
     def on_train_batch_start(self, trainer, module, batch, batch_index) -> None:
+        self._allow(batch)
         skipped = batch.get("skipped", [])
         good = len(batch.get("audio", ()))
         for reason in skipped:
@@ -339,7 +350,7 @@ def _fit(
     figures = Figures(run_dir / METRICS, settings.log_every, recipe.data.max_bad, experiment.left_out)
     checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every, divergence)
     callbacks = [
-        _SkipBadFiles(figures),
+        _SkipBadFiles(figures, recipe.data.bad_files == "skip"),
         figures,
         divergence,
         checkpoints,

@@ -11,6 +11,7 @@ from avlearn.apply.verdict import CANNOT_TELL, unknown
 from avlearn.apply.windows import Notice, finite, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
+from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
 
@@ -53,6 +54,7 @@ class ClassifyResult:
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice and not self.reason else []))
 
 
+@unchanged
 def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
     """Label a file by the model's linear classifiers, or abstain where it is unlike what they were fitted on.
 

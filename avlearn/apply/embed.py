@@ -14,6 +14,7 @@ from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
 from avlearn.media.selection import select_audio
 from avlearn.media.source import Source
+from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
 
@@ -77,6 +78,7 @@ class EmbedResult:
         return "\n".join([*lines, f"wrote {printable(self.out)}: {windows} of {files}"])
 
 
+@unchanged
 def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice | None = None):
     """Features of each window of a file with picture and sound; of an encoder alone, see `embed_frames`.
 

@@ -19,6 +19,7 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
 from avlearn.media.frames import every_frame
+from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.report.plots import mark, overlay
@@ -130,6 +131,7 @@ def file_maps(
         return survey(listen(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
 
 
+@unchanged
 def localize_file(
     path: str | Path,
     model: AudioVisual,

@@ -27,6 +27,7 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media import stream
+from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
 _STRETCH = 10.0  # seconds that are separated at a time, at least
@@ -137,6 +138,7 @@ def track_patterns(stem: str) -> list[str]:
     return [f"{escape(stem)}_{kind}.{suffix}" for kind in kinds for suffix in ("wav", "mp4", "mkv")]
 
 
+@unchanged
 def separate_file(
     path: str | Path,
     model: AudioVisual,

@@ -12,6 +12,7 @@ from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
 from avlearn.apply.released_sync import Answer
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
+from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
 
@@ -100,6 +101,7 @@ class SyncResult:
         return "\n".join([said, *(f"note: {note}" for note in notes), *(answer.text() for answer in self.others)])
 
 
+@unchanged
 def sync_file(
     path: str | Path, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
 ) -> SyncResult:

@@ -1,6 +1,7 @@
 """A data set as a table: one row a clip."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,15 +112,21 @@ class Row:
     @property
     def fingerprint(self) -> str:
         """What changes when the content does: the hash, or the file's length and date where there is none."""
-        if self.hash or not self.path.is_file():
-            return self.hash
-        status = self.path.stat()
-        return f"{status.st_size}-{status.st_mtime_ns}"
+        status = None if self.hash else self._status()
+        return self.hash if status is None else f"{status.st_size}-{status.st_mtime_ns}"
 
     def require_unchanged(self) -> None:
         """Raise DataError where the file is gone, or has another length than when it was scanned."""
-        if self.bytes and self.offset is None and not (self.path.is_file() and self.path.stat().st_size == self.bytes):
-            raise DataError(f"{self.path}: it is gone, or has changed since the scan")
+        if self.bytes and self.offset is None:
+            status = self._status()
+            if status is None or status.st_size != self.bytes:
+                raise DataError(f"{self.path}: it is gone, or has changed since the scan")
+
+    def _status(self) -> os.stat_result | None:
+        try:
+            return self.path.stat()
+        except OSError:
+            return None
 
 
 LATEST = 1e10  # seconds: clocks that count from 1970 are at 1.8e9

@@ -1,5 +1,6 @@
 """Long work over many files: in processes that may die of what they are given, with a journal to go on from."""
 
+import atexit
 import errno
 import json
 import multiprocessing
@@ -181,6 +182,14 @@ def _start(pool: ProcessPoolExecutor) -> None:
         raise AvlearnError(
             'processes cannot start: in a script, work belongs under if __name__ == "__main__"'
         ) from error
+
+
+@atexit.register
+def _end_workers() -> None:
+    """What Python orders daemons to do at its own end, and waits for: workers do not take orders."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def begin_worker(*_: object) -> None:

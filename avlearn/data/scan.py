@@ -25,6 +25,7 @@ from avlearn.media import MediaInfo, probe
 from avlearn.media.aspect import believed
 from avlearn.media.decode import to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
+from avlearn.media.unchanged import unchanged
 
 SUFFIXES = (
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v", ".3g2", ".3gp", ".asf", ".divx",
@@ -273,16 +274,22 @@ def _cannot(flag: str, reason: str = "") -> dict:
 def _look(path: str) -> dict:
     """Values of the columns that the content decides."""
     try:
-        size = os.path.getsize(path)
         # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.
-        signal.alarm(_PATIENCE + int(size / _PACE))
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        return {"hash": digest, "bytes": size} | _facts(path)
+        signal.alarm(_PATIENCE + int(os.path.getsize(path) / _PACE))
+        return _content(path)
     except OSError as error:
         return _cannot("undecodable", error.strerror or str(error))
+    except MediaError as error:
+        return _cannot("undecodable", str(error).replace(path, "it"))
     finally:
         signal.alarm(0)
+
+
+@unchanged
+def _content(path: str) -> dict:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return {"hash": digest, "bytes": os.path.getsize(path)} | _facts(path)
 
 
 def _facts(path: str) -> dict:

@@ -40,8 +40,8 @@ def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, l
 
 
 def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
-    size = path.stat().st_size
     try:
+        size = path.stat().st_size
         metadata = pyarrow.parquet.read_metadata(path)
         if metadata.num_rows > size:
             raise DataError(f"{path} is not a manifest: {metadata.num_rows} rows in {size} bytes")

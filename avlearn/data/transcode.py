@@ -26,6 +26,7 @@ from avlearn.media.decode import Resampled, Samples, is_untimed, presented
 from avlearn.media.picture import displayed
 from avlearn.media.sound_track import SoundTrack
 from avlearn.media.source import audio_stream, open_media, video_stream
+from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import WRITE_ERRORS
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -89,6 +90,7 @@ def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, di
         return float(begin), _described(part)
 
 
+@unchanged
 def _encode(source: Path, part: Path, settings: Settings) -> tuple[Fraction, list[int], Fraction, int]:
     """First instant on the source's clock; those of the frames from there in ticks, and the tick; samples written."""
     rate = _fixed_rate(source)

@@ -1,0 +1,47 @@
+"""Files that have to stay what they are while they are read: a result of two of them would be of neither."""
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from avlearn.errors import MediaError
+from avlearn.files import printable
+from avlearn.media.open_file import OpenFile
+from avlearn.media.source import Slice, Source, file_of
+
+P, R = ParamSpec("P"), TypeVar("R")
+
+
+def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate[Source, P], R]:
+    """Make a function that reads a file, its first argument, raise MediaError where that was changed meanwhile.
+
+    A file counts as changed that was replaced, written to or deleted: its reader opens it several times.
+    """
+
+    @wraps(read)
+    def checked(source: Source, *args: P.args, **kwargs: P.kwargs) -> R:
+        before, error = _state(source), None
+        try:
+            result = read(source, *args, **kwargs)
+        except MediaError as failure:
+            error = failure
+        if _state(source) != before:
+            raise MediaError(f"{printable(source)} was changed while it was read: try again") from error
+        if error:
+            raise error
+        return result
+
+    return checked
+
+
+def _state(source: Source) -> tuple[int, ...] | None:
+    """What changes with a file; None where there is none, and of one that is held open and is read by no name."""
+    file = file_of(source)
+    if isinstance(file, OpenFile):
+        return None
+    try:
+        status = os.stat(file.path if isinstance(file, Slice) else file)
+    except (OSError, ValueError):  # a name may be too long, or hold a zero
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
