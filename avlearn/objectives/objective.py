@@ -31,6 +31,9 @@ class EmbeddedBatch:
         target: what a momentum encoder gives for the same batch, without a gradient; None where the objective has no
             ``momentum``.
 
+    Raises:
+        ValueError: an embedding has other axes.
+
     >>> batch = EmbeddedBatch(torch.eye(4), torch.eye(4))
     >>> batch.video.shape, batch.audio.shape, batch.offset
     (torch.Size([4, 4, 1, 1, 1]), torch.Size([4, 4, 1]), tensor([0, 0, 0, 0]))
@@ -56,6 +59,9 @@ class EmbeddedBatch:
     ) -> None:
         video = video[:, :, None, None, None] if video.ndim == 2 else video
         audio = audio[:, :, None] if audio.ndim == 2 else audio
+        if video.ndim != 5 or audio.ndim != 3:
+            shapes = f"{list(video.shape)} and {list(audio.shape)}"
+            raise ValueError(f"a batch takes [B, D, T, Y, X] and [B, D, U], or [B, D] of whole clips, not {shapes}")
         rows = torch.arange(len(video), device=video.device)
         values = {
             "video": video,

@@ -104,6 +104,12 @@ def test_objectives_with_a_memory_ask_how_many_clips_there_are(name):
         OBJECTIVES[name]()
 
 
+@pytest.mark.parametrize(("video", "audio"), [((4, 8, 10), (4, 8, 10)), ((4, 8), (4, 8, 1, 1)), ((8,), (4, 8))])
+def test_a_batch_takes_embeddings_with_the_axes_that_it_names(video, audio):
+    with pytest.raises(ValueError, match=r"takes \[B, D, T, Y, X\] and \[B, D, U\], or \[B, D\] of whole clips"):
+        EmbeddedBatch(torch.zeros(video), torch.zeros(audio))
+
+
 def test_wrong_offsets_need_as_many_as_were_announced():
     batch = EmbeddedBatch(torch.zeros(2, 4, 10, 1, 1), torch.zeros(2, 4, 14))
     with pytest.raises(ValueError, match=r"allows 5 offsets: give FeatureSpec\(offsets=5\)"):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import avlearn.objectives  # noqa: F401 (before a case's limit of memory: reading a recipe imports it)
 from avlearn.recipe import list_recipes, load_recipe, share_folder
 
 _VALUES = (
