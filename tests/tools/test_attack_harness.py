@@ -24,6 +24,16 @@ def _spin() -> None:
         pass
 
 
+def _slow(seconds: float) -> None:
+    """What computes now and then, as a process that shares its core with many."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = time.process_time()
+        while time.process_time() < begun + 0.05:
+            pass
+        time.sleep(0.9)
+
+
 @pytest.mark.parametrize(
     ("call", "kind"),
     [
@@ -36,6 +46,7 @@ def _spin() -> None:
         (lambda: ctypes.string_at(0), "crash"),
         (_spin, "hang"),
         (lambda: time.sleep(9), "hang"),
+        (lambda: _slow(5), "result"),
         (lambda: np.ones(2**29), "memory"),
     ],
 )
