@@ -110,6 +110,21 @@ def test_processes_end_when_their_parent_is_killed(tmp_path):
     assert len(pids) == 2 and gone(pids) and not (folder / "it woke").exists()
 
 
+def test_a_process_ends_whose_readers_are_under_way(tmp_path):
+    """As when an error ends a training: they are daemons, which Python orders to end, and waits for."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from collections import defaultdict\n"
+        "from avlearn.data.loader import clip_loader\n"
+        "from avlearn.data.sampling import StepSampler\n"
+        "if __name__ == '__main__':\n"
+        "    reading = iter(clip_loader(defaultdict(int), StepSampler(4, 2, 1000, 0, workers=1), 1, len))\n"
+        "    print(next(reading))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- journals
 
 
