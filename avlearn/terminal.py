@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -81,6 +82,8 @@ class Terminal(io.TextIOBase):
 @contextmanager
 def terminal() -> Iterator[None]:
     """Print through a `Terminal`."""
+    # Where it keeps its cache is nothing that a command was asked for, and a home that cannot be written is no fault.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     out, err = sys.stdout and Terminal(sys.stdout), sys.stderr and Terminal(sys.stderr, optional=True)
     with redirect_stdout(out), redirect_stderr(err):
         yield

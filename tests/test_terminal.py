@@ -50,6 +50,13 @@ def test_a_full_disk_behind_standard_error_ends_nothing():
         assert subprocess.run(command, stderr=full, check=False).returncode == 2
 
 
+def test_a_home_that_cannot_be_written_is_not_told():
+    code = "from avlearn.terminal import terminal\nwith terminal(): import avlearn.report.plots"
+    environment = {**os.environ, "MPLCONFIGDIR": "/dev/null/none"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture(scope="module")
 def nasty(small_world, tmp_path_factory):
     """A folder with a readable and a damaged file of such names, and a manifest of each."""

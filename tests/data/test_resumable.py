@@ -50,7 +50,7 @@ def test_what_is_raised_in_a_process_is_raised_here():
 
 def named_then_asleep(folder: Path) -> None:
     (folder / str(os.getpid())).touch()
-    time.sleep(5)
+    time.sleep(120)  # it is ended long before
     (folder / "it woke").touch()
 
 
