@@ -313,6 +313,7 @@ def _quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as was asked for
 
 
 def _trainer(recipe: Recipe, where: ClusterEnvironment, task, steps: int, **options: object) -> lightning.Trainer:

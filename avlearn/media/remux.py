@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
 from pathlib import Path
 
 import av
@@ -18,6 +19,8 @@ from avlearn.media.probe import probe
 from avlearn.media.source import Source, open_media
 from avlearn.media.writer import WRITE_ERRORS
 from avlearn.media.written import CodedAudio, check_audio, check_frames, not_kept, read_back
+
+_OF_THE_DISK = (EDQUOT, EFBIG, EIO, ENOSPC, EROFS)  # errors that no other choice of streams mends
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def _opened(
         except (ValueError, av.error.FFmpegError) as error:
             failure = error
             target.close()
+            if getattr(error, "errno", None) in _OF_THE_DISK:
+                raise
             continue
         with target:
             yield target, layout, encoded

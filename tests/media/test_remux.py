@@ -1,5 +1,6 @@
 """Moving a file's sound, and putting another in its place, without touching the picture."""
 
+import resource
 from fractions import Fraction
 
 import av
@@ -284,3 +285,15 @@ def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
         original = next(f for f in container.decode(video=0) if number(f.to_ndarray(format="rgb24")) == EVENTS[3])
     assert first == pytest.approx(shown + 0.5 - original.time, abs=2 * 1024 / 48000)
     assert video.start <= audio.start
+
+
+def test_a_disk_that_is_full_from_the_start_is_called_so(tmp_path):
+    path, limits = full(tmp_path / "full.mkv"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for out in ("out.mp4", "out.mkv"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            with pytest.raises(OutputError, match=rf"cannot write .*{out}: File too large"):
+                remux(path, tmp_path / out, audio_delay=0.1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["full.mkv"]
