@@ -1,15 +1,14 @@
 """Which of a file's audio tracks belongs to its video."""
 
-from pathlib import Path
-
 from avlearn.apply.sync import sync_file
 from avlearn.errors import MediaError, NoAudioError
 from avlearn.media.selection import audio_tracks
-from avlearn.media.source import Selected
+from avlearn.media.source import Selected, Source, opened_once
 from avlearn.models.audiovisual import AudioVisual
 
 
-def best_track(path: str | Path, model: AudioVisual) -> int:
+@opened_once
+def best_track(path: Source, model: AudioVisual) -> int:
     """Number from 1 of the track that is most in sync; where none can be synchronized, of the likeliest.
 
     Raises:

@@ -1,7 +1,6 @@
 """What is happening? Labels over time from picture, sound, or both."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from avlearn.apply.verdict import CANNOT_TELL, unknown
 from avlearn.apply.windows import Notice, finite, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
+from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
@@ -55,7 +55,8 @@ class ClassifyResult:
 
 
 @unchanged
-def classify_file(path: str | Path, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
+@opened_once
+def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
     """Label a file by the model's linear classifiers, or abstain where it is unlike what they were fitted on.
 
     Raises:

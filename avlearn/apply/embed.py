@@ -13,7 +13,7 @@ from avlearn.apply.windows import Notice, finite, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
 from avlearn.media.selection import select_audio
-from avlearn.media.source import Source
+from avlearn.media.source import Source, opened, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
@@ -79,6 +79,7 @@ class EmbedResult:
 
 
 @unchanged
+@opened_once
 def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice | None = None):
     """Features of each window of a file with picture and sound; of an encoder alone, see `embed_frames`.
 
@@ -131,8 +132,9 @@ def embed_files(
     failed = []
     for path in paths:
         try:
-            listened = select_audio(path, track, channel) if track or channel else path
-            starts, video, audio = embed_file(listened, model)
+            with opened(path) as file:
+                listened = select_audio(file, track, channel) if track or channel else file
+                starts, video, audio = embed_file(listened, model)
         except MediaError as error:
             failed.append((_text(path), str(error).removeprefix(printable(path)).lstrip(": ")))
             continue

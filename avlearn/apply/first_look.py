@@ -1,7 +1,6 @@
 """What is known of a file before its sound is traced to places: its offset, and whether the model knows such files."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from avlearn.apply.sync import coarse, sync_file
 from avlearn.apply.verdict import unknown, unlike
 from avlearn.files import printable
+from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 
 
@@ -50,7 +50,7 @@ class FirstLook:
         return unlike(self.in_distribution, model.config.trained_on) or unknown(self.in_distribution, calibrated)
 
 
-def first_look(path: str | Path, model: AudioVisual) -> FirstLook:
+def first_look(path: Source, model: AudioVisual) -> FirstLook:
     """Look at a file's offset first: off by more than the tolerance, picture and sound do not meet.
 
     An offset is corrected where it is one for the whole file, and its confidence is calibrated.

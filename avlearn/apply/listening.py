@@ -1,11 +1,11 @@
 """How a file's sound is listened to: at a usual level, without a constant offset, on channels that do not cancel."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from avlearn.media import Selected, stream
-from avlearn.media.source import Source
+from avlearn.media.source import Source, remembered
 
 _NORMAL = (-34.0, -12.0)  # dB of full scale: levels that stay as they are
 _MIDDLE = -22.0  # dB of full scale that any other level is brought to
@@ -59,6 +59,12 @@ def listen(source: Source) -> Listening:
     Raises:
         MediaError: the file cannot be read, or has no sound track.
     """
+    channel, offset, gain, notes = remembered(source, "listening", lambda: _listened(source))
+    return Listening(source if channel is None else Selected(source, channel=channel), offset, gain, notes)
+
+
+def _listened(source: Source) -> tuple[int | None, float, float, tuple[str, ...]]:
+    """The only channel to listen to (None: all), the offset, the gain, and the notes."""
     means, moments, counts = [], [], []
     for clip in stream(source, 1.0, 1.0, video=False):
         audio = clip.audio.astype(np.float64)
@@ -66,23 +72,23 @@ def listen(source: Source) -> Listening:
         moments.append(np.cov(audio, bias=True).reshape(len(audio), len(audio)))
         counts.append(audio.shape[1])
     if not counts:
-        return Listening(source)
+        return None, 0.0, 1.0, ()
     mean, moment = np.average(means, 0, counts), np.average(moments, 0, counts)
     own, channels = np.diag(moment), len(moment)
-    shares, notes = np.full(channels, 1 / channels), []
+    shares, channel, notes = np.full(channels, 1 / channels), None, []
     if moment.mean() < _CANCEL * own.sum() / channels**2:
         loudest = int(own.argmax())
         shares = np.eye(channels)[loudest]
-        source = replace(source if isinstance(source, Selected) else Selected(source), channel=loudest + 1)
-        notes.append(f"the audio channels cancel each other when mixed: only channel {loudest + 1} is listened to")
+        channel = loudest + 1
+        notes.append(f"the audio channels cancel each other when mixed: only channel {channel} is listened to")
     power = np.einsum("c,ncd,d->n", shares, moments, shares) * counts
     # By its energy: pauses do not make a file quiet.
     loudness = np.sqrt((power**2 / counts).sum() / max(power.sum(), 1e-30))
     offset = float(shares @ mean)
     if loudness < _SILENT:
-        return Listening(source, 0.0, 1.0, tuple(notes))
+        return channel, 0.0, 1.0, tuple(notes)
     level = 20 * np.log10(loudness)
     gain = 1.0 if _NORMAL[0] <= level <= _NORMAL[1] else float(10 ** ((_MIDDLE - level) / 20))
     if level < _QUIET:
         notes.append(f"the sound is quiet ({level:.0f} dB of full scale): it was amplified to be listened to")
-    return Listening(source, offset if abs(offset) > _OFFSET * loudness else 0.0, gain, tuple(notes))
+    return channel, offset if abs(offset) > _OFFSET * loudness else 0.0, gain, tuple(notes)

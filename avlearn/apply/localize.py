@@ -19,6 +19,8 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
 from avlearn.media.frames import every_frame
+from avlearn.media.source import Source as MediaSource
+from avlearn.media.source import opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
@@ -103,7 +105,7 @@ class LocalizeResult:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def check_outputs(path: str | Path, out: Path, maps: Path | None, *, overwrite: bool = False) -> None:
+def check_outputs(path: MediaSource, out: Path, maps: Path | None, *, overwrite: bool = False) -> None:
     """Check, before hours of work, that the video and the maps can be written.
 
     Raises:
@@ -113,8 +115,9 @@ def check_outputs(path: str | Path, out: Path, maps: Path | None, *, overwrite: 
     check_output(maps or out.with_suffix(".npz"), (".npz",), [path], overwrite)
 
 
+@opened_once
 def file_maps(
-    path: str | Path, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
+    path: MediaSource, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
 ) -> FileMaps:
     """Maps along a file, those in which `separate_file` finds its sources too.
 
@@ -132,8 +135,9 @@ def file_maps(
 
 
 @unchanged
+@opened_once
 def localize_file(
-    path: str | Path,
+    path: MediaSource,
     model: AudioVisual,
     out: str | Path,
     *,
@@ -234,7 +238,7 @@ def _source(source: Source) -> dict:
 
 
 def _drawn(
-    path: str | Path, found: FileMaps, audible: np.ndarray, sources: list[Source], progress: Callable[[float], None]
+    path: MediaSource, found: FileMaps, audible: np.ndarray, sources: list[Source], progress: Callable[[float], None]
 ) -> Iterator[tuple[float, np.ndarray]]:
     """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
     for instant, frame in every_frame(path):

@@ -1,7 +1,6 @@
 """Every window of a file's picture against its sound at every offset: what all of synchronization reads."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from avlearn.apply.windows import SILENCE, Notice, finite, probe_both
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import printable
 from avlearn.media import stream
+from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.similarity import offset_scores
 
@@ -122,7 +122,7 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
 
 
 @torch.inference_mode()
-def offset_curves(path: str | Path, model: AudioVisual, max_offset: float | None = None) -> Curves | None:
+def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = None) -> Curves | None:
     """Compare every window of the picture with the sound at all offsets; None where the sound is silent.
 
     Windows last as long as those of the training and overlap by half.

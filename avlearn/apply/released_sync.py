@@ -13,7 +13,8 @@ from torch import Tensor
 
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
-from avlearn.media import Clip, MediaInfo, stream
+from avlearn.media import Clip, probe, stream
+from avlearn.media.source import Source, opened_once
 from avlearn.models.audiovisual import frames_to_input
 from avlearn.models.released.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
 from avlearn.models.released.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
@@ -96,7 +97,8 @@ def load_released(path: str | Path) -> Network:
     return network
 
 
-def ask(path: str | Path, networks: Sequence[Network], crop: Crop | None = None) -> tuple[Answer, ...]:
+@opened_once
+def ask(path: Source, networks: Sequence[Network], crop: Crop | None = None) -> tuple[Answer, ...]:
     """What each network says of a file of any length, in memory that does not grow with it.
 
     SyncNet sees the whole picture, or ``crop``, as a face; the others see the middle square of the picture.
@@ -111,21 +113,21 @@ def ask(path: str | Path, networks: Sequence[Network], crop: Crop | None = None)
     """
     if not networks:
         return ()
-    info = probe_both(path)
-    heard, loudest = _sound(info)
+    probe_both(path)
+    heard, loudest = _sound(path)
     if loudest < SILENCE:
         return tuple(Answer(_name(network), reason="the sound is silent") for network in networks)
-    return tuple(_ask(info, heard, network, crop) for network in networks)
+    return tuple(_ask(path, heard, network, crop) for network in networks)
 
 
 @torch.inference_mode()
-def _ask(info: MediaInfo, heard: float, network: Network, crop: Crop | None) -> Answer:
+def _ask(path: Source, heard: float, network: Network, crop: Crop | None) -> Answer:
     """What a network says of a file whose sound ends so many seconds after the first frame."""
     if isinstance(network, SyncNet):
-        return _ask_syncnet(info, heard, network, crop or (0, 0, info.video.width, info.video.height))
+        return _ask_syncnet(path, heard, network, crop)
     if isinstance(network, Synchformer):
-        return _ask_synchformer(info, heard, network)
-    return _ask_sparsesync(info, heard, network)
+        return _ask_synchformer(path, heard, network)
+    return _ask_sparsesync(path, heard, network)
 
 
 def _name(network: Network) -> str:
@@ -134,10 +136,10 @@ def _name(network: Network) -> str:
     return "Synchformer" if isinstance(network, Synchformer) else "SparseSync"
 
 
-def _ask_syncnet(info: MediaInfo, heard: float, network: SyncNet, crop: Crop) -> Answer:
+def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None) -> Answer:
     """As syncnet_python: windows from where both begin to where one ends, less the last."""
-    name = _name(network)
-    left, top, width, height = crop
+    name, info = _name(network), probe(path)
+    left, top, width, height = crop or (0, 0, info.video.width, info.video.height)
     if left + width > info.video.width or top + height > info.video.height:
         return Answer(name, reason=f"the crop reaches beyond the picture, {info.video.width}x{info.video.height}")
     if max(width, height) > _SQUARE * min(width, height):
@@ -147,7 +149,7 @@ def _ask_syncnet(info: MediaInfo, heard: float, network: SyncNet, crop: Crop) ->
         # A step more on both sides: the first sees the cut as the sound's beginning, the last lacks what comes after.
         window = (_FACES + 4 + 2) / _FPS
         left_over = int(heard * _FPS + 1e-3)
-        for clip in stream(info.path, window, _FACES / _FPS, fps=_FPS, sample_rate=_RATE, mono=True):
+        for clip in stream(path, window, _FACES / _FPS, fps=_FPS, sample_rate=_RATE, mono=True):
             count = min(len(clip.video), left_over)
             if count < 6:
                 return
@@ -164,13 +166,13 @@ def _ask_syncnet(info: MediaInfo, heard: float, network: SyncNet, crop: Crop) ->
     return Answer(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
 
 
-def _ask_synchformer(info: MediaInfo, heard: float, network: Synchformer) -> Answer:
+def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> Answer:
     """Segments are seen once each; those of a window are compared every half window, and at the end."""
     name, segments = _name(network), network.segments
     pictures, sounds = deque(maxlen=segments), deque(maxlen=segments)
     votes = _Votes()
     waiting = segments  # segments until the next comparison
-    for clip in _windows(info, heard, 0.64, 0.32, _SIDE):
+    for clip in _windows(path, heard, 0.64, 0.32, _SIDE):
         audio = torch.from_numpy(clip.audio)
         pictures.append(network.video_features(_middle(clip.video).unsqueeze(1)))
         sounds.append(network.audio_features(segment_mel(audio.unsqueeze(1))))
@@ -188,9 +190,9 @@ def _ask_synchformer(info: MediaInfo, heard: float, network: Synchformer) -> Ans
     return Answer(name, votes.offset(OFFSETS), {"probability": votes.probability, "desync": round(desync, 4)})
 
 
-def _ask_sparsesync(info: MediaInfo, heard: float, network: SparseSync) -> Answer:
+def _ask_sparsesync(path: Source, heard: float, network: SparseSync) -> Answer:
     name, votes = _name(network), _Votes()
-    for clip in _windows(info, heard, 5.0, 2.4, 256):
+    for clip in _windows(path, heard, 5.0, 2.4, 256):
         audio = torch.from_numpy(clip.audio)
         votes.add(network(_middle(clip.video), clip_spectrogram(audio)))
     if not votes.count:
@@ -229,19 +231,20 @@ class _Votes:
         return grid[int(self.mean.argmax())]
 
 
-def _sound(info: MediaInfo) -> tuple[float, float]:
+def _sound(path: Source) -> tuple[float, float]:
     """Seconds from the first frame to the sound's end, and the loudest second's root mean square."""
     end = loudest = 0.0
-    for clip in stream(info.path, 1.0, 1.0, video=False, sample_rate=_RATE, mono=True):
+    for clip in stream(path, 1.0, 1.0, video=False, sample_rate=_RATE, mono=True):
         end += clip.audio.shape[1] / _RATE
         loudest = max(loudest, float(np.sqrt(np.square(clip.audio).mean())))
     return end, loudest
 
 
-def _windows(info: MediaInfo, heard: float, window: float, hop: float, size: int) -> Iterator[Clip]:
+def _windows(path: Source, heard: float, window: float, hop: float, size: int) -> Iterator[Clip]:
     """Whole windows of picture and sound; window and hop are of whole frames."""
-    for clip in stream(info.path, window, hop, fps=_FPS, size=size, sample_rate=_RATE, mono=True):
-        if len(clip.video) < round(window * _FPS) or clip.start + window > info.start + heard + _SLACK:
+    end = probe(path).start + heard + _SLACK
+    for clip in stream(path, window, hop, fps=_FPS, size=size, sample_rate=_RATE, mono=True):
+        if len(clip.video) < round(window * _FPS) or clip.start + window > end:
             return
         yield clip
 

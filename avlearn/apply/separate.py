@@ -27,6 +27,8 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media import stream
+from avlearn.media.source import Source as MediaSource
+from avlearn.media.source import opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
@@ -139,8 +141,9 @@ def track_patterns(stem: str) -> list[str]:
 
 
 @unchanged
+@opened_once
 def separate_file(
-    path: str | Path,
+    path: MediaSource,
     model: AudioVisual,
     out_dir: str | Path,
     *,
@@ -264,7 +267,7 @@ def _place(source: Source) -> dict:
 
 
 def _separated(
-    path: str | Path,
+    path: MediaSource,
     listening: Listening,
     model: AudioVisual,
     seen: Seen,

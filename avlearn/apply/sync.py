@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
 from avlearn.apply.released_sync import Answer
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
+from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
@@ -102,8 +102,9 @@ class SyncResult:
 
 
 @unchanged
+@opened_once
 def sync_file(
-    path: str | Path, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
+    path: Source, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
 ) -> SyncResult:
     """Find the offset between a file's sound and its picture, and whether it changes.
 
@@ -241,7 +242,7 @@ def coarse(model: AudioVisual) -> tuple[str, ...]:
 
 
 def _undecidable(
-    path: str | Path, reason: str, tolerance: float, model: AudioVisual, advice: tuple[str, ...] = ()
+    path: Source, reason: str, tolerance: float, model: AudioVisual, advice: tuple[str, ...] = ()
 ) -> SyncResult:
     """Of a file that gives no curve."""
     none = np.zeros(0)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from avlearn.apply.listening import listen
 from avlearn.apply.verdict import unlike
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
+from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.models.familiarity import describe_audio, describe_video
 
@@ -32,7 +32,7 @@ def finite(values: Tensor, what: str) -> Tensor:
     return values
 
 
-def probe_both(path: str | Path) -> MediaInfo:
+def probe_both(path: Source) -> MediaInfo:
     """Probe a file that has to have picture and sound.
 
     Raises:
@@ -65,7 +65,7 @@ class Window:
     audio_features: Tensor
 
 
-def windows(path: str | Path, model: AudioVisual, hop: float) -> Iterator[Window]:
+def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
     """Windows as long as those of the training, every ``hop`` seconds; picture and sound of equal length.
 
     A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then

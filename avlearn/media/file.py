@@ -1,10 +1,8 @@
 """A media file for people: opened once, and asked for whatever is wanted of it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
 from types import TracebackType
-from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
+from typing import Literal
 
 import numpy as np
 
@@ -17,9 +15,6 @@ from avlearn.media.source import Selected, Source, file_of
 from avlearn.media.stream import stream
 
 _A_FRAME = 0.04  # seconds of a window that one frame is read by: how far before the first frame that is still shown
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class MediaFile(Selected):
@@ -205,24 +200,3 @@ class MediaFile(Selected):
 
 def _selected(file: OpenFile, track: int | None, channel: int | Literal["left", "right", "mix"] | None) -> MediaFile:
     return MediaFile(file, track=track, channel=channel)
-
-
-@contextmanager
-def opened(source: Source) -> Iterator[Selected]:
-    """A file held open for what is done within; left open where it was already."""
-    if isinstance(file_of(source), OpenFile):
-        yield source if isinstance(source, Selected) else Selected(source)
-        return
-    with MediaFile(source) as file:
-        yield file
-
-
-def opened_once(function: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate[Source, P], R]:
-    """Have a function of a file hold it open: all that it calls reads what was opened at its door."""
-
-    @wraps(function)
-    def held(path: Source, *args: P.args, **kwargs: P.kwargs) -> R:
-        with opened(path) as file:
-            return function(file, *args, **kwargs)
-
-    return cast("Callable[Concatenate[Source, P], R]", held)  # its first argument may be named, too

@@ -88,6 +88,13 @@ class OpenFile:
                 raise MediaError(f"{printable(self.name)} cannot be read: {_said(error)}") from error
         return b"".join(pieces)
 
+    def state(self) -> tuple[int, int] | None:
+        """Bytes and date of the file that has a path, which change when it is written to; None where it has none."""
+        if self.closed or not isinstance(self._file, io.FileIO) or not self._has_path():
+            return None
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
+
     def view(self) -> "View":
         """A reader of its own place, at the beginning."""
         return View(self)

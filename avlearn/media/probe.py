@@ -12,17 +12,16 @@ from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import printable
 from avlearn.media.aspect import believed, pixel_aspect
 from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
-from avlearn.media.open_file import OpenFile
 from avlearn.media.picture import displayed
 from avlearn.media.source import (
     FASTEST,
     Selected,
     Source,
     audio_stream,
-    file_of,
     frame_rate,
     is_cover,
     open_media,
+    remembered,
     video_stream,
 )
 
@@ -264,14 +263,7 @@ def probe(path: Source) -> MediaInfo:
     Raises:
         MediaError: the file is missing, a folder, no media, or its picture holds no frame.
     """
-    file, selected = file_of(path), (path.track, path.channel) if isinstance(path, Selected) else (None, None)
-    if not isinstance(file, OpenFile):
-        return _probed(path)
-    key = ("info", *selected)
-    if key not in file.known:
-        file.known[key] = _probed(path)
-    info: MediaInfo = file.known[key]
-    return info
+    return remembered(path, "info", lambda: _probed(path))
 
 
 def _probed(path: Source) -> MediaInfo:

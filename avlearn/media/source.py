@@ -1,10 +1,11 @@
 """Opening a media file, or one that lies within another, and choosing its streams."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import av
 import av.container
@@ -82,6 +83,8 @@ class Selected:
         return {"left": 1, "right": 2}.get(self.channel, self.channel)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Source = str | Path | Slice | OpenFile | Selected
 
 
@@ -90,6 +93,42 @@ def file_of(source: Source) -> str | Path | Slice | OpenFile:
     file = source.path if isinstance(source, Selected) else source
     assert not isinstance(file, Selected)  # a selection of a selection is one
     return file
+
+
+def remembered(source: Source, what: str, find: Callable[[], T]) -> T:
+    """What is found out about a file (and what is selected of it), once where it is held open."""
+    file, selected = file_of(source), (source.track, source.channel) if isinstance(source, Selected) else (None, None)
+    if not isinstance(file, OpenFile):
+        return find()
+    if (what, *selected) not in file.known:
+        file.known[what, *selected] = find()
+    found: T = file.known[what, *selected]
+    return found
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Selected]:
+    """A file held open for what is done within; where it was held open already, it stays so."""
+    file, given = file_of(source), source if isinstance(source, Selected) else Selected(source)
+    if isinstance(file, OpenFile):
+        yield given
+        return
+    file = OpenFile(file)
+    try:
+        yield Selected(file, given.track, given.channel)
+    finally:
+        file.close()
+
+
+def opened_once(function: Callable[Concatenate[Source, P], T]) -> Callable[Concatenate[Source, P], T]:
+    """Have a function of a file hold it open: all that it calls reads what was opened at its door."""
+
+    @wraps(function)
+    def held(path: Source, *args: P.args, **kwargs: P.kwargs) -> T:
+        with opened(path) as file:
+            return function(file, *args, **kwargs)
+
+    return cast("Callable[Concatenate[Source, P], T]", held)  # its first argument may be named, too
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media.decode import Frames, Resampled, Samples
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip
-from avlearn.media.source import Source, boundary
+from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip, Window
+from avlearn.media.source import Source, boundary, opened
 
 
 def stream(
@@ -42,24 +42,37 @@ def stream(
     Raises:
         MediaError: the file cannot be read, or lacks what was asked for.
     """
-    info = probe(path)
-    if video and info.video is None:
-        raise NoVideoError(f"{path} has no picture")
-    if audio and info.audio is None:
-        raise NoAudioError(f"{path} has no sound track")
-    origin = info.start
-    track = Resampled(Samples(path, origin - audio_delay), sample_rate, mono) if audio else None
-    rate = track.rate if track else sample_rate or 0
-    if not video:
-        yield from _sound(path, track, origin, window, hop)
-        return
-    rate_of_frames = fps or info.video.fps
-    instants = (origin + k / rate_of_frames for k in count())
-    frames = _images(Frames(path, origin), instants, size)
+    with opened(path) as file:
+        info = probe(file)
+        if video and info.video is None:
+            raise NoVideoError(f"{path} has no picture")
+        if audio and info.audio is None:
+            raise NoAudioError(f"{path} has no sound track")
+        origin = info.start
+        track = Resampled(Samples(file, origin - audio_delay), sample_rate, mono) if audio else None
+        if not video:
+            yield from _sound(file, track, origin, window, hop)
+            return
+        rate = track.rate if track else sample_rate or 0
+        fps = fps or info.video.fps
+        images = _images(Frames(file, origin), (origin + k / fps for k in count()), size)
+        yield from _video(file, images, track, Window(origin, window), hop, fps, rate)
+
+
+def _video(
+    path: Source,
+    frames: Iterator[tuple[float, np.ndarray]],
+    track: Resampled | None,
+    grid: Window,
+    hop: float,
+    fps: float,
+    rate: int,
+) -> Iterator[Clip]:
+    """Windows of frames, and of a track's samples beside them; ``grid`` is the first."""
     held: deque[tuple[float, np.ndarray]] = deque()
     held_first = 0
     for k in count():
-        first, last = round(k * hop * rate_of_frames), round((k * hop + window) * rate_of_frames)
+        first, last = round(k * hop * fps), round((k * hop + grid.duration) * fps)
         while held and held_first < first:
             held.popleft()
             held_first += 1
@@ -79,11 +92,11 @@ def stream(
         if track:
             begin = round(k * hop * rate)
             whole = len(taken) == last - first
-            end = round((k * hop + window) * rate) if whole else begin + round(len(taken) / rate_of_frames * rate)
+            end = round((k * hop + grid.duration) * rate) if whole else begin + round(len(taken) / fps * rate)
             with boundary(path, ": its audio cannot be read"):
                 samples = track.read(begin, end - begin)
             track.forget(begin)
-        yield Clip(taken, samples, rate_of_frames, rate, origin + k * hop, times)
+        yield Clip(taken, samples, fps, rate, grid.start + k * hop, times)
         if len(taken) < last - first:
             return
 

@@ -16,7 +16,7 @@ P, R = ParamSpec("P"), TypeVar("R")
 def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate[Source, P], R]:
     """Make a function that reads a file, its first argument, raise MediaError where that was changed meanwhile.
 
-    A file counts as changed that was replaced, written to or deleted: its reader opens it several times.
+    A file counts as changed that was replaced, written to or deleted; one that is held open, that was written to.
     """
 
     @wraps(read)
@@ -36,10 +36,10 @@ def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate
 
 
 def _state(source: Source) -> tuple[int, ...] | None:
-    """What changes with a file; None where there is none, and of one that is held open and is read by no name."""
+    """What changes with a file; None where there is none, and of one that is held open and has no path."""
     file = file_of(source)
     if isinstance(file, OpenFile):
-        return None
+        return file.state()
     try:
         status = os.stat(file.path if isinstance(file, Slice) else file)
     except (OSError, ValueError):  # a name may be too long, or hold a zero
