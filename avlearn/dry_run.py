@@ -39,14 +39,17 @@ def describe(recipe: Recipe, experiment: Experiment, loaders: LightningDataModul
     task, trainer = experiment.task, recipe.trainer
     batch = next(iter(loaders.train_dataloader()))
     model = task.model
-    parameters = sum(p.numel() for p in task.parameters() if p.requires_grad)
+    parameters = list(task.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
     print(f"task        {recipe.task}: {loaders.steps} steps of {trainer.batch_size} clips")
     about = "about " if _takes_a_part(recipe) else ""
     print(f"clips       {about}{experiment.clips[0]} for training, {about}{experiment.clips[1]} for validation")
     for name, value in batch.items():
         if isinstance(value, torch.Tensor):
             print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
-    print(f"parameters  {parameters:,} trained, {sum(p.numel() for p in model.parameters()):,} in all")
+    print(f"parameters  {trained:,} trained, {sum(p.numel() for p in parameters):,} in all")
+    # Minutes, of a large batch on a processor: nobody should take it for a command that does not end.
+    print(f"step        {trainer.batch_size} clips forth and back", flush=True)
     if recipe.task == "pretrain":
         video, audio = frames_to_input(batch["video"]), batch["audio"]
         features = [list(x.shape) for x in model(video, audio)]

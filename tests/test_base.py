@@ -1,5 +1,7 @@
 """What a base decides is taken from it, what a recipe says otherwise is refused, and all that before any work."""
 
+import re
+
 import pytest
 
 from avlearn.base import with_base
@@ -117,6 +119,9 @@ def test_a_dry_run_renders_no_more_than_a_batch(tmp_path, monkeypatch, capsys, w
     said = capsys.readouterr().out
     assert len(rendered) == most and not list(tmp_path.iterdir())
     assert "clips       500 for training, 90 for validation" in said or ("clips       about " in said and most == 32)
+    trained, in_all = (int(n.replace(",", "")) for n in re.search(r"([\d,]+) trained, ([\d,]+) in all", said).groups())
+    assert 0 < trained <= in_all
+    assert said.index("step        2 clips") < said.index("loss  ")  # told before the slow part
 
 
 def test_a_base_that_says_otherwise_is_found_before_anything_is_rendered(idle, tmp_path):

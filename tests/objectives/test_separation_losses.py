@@ -68,6 +68,18 @@ def test_masks_are_best_where_they_are_the_ideal_ones(kind, loss):
         assert (fixed_order(mask_loss(loss, other, targets, weights)) > at_truth).all()
 
 
+def test_errors_count_where_the_mixture_is_loud():
+    assert loudness_weights(torch.tensor([0.0, 1.0, 7.0])).tolist() == pytest.approx(
+        [0.02, 0.02 + 2 * np.log(2), 3.111], abs=1e-3
+    )
+    weights = loudness_weights(torch.tensor([[[10.0, 0.0]]]))
+    targets = torch.zeros(1, 1, 1, 2)
+    for loss in ("bce", "l1"):
+        in_sound = mask_loss(loss, torch.tensor([[[[9.0, -9.0]]]]), targets, weights)
+        in_silence = mask_loss(loss, torch.tensor([[[[-9.0, 9.0]]]]), targets, weights)
+        assert in_sound > 50 * in_silence
+
+
 def test_phase_sensitive_masks_come_nearest_to_the_sources():
     spectra = torch.fft.rfft(waveforms().unfold(2, 256, 128)).transpose(2, 3)
     mixture = spectra.sum(1)
