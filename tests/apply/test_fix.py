@@ -10,7 +10,7 @@ import pytest
 from avlearn.apply import fix
 from avlearn.apply.fix import fix_file
 from avlearn.errors import MediaError, OutputError, SyncError
-from avlearn.interrupts import Terminated, heed_terminate
+from avlearn.interrupts import SIGNALS, Terminated, heed
 from avlearn.media import Selected, packet_copy, probe, remux
 
 MODEL = SimpleNamespace()
@@ -110,12 +110,13 @@ def test_a_fix_that_is_stopped_leaves_the_file_and_nothing_else(
         monkeypatch.setattr(packet_copy.PacketCopy, "_show", stopped)
     else:
         monkeypatch.setattr(fix, "sync_file", stopped)
-    before = signal.getsignal(signal.SIGTERM)
-    heed_terminate()
+    before = {signalled: signal.getsignal(signalled) for signalled in SIGNALS}
+    heed()
     try:
         with pytest.raises(end):
             fix_file(told(alone, 0.3), tmp_path / "fixed.mp4", model=MODEL)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signalled, handler in before.items():
+            signal.signal(signalled, handler)
     assert [part.name for part in begun] == [".fixed.part.mp4"]  # it was stopped in the middle
     assert left_as_it_was(alone, clip)
