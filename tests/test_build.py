@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from avlearn.build import build, build_model
-from avlearn.errors import ModelError, RecipeError
+from avlearn.build import _usable, build, build_model
+from avlearn.data.clips import WindowRule
+from avlearn.data.manifest import Row
+from avlearn.errors import DataError, ModelError, RecipeError
 from avlearn.models import create_model, registry
 from avlearn.models.audio.ast import AST
 from avlearn.models.audiovisual import load, save
@@ -167,3 +169,15 @@ def test_a_separator_stands_on_towers_that_stay_as_they_are(untrained, small_wor
     after = model.state_dict()
     towers = {k: v for k, v in load(untrained).state_dict().items() if not k.startswith(("separator.", "classifiers."))}
     assert all(torch.equal(value, after[name]) for name, value in towers.items())
+
+
+def test_clips_that_are_too_short_are_told_with_what_would_do():
+    rule = WindowRule(25.0, 32, 16000, 3.0, 0.5, 0.04)
+    rows = [Row(Path("a.mp4"), duration=1.0), Row(Path("b.mp4"), duration=2.5)]
+    said = (
+        r"no validation clip lasts 4 s \(clip\.seconds \+ 2 clip\.context\), the longest 2\.50 s: lower clip\.seconds"
+    )
+    with pytest.raises(DataError, match=said):
+        _usable(rows, "validation", (), rule)
+    with pytest.raises(DataError, match="none of 1 training clips can be used"):
+        _usable([Row(Path("c.mp4"), duration=9.0, flags=("silent",))], "training", ("silent",), rule)
