@@ -19,7 +19,7 @@ from avlearn.media.source import Selected, Source, audio_stream, frame_rate, ope
 
 _BACK = (0.0, 2.0, 10.0)  # seconds to seek ahead of an instant, until a keyframe lies before it
 _LOOK = 24  # frames of sound whose stamps say together where a run of them begins
-_LEAP = 600.0  # seconds that no pause lasts: a stamp so far off is damaged (as `clock` has it)
+_LEAP = 600.0  # seconds that no frame and no pause lasts: a stamp so far off is damaged (as `clock` has it)
 # Formats of samples: type, level of silence, and how far from there the loudest is.
 _STORED = {
     "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
@@ -146,7 +146,8 @@ def presented(
             if last is not None and instant <= last:
                 damaged = damaged or instant < last
                 continue
-            last, lasts = instant, (frame.duration or 0) * base or usual
+            stated = (frame.duration or 0) * base
+            last, lasts = instant, stated if 0 < stated < _LEAP else usual
             yield instant, lasts, frame, damaged
 
 

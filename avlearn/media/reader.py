@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
 _LONGEST = 0.25  # seconds; packets of sound are shorter, where they do not say how long they are
+_LEAP = 600.0  # seconds that no frame lasts (as `clock` has it)
 _CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
 
 
@@ -317,7 +318,8 @@ class _Reading:
             if self.ended:
                 last = max((p for p in self.packets if not p.is_discard), key=lambda p: p.pts)
                 usual = 1 / (frame_rate(self.picture) or 25)
-                end = last.pts * self.base + ((last.duration or 0) * self.base or usual)
+                stated = (last.duration or 0) * self.base
+                end = last.pts * self.base + (stated if 0 < stated < _LEAP else usual)
                 instants = self.instants[k] = instants[instants < end - self.slack]
             at = np.searchsorted(shown, np.floor((instants + self.slack) / self.base), "right") - 1
             for place, pts in enumerate(shown[np.maximum(at, 0)].tolist()):

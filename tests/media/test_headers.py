@@ -2,6 +2,7 @@
 
 import re
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -104,10 +105,11 @@ def test_a_first_or_last_stamp_that_cannot_be_true_is_refused(tmp_path, which, w
         probe(tmp_path / "a.mkv")
 
 
-def lasting(path, ticks: int) -> None:
-    """Frames of so many ticks each, of which there are 12,800 a second."""
+def lasting(path, ticks: int, *, shown: bool = True) -> None:
+    """Frames of so many ticks each, of which there are 12,800 a second; else an edit list hides all but the first."""
     lasts = lambda content: content[:12] + ticks.to_bytes(4) + content[16:]  # noqa: E731
-    data = small.write(path, 20, 0, codec="mpeg4").read_bytes().replace(b"edts", b"free")
+    data = small.write(path, 20, 0, codec="mpeg4").read_bytes()
+    data = data.replace(b"edts", b"free") if shown else data
     path.write_bytes(small.change_box(data, "moov/trak/mdia/minf/stbl/stts", lasts))
 
 
@@ -124,3 +126,12 @@ def test_a_clock_that_leaps_from_packet_to_packet_is_refused(tmp_path):
     lasting(tmp_path / "a.mp4", 2**31 - 1)
     with pytest.raises(MediaError, match="jumps at every packet"):
         probe(tmp_path / "a.mp4")
+
+
+def test_a_frame_that_is_shown_for_days_is_one_frame(tmp_path):
+    lasting(tmp_path / "a.mp4", 2**31 - 1, shown=False)
+    assert probe(tmp_path / "a.mp4").duration == pytest.approx(0.04)
+    clips = list(islice(stream(tmp_path / "a.mp4", 0.5, 0.5, fps=25, audio=False), 10))
+    assert [len(clip.video) for clip in clips] == [1]
+    with pytest.raises(MediaError, match=r"cut short: its picture ends at 0\.04 s"):
+        read_clip(tmp_path / "a.mp4", 0.0, 0.4, fps=25, audio=False)
