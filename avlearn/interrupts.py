@@ -40,6 +40,16 @@ def exit_code(error: BaseException) -> int:
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """Have both signals wait for the end of a block, and not reach the processes that are started in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def handled_by(handler: Callable[[int, object], None]) -> Iterator[None]:
     """Have both signals call ``handler`` for a block, in the main thread (others get no signals)."""
     if threading.current_thread() is not threading.main_thread():

@@ -10,7 +10,7 @@ import typer
 
 from avlearn import cli
 from avlearn.errors import DataError, DivergedError
-from avlearn.interrupts import Terminated, handled_by, heed
+from avlearn.interrupts import Terminated, handled_by, heed, undisturbed
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,19 @@ def test_the_server_that_forks_takes_no_orders():
         "    assert blocked >> signal.SIGINT - 1 & blocked >> signal.SIGTERM - 1 & 1, hex(blocked)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_order_to_end_waits_where_it_is_to():
+    before = signal.getsignal(signal.SIGTERM)
+    done = False
+    try:
+        heed()
+        with pytest.raises(Terminated), undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+            done = True
+        assert done
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_handlers_are_given_back():

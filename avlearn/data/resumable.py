@@ -21,7 +21,7 @@ from typing import Any
 
 from avlearn.errors import AvlearnError, OutputError
 from avlearn.files import replacing
-from avlearn.interrupts import SIGNALS
+from avlearn.interrupts import undisturbed
 from avlearn.lock import Lock
 
 CRASHED = object()  # the result of an item that kills its process
@@ -129,7 +129,8 @@ def _until_one_dies(
         _start(pool)
         while left or flying:
             while left and len(flying) < 2 * workers:
-                flying[pool.submit(work, left[0][1])] = left[0]
+                with undisturbed():  # it may start a process, which nobody would know of when it was broken off
+                    flying[pool.submit(work, left[0][1])] = left[0]
                 left.popleft()
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 result = future.result()
@@ -167,17 +168,16 @@ def start_server(module: str) -> BaseContext:
     context.set_forkserver_preload([__name__, module])
     # Ctrl-C, and often an order to end, are sent to all processes of a command: this one decides what becomes of the
     # others, from the moment on that they begin.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
+    with undisturbed():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _start(pool: ProcessPoolExecutor) -> None:
     try:
-        pool.submit(int).result()
+        with undisturbed():
+            begun = pool.submit(int)
+        begun.result()
     except BrokenProcessPool as error:
         raise AvlearnError(
             'processes cannot start: in a script, work belongs under if __name__ == "__main__"'
