@@ -5,7 +5,6 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -57,7 +56,8 @@ class OpenFile:
         self.known: dict[Any, Any] = {}
         self._untouched: list[av.container.InputContainer] = []
         self._lock, self._process, self.closed = threading.Lock(), os.getpid(), False
-        self.name, self._file, self._begin, self.size = _opened(source)
+        self._bytes = _opened(source)
+        self.name, self.size = self._bytes.name, self._bytes.size
 
     def __str__(self) -> str:
         return self.name
@@ -80,8 +80,8 @@ class OpenFile:
             if self.closed:
                 raise MediaError(f"{printable(self.name)} is closed: open it again")
             try:
-                self._file.seek(self._begin + at)
-                while count > 0 and (piece := self._file.read(count)):
+                self._bytes.file.seek(self._bytes.begin + at)
+                while count > 0 and (piece := self._bytes.file.read(count)):
                     pieces.append(piece)
                     count -= len(piece)
             except Exception as error:  # file objects are foreign: fsspec raises what the libraries below it do
@@ -90,9 +90,9 @@ class OpenFile:
 
     def state(self) -> tuple[int, int] | None:
         """Bytes and date of the file that has a path, which change when it is written to; None where it has none."""
-        if self.closed or not isinstance(self._file, io.FileIO) or not self._has_path():
+        if self.closed or not isinstance(self._bytes.file, io.FileIO) or not self._has_path():
             return None
-        status = os.fstat(self._file.fileno())
+        status = os.fstat(self._bytes.file.fileno())
         return status.st_size, status.st_mtime_ns
 
     def view(self) -> "View":
@@ -106,7 +106,7 @@ class OpenFile:
                 container.close()
             self._untouched.clear()
             if not self.closed and not _is_file_object(self.source):
-                self._file.close()
+                self._bytes.file.close()
             self.closed = True
 
     def take(self) -> av.container.InputContainer | None:
@@ -134,7 +134,8 @@ class OpenFile:
         if not self._has_path():
             raise MediaError(f"{printable(self.name)} cannot be read in another process: give a path or an address")
         self._lock, self._process = threading.Lock(), os.getpid()
-        _, self._file, self._begin, self.size = _opened(self.source)
+        self._bytes = _opened(self.source)
+        self.size = self._bytes.size
 
 
 class View:
@@ -172,22 +173,31 @@ def what_else(source: object, path: Path) -> str:
     return "is a pipe or a device, and videos are searched back and forth: write it to a file first"
 
 
-def _opened(source: Content) -> tuple[str, BinaryIO, int, int]:
-    """Name, file object, where the media begins in it, and its size."""
+@dataclass(frozen=True)
+class _Bytes:
+    """Where the bytes of a file lie: in a file object, from a byte on, so many; ``owner`` lives as long as they do."""
+
+    name: str
+    file: BinaryIO | io.FileIO
+    begin: int
+    size: int
+    owner: object = None
+
+
+def _opened(source: Content) -> _Bytes:
     if isinstance(source, bytes | bytearray | memoryview):
-        return "(bytes)", io.BytesIO(source), 0, len(source)
+        return _Bytes("(bytes)", io.BytesIO(source), 0, memoryview(source).nbytes)
     if isinstance(source, Slice):
-        _, file, _, size = _opened_path(source.path)
-        return str(source), file, source.offset, max(min(source.bytes, size - source.offset), 0)
+        whole = _opened_path(source.path)
+        return _Bytes(str(source), whole.file, source.offset, max(min(source.bytes, whole.size - source.offset), 0))
     if not isinstance(source, str | Path):
         return _opened_object(source)
     if _ADDRESS.match(str(source)) and not is_file(source):
-        file = _opened_remote(str(source))
-        return str(source), file, 0, _size(str(source), file)
+        return _opened_remote(str(source))
     return _opened_path(source)
 
 
-def _opened_path(source: str | Path) -> tuple[str, BinaryIO, int, int]:
+def _opened_path(source: str | Path) -> _Bytes:
     path = Path(source)
     if not is_file(path):
         raise MediaError(f"{printable(source)} {what_else(source, path)}")
@@ -195,21 +205,21 @@ def _opened_path(source: str | Path) -> tuple[str, BinaryIO, int, int]:
         file = open(path, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise MediaError(f"{printable(source)} cannot be opened: {error.strerror}") from error
-    return str(source), file, 0, os.fstat(file.fileno()).st_size
+    return _Bytes(str(source), file, 0, os.fstat(file.fileno()).st_size)
 
 
 def _is_file_object(source: Content) -> bool:
     return not isinstance(source, str | Path | Slice | bytes | bytearray | memoryview)
 
 
-def _opened_object(file: BinaryIO) -> tuple[str, BinaryIO, int, int]:
+def _opened_object(file: BinaryIO) -> _Bytes:
     given = getattr(file, "name", None)
     name = given if isinstance(given, str) else "(file object)"
     if not all(hasattr(file, need) for need in ("read", "seek", "tell")):
         raise MediaError(f"a {type(file).__name__} is no media file: give a path, bytes or a binary file object")
     if isinstance(file, io.TextIOBase):
         raise MediaError(f"{printable(name)} is open as text: open it with mode 'rb'")
-    return name, file, 0, _size(name, file)
+    return _Bytes(name, file, 0, _size(name, file))
 
 
 def _size(name: str, file: BinaryIO) -> int:
@@ -226,19 +236,19 @@ def _size(name: str, file: BinaryIO) -> int:
     raise MediaError(f"{printable(name)} cannot be searched back and forth: read it into bytes, or write it to a file")
 
 
-def _opened_remote(address: str) -> BinaryIO:
+def _opened_remote(address: str) -> _Bytes:
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise MediaError(f"{printable(address)} is remote, and needs fsspec: pip install 'avlearn[remote]'") from None
     try:
         system, path = url_to_fs(address)
-        opened: Callable[..., BinaryIO] = system.open
-        return opened(path, "rb", block_size=_BLOCK, cache_type="blockcache")
+        file = system.open(path, "rb", block_size=_BLOCK, cache_type="blockcache")
     except FileNotFoundError:
-        raise MediaError(f"{printable(address)} does not exist") from None
+        raise MediaError(f"{printable(address)} is not there, or cannot be reached") from None
     except Exception as error:  # as in `OpenFile.read`
         raise MediaError(f"{printable(address)} cannot be opened: {_said(error)}") from error
+    return _Bytes(address, file, 0, _size(address, file), system)  # archives close with their file system
 
 
 def _said(error: Exception) -> str:

@@ -16,7 +16,7 @@ from avlearn.media.layout import Layout, described, lay_out
 from avlearn.media.original import Move, Original, move_of, read_original
 from avlearn.media.packet_copy import PacketCopy
 from avlearn.media.probe import probe
-from avlearn.media.source import Source, open_media
+from avlearn.media.source import Source, open_media, opened_once
 from avlearn.media.writer import WRITE_ERRORS
 from avlearn.media.written import CodedAudio, check_audio, check_frames, not_kept, read_back
 
@@ -48,6 +48,7 @@ class Remuxed:
         return lines + ([f"not kept: {', '.join(self.left_out)}"] if self.left_out else [])
 
 
+@opened_once
 def remux(
     path: Source,
     out: str | Path,

@@ -57,10 +57,14 @@ def given(kind: str, path):
     if kind == "address":
         fsspec.filesystem("memory").pipe(f"/{path.name}", path.read_bytes())
         return f"memory://{path.name}"
+    if kind == "address in an archive":
+        with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+            archive.write(path, path.name)
+        return f"zip://{path.name}::{path.with_suffix('.zip')}"
     return path
 
 
-KINDS = ["path", "bytes", "file object", "slice", "address"]
+KINDS = ["path", "bytes", "file object", "slice", "address", "address in an archive"]
 
 
 def alike(ours, theirs) -> bool:
@@ -322,7 +326,7 @@ def test_what_cannot_be_read_is_refused_in_a_line(tmp_path, mp4, monkeypatch):
     refusals = {
         tmp_path: "is a folder",
         tmp_path / "none.mp4": "does not exist",
-        "memory://none.mp4": "memory://none.mp4 does not exist",
+        "memory://none.mp4": "memory://none.mp4 is not there, or cannot be reached",
         "nowhere://none.mp4": "nowhere://none.mp4 cannot be opened: Protocol not known",
         Pipe(b"1"): "cannot be searched back and forth",
         closed: "cannot be read",
