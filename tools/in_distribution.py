@@ -1,14 +1,16 @@
 """Does a model know what it knows? python tools/in_distribution.py WORK [FOLDER...] [--calibrate MODEL_FOLDER]
 
 Prints how many files are said to be unlike the training data: by their picture, by their sound, by either. Clips of the
-synthetic world are rendered into WORK, also encoded again at another quality and size, and made unlike: black, still,
-noise, another's noise. Every FOLDER is one more kind; sounds without a picture are put on a black one.
+synthetic world are rendered into WORK, also encoded again by other codecs, at other qualities and sizes, and made
+unlike: black, still, noise, and one of the two of something else. Every FOLDER is one more kind, and so is the world's
+picture with its sounds; sounds without a picture are put on a black one.
 
 With --calibrate, the statistics are first learned again, from worlds of other seeds, and written to the model folder.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -25,10 +27,42 @@ from avlearn.media import Clip, probe, read_clip, stream, write_video
 from avlearn.models.audiovisual import AudioVisual, meet
 from avlearn.models.weights.checkpoint import write_tensors
 
-LEARNED = (("standard", 300, 9001), ("hard", 120, 9002), ("solo", 60, 9003))  # preset, clips, seed
-OWN = (("standard", 60, 9201), ("hard", 60, 9202), ("solo", 60, 9203), ("duets", 60, 9204))
-RECODED = {"crf 35": (35, 96), "crf 30, 192 px": (30, 192), "crf 23, 64 px": (23, 64), "crf 28, 480 px": (28, 480)}
-MADE, WINDOWS = 20, 8  # clips of each kind that is made, windows of a file
+LEARNED = (("standard", 120, 9001), ("hard", 30, 9002), ("solo", 15, 9003))  # preset, clips, seed
+OWN = (  # of other seeds
+    ("standard", 25, 9701), ("hard", 25, 9702), ("solo", 15, 9703), ("duets", 15, 9704), ("muted", 10, 9705),
+    ("twins", 10, 9706),
+)  # fmt: skip
+MADE, WINDOWS = 12, 8  # clips of each kind that is made, windows of a file
+
+
+@dataclass(frozen=True)
+class Recoding:
+    """Codecs of picture and sound, and how they are used; MPEG-1 Layer 3 at 16 kHz cuts off what is above 6.5."""
+
+    suffix: str
+    video: str
+    options: dict[str, str]
+    size: int
+    audio: str
+    rate: int
+    bits: int
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        return f"{self.video} {self.size} px, {self.audio} {self.rate}"
+
+
+RECODED = (
+    Recoding(".mp4", "libx264", {"crf": "35"}, 96, "aac", 16000, 32000),
+    Recoding(".mp4", "libx264", {"crf": "30"}, 192, "aac", 16000, 24000),
+    Recoding(".mp4", "libx264", {"crf": "23"}, 64, "aac", 48000, 96000),
+    Recoding(".mp4", "libx264", {"crf": "28"}, 480, "aac", 16000, 32000),
+    Recoding(".avi", "mpeg4", {"b": "400000"}, 96, "libmp3lame", 16000, 128000),
+    Recoding(".avi", "mpeg4", {"b": "150000"}, 160, "libmp3lame", 44100, 64000),
+    Recoding(".mpg", "mpeg2video", {"b": "800000"}, 128, "mp2", 48000, 96000),
+    Recoding(".webm", "libvpx", {"b": "200000", "cpu-used": "8", "deadline": "realtime"}, 128, "libopus", 48000, 32000),
+)
 
 
 def world(work: Path, preset: str, clips: int, seed: int) -> list[Path]:
@@ -55,16 +89,17 @@ def learn(work: Path, model: AudioVisual, folder: Path) -> None:
     print(f"learned from {len(paths)} clips: {folder}")
 
 
-def recoded(path: Path, out: Path, crf: int, size: int) -> Path:
-    """A clip at another quality and size."""
+def recoded(path: Path, out: Path, how: Recoding) -> Path:
+    """A clip encoded again."""
+    out = out.with_suffix(how.suffix)
     with av.open(str(path)) as source, av.open(str(out), "w") as target:
-        picture = target.add_stream("libx264", rate=25, options={"crf": str(crf)})
-        picture.width = picture.height = size
+        picture = target.add_stream(how.video, rate=25, options=how.options)
+        picture.width = picture.height = how.size
         picture.pix_fmt = "yuv420p"
-        sound = target.add_stream("aac", rate=16000, layout="mono", bit_rate=32000)
+        sound = target.add_stream(how.audio, rate=how.rate, layout="mono", bit_rate=how.bits)
         for frame in source.decode(source.streams.video[0], source.streams.audio[0]):
             if isinstance(frame, av.VideoFrame):
-                scaled = frame.reformat(size, size)
+                scaled = frame.reformat(how.size, how.size)
                 scaled.pts, scaled.time_base = frame.pts, frame.time_base
                 target.mux(picture.encode(scaled))
             else:
@@ -84,15 +119,30 @@ def made(paths: list[Path], out: Path, change: Callable[[Clip], tuple[np.ndarray
 
 
 def on_black(paths: list[Path], out: Path) -> Iterator[Path]:
-    """Files as they are; those without a picture on a black one."""
+    """Files as they are; those without a picture on a black one. What cannot be read is left out."""
     for path in paths:
-        info = probe(path)
-        if info.video is not None or info.audio is None:
-            yield path
+        try:
+            info = probe(path)
+            if info.video is not None or info.audio is None:
+                yield path
+                continue
+            sound = next(stream(path, 10.0, 10.0, video=False, mono=True))
+        except (AvlearnError, StopIteration):
             continue
-        sound = next(stream(path, 10.0, 10.0, video=False, mono=True))
         frames = np.zeros((round(25 * sound.audio.shape[1] / sound.sample_rate), 64, 64, 3), np.uint8)
         write_video(out, frames, 25, audio=sound.audio, sample_rate=sound.sample_rate)
+        yield out
+
+
+def with_sounds(paths: list[Path], files: list[Path], out: Path) -> Iterator[Path]:
+    """Clips with the sounds of files; those without any are left out."""
+    for number, file in enumerate(files):
+        try:
+            sound = next(stream(file, 4.0, 4.0, video=False, mono=True))
+        except (AvlearnError, StopIteration):
+            continue
+        clip = read_clip(paths[number % len(paths)], audio=False)
+        write_video(out, clip.video, clip.fps, audio=sound.audio, sample_rate=sound.sample_rate)
         yield out
 
 
@@ -104,7 +154,7 @@ def report(name: str, paths: Iterator[Path] | list[Path], model: AudioVisual) ->
         try:
             for window in islice(windows(path, model, model.config.seconds / 2), WINDOWS):
                 notice.add_video(window.features, window.frames)
-                notice.add_audio(window.audio_features, window.audio)
+                notice.add_audio(window.audio_features)
         except AvlearnError:
             continue
         if notice.known()["video"] is not None:
@@ -112,7 +162,7 @@ def report(name: str, paths: Iterator[Path] | list[Path], model: AudioVisual) ->
     if known:
         video, audio = np.array(known, bool).T
         shares = f"{1 - video.mean():9.3f}{1 - audio.mean():9.3f}{1 - (video & audio).mean():9.3f}"
-        print(f"{name:28}{len(known):6}{shares}", flush=True)
+        print(f"{name:34}{len(known):6}{shares}", flush=True)
 
 
 def main() -> None:
@@ -129,13 +179,13 @@ def main() -> None:
     if args.calibrate:
         learn(work, model, args.calibrate)
     rng, out = np.random.default_rng(0), work / "made.mp4"
-    print(f"{'said to be unlike':28}{'files':>6}{'picture':>9}{'sound':>9}{'either':>9}")
+    print(f"{'said to be unlike':34}{'files':>6}{'picture':>9}{'sound':>9}{'either':>9}")
     worlds = {preset: world(work, preset, clips, seed) for preset, clips, seed in OWN}
     for preset, paths in worlds.items():
         report(f"world, {preset}", paths, model)
-    half = worlds["standard"][:MADE] + worlds["hard"][:MADE]
-    for name, (crf, size) in RECODED.items():
-        report(f"world, {name}", (recoded(path, out, crf, size) for path in half), model)
+    some = [path for paths in worlds.values() for path in paths[: MADE // len(worlds) + 1]]
+    for how in RECODED:
+        report(how.name, (recoded(path, out, how) for path in some), model)
     unlike = {
         "black": lambda clip: (clip.video * 0, clip.audio),
         "still": lambda clip: (clip.video[:1].repeat(len(clip.video), 0), clip.audio),
@@ -150,7 +200,9 @@ def main() -> None:
     for name, change in unlike.items():
         report(name, made(worlds["standard"], out, change), model)
     for folder in args.folders:
-        report(folder.name, on_black(sorted(p for p in folder.rglob("*") if p.is_file()), out), model)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        report(folder.name, on_black(files, out), model)
+        report(f"own picture, {folder.name}", with_sounds(some, files, out), model)
 
 
 if __name__ == "__main__":

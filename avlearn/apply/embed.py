@@ -94,7 +94,7 @@ def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice |
     for window in windows(path, model, model.config.seconds / 2):
         if notice:
             notice.add_video(window.features, window.frames)
-            notice.add_audio(window.audio_features, window.audio)
+            notice.add_audio(window.audio_features)
         seen, heard = describe(model, window.features, window.audio_features)
         starts.append(window.start)
         video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window

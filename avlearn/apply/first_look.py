@@ -51,21 +51,24 @@ class FirstLook:
 
 
 def first_look(path: Source, model: AudioVisual) -> FirstLook:
-    """Look at a file's offset first: off by more than the tolerance, picture and sound do not meet.
+    """Look at a file's offset first: off by half a step of the model, picture and sound do not meet.
 
-    An offset is corrected where it is one for the whole file, and its confidence is calibrated.
+    An offset is corrected where it is one for the whole file, its confidence is calibrated, and it is more than a
+    quarter of a step; it is told where it is more than the tolerance of synchronization.
 
     Raises:
         MediaError: the file cannot be read, or has no picture or no sound.
     """
     found = sync_file(path, model)
     delay, notes = 0.0, [*found.notes, *coarse(model)]
+    whole = found.offset is not None and not found.steps and not found.drift
+    if whole and found.calibrated and abs(found.offset) > model.step / 4:
+        delay = found.offset
     if found.status == "out of sync":
         fix = f"avlearn sync {quote(printable(path))} --fix OUT"
-        if found.steps or found.drift:
+        if not whole:
             notes.append(f"{found.verdict}: measured as it is; mend the file first")
         elif found.calibrated:
-            delay = found.offset
             notes.append(f"{found.verdict}; measured at the corrected offset, fix with: {fix}")
         else:
             notes.append(f"{found.verdict} (not calibrated): measured as it is; if that is so, fix it first: {fix}")

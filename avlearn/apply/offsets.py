@@ -101,7 +101,7 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
             begin = phase * step // PHASES
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
-        notice.add_audio(features[:1], audio)
+        notice.add_audio(features[:1])
         heard = finite(model.hear(features), "the sound")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).

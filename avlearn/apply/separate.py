@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from glob import escape
 from itertools import zip_longest
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -281,18 +281,20 @@ def _separated(
     Stretches begin where the transform, the U-Net and the picture's steps begin alike. What their masks are made from
     on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
     step too early or too late hold little of the sound: where it is moved by ``delay``, it meets the picture to the
-    sample, on a grid that begins somewhat before it.
+    sample, on a grid that begins less than a step of the picture before it.
     """
     step, grid = model.step, stretch_grid(model, rate)
     size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
-    before, lead = divmod(round(delay * rate), grid)  # of the picture, whole grids; of the sound, samples
+    shift = round(delay * rate)
+    before = floor(shift / rate / step + 1e-9)  # steps of the picture
+    lead = shift - round(before * step * rate)  # samples of the sound
 
     def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
         clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
         for number, clip in enumerate(clips):
             count = clip.audio.shape[1]
             kept = slice(margin if number else lead, count if count < size + 2 * margin else size + margin)
-            begin = before * grid + number * size
+            begin = round(before * step * rate) + number * size
             features = seen.read(round(begin / rate / step), ceil(count / rate / step) + 1)
             yield clip.audio, begin, kept, features
 

@@ -120,9 +120,9 @@ class Notice:
         """Note the picture of a window: ``[1, D, T, Y, X]`` and uint8 ``[T', H, W, 3]``."""
         self._add("video", lambda: describe_video(features, torch.from_numpy(frames)[None].to(features.device)))
 
-    def add_audio(self, features: Tensor, audio: Tensor) -> None:
-        """Note the sound of a window: ``[1, D, T]`` and ``[1, S]``."""
-        self._add("audio", lambda: describe_audio(features, self.model.spectrogram(audio)))
+    def add_audio(self, features: Tensor) -> None:
+        """Note the sound of a window: ``[1, D, T]``."""
+        self._add("audio", lambda: describe_audio(features))
 
     def _add(self, kind: str, description: Callable[[], Tensor]) -> None:
         if len(self.gathered[kind]) < _ENOUGH:

@@ -266,7 +266,7 @@ def meet(model: AudioVisual, windows: Iterable[tuple[int, Tensor, Tensor]]) -> N
         frames, audio = frames.to(model.device), audio[:, :samples].to(model.device)
         clips.append(clip)
         seen.append(describe_video(model.video_features(frames_to_input(frames)), frames).cpu())
-        heard.append(describe_audio(model.audio_features(audio), model.spectrogram(audio)).cpu())
+        heard.append(describe_audio(model.audio_features(audio)).cpu())
     if clips:
         model.familiar["video"].fit(torch.cat(seen), torch.tensor(clips))
         model.familiar["audio"].fit(torch.cat(heard), torch.tensor(clips))

@@ -14,7 +14,6 @@ _FLOOR = 0.01  # of the spread of all values: the least that one of them is take
 _FOLDS = 5
 _SHARE = 0.98  # of held-out clips that are to be known
 _MARGIN = 1.1  # what is unlike lies far beyond: this much costs little, and spares other clips of the same kind
-_BANDS = 32  # of the spectrogram
 _CELLS = 8  # of the picture in which motion is looked for: coarse enough for the noise of codecs to vanish
 
 
@@ -35,24 +34,18 @@ def describe_video(features: Tensor, frames: Tensor) -> Tensor:
     return torch.cat([flat.mean(2), flat.std(2, unbiased=False), (change + 1e-4).log()[:, None]], 1)
 
 
-def describe_audio(features: Tensor, spectrogram: Tensor) -> Tensor:
-    """Statistics of windows: mean and std over time of the features, and of the spectrogram's bands without its level.
+def describe_audio(features: Tensor) -> Tensor:
+    """Statistics of windows: mean and std of the features over time.
+
+    The spectrum itself tells codecs apart, which cut it off, better than kinds of sounds.
 
     Args:
         features: ``[B, D, T]``.
-        spectrogram: ``[B, 1, F, N]``, or samples ``[B, 1, N]``, of which no bands are taken.
 
     Returns:
-        ``[B, 2 D + 64]``.
+        ``[B, 2 D]``.
     """
-    parts = [features.mean(2), features.std(2, unbiased=False)]
-    if spectrogram.ndim == 4:
-        bands = F.adaptive_avg_pool1d(spectrogram[:, 0].transpose(1, 2), _BANDS)
-        mean = bands.mean(1)
-        parts += [mean - mean.mean(1, keepdim=True), bands.std(1, unbiased=False)]
-    else:
-        parts.append(features.new_zeros(len(features), 2 * _BANDS))
-    return torch.cat(parts, 1)
+    return torch.cat([features.mean(2), features.std(2, unbiased=False)], 1)
 
 
 class Familiarity(nn.Module):
@@ -80,7 +73,7 @@ class Familiarity(nn.Module):
     @classmethod
     def of_audio(cls, channels: int) -> "Familiarity":
         """For `describe_audio` of features with so many channels."""
-        return cls(2 * channels + 2 * _BANDS)
+        return cls(2 * channels)
 
     def distance(self, described: Tensor) -> Tensor:
         """Distances of descriptions ``[B, V]`` from the mean: ``[B]``; about 1 for clips like those of `fit`."""

@@ -217,6 +217,20 @@ def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_p
         np.testing.assert_allclose(summed[:, :length], whole[:, :length], atol=1e-4)
 
 
+@pytest.mark.parametrize("later", [0.03, -0.03])
+def test_tracks_meet_the_picture_within_the_tolerance_of_sync(clips, model, tmp_path, later):
+    clip, count = read_clip(clips[3]), round(abs(later) * 16000)
+    sound, gap = clip.audio, np.zeros((1, count), np.float32)
+    moved = np.concatenate([gap, sound[:, :-count]] if later > 0 else [sound[:, count:], gap], 1)
+    write_video(tmp_path / "moved.mp4", clip.video, clip.fps, audio=moved, sample_rate=clip.sample_rate)
+    own = separate_file(clips[3], model, tmp_path / "tracks", sources=1)
+    found = separate_file(tmp_path / "moved.mp4", model, tmp_path / "tracks", sources=1)
+    assert own.delay == 0
+    assert found.delay == pytest.approx(-later, abs=0.01)
+    assert found.notes == ()
+    assert found.sources[0].share == pytest.approx(own.sources[0].share, abs=0.03)
+
+
 def test_a_clip_that_is_repeated_is_told_as_the_clip_is_and_with_no_more_confidence(clips, model, tmp_path):
     remux(clips[2], tmp_path / "other.mp4", replace_audio=clips[7])
     remux(clips[3], tmp_path / "late.mp4", audio_delay=0.2)
