@@ -24,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Learns from the fact that things which move make sound. Start with: avlearn quickstart",
 )
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
@@ -112,6 +111,22 @@ def _listened(file: Path, track: str | None, channel: str | None, model: str | N
     if len(tracks) > 1 and (number := track_number(selected)) is not None:
         typer.echo(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses", err=True)
     return selected
+
+
+@app.callback()
+def options(
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin", metavar="MODULE", help="Import a module that adds tasks, encoders, objectives, corpora."
+        ),
+    ] = None,
+) -> None:
+    """Learns from the fact that things which move make sound. Start with: avlearn quickstart"""
+    from avlearn.plugins import use_plugins
+
+    if plugin:
+        use_plugins(plugin)
 
 
 @app.command()
@@ -279,10 +294,10 @@ def pretrain(
 
     Example: avlearn pretrain sync_world model.video=slowfast_tiny trainer.max_epochs=5
     """
-    from avlearn.recipe import load_recipe
+    from avlearn.tasks import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
-    from avlearn.train import pretrain as run
+    from avlearn.training.run import pretrain as run
 
     folder = run(loaded, run_dir or Path("runs") / loaded.name, dry_run=dry_run, resume=resume)
     if not dry_run:
@@ -361,7 +376,7 @@ def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overri
 
     Example: avlearn recipe show sync_world model.video=x3d_s
     """
-    from avlearn.recipe import load_recipe
+    from avlearn.tasks import load_recipe
 
     typer.echo(load_recipe(recipe, overrides or []).to_yaml().rstrip())
 
@@ -722,7 +737,7 @@ def evaluate(
     from avlearn.evaluation import evaluate as run
     from avlearn.models.audiovisual import load, model_folder
     from avlearn.models.released.localizers import load_localizer, load_object_map
-    from avlearn.tasks.objective_folder import load_objective
+    from avlearn.tasks.synchronize.objective_folder import load_objective
 
     result = run(
         load(model), data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
@@ -747,7 +762,7 @@ def audit(
     """
     from avlearn.evaluation.audit import audit as run
     from avlearn.models.audiovisual import load, model_folder
-    from avlearn.tasks.objective_folder import load_objective
+    from avlearn.tasks.synchronize.objective_folder import load_objective
 
     result = run(load(model), data, seed, objective=load_objective(model_folder(model)))
     _tell(result, json_path)

@@ -22,9 +22,10 @@ from avlearn.linear_probe import fit
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual, load, save
 from avlearn.quickstart_page import write_page
-from avlearn.recipe import Recipe, load_recipe
-from avlearn.run_folder import begun_recipe, can_resume
-from avlearn.train import pretrain
+from avlearn.recipe import Recipe
+from avlearn.tasks import load_recipe
+from avlearn.training.run import pretrain
+from avlearn.training.run_folder import begun_recipe, can_resume
 
 # The share of the time that is gone when a stage ends. Figures, tools and the page have the rest.
 _UNTIL = {"tests": 0.10, "clips": 0.19, "solos": 0.23, "sync": 0.58, "separate": 0.76}
@@ -185,7 +186,7 @@ def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
 
 
 def _train(run_dir: Path, progress: _Progress) -> None:
-    """Pretrain, teach to separate, add classifiers: the model's folder."""
+    """SynchronizeModule, teach to separate, add classifiers: the model's folder."""
     worlds = run_dir / "worlds"
     if "sync" not in progress.done:
         _say("pretraining by synchronization")
@@ -233,13 +234,13 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
         The seconds; with how many threads: on a busy machine one alone is faster than several that wait for each other;
         and how much slower it is than an idle machine.
     """
-    from avlearn.build import build_objective
     from avlearn.models.audiovisual import ModelConfig
-    from avlearn.tasks.pretrain import Pretrain
+    from avlearn.tasks.synchronize.build import build_objective
+    from avlearn.tasks.synchronize.module import SynchronizeModule
 
     clip, batch = recipe.clip, recipe.trainer.batch_size
     model = AudioVisual(ModelConfig(size=clip.size))
-    task = Pretrain(model, build_objective(recipe, model, batch), {}, None, 0)
+    task = SynchronizeModule(model, build_objective(recipe, model, batch), {}, 0)
     video = torch.rand(batch, 3, round(clip.seconds * clip.fps), clip.size, clip.size)
     audio = torch.randn(batch, round((clip.seconds + 2 * clip.context) * clip.sample_rate))
     zeros = torch.zeros(batch, dtype=torch.long)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from avlearn.recipe import Recipe, load_recipe
+from avlearn.recipe import Recipe
+from avlearn.tasks import load_recipe
 
 TINY = [
     "data.world.preset=solo", "data.world.train_clips=16", "data.world.val_clips=8", "trainer.batch_size=4",

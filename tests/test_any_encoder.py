@@ -14,7 +14,6 @@ import torch
 from avlearn.apply.embed import embed_files
 from avlearn.apply.localize import localize_file
 from avlearn.apply.sync import sync_file
-from avlearn.build import build_objective
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.linear_probe import probe_model
@@ -28,10 +27,11 @@ from avlearn.models.registry import Spec
 from avlearn.models.video.r2plus1d import r2plus1d
 from avlearn.models.video.slowfast import SlowFast
 from avlearn.models.video.x3d import X3D
-from avlearn.recipe import load_recipe
 from avlearn.signal import Spectrogram
-from avlearn.tasks.pretrain import Pretrain
-from avlearn.train import pretrain
+from avlearn.tasks import load_recipe
+from avlearn.tasks.synchronize.build import build_objective
+from avlearn.tasks.synchronize.module import SynchronizeModule
+from avlearn.training.run import pretrain
 
 sys.path.append(str(Path(__file__).parent / "models"))
 from families import AUDIO, VIDEO
@@ -59,7 +59,7 @@ def trained_once(monkeypatch, video: str, audio: str, name: str) -> AudioVisual:
         spectrogram=front_end(AUDIO[audio].build()),
     )  # fmt: skip
     model = AudioVisual(config)
-    task = Pretrain(model, build_objective(recipe, model, 2), {}, None, 0)
+    task = SynchronizeModule(model, build_objective(recipe, model, 2), {}, 0)
     batch = {"offset": torch.tensor([0, task.objective.spec.offsets - 1]), "index": torch.arange(2)}
     output = task.output(torch.rand(2, 3, 32, size, size), 0.1 * torch.randn(2, round(2.56 * 16000)), batch)
     output.loss.backward()

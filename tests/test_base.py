@@ -4,14 +4,13 @@ import re
 
 import pytest
 
-from avlearn.base import with_base
-from avlearn.checks import check_recipe, check_writable
 from avlearn.data.world import make as making
 from avlearn.errors import AvlearnError, DataError, OutputError, RecipeError
 from avlearn.models.audiovisual import AudioVisual, ModelConfig, save
-from avlearn.recipe import Recipe, load_recipe
 from avlearn.signal import Spectrogram
-from avlearn.train import pretrain
+from avlearn.tasks import complete, load_recipe, read_recipe
+from avlearn.training.checks import check_recipe, check_writable
+from avlearn.training.run import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +24,13 @@ def base(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("name, key", [("separate_world", "separator.base"), ("sync_world", "model.base")])
 def test_what_a_base_decides_is_taken_from_it(base, name, key):
-    recipe = with_base(load_recipe(name, [f"{key}={base}"]))
+    recipe = complete(load_recipe(name, [f"{key}={base}"]))
     assert (recipe.clip.fps, recipe.clip.size, recipe.clip.sample_rate) == (12.5, 48, 8000)
     assert (recipe.model.dim, recipe.model.spectrogram.hop, recipe.model.spectrogram.mels) == (32, 0.02, 32)
     assert recipe.clip.seconds == load_recipe(name).clip.seconds
-    assert with_base(recipe) == recipe
-    again = Recipe.model_validate(recipe.model_dump())
-    assert with_base(again) == recipe
+    assert complete(recipe) == recipe
+    again = read_recipe(recipe.model_dump())
+    assert complete(again) == recipe
 
 
 @pytest.mark.parametrize(
@@ -43,28 +42,28 @@ def test_saying_otherwise_names_the_key(base, word):
     for name, key in (("separate_world", "separator.base"), ("sync_world", "model.base")):
         where = word.split("=")[0] + (r"\.hop" if "{" in word else "")
         with pytest.raises(RecipeError, match=rf"^{where}: the recipe has .*, and {key} {base} has .*: leave it out$"):
-            with_base(load_recipe(name, [f"{key}={base}", word]))
-    with_base(load_recipe("sync_world", [f"model.base={base}", "clip.fps=12.5", "model.spectrogram.hop=0.02"]))
+            complete(load_recipe(name, [f"{key}={base}", word]))
+    complete(load_recipe("sync_world", [f"model.base={base}", "clip.fps=12.5", "model.spectrogram.hop=0.02"]))
 
 
 def test_a_chosen_piece_says_what_is_in_it(base):
     with pytest.raises(RecipeError, match=r"^clip\.fps: the recipe has 25\.0"):
-        with_base(load_recipe("sync_world", [f"model.base={base}", "clip=laptop"]))
+        complete(load_recipe("sync_world", [f"model.base={base}", "clip=laptop"]))
 
 
 def test_a_recipe_file_says_what_is_in_it(base, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(f"defaults: [sync_world]\nname: mine\nmodel: {{base: {base}}}\nclip: {{size: 64}}\n")
     with pytest.raises(RecipeError, match=r"^clip\.size: the recipe has 64"):
-        with_base(load_recipe(file))
+        complete(load_recipe(file))
     file.write_text(f"defaults: [sync_world]\nname: mine\nmodel: {{base: {base}}}\n")
-    assert with_base(load_recipe(file)).clip.size == 48
+    assert complete(load_recipe(file)).clip.size == 48
 
 
 def test_towers_come_from_one_place(base):
     for word in (f"model.base={base}", "model.video_weights=x.pth"):
         with pytest.raises(RecipeError, match=r"give one of the two"):
-            with_base(load_recipe("separate_world", [f"separator.base={base}", word]))
+            complete(load_recipe("separate_world", [f"separator.base={base}", word]))
 
 
 @pytest.fixture
@@ -132,7 +131,7 @@ def test_a_base_that_says_otherwise_is_found_before_anything_is_rendered(idle, t
 
 
 def test_a_disk_without_room_is_told_before_the_work(idle, tmp_path, monkeypatch):
-    from avlearn import checks
+    from avlearn.training import checks
 
     usage = type("Usage", (), {"free": 10**6})
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)

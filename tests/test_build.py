@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from avlearn.build import _usable, build, build_model
 from avlearn.data.clips import WindowRule
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError, ModelError, RecipeError
@@ -18,7 +17,10 @@ from avlearn.models.audiovisual import load, save
 from avlearn.models.weights.checkpoint import write_tensors
 from avlearn.models.weights.importers.huggingface import AUDIOSET
 from avlearn.models.weights.source import FORMAT
-from avlearn.recipe import Recipe, load_recipe
+from avlearn.recipe import Recipe
+from avlearn.tasks import build, load_recipe
+from avlearn.tasks.clips import usable_clips
+from avlearn.tasks.synchronize.build import build_model
 
 X3D = {"model.video": "x3d_xs", "model.resample": "true"}
 NEEDED = {
@@ -53,7 +55,7 @@ def test_a_file_gives_a_tower_its_weights(tmp_path, small_world, capsys):
     theirs = create_model("conv2d_tiny")
     nn.init.normal_(next(theirs.parameters()))
     torch.save({"state_dict": theirs.state_dict()}, tmp_path / "sound.pth")
-    model = build(of(small_world, f"model.audio_weights={tmp_path}/sound.pth")).task.model
+    model = build(of(small_world, f"model.audio_weights={tmp_path}/sound.pth")).module.model
     found = model.audio.state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in theirs.state_dict().items())
     assert f"model.audio_weights: {len(found)} tensors by the names of avlearn" in capsys.readouterr().err
@@ -74,7 +76,7 @@ def test_the_recipe_must_have_what_weights_need_besides(x3d, small_world):
 
 def test_weights_are_needed_once(tmp_path, x3d, small_world):
     recipe = of(small_world, **X3D, **NEEDED, **{"model.video_weights": str(x3d)})
-    begun = build(recipe).task
+    begun = build(recipe).module
     model = begun.model.eval()
     video, audio = torch.rand(1, 3, 8, 32, 32), torch.randn(1, 16000)
     theirs = create_model("x3d_xs", weights=x3d).eval()
@@ -88,7 +90,7 @@ def test_weights_are_needed_once(tmp_path, x3d, small_world):
             assert torch.equal(ours, expected)
     with pytest.raises(RecipeError, match=r"^model\.video_weights: there is no weight file"):
         build(recipe)
-    resumed = build(recipe, resumed=True).task
+    resumed = build(recipe, resumed=True).module
     resumed.load_state_dict(begun.state_dict())
     with torch.no_grad():
         assert torch.equal(resumed.model.eval().video_features(video), seen)
@@ -102,7 +104,7 @@ def test_what_a_run_resumes_from_may_be_gone_as_well(small_world, tmp_path):
 
 
 def test_a_base_sees_the_same_pictures(tmp_path, small_world):
-    save(build(of(small_world)).task.model, tmp_path / "base", "# base\n")
+    save(build(of(small_world)).module.model, tmp_path / "base", "# base\n")
     words = ["model.video_mean=[0.5,0.5,0.5]", "model.video_std=[0.5,0.5,0.5]", f"model.base={tmp_path}/base"]
     with pytest.raises(
         RecipeError, match=r"model\.video_mean: the recipe has \(0\.5, 0\.5, 0\.5\), and .*/base has None"
@@ -119,7 +121,7 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
     said = "model.spectrogram.mean=-4.267739 model.spectrogram.std=9.137995"
     with pytest.raises(RecipeError, match=said.replace(".", r"\.") + "$"):
         build(of(small_world, **words))
-    model = build(of(small_world, *said.split(), **words)).task.model.eval()
+    model = build(of(small_world, *said.split(), **words)).module.model.eval()
     sound = torch.randn(1, 16000) / 10
     theirs = create_model("ast_b", weights=folder).eval()
     with torch.no_grad():
@@ -165,7 +167,7 @@ def test_options_of_builders_without_annotations_are_held_to_bounds(monkeypatch)
 def test_a_separator_stands_on_towers_that_stay_as_they_are(untrained, small_world, tmp_path):
     words = [f"separator.base={untrained}", f"data.root={tmp_path}"]
     words += [f"data.train={small_world}", f"data.val={small_world}"]
-    model = build(load_recipe("separate_world", words)).task.model
+    model = build(load_recipe("separate_world", words)).module.model
     after = model.state_dict()
     towers = {k: v for k, v in load(untrained).state_dict().items() if not k.startswith(("separator.", "classifiers."))}
     assert all(torch.equal(value, after[name]) for name, value in towers.items())
@@ -178,6 +180,6 @@ def test_clips_that_are_too_short_are_told_with_what_would_do():
         r"no validation clip lasts 4 s \(clip\.seconds \+ 2 clip\.context\), the longest 2\.50 s: lower clip\.seconds"
     )
     with pytest.raises(DataError, match=said):
-        _usable(rows, "validation", (), rule)
+        usable_clips(rows, "validation", (), rule)
     with pytest.raises(DataError, match="none of 1 training clips can be used"):
-        _usable([Row(Path("c.mp4"), duration=9.0, flags=("silent",))], "training", ("silent",), rule)
+        usable_clips([Row(Path("c.mp4"), duration=9.0, flags=("silent",))], "training", ("silent",), rule)

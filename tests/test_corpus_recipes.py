@@ -13,7 +13,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from avlearn.build import build, build_model, build_objective
 from avlearn.cli import app
 from avlearn.models import registry
 from avlearn.models.audio.ast import AST
@@ -22,7 +21,9 @@ from avlearn.models.audio.vgg import VGGM
 from avlearn.models.audiovisual import AudioVisual, load
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.r2plus1d import AVIDResNet, r2plus1d
-from avlearn.recipe import list_recipes, load_recipe
+from avlearn.recipe import list_recipes
+from avlearn.tasks import build, load_recipe
+from avlearn.tasks.synchronize.build import build_model, build_objective
 
 CORPORA = {
     "avid_audioset": "audioset",
@@ -145,7 +146,7 @@ def train(name: str, manifest: Path, run: Path, *more: str) -> AudioVisual:
 
 
 def test_every_recipe_of_a_corpus_is_tried():
-    names = [name for name in list_recipes() if load_recipe(name).task == "pretrain"]
+    names = [name for name in list_recipes() if load_recipe(name).task == "synchronize"]
     assert set(CORPORA) == {name for name in names if "world" not in name and not name.startswith("sync_grid")}
 
 

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from avlearn.build import build_model, model_config
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
-from avlearn.recipe import load_recipe
 from avlearn.signal import FrontEnd
+from avlearn.tasks import load_recipe
+from avlearn.tasks.synchronize.build import build_model
+from avlearn.tasks.towers import model_config
 
 AUDIO = [name for name in list_models() if model_spec(name).kind == "audio"]
 

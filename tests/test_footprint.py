@@ -5,11 +5,11 @@ import resource
 import pytest
 import torch
 
-from avlearn import footprint as module
 from avlearn.errors import RecipeError
-from avlearn.footprint import Footprint, check_footprint, footprint, kept_bytes
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
+from avlearn.tasks.synchronize import footprint as module
+from avlearn.tasks.synchronize.footprint import Footprint, check_footprint, footprint, kept_bytes
 
 
 def recipe(*words: str, name: str = "sync_world"):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from small_runs import command, last, recipe, rows
 
-from avlearn.build import build
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import load
-from avlearn.train import pretrain
+from avlearn.tasks import build
+from avlearn.training.run import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_torchrun_starts_processes_that_share_what_they_remember(root, tmp_path)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     done = subprocess.run(command(tmp_path, root, *words, start=torchrun), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
-    before = build(recipe(root, "objective=avid")).task.objective.video_bank
+    before = build(recipe(root, "objective=avid")).module.objective.video_bank
     after = last(tmp_path)["state_dict"]["objective.video_bank"]
     assert (before != after).any(1).all()  # 2 steps of 2 processes with 4 of the 16 clips each
     load(tmp_path)

@@ -5,8 +5,9 @@ from pydantic import TypeAdapter
 
 from avlearn.errors import RecipeError
 from avlearn.objectives import OBJECTIVES
-from avlearn.recipe import list_recipes, load_recipe
-from avlearn.schema import Recipe
+from avlearn.recipe import list_recipes
+from avlearn.recipe.schema import Recipe
+from avlearn.tasks import load_recipe
 
 
 @pytest.mark.parametrize("name", list_recipes())

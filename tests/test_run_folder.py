@@ -10,15 +10,16 @@ import pytest
 import torch
 from small_runs import recipe, rows
 
-from avlearn.build import model_config
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError, DivergedError, OutputError, RecipeError
 from avlearn.interrupts import Terminated
 from avlearn.lock import Lock
-from avlearn.run_folder import FREE, _restore, begun_recipe, enter, spelled_out
-from avlearn.tasks.checkpoints import BEFORE, LAST, read_checkpoint
-from avlearn.tasks.pretrain import Pretrain
-from avlearn.train import pretrain
+from avlearn.tasks.synchronize.build import kept_options, spell_out
+from avlearn.tasks.synchronize.module import SynchronizeModule
+from avlearn.tasks.towers import model_config
+from avlearn.training.checkpoints import BEFORE, LAST, read_checkpoint
+from avlearn.training.run import pretrain
+from avlearn.training.run_folder import FREE, _restore, begun_recipe, enter
 
 SHORT = ["clip.size=16", "clip.seconds=0.64", "clip.context=0.32", "trainer.val_every=2", "trainer.checkpoint_every=2"]
 
@@ -50,7 +51,7 @@ def left(run: Path) -> dict[str, bytes]:
 
 def ended_at(run: Path, small, step: int, monkeypatch, number: int = 0) -> None:
     """A run that ends in the training step after ``step``, by a signal or by itself."""
-    before = Pretrain.training_step
+    before = SynchronizeModule.training_step
 
     def training_step(self, batch, batch_index):
         if self.global_step == step:
@@ -60,7 +61,7 @@ def ended_at(run: Path, small, step: int, monkeypatch, number: int = 0) -> None:
         return before(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pretrain, "training_step", training_step)
+        patch.setattr(SynchronizeModule, "training_step", training_step)
         with pytest.raises((RuntimeError, KeyboardInterrupt, Terminated)):
             pretrain(small, run)
 
@@ -134,17 +135,17 @@ def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):
 
 def test_a_run_of_an_earlier_version_keeps_its_steps(root, tmp_path, capsys):
     strided = recipe(root, *SHORT, "model.video=c3d")
-    now = spelled_out(strided, None, True)
+    now = spell_out(strided, None, True)
     stride = now.model.video_options["temporal_stride"]
-    assert stride < 16 and model_config(now, "") == model_config(strided, "")
+    assert stride < 16 and model_config(now, "") == model_config(strided, "", kept_options(strided))
     (tmp_path / "recipe.yaml").write_text(strided.to_yaml())  # which says nothing of the stride
     begun = begun_recipe(tmp_path)
-    resumed = spelled_out(strided, begun, True)
+    resumed = spell_out(strided, begun, True)
     assert resumed == begun and resumed.model.video_options == {"temporal_stride": 16}
     said = f"note: model.video_options.temporal_stride stays 16, as the run began: a new run would have {stride}\n"
     assert capsys.readouterr().err == said
     (tmp_path / "recipe.yaml").write_text(now.to_yaml())
-    assert spelled_out(strided, begun_recipe(tmp_path), True) == now and not capsys.readouterr().err
+    assert spell_out(strided, begun_recipe(tmp_path), True) == now and not capsys.readouterr().err
 
 
 def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_world, root, tmp_path, capsys):
@@ -186,7 +187,7 @@ def test_a_signal_leaves_a_run_that_ends_as_if_it_had_not_come(small, whole, tmp
 
 def test_two_signals_stop_at_once(small, whole, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    before, made = Pretrain.training_step, []
+    before, made = SynchronizeModule.training_step, []
 
     def training_step(self, batch, batch_index):
         if self.global_step == 4:
@@ -196,7 +197,7 @@ def test_two_signals_stop_at_once(small, whole, tmp_path, monkeypatch):
         return before(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pretrain, "training_step", training_step)
+        patch.setattr(SynchronizeModule, "training_step", training_step)
         with pytest.raises(KeyboardInterrupt):
             pretrain(small, run)
     assert not made
@@ -221,7 +222,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(root, tmp_path, capsy
 
 def poisoned_once(monkeypatch, at: int) -> list[float]:
     """The loss of one step is no number, the first time it is made; rates of all steps are returned."""
-    before, rates, done = Pretrain.training_step, [], []
+    before, rates, done = SynchronizeModule.training_step, [], []
 
     def training_step(self, batch, batch_index):
         rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -231,7 +232,7 @@ def poisoned_once(monkeypatch, at: int) -> list[float]:
             return loss * torch.nan
         return loss
 
-    monkeypatch.setattr(Pretrain, "training_step", training_step)
+    monkeypatch.setattr(SynchronizeModule, "training_step", training_step)
     return rates
 
 
@@ -255,7 +256,7 @@ def test_a_run_that_is_to_stop_does_not_try_again(root, tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_is_told_and_nothing_is_lost(small, whole, tmp_path, monkeypatch):
-    from avlearn.tasks.checkpoints import CheckpointFiles
+    from avlearn.training.checkpoints import CheckpointFiles
 
     before, saved = CheckpointFiles.save_checkpoint, []
 

@@ -10,13 +10,15 @@ from small_runs import last, recipe, rows
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avlearn.build import build, build_objective
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
-from avlearn.tasks.accumulate import in_parts
-from avlearn.tasks.pretrain import Pretrain
-from avlearn.tasks.processes import data_parallel, environment, global_rank
-from avlearn.train import _Loaders, pretrain
+from avlearn.tasks import build
+from avlearn.tasks.synchronize.build import build_objective
+from avlearn.tasks.synchronize.microbatches import in_parts
+from avlearn.tasks.synchronize.module import SynchronizeModule
+from avlearn.training.launch import data_parallel, environment, global_rank
+from avlearn.training.loaders import Loaders
+from avlearn.training.run import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,11 @@ def plain(root) -> Path:
     return root / "plain"
 
 
-def task_of(objective: str) -> Pretrain:
+def task_of(objective: str) -> SynchronizeModule:
     """With batch norm as in evaluation, so that clips do not depend on each other."""
     torch.manual_seed(0)
     model = AudioVisual(ModelConfig(dim=16))
-    task = Pretrain(model, build_objective(recipe(Path(), f"objective={objective}"), model, 8), {}, None, 0).train()
+    task = SynchronizeModule(model, build_objective(recipe(Path(), f"objective={objective}"), model, 8), {}, 0).train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -54,7 +56,7 @@ def batch_of(clips: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor, di
 class Loss(nn.Module):
     """A task as something that processes can share."""
 
-    def __init__(self, task: Pretrain):
+    def __init__(self, task: SynchronizeModule):
         super().__init__()
         self.task = task
 
@@ -62,7 +64,9 @@ class Loss(nn.Module):
         return self.task.output(*batch).loss
 
 
-def gradients(module: nn.Module, task: Pretrain, parts: int, clips: slice = slice(None)) -> dict[str, torch.Tensor]:
+def gradients(
+    module: nn.Module, task: SynchronizeModule, parts: int, clips: slice = slice(None)
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(2)
     task.accumulate = parts
     task.zero_grad()
@@ -90,9 +94,9 @@ def validated(root: Path, rank: int, world: int) -> list[dict[str, float]]:
     torch.manual_seed(0)
     wanted = recipe(root, f"trainer.devices={world}", "objective=infonce")
     experiment = build(wanted)
-    loaders = _Loaders(experiment, wanted, 1)
+    loaders = Loaders(experiment, wanted, 1)
     loaders.trainer = SimpleNamespace(global_rank=rank)
-    task, found = experiment.task.eval(), []
+    task, found = experiment.module.eval(), []
     task.log_dict = lambda values, **_: found.append({key: float(value) for key, value in values.items()})
     with torch.no_grad():
         for number, batch in enumerate(loaders.val_dataloader()):

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from avlearn.cli import app
 from avlearn.models.audiovisual import load
-from avlearn.recipe import list_recipes, load_recipe
+from avlearn.recipe import list_recipes
+from avlearn.tasks import load_recipe
 
 LAID_OUT = {
     "coseparation_music": "music",

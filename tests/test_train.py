@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from avlearn.errors import DataError, OutputError
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
 
 TINY = [
     "data.world.preset=solo", "data.world.train_clips=24", "data.world.val_clips=8", "trainer.batch_size=4",
@@ -60,7 +60,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path, small_world, files):
 
 
 def test_resuming_another_recipe_is_refused(tmp_path):
-    from avlearn.train import pretrain
+    from avlearn.training.run import pretrain
 
     with pytest.raises(OutputError, match="no checkpoint"):
         pretrain(load_recipe("sync_world", TINY), tmp_path / "none", resume=True)
@@ -68,7 +68,7 @@ def test_resuming_another_recipe_is_refused(tmp_path):
 
 def test_more_bad_files_than_allowed_stop_the_run(tmp_path, small_world):
     from avlearn.data.manifest import read_manifest, write_manifest
-    from avlearn.train import pretrain
+    from avlearn.training.run import pretrain
 
     rows = read_manifest(small_world / "manifest.parquet")
     broken = tmp_path / "clips"
@@ -89,9 +89,9 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     """Held-out offsets rise far above chance with the right sound, and stay at chance with another clip's."""
     import json
 
-    from avlearn.build import build
     from avlearn.data.cache import ClipCache
-    from avlearn.train import pretrain
+    from avlearn.tasks import build
+    from avlearn.training.run import pretrain
 
     words = [
         f"data.root={tmp_path}", "data.world.preset=solo", "data.world.train_clips=160", "data.world.val_clips=48",
@@ -109,7 +109,7 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     assert right > 3 * chance
 
     built = build(recipe)
-    task, val = built.task, built.val
+    task, val = built.module, built.val
     task.load_state_dict(torch.load(tmp_path / "right" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"])
     task.eval()
     cache = val.cache

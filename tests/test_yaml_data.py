@@ -5,7 +5,7 @@ import time
 import pytest
 
 from avlearn.errors import RecipeError
-from avlearn.yaml_data import MAX_BYTES, parse_yaml, read_yaml
+from avlearn.recipe.yaml_data import MAX_BYTES, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(

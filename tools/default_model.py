@@ -13,8 +13,8 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import evaluate
 from avlearn.models.audiovisual import load, save
 from avlearn.quickstart import add_classifiers
-from avlearn.recipe import load_recipe
-from avlearn.train import pretrain
+from avlearn.tasks import load_recipe
+from avlearn.training.run import pretrain
 
 SEED = 100  # of training clips; those of the figures come from other seeds
 SYNC = [

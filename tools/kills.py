@@ -29,9 +29,9 @@ import torch
 from avlearn.data.prepare import prepare
 from avlearn.data.scan import folder_entries, scan
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.recipe import load_recipe
-from avlearn.run_folder import can_resume
-from avlearn.train import pretrain
+from avlearn.tasks import load_recipe
+from avlearn.training.run import pretrain
+from avlearn.training.run_folder import can_resume
 
 PATIENCE = 10  # seconds that a killed run's processes may live on
 _SMALL = [
@@ -130,11 +130,11 @@ def _die_at_change(folder: Path, number: int) -> None:
 
 def _die_in_validation(number: int) -> None:
     """Die in a validation's ``number``-th batch."""
-    from avlearn.tasks.pretrain import Pretrain
-    from avlearn.tasks.separate import Separate
+    from avlearn.tasks.separate.module import SeparateModule
+    from avlearn.tasks.synchronize.module import SynchronizeModule
 
     left = number
-    for task in (Pretrain, Separate):
+    for task in (SynchronizeModule, SeparateModule):
         before = task.validation_step
 
         def step(self, batch, batch_index, before=before):

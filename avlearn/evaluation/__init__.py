@@ -3,7 +3,7 @@
 from avlearn.evaluation.evaluator import Evaluator, Listed, NotMeasurableError, Subject
 from avlearn.evaluation.recognition import cached_features
 from avlearn.evaluation.result import ClassFigures, Evaluation, Measured
-from avlearn.evaluation.run import EVALUATORS, evaluate
+from avlearn.evaluation.run import EVALUATORS, evaluate, register_evaluator
 
 __all__ = [
     "EVALUATORS",
@@ -16,4 +16,5 @@ __all__ = [
     "Subject",
     "cached_features",
     "evaluate",
+    "register_evaluator",
 ]

@@ -21,9 +21,10 @@ from avlearn.evaluation.sync import SyncEvaluator
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
+from avlearn.plugins import load_plugins
 
 # In the order of their figures.
-EVALUATORS: tuple[type[Evaluator], ...] = (
+EVALUATORS: list[type[Evaluator]] = [
     SyncEvaluator,
     LocalizationEvaluator,
     NegativeAudioEvaluator,
@@ -32,7 +33,14 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     SeparationEvaluator,
     DuetEvaluator,
     RecognitionEvaluator,
-)
+]
+
+
+def register_evaluator(kind: type[Evaluator]) -> type[Evaluator]:
+    """Make an evaluator available to `evaluate`, after those that there are."""
+    if kind not in EVALUATORS:
+        EVALUATORS.append(kind)
+    return kind
 
 
 def evaluate(
@@ -45,7 +53,7 @@ def evaluate(
     baseline: AudioVisual | None = None,
     released: Sequence[Localizer] = (),
     objects: ObjectMap | None = None,
-    evaluators: Sequence[type[Evaluator]] = EVALUATORS,
+    evaluators: Sequence[type[Evaluator]] | None = None,
 ) -> Evaluation:
     """Measure a model.
 
@@ -58,16 +66,19 @@ def evaluate(
         manifests: of clips that the model was not trained on; of one with a test split, that is measured.
         seed: of the windows and mixtures.
         tasks: of the evaluators; by default all that model and clips allow.
-        objective: of the model's folder (`avlearn.tasks.objective_folder.load_objective`), where it has one.
+        objective: of the model's folder, where it has one (`avlearn.tasks.synchronize.objective_folder`).
         baseline: a separator that sees nothing, beside the model's.
         released: localizers to be measured beside the model, on clips with boxes.
         objects: measures all of them there a second time, their maps combined with this one.
-        evaluators: that there are.
+        evaluators: that there are; by default all that are registered, those of plugins too.
 
     Raises:
         DataError: no clip is long enough; model and clips do not allow a task that was asked for, or any; or released
             networks are given, and nothing to measure them on.
     """
+    if evaluators is None:
+        load_plugins()
+        evaluators = EVALUATORS
     known = list(dict.fromkeys(evaluator.task for evaluator in evaluators))
     for task in tasks:
         if task not in known:

@@ -19,7 +19,7 @@ from avlearn.metrics.bss_eval import bss_eval_figures
 from avlearn.metrics.separation import best_order_improvement, separation
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal import Stft
-from avlearn.tasks.separate import SeenClips
+from avlearn.tasks.separate.module import SeenClips
 
 NO_SEPARATOR = "the model has no separator"
 _FEWEST = 16  # clips

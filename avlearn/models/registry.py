@@ -13,6 +13,7 @@ from torch import nn
 from avlearn.errors import ModelError
 from avlearn.models.weights.importers import Tensors, load_weights
 from avlearn.models.weights.source import Weights, open_weights
+from avlearn.plugins import load_plugins
 from avlearn.validation import check_options
 
 
@@ -76,6 +77,8 @@ def register(spec: Spec) -> Callable[[Callable[..., nn.Module]], Callable[..., n
 
 def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
     if name not in _builders:
+        load_plugins()
+    if name not in _builders:
         near = difflib.get_close_matches(name, _builders, 1, 0.0)[0]
         raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'")
     return _builders[name]
@@ -85,6 +88,8 @@ def model_spec(name: str, kind: str | None = None) -> Spec:
     """The spec of a registered encoder. Raises ModelError for an unknown name, or one of another kind."""
     if kind is None:
         return _find(name)[0]
+    if name not in _builders:
+        load_plugins()
     of_kind = [other for other, (spec, _) in _builders.items() if spec.kind == kind]
     if name in of_kind:
         return _builders[name][0]
@@ -115,7 +120,8 @@ def default_option(name: str, option: str) -> object:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names of registered encoders that match a shell pattern such as ``slowfast*``, sorted."""
+    """Names of registered encoders that match a shell pattern such as ``slowfast*``, sorted; those of plugins too."""
+    load_plugins()
     return sorted(fnmatch.filter(_builders, pattern))
 
 

@@ -60,7 +60,7 @@ from avlearn.objectives.objective import (
     TrainingSetup,
 )
 from avlearn.objectives.offset import OffsetClassifier, offset_classification
-from avlearn.objectives.registry import OBJECTIVES, option_names, read_options, register
+from avlearn.objectives.registry import OBJECTIVES, list_objectives, option_names, read_options, register
 from avlearn.objectives.slavc import SLAVC, slavc
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "fnac",
     "gdt",
     "info_nce",
+    "list_objectives",
     "margin_contrastive",
     "mil_infonce",
     "offset_classification",

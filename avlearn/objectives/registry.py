@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from avlearn.objectives.objective import Objective, ObjectiveOptions
+from avlearn.plugins import load_plugins
 
 OBJECTIVES: dict[str, type[Objective[Any]]] = {}
 
@@ -25,6 +26,12 @@ def register(kind: K) -> K:
         raise ValueError(f"there are two objectives of the name '{name}'")
     OBJECTIVES[name] = kind
     return kind
+
+
+def list_objectives() -> list[str]:
+    """Names of all objectives, those of plugins too."""
+    load_plugins()
+    return sorted(OBJECTIVES)
 
 
 def read_options(values: object) -> ObjectiveOptions:
@@ -45,6 +52,8 @@ def read_options(values: object) -> ObjectiveOptions:
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError("objective: write a section with the name of an objective, like {name: dense}")
     name = str(values["name"])[:100]
+    if name not in OBJECTIVES:
+        load_plugins()
     if name not in OBJECTIVES:
         near = difflib.get_close_matches(name, OBJECTIVES, 1, 0.0)[0]
         raise ValueError(f"objective.name: no objective is called {name!r}; the nearest is '{near}'")

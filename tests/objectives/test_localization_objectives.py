@@ -13,7 +13,7 @@ from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective
 from avlearn.objectives.localization import foreground_mask
 from avlearn.objectives.objective import aligned_audio
 from avlearn.objectives.similarity import heatmap
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
 
 NAMES = ("mil_infonce", "fnac", "trimap", "slavc", "correspondence")
 STEPS, AUDIO_STEPS, CLIPS = 3, 7, 768

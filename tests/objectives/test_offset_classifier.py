@@ -12,7 +12,7 @@ from windows import train, windows
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import load
 from avlearn.objectives.offset import OffsetClassifier
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
 
 SMALL = replace(SPEC, steps=4, offsets=5, video_channels=8, audio_channels=8, dim=8)
 AUDIO_STEPS = SMALL.steps + SMALL.offsets - 1
@@ -116,7 +116,7 @@ def words(small_world, untrained, tmp_path):
 
 
 def test_the_second_stage_keeps_the_towers_of_the_first_and_how_they_are_read(words, untrained, tmp_path):
-    from avlearn.train import pretrain
+    from avlearn.training.run import pretrain
 
     first = tmp_path / "first"
     shutil.copytree(untrained, first)
@@ -141,7 +141,7 @@ def test_the_second_stage_keeps_the_towers_of_the_first_and_how_they_are_read(wo
 
 
 def test_towers_that_do_not_fit_are_refused(words):
-    from avlearn.train import pretrain
+    from avlearn.training.run import pretrain
 
     with pytest.raises(RecipeError, match=r"^model\.dim: the recipe has 64, and model\.base .* has 128: leave it out$"):
         pretrain(load_recipe("sync_world", [*words, "model.dim=64"]), "unused")

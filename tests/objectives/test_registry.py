@@ -20,7 +20,7 @@ from avlearn.objectives import (
     read_options,
     register,
 )
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
 from avlearn.validation import Positive
 
 ALONE = [name for name in OBJECTIVES if name not in ("avid", "clusters")]  # these need to know how many clips there are

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from avlearn.objectives import OBJECTIVES, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
 from avlearn.objectives.objective import aligned_audio
-from avlearn.recipe import load_recipe
+from avlearn.tasks import load_recipe
 
 STEPS, OFFSETS, KINDS, CLIPS, HELD_OUT = 10, 9, 16, 384, 192
 SPEC = FeatureSpec(0.08, STEPS, OFFSETS, video_channels=24, audio_channels=24, dim=16, clips=CLIPS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avlearn.errors import OutputError
-from avlearn.tasks.checkpoints import BEFORE, LAST, CheckpointFiles, last_good, read_checkpoint
+from avlearn.training.checkpoints import BEFORE, LAST, CheckpointFiles, last_good, read_checkpoint
 
 
 def state(step: int) -> dict:

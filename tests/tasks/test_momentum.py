@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_runs import last, recipe
 
-from avlearn.build import build
 from avlearn.errors import RecipeError
-from avlearn.tasks.pretrain import Pretrain
-from avlearn.train import pretrain
+from avlearn.tasks import build
+from avlearn.tasks.synchronize.module import SynchronizeModule
+from avlearn.training.run import pretrain
 
 SLAVC = ("objective=slavc", "objective.momentum=0.75", "objective.dropout=0.5", "clip.context=0")
 
@@ -31,9 +31,9 @@ def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
 
 
-def task_of(root: Path, *words: str) -> Pretrain:
+def task_of(root: Path, *words: str) -> SynchronizeModule:
     torch.manual_seed(0)
-    return build(recipe(root, *words)).task
+    return build(recipe(root, *words)).module
 
 
 def test_the_copy_moves_by_its_share_and_takes_no_gradient(root):
@@ -77,14 +77,14 @@ def test_other_objectives_have_no_copy(root):
 
 
 def test_training_resumes_to_the_bit_copy_included(root, whole, monkeypatch, tmp_path):
-    step = Pretrain.training_step
+    step = SynchronizeModule.training_step
 
     def until_the_checkpoint(self, batch, index):
         if self.global_step == 3:
             raise RuntimeError("stopped")
         return step(self, batch, index)
 
-    monkeypatch.setattr(Pretrain, "training_step", until_the_checkpoint)
+    monkeypatch.setattr(SynchronizeModule, "training_step", until_the_checkpoint)
     with pytest.raises(RuntimeError, match="stopped"):
         pretrain(recipe(root, *SLAVC), tmp_path / "run")
     assert last(tmp_path / "run")["global_step"] == 3

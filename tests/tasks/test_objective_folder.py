@@ -10,9 +10,9 @@ from avlearn.errors import ModelError
 from avlearn.evaluation import evaluate
 from avlearn.models.audiovisual import load, model_folder
 from avlearn.objectives import OBJECTIVES, Dense, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
-from avlearn.recipe import load_recipe
-from avlearn.tasks.objective_folder import load_objective, save_objective
-from avlearn.train import pretrain
+from avlearn.tasks import load_recipe
+from avlearn.tasks.synchronize.objective_folder import load_objective, save_objective
+from avlearn.training.run import pretrain
 
 SPEC = FeatureSpec(0.08, 6, 5, 8, 10, 4, 12)
 SHIFT = {"first": 0.96, "last": 0.16, "until": 0.5}

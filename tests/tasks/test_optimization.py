@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from avlearn.tasks.optimization import OPTIMIZERS, sgd
+from avlearn.training.optimization import OPTIMIZERS, sgd
 
 
 def made(name: str, **options: float) -> tuple[nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:

@@ -10,7 +10,7 @@ from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
 from avlearn.models.unet import SeparatorConfig
-from avlearn.tasks.separate import SeenClips, Separate, SeparationLoss
+from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
 
 SMALL = SeparatorConfig((4, 4, 8, 8, 8), 0.032, 0.016, bins=32)
 LIGHT = {"flip": False, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
@@ -40,7 +40,7 @@ def test_features_and_sound_are_of_the_same_seconds():
         assert float(item["audio"][0]) == pytest.approx(float(item["features"][0, 0]), abs=1e-4)
 
 
-def step_of(task: Separate, batch: dict, seed: int = 0) -> torch.Tensor:
+def step_of(task: SeparateModule, batch: dict, seed: int = 0) -> torch.Tensor:
     task.train()
     loss = task.mixture_loss(batch, np.random.default_rng(seed), True)
     loss.backward()
@@ -73,7 +73,7 @@ def batch_of(model: AudioVisual, count: int = 4) -> dict:
 def test_every_kind_learns_and_towers_stay(separator, loss):
     model = model_with(**separator)
     mixing = Mixing(model.config.separator.sources, 0.0, 0.5)
-    task = Separate(model, SeparationLoss(**loss), mixing, LIGHT, None, 0)
+    task = SeparateModule(model, SeparationLoss(**loss), mixing, LIGHT, 0)
     before = {name: value.clone() for name, value in model.state_dict().items() if not name.startswith("separator.")}
     batch = batch_of(model)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2)
@@ -93,7 +93,7 @@ def test_a_wrong_mask_counts_where_the_mixture_is_loud():
     spectrum = torch.fft.rfft(torch.randn(4, 16000))
     spectrum[:, 4000:] = 0  # the upper half
     batch = {"audio": torch.fft.irfft(spectrum, 16000) * 0.3, "labels": torch.eye(4, dtype=torch.bool)}
-    task = Separate(model, SeparationLoss(name="l1"), Mixing(2), LIGHT, None, 0)
+    task = SeparateModule(model, SeparationLoss(name="l1"), Mixing(2), LIGHT, 0)
     bins, losses = model.separator.bins, {}
     for name, wrong in (("none", slice(0)), ("loud", slice(bins // 2 - 2)), ("silent", slice(bins // 2 + 2, bins))):
 
@@ -110,7 +110,7 @@ def test_a_wrong_mask_counts_where_the_mixture_is_loud():
 
 def test_the_video_tower_learns_where_it_is_to():
     model = model_with(conditioning="product", query="pooled", mask="binary")
-    task = Separate(model, SeparationLoss(), Mixing(2), LIGHT, None, 0, train_video=True)
+    task = SeparateModule(model, SeparationLoss(), Mixing(2), LIGHT, 0, train_video=True)
     step_of(task, batch_of(model))
     assert all(p.grad is not None for p in model.video.parameters())
     assert all(p.grad is None for p in model.audio.parameters())
@@ -122,6 +122,6 @@ def test_what_is_drawn_depends_on_the_step_alone():
     for _ in range(2):
         model = model_with()
         batch = batch or batch_of(model)
-        task = Separate(model, SeparationLoss(), Mixing(2), LIGHT, None, 3)
+        task = SeparateModule(model, SeparationLoss(), Mixing(2), LIGHT, 3)
         losses.append([float(step_of(task, batch, seed)) for seed in (1, 2, 1)])
     assert losses[0] == losses[1]

@@ -19,7 +19,7 @@ from avlearn.models.unet import SeparatorConfig
 from avlearn.models.weights.encoder_folder import import_weights, load_encoder
 from avlearn.objectives import OBJECTIVES, FeatureSpec, ShiftSchedule
 from avlearn.signal import Spectrogram
-from avlearn.tasks.objective_folder import load_objective, save_objective
+from avlearn.tasks.synchronize.objective_folder import load_objective, save_objective
 
 NASTY = (
     None, True, False, 0, -1, 1, 2, 3, 7, 63, 2**31, 10**12, 10**400, -0.0, 0.5, 1e-300, 1e308, float("nan"),

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import avlearn.objectives  # noqa: F401 (before a case's limit of memory: reading a recipe imports it)
-from avlearn.recipe import list_recipes, load_recipe, share_folder
+from avlearn.recipe import list_recipes, share_folder
+from avlearn.tasks import load_recipe
 
 _VALUES = (
     "null", "~", "true", "-1", "0", "1e400", ".inf", "-.inf", ".nan", "9" * 5000, "1e-320", "''", '"\\0"',

@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avlearn.build import build_objective
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
@@ -41,9 +40,11 @@ from avlearn.evaluation.windows import cut_windows
 from avlearn.metrics import sync as metrics
 from avlearn.models.audiovisual import AudioVisual, ModelConfig, frames_to_input, load
 from avlearn.objectives import Objective
-from avlearn.recipe import Recipe, load_recipe
-from avlearn.tasks.optimization import adamw
-from avlearn.tasks.pretrain import Pretrain
+from avlearn.recipe import Recipe
+from avlearn.tasks import load_recipe
+from avlearn.tasks.synchronize.build import build_objective
+from avlearn.tasks.synchronize.module import SynchronizeModule
+from avlearn.training.optimization import adamw
 
 TRAINED = ("dense", "segments", "shift_bce", "offset", "gdt", "margin", "infonce", "avid", "clusters")
 MEASURES = {
@@ -87,7 +88,7 @@ def batches(data: ClipDataset, size: int, seed: int) -> Iterator[dict]:
             yield collate([data[int(index), int(rng.integers(2**31))] for index in chosen])
 
 
-def train(recipe: Recipe, task: Pretrain, data: ClipDataset, seconds: float, seed: int) -> int:
+def train(recipe: Recipe, task: SynchronizeModule, data: ClipDataset, seconds: float, seed: int) -> int:
     """Steps made in so much CPU time; rate and schedule go by the share of it that is used."""
     optimizer = adamw(task, 1000, lr=recipe.optimizer.lr, weight_decay=recipe.optimizer.weight_decay,
                       warmup_steps=0, decay_start=1.0)["optimizer"]  # fmt: skip
@@ -111,7 +112,7 @@ def train(recipe: Recipe, task: Pretrain, data: ClipDataset, seconds: float, see
     raise AssertionError("batches do not end")
 
 
-def measure(task: Pretrain, held_out: ClipCache) -> dict[str, float | None]:
+def measure(task: SynchronizeModule, held_out: ClipCache) -> dict[str, float | None]:
     """The three figures on clips that were not trained on; None for those that an objective does not have."""
     model, objective = task.model.eval(), task.objective.eval()
     if not objective.frozen:
@@ -158,7 +159,7 @@ def run(job: Job) -> dict:
     clip = recipe.clip
     model = load(recipe.model.base) if recipe.model.base else AudioVisual(ModelConfig())
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
-    task = Pretrain(model, build_objective(recipe, model, len(rows)), {}, None, job.seed)
+    task = SynchronizeModule(model, build_objective(recipe, model, len(rows)), {}, None, job.seed)
     steps = train(recipe, task, ClipDataset(rows, rule, cache), job.seconds, job.seed)
     return {"objective": job.objective, "seed": job.seed, "steps": steps, **measure(task, held_out)}
 

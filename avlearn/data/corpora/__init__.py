@@ -6,6 +6,7 @@ reader's docstring.
 
 import difflib
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from avlearn.data.corpora import actions, kinetics, sounds, timed, youtube, yout
 from avlearn.data.corpora.tree import Tree
 from avlearn.data.manifest import Entry
 from avlearn.errors import DataError
+from avlearn.plugins import load_plugins
 
 _READERS = {
     name: reader
@@ -21,8 +23,25 @@ _READERS = {
 }
 
 
+def register_corpus(name: str, reader: Callable[..., list[Entry]]) -> None:
+    """Make a corpus available to :func:`read_corpus`.
+
+    Args:
+        name: of the corpus.
+        reader: called with the folder of the media files and that of the published lists, both as a
+            :class:`~avlearn.data.corpora.tree.Tree`, and with the corpus' own options; gives its entries.
+
+    Raises:
+        ValueError: another corpus has that name.
+    """
+    if name in _READERS:
+        raise ValueError(f"there are two corpora of the name '{name}'")
+    _READERS[name] = reader
+
+
 def list_corpora() -> list[str]:
-    """Names that :func:`read_corpus` knows, in alphabetical order."""
+    """Names that :func:`read_corpus` knows, in alphabetical order; those of plugins too."""
+    load_plugins()
     return sorted(_READERS)
 
 
@@ -43,7 +62,7 @@ def read_corpus(name: str, folder: str | Path, annotations: str | Path | None = 
         DataError: the corpus or an option is unknown; a list is missing, with its name and where it is offered; or
             a row of a list cannot be read, with the file and the line.
     """
-    if name not in _READERS:
+    if name not in list_corpora():
         raise DataError(f"there is no corpus '{name}'{_nearest(name, list_corpora())}")
     reader = _READERS[name]
     known = list(inspect.signature(reader).parameters)[2:]

@@ -12,9 +12,10 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from avlearn.errors import DataError
 from avlearn.interrupts import SIGNALS
-from avlearn.tasks.checkpoints import BEFORE, BEST, LAST
-from avlearn.tasks.divergence import Divergence
+from avlearn.training.checkpoints import BEFORE, BEST, LAST
+from avlearn.training.divergence import Divergence
 
 
 class Stop(BaseException):
@@ -208,3 +209,34 @@ class ProgressLine(Callback):
     def on_exception(self, trainer, module, exception) -> None:
         """Take the bar away before the error is printed."""
         self._stop()
+
+
+class SkipBadFiles(Callback):
+    """Counts what the loader skipped; stops the run past the share that the recipe allows, or at once.
+
+    It is here that a clip ends the run: an error that came through a loader's process is a traceback.
+    """
+
+    def __init__(self, figures: Figures, allowed: bool):
+        self.figures, self.allowed = figures, allowed
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_index, dataloader_index=0) -> None:
+        """Stop where no clip may be skipped."""
+        self._allow(batch)
+
+    def _allow(self, batch: dict) -> None:
+        if batch.get("skipped") and not self.allowed:
+            raise DataError(f"{batch['skipped'][0]} (data.bad_files=skip leaves such clips out)")
+
+    def on_train_batch_start(self, trainer, module, batch, batch_index) -> None:
+        """Name what was skipped."""
+        self._allow(batch)
+        skipped = batch.get("skipped", [])
+        good = len(batch.get("audio", ()))
+        for reason in skipped:
+            print(f"skipped {reason}", file=sys.stderr)
+        if not self.figures.count(good, skipped) or ("skipped" in batch and not good):
+            raise DataError(
+                f"{len(self.figures.skipped)} of {self.figures.seen} clips could not be read "
+                f"(data.max_bad allows a share of {self.figures.max_bad:g}); the last: {skipped[-1]}"
+            )

@@ -6,7 +6,6 @@ co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for 
 
 from dataclasses import dataclass
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from avlearn.objectives.separation import (
 )
 from avlearn.objectives.similarity import heatmap, peak_weights, strongest_places
 from avlearn.signal import Stft
+from avlearn.tasks.module import TaskModule
 
 
 def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: int = 1) -> Tensor:
@@ -115,7 +115,7 @@ class SeparationLoss:
     places: int = 1
 
 
-class Separate(lightning.LightningModule):
+class SeparateModule(TaskModule):
     """Trains the separator of a model, and its picture's tower if that is to learn with it.
 
     Args:
@@ -123,29 +123,23 @@ class Separate(lightning.LightningModule):
         loss: what the sources are held to.
         mixing: how mixtures are drawn.
         augment: keyword arguments of `augment_video`.
-        optimizer: called with this module; gives what ``configure_optimizers`` returns.
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
         train_video: whether the video tower learns too.
     """
 
     def __init__(
-        self, model: AudioVisual, loss: SeparationLoss, mixing: Mixing, augment: dict, optimizer, seed: int,
+        self, model: AudioVisual, loss: SeparationLoss, mixing: Mixing, augment: dict, seed: int,
         train_video: bool = False,
-    ):  # fmt: skip
-        super().__init__()
-        self.model, self.loss, self.mixing, self.optimizer_of, self.seed = model, loss, mixing, optimizer, seed
-        self.augment, self.train_video = dict(augment), train_video
+    ) -> None:  # fmt: skip
+        super().__init__(model, seed)
+        self.loss, self.mixing, self.augment, self.train_video = loss, mixing, dict(augment), train_video
         learns = ("separator.", "video.") if train_video else ("separator.",)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(learns))
         settings = model.config.separator
         self.stft = Stft(model.config.sample_rate, settings.window, settings.hop)
 
-    def configure_optimizers(self) -> dict:
-        """The optimizer and its schedule."""
-        return self.optimizer_of(self)
-
-    def train(self, mode: bool = True) -> "Separate":
+    def train(self, mode: bool = True) -> "SeparateModule":
         """Towers that do not learn keep the statistics of their norms too."""
         super().train(mode)
         self.model.eval()
@@ -214,6 +208,10 @@ class Separate(lightning.LightningModule):
     def training_loss(self, batch: dict) -> Tensor:
         """That of the mixtures that are drawn at this step."""
         return self.mixture_loss(batch, np.random.default_rng(self._seed("mixture")), True)
+
+    def try_batch(self, batch: dict) -> tuple[Tensor, dict[str, list[int]]]:
+        """The loss of a training batch."""
+        return self.training_loss(batch), {}
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor | None:
         """One step."""

@@ -3,14 +3,18 @@
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from avlearn.errors import RecipeError
 from avlearn.files import is_file, printable
-from avlearn.schema import BOUND, Recipe
-from avlearn.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
+from avlearn.recipe.schema import BOUND, Recipe
+from avlearn.recipe.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
+
+R = TypeVar("R", bound=Recipe)
 
 _MAX_FILES = 64  # that one recipe may be composed of
 _PIECE = re.compile(r"\w[\w.-]{0,99}")
@@ -18,7 +22,7 @@ _PIECE = re.compile(r"\w[\w.-]{0,99}")
 
 def share_folder() -> Path:
     """The folder that holds ``configs/`` and ``recipes/``: in the wheel, or the checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "_share"
     return inside if inside.is_dir() else package.parent
 
@@ -33,8 +37,23 @@ def _groups() -> list[str]:
     return sorted(folder.name for folder in (share_folder() / "configs").iterdir() if folder.is_dir())
 
 
-def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Compose a recipe and check it.
+@dataclass(frozen=True)
+class Composed:
+    """Values of a recipe before they are checked.
+
+    Attributes:
+        path: of the recipe's file.
+        values: of all its keys.
+        said: full paths of those that its own file or an override sets, and not only its pieces.
+    """
+
+    path: Path
+    values: dict
+    said: frozenset[str]
+
+
+def compose(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Composed:
+    """Compose a recipe.
 
     Args:
         name_or_path: one of `list_recipes`, or the path of a YAML file. Its ``defaults`` list names pieces
@@ -57,15 +76,24 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     for key, value in settings:
         _set(values, key, value)
         said |= {".".join(key[: k + 1]) for k in range(len(key))} | _leaves(value, ".".join(key) + ".")
+    return Composed(path, values, frozenset(said))
+
+
+def checked(composed: Composed, kind: type[R]) -> R:
+    """The recipe of composed values, as its task's class checks them.
+
+    Raises:
+        RecipeError: one line with the key's full path, and what would be valid.
+    """
     try:
-        recipe = Recipe.model_validate(values)
+        recipe = kind.model_validate(composed.values)
     except ValidationError as error:
-        raise RecipeError(f"{printable(path.name)}: {_explain(error, values)}") from error
-    _set_only(recipe, said)
+        raise RecipeError(f"{printable(composed.path.name)}: {_explain(error, composed.values, kind)}") from error
+    _set_only(recipe, composed.said)
     return recipe
 
 
-def _set_only(section: BaseModel, said: set[str], prefix: str = "") -> None:
+def _set_only(section: BaseModel, said: frozenset[str], prefix: str = "") -> None:
     """Leave in ``model_fields_set`` what the recipe's own file or an override sets, and not what its pieces do."""
     for name in tuple(section.model_fields_set):
         value = getattr(section, name)
@@ -90,14 +118,15 @@ def _find(name_or_path: str | Path) -> Path:
         return path.resolve()
     names = list_recipes()
     if str(name_or_path) not in names:
-        near = _nearest(str(name_or_path), names)
+        near = nearest(str(name_or_path), names)
         raise RecipeError(
             f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'; avlearn recipe list names all"
         )
     return share_folder() / "recipes" / f"{name_or_path}.yaml"
 
 
-def _nearest(key: str, names: Sequence[str]) -> str:
+def nearest(key: str, names: Sequence[str]) -> str:
+    """The name that is most like a key."""
     return difflib.get_close_matches(key[:100], names, 1, 0.0)[0]
 
 
@@ -121,7 +150,7 @@ class _Composition:
             else:
                 file = _beside(path, f"{name}.yaml", "recipes")
                 if file is None:
-                    near = _nearest(name, list_recipes())
+                    near = nearest(name, list_recipes())
                     raise RecipeError(f"{path}: defaults: no recipe is called '{name}'; the nearest is '{near}'")
                 values = _merged(values, self.recipe(file, (*outer, path)))
         return values
@@ -134,12 +163,12 @@ class _Composition:
                 raise RecipeError(f"{path.name}: there are no pieces of '{group}', only of {', '.join(_groups())}")
             names = [file.stem for file in (share_folder() / "configs" / group).glob("*.yaml")]
             if group == "objective":
-                from avlearn.objectives import OBJECTIVES  # slow to import, and a piece that is there needs it not
+                from avlearn.objectives import list_objectives  # slow to import; a piece that is there needs it not
 
-                if name in OBJECTIVES:  # with its defaults
+                if name in list_objectives():  # with its defaults
                     return {"name": name}
-                names += OBJECTIVES
-            near = _nearest(name, names)
+                names += list_objectives()
+            near = nearest(name, names)
             raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}; the nearest is '{near}'")
         return self._read(file)
 
@@ -230,31 +259,12 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _explain(error: ValidationError, values: dict) -> str:
+def _explain(error: ValidationError, values: dict, kind: type[Recipe]) -> str:
     first = error.errors()[0]
     where = printable(".".join(str(part) for part in first["loc"])[:200])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a section, and of a dataclass
-        keys = _objective_keys(values["objective"]) if first["loc"][0] == "objective" else _keys(Recipe)
-        near = _nearest(where, keys)
-        return f"no such key '{where}'; the nearest is '{near}'"
+        return f"no such key '{where}'; the nearest is '{nearest(where, kind.known_keys(values))}'"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"
     return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{given}"
-
-
-def _objective_keys(section: dict) -> list[str]:
-    from avlearn.objectives import option_names  # imported by now: it has read the section
-
-    return [f"objective.{key}" for key in option_names(section["name"])]
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    found = []
-    for name, field in section.model_fields.items():
-        found.append(prefix + name)
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found += _keys(kind, f"{prefix}{name}.")
-    return found

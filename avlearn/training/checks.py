@@ -57,7 +57,7 @@ def _check_world(recipe: Recipe) -> None:
     if data.world is None:
         raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
     config = WorldConfig.preset(data.world.preset)
-    needed = clip.seconds + (0 if recipe.task == "separate" else 2 * clip.context)
+    needed = recipe.clip_seconds
     if config.duration < needed - 1e-3:
         raise DataError(f"clips of the world last {config.duration:g} s, and the recipe wants {needed:g} s")
     check_writable(Path(data.root))

@@ -3,27 +3,25 @@
 from copy import deepcopy
 from dataclasses import replace
 
-import lightning
 import torch
 from torch.nn import functional as F
 
 from avlearn.data.augment import augment_audio, augment_video
+from avlearn.distributed import average_whole, clip_by_norm, least, shard
 from avlearn.models.audiovisual import AudioVisual, frames_to_input
 from avlearn.objectives.objective import EmbeddedBatch, Objective, ObjectiveOutput
-from avlearn.tasks.accumulate import Kept, in_parts
-from avlearn.tasks.processes import average_whole, clip_by_norm, least, shard
+from avlearn.tasks.module import TaskModule
+from avlearn.tasks.synchronize.microbatches import Kept, in_parts
+from avlearn.tasks.towers import LEARNED_KEYS
 
-READ = ("pool_scale", "score_scale", "common_space")  # of a model's configuration, what its training decides
 
-
-class Pretrain(lightning.LightningModule):
+class SynchronizeModule(TaskModule):
     """The two-tower model under an objective.
 
     Args:
         model: the two towers.
         objective: embeddings and offsets to a loss.
         augment: keyword arguments of `augment_video` and, as ``gain``, of `augment_audio`.
-        optimizer: called with this module; gives what ``configure_optimizers`` returns.
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
 
     Attributes:
@@ -34,15 +32,10 @@ class Pretrain(lightning.LightningModule):
 
     accumulate: int = 1
 
-    def __init__(self, model: AudioVisual, objective: Objective, augment: dict, optimizer, seed: int):
-        super().__init__()
-        self.model, self.objective = model, objective
-        self.augment, self.optimizer_of, self.seed = dict(augment), optimizer, seed
+    def __init__(self, model: AudioVisual, objective: Objective, augment: dict, seed: int) -> None:
+        super().__init__(model, seed)
+        self.objective, self.augment = objective, dict(augment)
         self.target = None if objective.momentum is None else deepcopy(model).requires_grad_(False)
-
-    def configure_optimizers(self) -> dict:
-        """AdamW with its schedule."""
-        return self.optimizer_of(self)
 
     def economize(self, accumulate: int, checkpoint_activations: bool, compiled: bool) -> None:
         """Trade time for memory, or a wait at the start for speed.
@@ -60,7 +53,7 @@ class Pretrain(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         """How the towers are to be read is not among the weights."""
-        checkpoint["read"] = {key: getattr(self.model.config, key) for key in READ}
+        checkpoint["read"] = {key: getattr(self.model.config, key) for key in LEARNED_KEYS}
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """The inverse."""
@@ -142,6 +135,12 @@ class Pretrain(lightning.LightningModule):
         output = self.output(video, audio, batch)
         self.log_dict({"loss": output.loss.detach(), **output.logs})
         return output.loss
+
+    def try_batch(self, batch: dict) -> tuple[torch.Tensor, dict[str, list[int]]]:
+        """The loss of a training batch, and shapes of the embeddings."""
+        video, audio = frames_to_input(batch["video"]), batch["audio"]
+        shapes = {name: list(x.shape) for name, x in zip(("video", "audio"), self.model(video, audio), strict=True)}
+        return self.output(video, audio, batch).loss, shapes
 
     def validation_step(self, batch: dict, batch_index: int) -> None:
         """The loss on fixed windows of clips that are not trained on, as hard as it is at the end of the training."""

@@ -1,10 +1,10 @@
-"""What a recipe may say: its sections, their keys, defaults and bounds."""
+"""The sections that all recipes share: their keys, defaults and bounds."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from avlearn.validation import Count, Positive, Seconds, Share, Steps, Weight, Width
 
@@ -18,11 +18,13 @@ Option = Whole | Real | bool | Text | Annotated[list[Whole], Field(max_length=64
 Options = Annotated[dict[Text, Option], Field(max_length=64)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a recipe."""
+
     model_config = ConfigDict(extra="forbid", strict=False, frozen=True, allow_inf_nan=False)
 
 
-class World(_Section):
+class World(Section):
     """A synthetic world to be rendered."""
 
     preset: Text = "standard"
@@ -31,7 +33,7 @@ class World(_Section):
     seed: Seed = 0
 
 
-class Data(_Section):
+class Data(Section):
     """Clips: a folder or manifest each, or a world where ``train`` is null."""
 
     train: Text | None = None
@@ -47,7 +49,7 @@ class Data(_Section):
     max_bad: Share = 0.05
 
 
-class ClipWindow(_Section):
+class ClipWindow(Section):
     """What a training window holds; seconds, pixels, samples a second."""
 
     fps: float = Field(25.0, ge=0.01, le=250)
@@ -57,7 +59,7 @@ class ClipWindow(_Section):
     context: float = Field(0.96, ge=0, le=600)
 
 
-class SpectrogramOptions(_Section):
+class SpectrogramOptions(Section):
     """What the audio encoder hears (`avlearn.signal.Spectrogram`); seconds. Null: as that encoder needs it.
 
     A transform (``n_fft``) that neither the recipe nor the encoder sets is long enough for the window.
@@ -82,7 +84,7 @@ BOUND = {
 }
 
 
-class Model(_Section):
+class Model(Section):
     """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given.
 
     - ``video_weights``, ``audio_weights``: what a tower starts from instead, as `create_model` takes it. What such
@@ -118,56 +120,7 @@ class Model(_Section):
         return self
 
 
-class Separator(_Section):
-    """The U-Net (`avlearn.models.unet.SeparatorConfig` says what each key chooses), and what it is held to.
-
-    - ``base``: the trained model whose towers look and listen; null for those of the recipe's ``model``.
-    - ``loss``: of masks (``bce``, ``l1``) or of sounds.
-    - ``places``: sources sought in each picture; with several, co-separation.
-    - ``alone_share``: of mixtures whose sources do not know of each other.
-    - ``train_video``: the video tower learns too.
-    """
-
-    base: Text | None = None
-    channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 96, 128)
-    window: Seconds = 0.064
-    hop: Seconds = 0.016
-    scale: Literal["log", "linear"] = "log"
-    bins: int = Field(256, ge=16, le=16384)
-    mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
-    conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
-    query: Literal["place", "frame", "pooled"] = "place"
-    loss: Literal["bce", "l1", "snr", "si_sdr", "multi_stft"] = "bce"
-    sources: int = Field(2, ge=2, le=4)
-    places: int = Field(1, ge=1, le=64)
-    same_class_share: Share = 0.3
-    offscreen_share: Share = 0.0
-    alone_share: Share = 0.4
-    train_video: bool = False
-
-    @model_validator(mode="after")
-    def _fitting(self) -> "Separator":
-        if self.mask == "complex" and (self.scale == "log" or self.loss in ("bce", "l1")):
-            raise ValueError("separator.mask: complex takes scale=linear, and loss=snr, si_sdr or multi_stft")
-        if self.base is None and self.query == "place":
-            raise ValueError("separator.base: to find the place that a sound comes from takes a trained model")
-        if self.places > 1 and (self.query != "place" or self.conditioning == "none"):
-            raise ValueError("separator.places: several take query=place and a conditioning by what is seen")
-        return self
-
-
-def _objective(values: object) -> object:
-    """Options of an objective, as the objective itself declares them."""
-    from avlearn.objectives import read_options  # PyTorch is slow to import, and a recipe that is not there needs none
-
-    return read_options(values)
-
-
-# An `avlearn.objectives.ObjectiveOptions`, by its name.
-Objective = Annotated[Any, PlainValidator(_objective)]
-
-
-class Augment(_Section):
+class Augment(Section):
     """Largest random changes."""
 
     flip: bool = True
@@ -178,7 +131,7 @@ class Augment(_Section):
     gain: float = Field(0.35, ge=0, le=10)
 
 
-class Optimizer(_Section):
+class Optimizer(Section):
     """What makes the steps, and its schedule."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -189,7 +142,7 @@ class Optimizer(_Section):
     grad_clip: Positive = 2.0
 
 
-class Trainer(_Section):
+class Trainer(Section):
     """How long, how much at once, and where.
 
     - ``batch_size``: clips a process and optimizer step; the objective's negatives come from ``batch_size`` x
@@ -238,17 +191,15 @@ class Trainer(_Section):
         return self
 
 
-class Recipe(_Section):
-    """A whole experiment."""
+class Recipe(Section):
+    """A whole experiment: what all tasks share. Each task has a subclass, with sections and checks of its own."""
 
     name: Text
-    task: Literal["pretrain", "separate"] = "pretrain"
+    task: Text
     seed: Seed = 0
     data: Data = Data()
     clip: ClipWindow = ClipWindow()
     model: Model = Model()
-    separator: Separator | None = None
-    objective: Objective = Field(default_factory=lambda: _objective({"name": "dense"}))
     augment: Augment = Augment()
     optimizer: Optimizer = Optimizer()
     trainer: Trainer = Trainer()
@@ -262,29 +213,33 @@ class Recipe(_Section):
         return name
 
     @model_validator(mode="after")
-    def _complete(self) -> "Recipe":
+    def _limited(self) -> "Recipe":
         if self.trainer.max_epochs is None and self.trainer.max_steps is None:
             raise ValueError("trainer.max_steps: set it, or trainer.max_epochs")
-        if self.task == "separate" and self.separator is None:
-            raise ValueError("separator: the task 'separate' needs that section")
-        if self.task == "separate" and self.data.cache and (self.separator.places > 1 or self.separator.train_video):
-            raise ValueError("data.cache: pictures are looked at once; not with separator.places or .train_video")
-        trainer = self.trainer
-        of_towers = trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile
-        if self.task == "separate" and (of_towers or trainer.strategy == "fsdp"):
-            raise ValueError(
-                "trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task 'separate' trains no towers"
-            )
-        if self.task == "pretrain":
-            self._check_objective()
         return self
 
-    def _check_objective(self) -> None:
-        from avlearn.objectives import TrainingSetup
+    @property
+    def clip_seconds(self) -> float:
+        """What a clip has to last."""
+        return self.clip.seconds
 
-        sharded, pretrained = self.trainer.strategy == "fsdp", self.model.base is not None
-        self.objective.check(TrainingSetup(self.model.dim, self.clip.context, pretrained, sharded))
+    @classmethod
+    def known_keys(cls, values: dict) -> list[str]:
+        """Full paths of all keys, for a recipe that says ``values``."""
+        return section_keys(cls)
 
     def to_yaml(self) -> str:
         """The whole recipe, every default spelled out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def section_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """Full paths of all keys of a section and of those within."""
+    found = []
+    for name, field in section.model_fields.items():
+        found.append(prefix + name)
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += section_keys(kind, f"{prefix}{name}.")
+    return found

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avlearn.build import model_config
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.recipe import Recipe
+from avlearn.tasks.synchronize.build import kept_options
+from avlearn.tasks.synchronize.recipe import SynchronizeRecipe
+from avlearn.tasks.towers import model_config
 
 _COPIES = {"adamw": 4, "sgd": 3}  # of the weights: themselves, gradients, and what the optimizer remembers
 
@@ -42,7 +43,7 @@ class Footprint:
         )
 
 
-def footprint(recipe: Recipe) -> Footprint:
+def footprint(recipe: SynchronizeRecipe) -> Footprint:
     """Estimate of a recipe's training of towers; nothing is computed.
 
     Raises:
@@ -50,7 +51,7 @@ def footprint(recipe: Recipe) -> Footprint:
     """
     clip, settings = recipe.clip, recipe.trainer
     with torch.device("meta"):
-        model = AudioVisual(model_config(recipe, ""))
+        model = AudioVisual(model_config(recipe, "", kept_options(recipe)))
     model.to("meta")
     batch = max(settings.batch_size // settings.accumulate, 1)
     seconds = clip.seconds + 2 * clip.context
@@ -80,7 +81,7 @@ def kept_bytes(model: AudioVisual, video: Tensor, audio: Tensor) -> int:
     return sum(sizes.values())
 
 
-def check_footprint(recipe: Recipe) -> Footprint:
+def check_footprint(recipe: SynchronizeRecipe) -> Footprint:
     """`footprint`, refused where the machine has less.
 
     Raises:

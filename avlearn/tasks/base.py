@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import ModelConfig, load
 from avlearn.recipe import Recipe
-from avlearn.schema import Model
+from avlearn.recipe.schema import Model
 
 _CLIP = ("fps", "size", "sample_rate")
 _MODEL = (
@@ -17,25 +18,24 @@ _MODEL = (
 )  # fmt: skip
 
 
-def with_base(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
+R = TypeVar("R", bound=Recipe)
+
+
+def with_base(recipe: R, key: str, name: str | None, begun: Recipe | None = None) -> R:
     """A recipe with its base's encoders, spectrogram and clock; unchanged where it has no base.
 
     What the recipe's pieces say of them is passed over; what its own file or an override says must be the same.
 
     Args:
         recipe: to complete.
+        key: of the recipe, which names the base.
+        name: of the base.
         begun: the completed recipe of a run that is resumed, whose base may be gone.
 
     Raises:
         RecipeError: the recipe says otherwise; names the key.
         ModelError: there is no such base.
     """
-    separates = recipe.task == "separate" and recipe.separator.base is not None
-    key, name = ("separator.base", recipe.separator.base) if separates else ("model.base", recipe.model.base)
-    if separates:
-        for other in ("model.base", "model.video_weights", "model.audio_weights"):
-            if getattr(recipe.model, other.removeprefix("model.")) is not None:
-                raise RecipeError(f"{other}: the towers are those of separator.base; give one of the two")
     if name is None:
         return recipe
     clip, model = _of_run(begun) if begun else _of_config(load(name).config)

@@ -8,12 +8,11 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from avlearn.build import kept_options, with_options
 from avlearn.errors import OutputError, RecipeError
 from avlearn.files import sweep, write_text
-from avlearn.models.registry import default_option
 from avlearn.recipe import Recipe
-from avlearn.tasks.checkpoints import BEFORE, BEST, LAST, last_good, read_checkpoint
+from avlearn.tasks import read_recipe
+from avlearn.training.checkpoints import BEFORE, BEST, LAST, last_good, read_checkpoint
 
 # What a resumed run may have otherwise than it began.
 FREE = ("trainer.devices", "trainer.nodes", "trainer.threads", "trainer.on_divergence")
@@ -117,27 +116,12 @@ def forget_later_best(run_dir: Path, step: int) -> None:
 
 
 def begun_recipe(run_dir: Path) -> Recipe:
-    """The recipe that the run in a folder began with.
-
-    One that says nothing of an option that keeps time is of a version that did not set it: it has the encoder's own.
-    """
+    """The recipe that the run in a folder began with."""
     written = run_dir / RECIPE
     try:
-        recipe = Recipe.model_validate(yaml.safe_load(written.read_text()))
-        return with_options(recipe, {key: default_option(recipe.model.video, key) for key in kept_options(recipe)})
-    except (OSError, ValueError, yaml.YAMLError, ValidationError) as error:
+        return read_recipe(yaml.safe_load(written.read_text()))
+    except (OSError, TypeError, ValueError, yaml.YAMLError, ValidationError, RecipeError) as error:
         raise OutputError(f"{written} is not the recipe of a run: {str(error).splitlines()[0]}") from error
-
-
-def spelled_out(recipe: Recipe, begun: Recipe | None, first: bool) -> Recipe:
-    """The recipe with the options that keep time written out, as they are in the run that it goes on with."""
-    options = kept_options(recipe)
-    for key, value in options.items():
-        options[key] = begun.model.video_options.get(key, value) if begun else value
-        if options[key] != value and first:
-            stays = f"stays {options[key]}, as the run began: a new run would have {value}"
-            print(f"note: model.video_options.{key} {stays}", file=sys.stderr)
-    return with_options(recipe, options)
 
 
 def _compare(written: Path, begun: Recipe, recipe: Recipe, first: bool) -> None:

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 
 import lightning
@@ -18,10 +17,6 @@ from lightning.pytorch.plugins.environments import (
     TorchElasticEnvironment,
 )
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
 
 from avlearn.errors import RecipeError
 
@@ -101,43 +96,9 @@ def sharded(processes: int) -> ModelParallelStrategy:
     """Each process has a part of the towers' weights, gradients and optimizer state, and a part of the batch.
 
     Fully sharded data parallelism (Zhao et al., VLDB 2023), the second implementation of PyTorch; the task calls
-    `shard`. Batch norm's running statistics are each process' own, and the first one's are saved.
+    `avlearn.distributed.shard`. Batch norm's running statistics are each process' own, and the first one's are saved.
     """
     return ModelParallelStrategy(processes, 1, save_distributed_checkpoint=False, timeout=PATIENCE)
-
-
-def shard(towers: Iterable[nn.Module], mesh: DeviceMesh) -> None:
-    """Leave each process its part of the towers, which are put together where their features are computed."""
-    for tower in towers:
-        fully_shard(tower, mesh=mesh)
-        register_fsdp_forward_method(tower, "forward_features")
-
-
-def average_whole(parameters: Iterable[Tensor]) -> None:
-    """Average the gradients of parameters that are not sharded: few, and scalars cannot be."""
-    for parameter in parameters:
-        if parameter.grad is not None and not isinstance(parameter, DTensor):
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= dist.get_world_size()
-
-
-def clip_by_norm(parameters: Iterable[Tensor], most: float) -> None:
-    """Scale gradients to a norm of ``most`` over all, where some are sharded and some are whole."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norms = [torch.linalg.vector_norm(gradient) for gradient in gradients]
-    norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    factor = (most / (torch.stack(norms).norm() + 1e-6)).clamp(max=1)
-    for gradient in gradients:
-        (gradient.to_local() if isinstance(gradient, DTensor) else gradient).mul_(factor)
-
-
-def least(count: int, device: torch.device) -> int:
-    """The smallest of all processes' counts."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return count
-    smallest = torch.tensor(count, device=device)
-    dist.all_reduce(smallest, dist.ReduceOp.MIN)
-    return int(smallest)
 
 
 def of_lost_process(error: RuntimeError) -> bool:

@@ -1,0 +1,126 @@
+"""The clips of a recipe, for training and for validation."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.clips import WindowRule
+from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.scan import scan_folder
+from avlearn.errors import DataError, RecipeError
+from avlearn.files import printable
+from avlearn.recipe import Recipe
+from avlearn.terminal import progress_line
+
+NAMES = ("training", "validation")
+
+
+def origin(recipe: Recipe) -> str:
+    """Where the clips are from, in words."""
+    return recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
+
+
+def _rows(source: str) -> list[Row]:
+    path = Path(source)
+    if path.is_dir() and (path / "manifest.parquet").exists():
+        path = path / "manifest.parquet"
+    rows = scan_folder(path) if path.is_dir() else read_manifest(path)
+    if not rows:
+        raise DataError(f"{source} names no clip")
+    return rows
+
+
+def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[list[Row], int]]:
+    """Training and validation rows, and how many there are of each; a world is rendered where there is no data.
+
+    Of a world that is sampled there are more than rows.
+    """
+    data = recipe.data
+    if data.train is not None:
+        return [(rows, len(rows)) for rows in _split(recipe)]
+    from avlearn.data.world import WorldConfig, make_world
+
+    if data.world is None:
+        raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
+    config = WorldConfig.preset(data.world.preset)
+    found = []
+    for k, (split, clips) in enumerate((("train", data.world.train_clips), ("val", data.world.val_clips))):
+        out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
+        manifest = make_world(
+            out, min(clips, sample[k]) if sample else clips, 2 * data.world.seed + k, config, workers=os.cpu_count(),
+            split=split, progress=progress_line(f"rendering {split} clips"),
+        )  # fmt: skip
+        found.append((read_manifest(manifest), clips))
+    return found
+
+
+def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """Rows of the data that the recipe names."""
+    data = recipe.data
+    train = _rows(data.train)
+    if data.val is not None:
+        return train, _rows(data.val)
+    splits = {row.split for row in train}
+    if "val" in splits and "train" in splits:
+        return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
+    if "train" in splits:
+        train = [row for row in train if row.split == "train"]  # what is held out for a test stays so
+    order = np.random.default_rng(recipe.seed).permutation(len(train))
+    held = max(len(train) // 10, 1)
+    if len(train) < 2:
+        raise DataError(f"{data.train} has one clip: nothing is left for validation")
+    return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
+
+
+def decode_clips(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row], ClipCache]:
+    """Clips decoded once, and the rows of those that could be; says which could not.
+
+    Raises:
+        DataError: more of them could not be than the recipe allows.
+    """
+    clip, data = recipe.clip, recipe.data
+    cache = decode_once(
+        rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
+        progress_line("decoding clips"), data.bad_files,
+    )  # fmt: skip
+    for number, reason in cache.bad.items():
+        print(f"left out {rows[number].path}: {reason}", file=sys.stderr)
+    if cache.bad:
+        said = f"{len(cache.bad)} of {len(rows)} {name} clips cannot be read"
+        if len(cache.bad) > data.max_bad * len(rows):
+            number, reason = next(iter(cache.bad.items()))
+            raise DataError(f"{said} (data.max_bad allows a share of {data.max_bad:g}); {rows[number].path}: {reason}")
+        print(f"left out {said}", file=sys.stderr)
+    return [row for number, row in enumerate(rows) if number not in cache.bad], cache
+
+
+def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
+    """Rows that windows can be cut from; says which are left out and why."""
+    for row in rows:
+        if row.reason:
+            print(f"left out {printable(row.path)}: {printable(row.reason)}", file=sys.stderr)
+    usable = [row for row in rows if not row.reason]
+    for flag in exclude:
+        kept = [row for row in usable if flag not in row.flags]
+        if len(kept) < len(usable):
+            print(f"left out {len(usable) - len(kept)} {name} clips: {flag}", file=sys.stderr)
+        usable = kept
+    if not usable:
+        raise DataError(
+            f"none of {len(rows)} {name} clips can be used: why is said above; data.exclude chooses the flags"
+        )
+    kept = [row for row in usable if row.duration >= rule.sound_seconds - 1e-3]
+    if not kept:
+        raise DataError(
+            f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context), the longest "
+            f"{max(row.duration for row in usable):.2f} s: lower clip.seconds or clip.context, or give longer clips"
+        )
+    if len(kept) < len(usable):
+        print(
+            f"left out {len(usable) - len(kept)} {name} clips: shorter than {rule.sound_seconds:g} s", file=sys.stderr
+        )
+    return kept

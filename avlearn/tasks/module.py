@@ -1,0 +1,32 @@
+"""What every task trains: a LightningModule around a model."""
+
+from collections.abc import Callable
+
+import lightning
+from torch import Tensor, nn
+
+
+class TaskModule(lightning.LightningModule):
+    """A model and the steps that train it.
+
+    Args:
+        model: what is exported.
+        seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
+
+    Attributes:
+        optimizer_of: called with this module; gives what ``configure_optimizers`` returns.
+    """
+
+    optimizer_of: Callable[["TaskModule"], dict]
+
+    def __init__(self, model: nn.Module, seed: int) -> None:
+        super().__init__()
+        self.model, self.seed = model, seed
+
+    def configure_optimizers(self) -> dict:
+        """The optimizer and its schedule."""
+        return self.optimizer_of(self)
+
+    def try_batch(self, batch: dict) -> tuple[Tensor, dict[str, list[int]]]:
+        """The loss of a training batch, and shapes of features by name, for a dry run."""
+        raise NotImplementedError

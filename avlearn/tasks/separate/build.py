@@ -1,0 +1,60 @@
+"""From a recipe to what is trained."""
+
+from dataclasses import fields, replace
+
+import torch
+from torch.utils.data import Dataset
+
+from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.mixing import Mixing
+from avlearn.errors import DataError
+from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.unet import SeparatorConfig
+from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
+from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
+from avlearn.tasks.separate.recipe import SeparateRecipe
+from avlearn.tasks.task import Experiment
+from avlearn.tasks.towers import build_model, start
+
+
+def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Experiment:
+    """See `Task.build`."""
+    words = origin(recipe)
+    settings = recipe.separator
+    towers = build_model(recipe, words) if settings.base is None else load(settings.base)
+    if settings.base is None:
+        start(towers, recipe)
+    keys = {field.name for field in fields(SeparatorConfig)}
+    separator = SeparatorConfig(**{key: value for key, value in settings.model_dump().items() if key in keys})
+    model = AudioVisual(replace(towers.config, separator=separator, common_space=settings.base is not None))
+    kept = {k: v for k, v in towers.state_dict().items() if not k.startswith(("separator.", "classifiers."))}
+    model.load_state_dict(kept, strict=False)
+    model.eval()  # pictures are looked at as they will be, and the towers' norms stay
+    config = model.config
+    rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
+    data: list[Dataset] = []
+    left_out, counts, estimated = 0, [], False
+    for k, (name, (rows, every)) in enumerate(zip(NAMES, list_clips(recipe, sample), strict=True)):
+        looked_at, rows = len(rows), usable_clips(rows, name, recipe.data.exclude, rule)
+        # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
+        if any(row.truth for row in rows):
+            rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
+        if len(rows) < settings.sources:
+            raise DataError(f"{len(rows)} {name} clips are too few for mixtures of {settings.sources}")
+        counts.append(round(len(rows) / looked_at * every))
+        estimated |= sample is not None and len(rows) < looked_at
+        rows, cache = rows[: sample[k]] if sample else rows, None
+        if recipe.data.cache:
+            rows, cache = decode_clips(recipe, rows, name)
+            left_out += len(cache.bad) if name == "training" else 0
+        clips = ClipDataset(rows, rule, None, "skip", recipe.data.buffer)
+        if cache:
+            labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
+            clips = SeenClips(model, cache, labels, recipe.clip.seconds)
+        data.append(clips)
+    loss = SeparationLoss(settings.loss, settings.alone_share, settings.places)
+    mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
+    augment = recipe.augment.model_dump(exclude={"gain"})
+    module = SeparateModule(model, loss, mixing, augment, recipe.seed, settings.train_video)
+    clips = tuple(counts) if sample else tuple(map(len, data))
+    return Experiment(module, *data, collate, words, left_out, clips, estimated)

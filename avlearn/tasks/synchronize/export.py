@@ -1,0 +1,47 @@
+"""The model that synchronization has trained, as it is kept."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avlearn.models.audiovisual import AudioVisual, meet, save
+from avlearn.tasks.synchronize.objective_folder import save_objective
+from avlearn.tasks.task import Experiment
+
+_MET = 256  # clips from which a model learns what is in-distribution, at most
+_FEW = 64  # clips that it learns from, if there are so many
+_WINDOWS = 4  # of each clip, at most
+
+
+def export(experiment: Experiment, folder: Path, card: str) -> None:
+    """See `Task.export`."""
+    module = experiment.module
+    model = module.model.eval()
+    if not module.objective.frozen:
+        scale = torch.as_tensor(module.objective.scale).item()
+        model.config = replace(model.config, score_scale=round(scale, 4))
+    _meet(model, experiment)
+    save(model, folder, card)
+    save_objective(module.objective, folder)
+
+
+def _meet(model: AudioVisual, experiment: Experiment) -> None:
+    """Learn what in-distribution video and audio are like, from validation clips; from training clips if those are few.
+
+    Of each clip several windows are looked at, the more the fewer clips there are.
+    """
+    clips = [(experiment.val, k) for k in range(min(len(experiment.val), _MET))]
+    clips += [(experiment.train, k) for k in range(min(len(experiment.train), _FEW - len(clips)))]
+    each = max(_MET // len(clips), 1)
+
+    def windows() -> Iterator[tuple[int, Tensor, Tensor]]:
+        for number, (data, index) in enumerate(clips):
+            for seed in range(min(each, _WINDOWS)):
+                batch = experiment.collate([data[(index, index + seed * len(data))]])
+                if "video" in batch:
+                    yield number, batch["video"], batch["audio"]
+
+    meet(model, windows())

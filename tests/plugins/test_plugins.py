@@ -1,0 +1,89 @@
+"""A module from elsewhere adds a task, an encoder, an objective, a corpus and an evaluator to the commands."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avlearn.data.world import WorldConfig, make_world
+
+HERE = Path(__file__).parent
+TINY = [
+    "data.world.preset=solo", "data.world.train_clips=6", "data.world.val_clips=4", "trainer.max_steps=3",
+    "trainer.batch_size=2", "trainer.val_every=3", "trainer.log_every=1", "trainer.threads=1",
+    "trainer.accelerator=cpu", "data.cache=false",
+]  # fmt: skip
+
+
+def avlearn(*words, plugin: str | None = "colour_plugin", check: bool = True) -> subprocess.CompletedProcess:
+    start = [sys.executable, "-m", "avlearn", *(["--plugin", plugin] if plugin else [])]
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment.pop("AVLEARN_PLUGINS", None)
+    done = subprocess.run([*start, *map(str, words)], capture_output=True, text=True, env=environment)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipes") / "bright.yaml"
+    path.write_text(
+        "defaults: [{model: dsconv}, {data: world}, {clip: laptop}, {optimizer: adamw}, {trainer: laptop}]\n"
+        "name: bright\ntask: brightness\nbrightness: {weight: 2.0}\nmodel: {video: pixels}\n"
+    )
+    return path
+
+
+def test_a_task_and_an_encoder_are_trained_exported_reopened_and_evaluated(recipe, tmp_path):
+    world = make_world(tmp_path / "world", 4, 3, WorldConfig.preset("solo"), workers=1, split="test")
+    words = [f"data.root={tmp_path / 'data'}", *TINY]
+    assert "task        brightness: 3 steps of 2 clips" in avlearn("pretrain", recipe, *words, "--dry-run").stdout
+    avlearn("pretrain", recipe, *words, "-o", tmp_path / "run")
+    config = json.loads((tmp_path / "run/model/config.json").read_text())
+    assert config["video"] == "pixels"
+    found = avlearn("evaluate", "--model", tmp_path / "run", "--data", world, "--task", "brightness", "--json", "-")
+    figures = json.loads(found.stdout)["figures"]
+    assert [figure["name"] for figure in figures] == ["mean error"] and figures[0]["n"] == 4
+    # A folder of files is worked on in processes, which know of the plugin too.
+    many = avlearn(
+        "sync", world.parent / "clips", "--model", tmp_path / "run", "--workers", 2, "--json", "-", check=False
+    )
+    assert [row["status"] for row in json.loads(many.stdout)] != ["error"] * 4, many.stdout
+    assert "pixels" in avlearn("models", "pix*").stdout
+
+
+def test_an_objective_of_ones_own_is_named_in_a_recipe(tmp_path):
+    words = [f"data.root={tmp_path}", *TINY, "objective=cosine"]
+    assert "loss" in avlearn("pretrain", "sync_world", *words, "--dry-run").stdout
+    shown = avlearn("recipe", "show", "sync_world", "objective=cosine").stdout
+    assert "name: cosine" in shown
+
+
+def test_a_corpus_of_ones_own_is_scanned(small_world, tmp_path):
+    for number, path in enumerate(sorted((small_world / "clips").glob("*.mp4"))[:2]):
+        (tmp_path / f"bell_{number}.mp4").write_bytes(path.read_bytes())
+    found = avlearn("scan", tmp_path, "--corpus", "flat", "-o", tmp_path / "m.csv", "--json", "-")
+    assert json.loads(found.stdout)["clips"] == 2
+    assert (tmp_path / "m.csv").read_text().count("bell") >= 2
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["recipe", "show", "RECIPE"], "there is no task 'brightness'; the nearest is"),
+        (["pretrain", "sync_world", "model.video=pixels", "--dry-run"], "no encoder is called 'pixels'"),
+        (["recipe", "show", "sync_world", "objective=cosine"], "no piece of 'objective' is called 'cosine'"),
+        (["scan", ".", "--corpus", "flat"], "there is no corpus 'flat'"),
+    ],
+)
+def test_without_the_plugin_its_names_are_not_known(words, said, recipe):
+    done = avlearn(*[recipe if word == "RECIPE" else word for word in words], plugin=None, check=False)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_plugin_that_cannot_be_imported_is_named_in_a_line():
+    done = avlearn("models", plugin="no_such_plugin", check=False)
+    assert done.returncode == 2 and "the plugin no_such_plugin cannot be imported: No module named" in done.stderr
