@@ -195,10 +195,12 @@ def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> Probe
     return ProbeResult(figures, names, confusion, [*unusable, *(s for _, part in found for s in part)])
 
 
-def probe_manifests(model: str | Path, manifests: Sequence[str | Path]) -> ProbeResult:
-    """`probe_model` for a model by name or path and manifests (or folders laid out as Kinetics)."""
+def probe_manifests(
+    model: str | Path, manifests: Sequence[str | Path], device: str = "cpu", precision: str = "32"
+) -> ProbeResult:
+    """`probe_model` for a model by name or path, as `avlearn.load` takes it, and manifests or folders as Kinetics'."""
     rows: list[Row] = []
     for manifest in map(Path, manifests):
         plain_folder = manifest.is_dir() and not (manifest / "manifest.parquet").exists()
         rows += scan_folder(manifest) if plain_folder else read_manifest(manifest)
-    return probe_model(load_features(model), rows)
+    return probe_model(load_features(model, device, precision), rows)

@@ -89,10 +89,21 @@ def terminal() -> Iterator[None]:
         yield
 
 
+_quiet = False  # whether progress is shown
+
+
+def be_quiet() -> None:
+    """Show no progress from here on."""
+    global _quiet
+    _quiet = True
+
+
 def progress_line(label: str) -> Callable[[int, int], None]:
     """A line that rewrites itself on a terminal, a line every tenth elsewhere."""
 
     def say(done: int, total: int) -> None:
+        if _quiet:
+            return
         if sys.stderr.isatty():
             print(f"\r{label} {done}/{total}", end="\n" if done == total else "", file=sys.__stderr__)
         elif done == total or done % max(total // 10, 1) == 0:
@@ -109,7 +120,7 @@ def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = Console(file=sys.__stderr__)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+    with Progress(*columns, console=console, disable=_quiet or not sys.stderr.isatty()) as bars:
         tasks = {}
 
         def say(what: str, done: float, total: float) -> None:

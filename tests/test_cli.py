@@ -124,7 +124,7 @@ def wrong(tmp_path_factory):
         (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
         (["evaluate", "--data", "mute.mp4"], "is not a manifest"),
         (["world", "w", "--preset", "hrd"], "nearest is 'hard'"),
-        (["probe"], "either a FILE"),
+        (["probe"], "probe takes a FILE"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_exit_code_2(wrong, words, said):

@@ -84,6 +84,8 @@ def sync_files(
     released: Sequence[Path] = (),
     crop: Crop | None = None,
     workers: int | None = None,
+    device: str = "cpu",
+    precision: str = "32",
 ) -> Generator[tuple[int, SyncResult | SyncFailure], None, None]:
     """`sync_file` for many files; close the generator to end the processes at once.
 
@@ -93,7 +95,8 @@ def sync_files(
         max_offset, tolerance: as for `sync_file`.
         released: weight files of networks to ask, too (see `load_released`); every process holds them.
         crop: as for `avlearn.apply.released_sync.ask`.
-        workers: processes of one thread each; all cores by default.
+        workers: processes of one thread each; all cores by default, and one where an accelerator does the work.
+        device, precision: as for `avlearn.load`.
 
     Raises:
         ModelError: there is no such model, or no such network.
@@ -102,10 +105,11 @@ def sync_files(
         Number of a file and its result, as they get done.
     """
     # What is wrong is wrong for all files.
-    load(model)
+    if load(model, device, precision).device.type != "cpu":
+        workers = workers or 1
     for path in released:
         load_released(path)
-    work = partial(_sync_one, model, max_offset, tolerance, tuple(released), crop)
+    work = partial(_sync_one, (model, device, precision), max_offset, tolerance, tuple(released), crop)
     for number, result in in_processes(work, paths, workers):
         if result is CRASHED:
             result = SyncFailure(str(paths[number]), "the process died of it")
@@ -113,9 +117,9 @@ def sync_files(
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str) -> AudioVisual:
+def _loaded(model: tuple[str, str, str]) -> AudioVisual:
     torch.set_num_threads(1)
-    return load(model)
+    return load(*model)
 
 
 @cache
@@ -124,7 +128,12 @@ def _loaded_network(path: Path) -> Network:
 
 
 def _sync_one(
-    model: str, max_offset: float | None, tolerance: float, released: tuple[Path, ...], crop: Crop | None, path: Source
+    model: tuple[str, str, str],
+    max_offset: float | None,
+    tolerance: float,
+    released: tuple[Path, ...],
+    crop: Crop | None,
+    path: Source,
 ) -> SyncResult | SyncFailure:
     try:
         result = sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)

@@ -110,7 +110,7 @@ class Notice:
         if not model.config.common_space:
             raise ModelError(
                 "this model's objective taught it no common space of picture and sound: its encoders are there for "
-                "`avlearn probe` and `avlearn embed`, not for this"
+                "`avlearn linear-probe` and `avlearn embed`, not for this"
             )
         self.model = model
         self.notes: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ def test_it_is_probed_by_what_is_seen(folder, tmp_path):
 
 
 def test_what_takes_picture_and_sound_says_so(folder, untrained):
-    with pytest.raises(ModelError, match="holds an encoder alone: `avlearn embed` and `avlearn probe --data` take it"):
+    with pytest.raises(ModelError, match="holds an encoder alone: `avlearn embed` and `avlearn linear-probe` take it"):
         load(folder)
     assert isinstance(load_features(untrained), AudioVisual)
     assert isinstance(load_features("default"), AudioVisual)

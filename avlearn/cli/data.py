@@ -1,0 +1,151 @@
+"""Commands that make and look into data for a training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avlearn.cli.app import app
+from avlearn.cli.options import Data, Device, Json, ModelName, Precision, resumable, tell, there
+from avlearn.errors import AvlearnError
+from avlearn.terminal import progress_line
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 100,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    preset: Annotated[str, typer.Option(help="standard, hard, solo, muted, twins or duets.")] = "standard",
+    classes: Annotated[str | None, typer.Option(help="Class names with commas between.")] = None,
+    sources: Annotated[tuple[int, int] | None, typer.Option(help="Fewest and most sounding things.")] = None,
+    muted_share: Annotated[float | None, typer.Option(help="Share of scenes with a silent thing.")] = None,
+    twin_share: Annotated[float | None, typer.Option(help="Share with a pair of one class.")] = None,
+    twin: Annotated[str | None, typer.Option(help="The second of the pair: muted or sounding.")] = None,
+    offscreen_share: Annotated[float | None, typer.Option(help="Share with a sound from off screen.")] = None,
+    offscreen_db: Annotated[tuple[float, float] | None, typer.Option(help="Its lowest and highest level.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds a clip.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels a side.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Audio samples a second.")] = None,
+    split: Annotated[str, typer.Option(help="Written into the manifest.")] = "train",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+) -> None:  # fmt: skip
+    """Render a synthetic world: videos whose motion causes their sound, with exact ground truth.
+
+    Example: avlearn world worlds/test --clips 200 --seed 7 --preset hard
+    """
+    from avlearn.data.world import WorldConfig, make_world
+
+    changes = {
+        "classes": tuple(classes.split(",")) if classes else None, "sources": sources,
+        "muted_share": muted_share, "twin_share": twin_share, "twin": twin,
+        "offscreen_share": offscreen_share, "offscreen_db": offscreen_db, "duration": duration,
+        "fps": fps, "size": size, "sample_rate": rate,
+    }  # fmt: skip
+    config = WorldConfig.preset(preset, **{k: v for k, v in changes.items() if v is not None})
+    manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=progress_line("rendering"))
+    typer.echo(f"wrote {clips} clips and {manifest}")
+
+
+@app.command()
+def scan(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.", parser=there)],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PARQUET|CSV", help="The manifest.")
+    ] = Path("manifest.parquet"),
+    corpus: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take labels, splits and events from the corpus' lists.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where those lists are, if not in FOLDER.", parser=there)
+    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Which split, where the corpus has several.")] = None,
+    min_duration: Annotated[float, typer.Option(min=0, help="Seconds below which a clip is short.")] = 1.0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Look into every video of a folder, and write the manifest: what is there, and what is wrong with it.
+
+    A clip gets flags: missing, undecodable, no-video, no-audio, silent, static, short, variable-fps, start-offset,
+    duplicate. One that cannot be used stays in the manifest, with the reason. After Ctrl-C, or a kill, the same
+    command goes on where it was.
+
+    Example: avlearn scan videos/ -o videos.parquet
+
+    A published corpus: avlearn scan ucf101/ --corpus ucf101 --fold 1 -o ucf101.parquet
+    """
+    from avlearn.data.scan import Found, ScanSummary, find_videos
+    from avlearn.data.scan import scan as run
+
+    if corpus is None and (annotations, fold) != (None, None):
+        raise AvlearnError("--annotations and --fold go with --corpus NAME")
+    if corpus is None:
+        found = find_videos(folder)
+    else:
+        from avlearn.data.corpora import read_corpus
+
+        found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})
+    with resumable("scanning") as progress:
+        rows = run(found.entries, out, min_duration=min_duration, workers=workers, progress=progress)
+    tell(ScanSummary(out, rows, found.passed_over), json_path)
+
+
+@app.command()
+def prepare(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.", parser=there)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
+    short_side: Annotated[
+        int, typer.Option(min=16, help="Pixels, at most: 160 for crops of 112, 256 for crops of 224.")
+    ] = 160,
+    sample_rate: Annotated[int, typer.Option(help="Audio samples a second.")] = 16000,
+    crf: Annotated[int, typer.Option(min=0, max=51, help="Quality: 0 is best; 23 does for 256 pixels.")] = 20,
+    shards: Annotated[
+        int, typer.Option(min=0, help="Pack the clips into so many tar files, which WebDataset reads too.")
+    ] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Transcode the clips of a manifest once, to files that are cheap to read at random.
+
+    Clips come out upright, with square pixels and mono sound in step with the picture, all frames kept. OUT gets
+    a manifest.parquet of them. Clips that cannot be decoded are passed over, and listed with the reason. After
+    Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing.
+
+    Example: avlearn prepare videos.parquet prepared/ --short-side 160
+    """
+    from avlearn.data.prepare import prepare as run
+
+    with resumable("preparing") as progress:
+        result = run(
+            manifest, out, short_side=short_side, sample_rate=sample_rate, crf=crf, shards=shards,
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    tell(result, json_path)
+
+
+@app.command()
+def audit(
+    data: Data,
+    model: ModelName = "default",
+    device: Device = "auto",
+    precision: Precision = "32",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_path: Json = None,
+) -> None:
+    """Do the clips give offsets away, by the sound alone or the picture alone?
+
+    Finds fades, clicks, leading silence, padding and traces of codecs that give an offset away. The model's own test is
+    made too, with a black picture and with another clip's sound.
+
+    Exit code: 0 clean, 1 leak found, 2 error.
+
+    Example: avlearn audit --data clips/manifest.parquet
+    """
+    from avlearn.evaluation.audit import audit as run
+    from avlearn.models.audiovisual import load, model_folder
+    from avlearn.tasks.synchronize.objective_folder import load_objective
+
+    result = run(load(model, device, precision), data, seed, objective=load_objective(model_folder(model)))
+    tell(result, json_path)
+    raise typer.Exit(1 if result.leaks else 0)

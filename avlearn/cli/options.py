@@ -1,0 +1,128 @@
+"""What several commands take, and how they tell their results."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avlearn.errors import AvlearnError
+from avlearn.files import check_output, write_text
+from avlearn.interrupts import STOPPED, exit_code
+from avlearn.terminal import progress_line
+
+if TYPE_CHECKING:
+    from avlearn.media import Selected
+    from avlearn.models.audiovisual import AudioVisual
+
+
+def local(name: str) -> Path:
+    """A name on this machine: `Path` would make ``http:/`` of an address's ``http://``."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
+        raise AvlearnError(f"{name} is not a local file: fetch it first, and give the file's name")
+    return Path(name)
+
+
+def there(name: str) -> Path:
+    """The name of something to read (``-``: standard input). Looked for now: what reads it takes seconds to load."""
+    path = local(name)
+    if not exists(path):
+        raise AvlearnError(f"{name} does not exist")
+    return path
+
+
+def exists(path: Path) -> bool:
+    return str(path) == "-" or os.path.exists(path)
+
+
+def json_target(name: str | None) -> str | None:
+    """Where a result is to go as JSON. Nothing else that is read or written has such a name."""
+    if name not in (None, "-"):
+        check_output(name, (".json",), overwrite=True)
+    return name
+
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", parser=there)]
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
+]  # fmt: skip
+Track = Annotated[
+    str | None,
+    typer.Option("--audio-track", metavar="N|LANG|best", help="Which audio track; best: the one most in sync."),
+]  # fmt: skip
+Channel = Annotated[
+    str | None, typer.Option(metavar="N|left|right|mix", help="One channel of it, or the mean; else all.")
+]  # fmt: skip
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda|cuda:N|mps", help="Where the model runs; auto: the GPU, if there is one.")
+]  # fmt: skip
+Precision = Annotated[str, typer.Option(metavar="32|bf16|16", help="What its encoders compute in.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON ('-': to stdout).", callback=json_target),
+]
+Data = Annotated[
+    list[Path],
+    typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=there),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. trainer.max_steps=100.")
+]  # fmt: skip
+
+
+def tell(result: object, json_path: str | None) -> None:
+    """Print a result for people, or as JSON where that was asked for."""
+    if json_path is None:
+        typer.echo(result.text())
+        return
+    text = json.dumps(result.to_dict(), indent=1)
+    if json_path == "-":
+        typer.echo(text)
+        return
+    typer.echo(result.text())
+    write_text(json_path, text + "\n")
+
+
+def listened(
+    file: Path, track: str | None, channel: str | None, load_model: "Callable[[], AudioVisual] | None" = None
+) -> "Selected":
+    """A file with the audio track and channel that were asked for; says which of several it is."""
+    from avlearn.media.selection import audio_tracks, select_audio, track_number
+
+    if track == "best":
+        if load_model is None:
+            raise AvlearnError("--audio-track best goes with a model: it is the track most in sync")
+        from avlearn.apply.best_track import best_track
+
+        track = str(best_track(file, load_model()))
+    selected = select_audio(file, track, channel)
+    tracks = audio_tracks(file)
+    if len(tracks) > 1 and (number := track_number(selected)) is not None:
+        typer.echo(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses", err=True)
+    return selected
+
+
+@contextmanager
+def resumable(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress of work that the same command goes on with after Ctrl-C."""
+    done, of = 0, 0
+    say = progress_line(label)
+
+    def note(count: int, total: int) -> None:
+        nonlocal done, of
+        done, of = count, total
+        say(count, total)
+
+    try:
+        yield note
+    except STOPPED as error:
+        reached = f" with {done} of {of} done" if of else ""
+        line_end = "\n" if of and sys.stderr.isatty() else ""
+        print(f"{line_end}avlearn: stopped{reached}: the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(exit_code(error)) from None
