@@ -186,7 +186,7 @@ def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
 
 
 def _train(run_dir: Path, progress: _Progress) -> None:
-    """SynchronizeModule, teach to separate, add classifiers: the model's folder."""
+    """Pretrain, teach to separate, add classifiers: the model's folder."""
     worlds = run_dir / "worlds"
     if "sync" not in progress.done:
         _say("pretraining by synchronization")
@@ -240,7 +240,8 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
 
     clip, batch = recipe.clip, recipe.trainer.batch_size
     model = AudioVisual(ModelConfig(size=clip.size))
-    task = SynchronizeModule(model, build_objective(recipe, model, batch), {}, 0)
+    towers = load_recipe("sync_world").model_copy(update={"clip": clip})
+    task = SynchronizeModule(model, build_objective(towers, model, batch), {}, 0)
     video = torch.rand(batch, 3, round(clip.seconds * clip.fps), clip.size, clip.size)
     audio = torch.randn(batch, round((clip.seconds + 2 * clip.context) * clip.sample_rate))
     zeros = torch.zeros(batch, dtype=torch.long)

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avlearn.errors import RecipeError
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
-from avlearn.tasks import build
+from avlearn.tasks import build, load_recipe
 from avlearn.tasks.synchronize.build import build_objective
 from avlearn.tasks.synchronize.microbatches import in_parts
 from avlearn.tasks.synchronize.module import SynchronizeModule
@@ -200,12 +200,16 @@ def test_batch_norm_counts_each_micro_batch_once(plain, parts):
     [
         (["trainer.accumulate=3"], r"trainer\.accumulate: a batch of 4 does not split into 3"),
         (["trainer.compile=true", "trainer.checkpoint_activations=true"], r"trainer\.compile"),
-        (["task=separate", "separator.base=x", "trainer.accumulate=2"], "trains no towers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words, said):
     with pytest.raises(RecipeError, match=said):
         recipe(Path(), *words)
+
+
+def test_a_separator_is_trained_without_what_economizes_towers():
+    with pytest.raises(RecipeError, match="trains no towers"):
+        load_recipe("separate_world", ["trainer.accumulate=2"])
 
 
 def test_banks_of_all_clips_are_not_sent_around():
