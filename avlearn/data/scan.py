@@ -23,7 +23,7 @@ from avlearn.errors import DataError, MediaError
 from avlearn.files import check_output, printable
 from avlearn.media import MediaInfo, probe
 from avlearn.media.aspect import believed
-from avlearn.media.decode import to_float
+from avlearn.media.decode import LOUDEST, NO_SOUND, to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.unchanged import unchanged
 
@@ -368,8 +368,8 @@ def _peak(frame: av.AudioFrame) -> float:
     if channels >= 8 and not frame.format.is_packed:  # PyAV cannot reach planes past the eighth
         frame = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)[0]
     peak = float(np.abs(to_float(frame, channels)).max(initial=0.0))
-    if not np.isfinite(peak):
-        raise MediaError("its sound has samples that are no numbers")
+    if not peak <= LOUDEST:  # nor where one is no number
+        raise MediaError(f"its sound has {NO_SOUND}")
     return peak
 
 

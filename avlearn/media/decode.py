@@ -25,6 +25,9 @@ _STORED = {
     "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
     "flt": (np.float32, 0, 1), "dbl": (np.float64, 0, 1),
 }  # fmt: skip
+# The loudest float32 is no sound: filters, means and squares of it overflow. Floats that hold integers reach 2**31.
+LOUDEST = 2.0**40
+NO_SOUND = "samples that are no numbers, or too loud to be sound"
 _INVALID_DATA = 1094995529  # FFmpeg's number for it; PyAV exports none
 _REACH = 0.02  # seconds of source sound on either side that the resampler's filter sees, generously
 
@@ -349,8 +352,8 @@ def placed(
         at, block = begin + count - held, np.empty((channels, held), np.float32)
         for channel, samples in enumerate(block):
             np.concatenate([piece[channel] for piece in pending], out=samples)
-        if not np.isfinite(block.sum()):
-            raise _not_sound("samples that are no numbers")
+        if not max(block.max(initial=0), -block.min(initial=0)) <= LOUDEST:  # nor where one is no number
+            raise _not_sound(NO_SOUND)
         skip = 0 if shown is None else min(max(shown - at, 0), held)
         pending.clear()
         held = 0

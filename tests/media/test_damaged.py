@@ -3,7 +3,12 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+
+from avlearn.errors import MediaError
+from avlearn.media import ClipReader, Window, stream
 
 sys.path.append(str(Path(__file__).parents[2] / "tools" / "attack"))
 
@@ -37,3 +42,22 @@ def test_damage_is_the_same_for_a_seed(files):
     first, again, other = ([damage(seed, k, files) for k in range(40)] for seed in (1, 1, 2))
     assert first == again and first != other
     assert sum(data not in files.values() for _, _, data in first) > 30
+
+
+@pytest.mark.parametrize("rate", [None, 16_000])
+@pytest.mark.parametrize("value", [2e38, -2e38, np.nan])
+def test_samples_that_no_sound_has_are_refused(tmp_path, value, rate):
+    sound = np.zeros((8_000, 1), np.float32)
+    sound[1_000:1_010] = value
+    soundfile.write(tmp_path / "a.wav", sound, 8_000, "FLOAT")
+    reader = ClipReader(video=False, sample_rate=rate)
+    with pytest.raises(MediaError, match="too loud to be sound"):
+        reader.read(tmp_path / "a.wav", [Window(0.0, 0.5)])
+    with pytest.raises(MediaError, match="too loud to be sound"):
+        next(stream(tmp_path / "a.wav", 0.5, 0.5, video=False, sample_rate=rate))
+
+
+def test_floats_that_hold_integers_are_read(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full((8_000, 1), -(2.0**31), np.float32), 8_000, "FLOAT")
+    clip = ClipReader(video=False).read(tmp_path / "a.wav", [Window(0.0, 0.5)])[0]
+    assert (clip.audio == -(2.0**31)).all()
