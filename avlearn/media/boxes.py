@@ -9,11 +9,13 @@ from avlearn.errors import MediaError
 from avlearn.files import printable
 
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")
-_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
+_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf")
 _MOST_BOXES = 20_000
 _SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
 _REPEATS = 4  # times that edits may show each sample of a track
 _FEW = 10_000  # samples that edits may show in any case
+
+Box = tuple[bytes, int, int]
 
 
 class Reader(Protocol):
@@ -35,7 +37,8 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
         The size in bytes.
 
     Raises:
-        MediaError: the file is missing, or its sample tables or edit lists promise more than it can hold.
+        MediaError: the file is missing, or its tables of samples, fragments or edit lists promise
+            more than it can hold.
     """
     try:
         # Nothing is buffered ahead: a header is looked into here and there.
@@ -52,14 +55,17 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
 def check_header(file: Reader, name: object, begin: int, size: int) -> bool:
     """As `check_boxes`, of ``size`` bytes from ``begin`` on of an open file of that name; whether it begins as MP4."""
     file.seek(begin)
-    if file.read(8)[4:] not in _FIRST:
+    head = file.read(8)
+    if head[4:8] not in _FIRST:
         return False
-    for track in _tracks(file, begin, begin + size):
+    boxes = list(_boxes(file, begin, begin + size, [_MOST_BOXES]))
+    for track in _tracks(file, boxes):
         _check(name, track, size)
+    _check_fragments(file, name, boxes, size)
     return True
 
 
-def _boxes(file: Reader, begin: int, end: int, left: list[int]) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(file: Reader, begin: int, end: int, left: list[int]) -> Iterator[Box]:
     """Kind, begin and end of the content of each box; of those that nest, of their boxes as well."""
     while begin + 8 <= end and left[0] > 0:
         left[0] -= 1
@@ -79,10 +85,10 @@ def _boxes(file: Reader, begin: int, end: int, left: list[int]) -> Iterator[tupl
         begin += size
 
 
-def _tracks(file: Reader, begin: int, end: int) -> Iterator[dict[str, float]]:
+def _tracks(file: Reader, boxes: list[Box]) -> Iterator[dict[str, float]]:
     """Of each track: numbers of edits and samples, seconds of its media, and seconds that edits show of it."""
     movie_scale, scale, found = 1, 1, None
-    for kind, start, stop in _boxes(file, begin, end, [_MOST_BOXES]):
+    for kind, start, stop in boxes:
         if kind == b"trak":
             if found:
                 yield found
@@ -132,6 +138,18 @@ def _edits(file: Reader, size: int) -> tuple[int, int]:
         if table[at + half : at + 2 * half] != nothing
     )
     return count, shown
+
+
+def _check_fragments(file: Reader, name: object, boxes: list[Box], size: int) -> None:
+    """Refuse fragments that hold more samples than bytes: a run can count them without a byte for each in its table
+    (ISO/IEC 14496-12, 8.8.8), and the demuxer lists every one."""
+    samples = 0
+    for kind, start, _ in boxes:
+        if kind == b"trun":
+            file.seek(start)
+            samples += int.from_bytes(file.read(8)[4:])
+    if samples > size + _FEW:
+        raise MediaError(f"{printable(name)} promises {samples} samples in fragments of {size} bytes")
 
 
 def _check(path: object, track: dict[str, float], size: int) -> None:

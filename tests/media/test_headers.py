@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from itertools import islice
 
+import av
 import numpy as np
 import pytest
 import small
@@ -41,6 +42,27 @@ def test_more_samples_than_the_file_could_hold_are_refused(tmp_path):
 
     path.write_bytes(small.change_box(path.read_bytes(), "moov/trak/mdia/minf/stbl/stsz", promise))
     with pytest.raises(MediaError, match="100000000 samples"):
+        probe(path)
+
+
+def test_more_samples_in_fragments_than_the_file_has_bytes_are_refused(tmp_path):
+    """A run whose samples are all of the usual size counts them without a byte for each."""
+    path = tmp_path / "a.mp4"
+    original = str(small.write(tmp_path / "a.mkv", codec="mpeg4", seconds=0))
+    fragments = {"movflags": "frag_keyframe+empty_moov"}
+    with av.open(original) as source, av.open(str(path), "w", options=fragments) as target:
+        track = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = track
+                target.mux(packet)
+    assert read_clip(path, 0.0, 0.4, audio=False).video.shape == (10, 48, 64, 3)
+
+    def promise(content: bytes) -> bytes:
+        return b"\0\0\0\1" + (100_000).to_bytes(4) + content[8:12]  # then nothing but where the data lies
+
+    path.write_bytes(small.change_box(path.read_bytes(), "moof/traf/trun", promise))
+    with pytest.raises(MediaError, match=r"promises 1000\d\d samples in fragments"):
         probe(path)
 
 
