@@ -1,4 +1,4 @@
-"""What the header of an MP4 or MOV asks for, held against the file's size before FFmpeg builds an index from it."""
+"""What a header asks for before FFmpeg sees it: an index out of proportion to an MP4 or MOV, or other files."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from avlearn.errors import MediaError
 from avlearn.files import printable
+from avlearn.media.playlists import LOOKED_AT, refuse_list
 
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")
 _NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf")
@@ -27,7 +28,7 @@ class Reader(Protocol):
 
 
 def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
-    """Refuse a header from which a demuxer would build an index out of proportion to the file.
+    """Refuse a header from which a demuxer would build an index out of proportion to the file, or open others.
 
     Args:
         path: the file.
@@ -37,7 +38,7 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
         The size in bytes.
 
     Raises:
-        MediaError: the file is missing, or its tables of samples, fragments or edit lists promise
+        MediaError: the file is missing, is a list of others, or its tables of samples, fragments or edit lists promise
             more than it can hold.
     """
     try:
@@ -55,7 +56,8 @@ def check_boxes(path: Path, begin: int = 0, size: int | None = None) -> int:
 def check_header(file: Reader, name: object, begin: int, size: int) -> bool:
     """As `check_boxes`, of ``size`` bytes from ``begin`` on of an open file of that name; whether it begins as MP4."""
     file.seek(begin)
-    head = file.read(8)
+    head = file.read(min(LOOKED_AT, size))
+    refuse_list(head, name)
     if head[4:8] not in _FIRST:
         return False
     boxes = list(_boxes(file, begin, begin + size, [_MOST_BOXES]))

@@ -18,6 +18,7 @@ from avlearn.files import is_file, printable
 from avlearn.media.aspect import believe
 from avlearn.media.boxes import check_boxes, check_header
 from avlearn.media.open_file import OpenFile, Slice, what_else
+from avlearn.media.playlists import ONE_FILE
 
 # Containers whose headers say all that decoding needs.
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
@@ -215,7 +216,7 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
         options: for FFmpeg.
     """
     most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
-    options = {"max_pixels": most, **options}
+    options = {"max_pixels": most, "format_whitelist": ONE_FILE, **options}
     if isinstance(file, OpenFile):
         options["protocol_whitelist"] = "none"
         container = av.open(file.view(), metadata_errors="ignore", options=options, io_open=file.refuse)
