@@ -69,7 +69,8 @@ def validated(kind: type[T], values: object, where: object) -> T:
         ModelError: a key is missing, unknown or of another type, or a number is out of its bounds.
     """
     try:
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+        found: T = _adapter(kind).validate_json(json.dumps(values), strict=True)
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part)[:_MAX_TEXT] for part in first["loc"])
@@ -78,7 +79,7 @@ def validated(kind: type[T], values: object, where: object) -> T:
         raise ModelError(f"{where}: {error}") from error
 
 
-def check_options(function: Callable, options: Mapping[str, object], title: str) -> None:
+def check_options(function: Callable[..., object], options: Mapping[str, object], title: str) -> None:
     """Hold options to the parameters of the function that takes them.
 
     Options are numbers, truth values, short strings and short lists of those: whole numbers from 0 to 4096 (in lists
@@ -117,10 +118,10 @@ def _is_modest(value: object, inner: bool = False) -> bool:
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 @cache
-def _hints(function: Callable) -> dict[str, Any]:
+def _hints(function: Callable[..., object]) -> dict[str, Any]:
     return get_type_hints(function.__init__ if inspect.isclass(function) else function)

@@ -215,5 +215,5 @@ def test_the_second_stage_of_synchformer_stands_on_the_first(manifests, tmp_path
     assert towers
     assert all(torch.equal(before[name], after[name]) for name in towers)
     recipe = load_recipe("synchformer_vggsound")
-    assert build_objective(recipe, model, 8).classes == 21
+    assert build_objective(recipe, model, 8).offset_classes == 21
     assert recipe.clip.context / 10 == recipe.objective.grid == 0.2

@@ -7,7 +7,7 @@ from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
 from avlearn.models.audiovisual import AudioVisual, ModelConfig
 from avlearn.signal import FrontEnd
-from avlearn.tasks import load_recipe
+from avlearn.tasks import complete, load_recipe
 from avlearn.tasks.synchronize.build import build_model
 from avlearn.tasks.towers import model_config
 
@@ -40,8 +40,7 @@ def test_a_video_encoder_drops_the_options_of_the_one_before(video):
 
 
 def test_where_offsets_are_measured_time_is_kept():
-    published = model_config(recipe("objective=infonce"), "")
-    assert published.video_options == {}
+    assert complete(recipe("objective=infonce")).model.video_options == {}
     for words, wanted in (
         (["clip.fps=25"], {"temporal_stride": 2}),
         (["clip.fps=60"], {"temporal_stride": 4}),
@@ -50,7 +49,7 @@ def test_where_offsets_are_measured_time_is_kept():
         (["model.video=x3d_s"], {}),
         (["model.video=mc4_18"], {}),
     ):
-        assert model_config(recipe(*words), "").video_options == wanted
+        assert complete(recipe(*words)).model.video_options == wanted
 
 
 @pytest.mark.parametrize(

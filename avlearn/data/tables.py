@@ -45,18 +45,20 @@ def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str
         metadata = pyarrow.parquet.read_metadata(path)
         if metadata.num_rows > size:
             raise DataError(f"{path} is not a manifest: {metadata.num_rows} rows in {size} bytes")
+        _check_size(metadata, size, path)
         schema = metadata.schema.to_arrow_schema()
         wanted = [name for name in types if name in schema.names]
         for name in wanted:
             if schema.names.count(name) > 1:
                 raise DataError(f"{path} has the column '{name}' twice")
             _check_type(schema.field(name).type, types[name], f"{path}: {name}")
-            _check_size(metadata, name, size, f"{path}: {name}")
         # Dictionaries stay packed until their sizes are known.
         words = [name for name in wanted if types[name] == pyarrow.string()]
         # Nothing is read ahead by threads, which a forked process does not have.
         with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=words, pre_buffer=False) as file:
             read = {name: file.read([name], use_threads=False)[name] for name in wanted}
+            if len({len(column) for column in read.values()}) > 1:
+                raise DataError(f"{path} is damaged: its columns are not equally long")
             return {name: _cells(column, size, f"{path}: {name}") for name, column in read.items()}
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         # Whatever Arrow makes of a damaged file: its own errors, those of the names' decoding, and of sizes in headers.
@@ -76,13 +78,14 @@ def _check_type(found: pyarrow.DataType, wanted: pyarrow.DataType, where: str) -
         raise DataError(f"{where} holds {printable(found)}: write numbers")
 
 
-def _check_size(metadata: pyarrow.parquet.FileMetaData, name: str, size: int, where: str) -> None:
-    """Refuse a column that unpacks to more than ``size`` lets expect."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    total = sum(column.total_uncompressed_size for column in columns if column.path_in_schema == name)
+def _check_size(metadata: pyarrow.parquet.FileMetaData, size: int, path: Path) -> None:
+    """Refuse a file whose columns unpack to more than ``size`` lets expect.
+
+    Row groups are asked, not their columns: where those are damaged, asking them ends the process.
+    """
+    total = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     if total > _ROOM + _PACKED * size:
-        raise DataError(f"{where} unpacks to {total} bytes, from a file of {size}")
+        raise DataError(f"{path} unpacks to {total} bytes, from a file of {size}")
 
 
 def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list:
