@@ -4,10 +4,10 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -69,7 +69,7 @@ def validated(kind: type[T], values: object, where: object) -> T:
         ModelError: a key is missing, unknown or of another type, or a number is out of its bounds.
     """
     try:
-        found: T = _adapter(kind).validate_json(json.dumps(values), strict=True)
+        found: T = _adapter(cast(Hashable, kind)).validate_json(json.dumps(values), strict=True)
         return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
