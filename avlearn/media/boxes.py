@@ -10,7 +10,11 @@ from avlearn.files import printable
 from avlearn.media.playlists import LOOKED_AT, refuse_list
 
 _FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")
-_NESTED = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf")
+# FFmpeg takes a table for one wherever it lies within these, in its place or not.
+_NESTED = (
+    b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf", b"udta", b"dinf", b"mvex", b"tref", b"wave",
+    b"sinf", b"schi", b"ilst",
+)  # fmt: skip
 _MOST_BOXES = 20_000
 _SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
 _REPEATS = 4  # times that edits may show each sample of a track

@@ -45,8 +45,9 @@ def test_more_samples_than_the_file_could_hold_are_refused(tmp_path):
         probe(path)
 
 
-def test_more_samples_in_fragments_than_the_file_has_bytes_are_refused(tmp_path):
-    """A run whose samples are all of the usual size counts them without a byte for each."""
+@pytest.mark.parametrize("within", ["", "udta", "dinf", "mvex", "tref", "wave", "sinf", "schi", "ilst", "stbl"])
+def test_more_samples_in_fragments_than_the_file_has_bytes_are_refused(tmp_path, within):
+    """A run whose samples are all of the usual size counts them without a byte for each; it may lie out of place."""
     path = tmp_path / "a.mp4"
     original = str(small.write(tmp_path / "a.mkv", codec="mpeg4", seconds=0))
     fragments = {"movflags": "frag_keyframe+empty_moov"}
@@ -58,10 +59,11 @@ def test_more_samples_in_fragments_than_the_file_has_bytes_are_refused(tmp_path)
                 target.mux(packet)
     assert read_clip(path, 0.0, 0.4, audio=False).video.shape == (10, 48, 64, 3)
 
-    def promise(content: bytes) -> bytes:
-        return b"\0\0\0\1" + (100_000).to_bytes(4) + content[8:12]  # then nothing but where the data lies
+    def promise(fragment: bytes) -> bytes:
+        run = (16).to_bytes(4) + b"trun" + bytes(4) + (100_000).to_bytes(4)
+        return fragment + ((8 + len(run)).to_bytes(4) + within.encode() + run if within else run)
 
-    path.write_bytes(small.change_box(path.read_bytes(), "moof/traf/trun", promise))
+    path.write_bytes(small.change_box(path.read_bytes(), "moof/traf", promise))
     with pytest.raises(MediaError, match=r"promises 1000\d\d samples in fragments"):
         probe(path)
 
