@@ -6,12 +6,13 @@ from avlearn.errors import MediaError
 from avlearn.files import printable
 
 LOOKED_AT = 512  # bytes at a file's beginning that tell a list
-# FFmpeg's demuxers of lists and scripts, of broadcasts over the network, and of pictures numbered by their names.
+# FFmpeg's demuxers of lists and scripts, and of broadcasts over the network.
 _REACHING = {
-    "applehttp", "avisynth", "concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp",
+    "applehttp", "avisynth", "concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp",
     "vapoursynth", "vobsub", "webm_dash_manifest",
 }  # fmt: skip
-ONE_FILE = ",".join(sorted(av.formats_available - _REACHING))  # the demuxers that read the file itself
+# Options for FFmpeg: the demuxers that read the file itself, of which that of pictures takes no name for a pattern.
+ONE_FILE = {"format_whitelist": ",".join(sorted(av.formats_available - _REACHING)), "pattern_type": "none"}
 _FIRST = (b"#EXTM3U", b"ffconcat version", b"v=0\n", b"v=0\r\n", b"# VobSub index file")
 _WITHIN = (b"<MPD", b"<CompositionPlaylist", b":CompositionPlaylist")  # DASH, IMF: after what XML begins with
 

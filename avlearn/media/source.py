@@ -216,7 +216,7 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
         options: for FFmpeg.
     """
     most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
-    options = {"max_pixels": most, "format_whitelist": ONE_FILE, **options}
+    options = {"max_pixels": most, **ONE_FILE, **options}
     if isinstance(file, OpenFile):
         options["protocol_whitelist"] = "none"
         container = av.open(file.view(), metadata_errors="ignore", options=options, io_open=file.refuse)

@@ -68,6 +68,7 @@ def test_a_name_with_a_pattern_is_no_row_of_pictures(tmp_path):
         probe(tmp_path / "%d.png")
 
 
-def test_a_picture_alone_is_read(tmp_path):
-    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((48, 64, 3), np.uint8))
-    assert probe(tmp_path / "0.png").video.width == 64
+@pytest.mark.parametrize("name", ["0.png", "0.ppm", "0.jpg"])
+def test_a_picture_alone_is_read(tmp_path, name):
+    cv2.imwrite(str(tmp_path / name), np.zeros((48, 64, 3), np.uint8))
+    assert probe(tmp_path / name).video.width == 64
