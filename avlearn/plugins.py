@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from avlearn.errors import AvlearnError
 
 GROUP = "avlearn.plugins"
+HINT = "if a plugin adds it, name that: avlearn --plugin MODULE"  # of messages that a name is unknown
 _VARIABLE = "AVLEARN_PLUGINS"  # how the processes that this one starts know of them
 _loaded: set[str] = set()
 
@@ -43,9 +44,11 @@ def load_plugins() -> None:
         _loaded.add(name)
         try:
             import_module(name)
-        except Exception as error:  # whatever code of others raises
+        except (Exception, SystemExit) as error:  # whatever code of others raises; a script may even end Python
             _loaded.discard(name)
             reason = next(iter(str(error).splitlines()), type(error).__name__)
+            if isinstance(error, SystemExit):
+                reason = "it ends Python, as a script does"
             raise AvlearnError(f"the plugin {name} cannot be imported: {reason}") from error
 
 

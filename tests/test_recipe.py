@@ -52,6 +52,11 @@ def test_overrides_set_values_and_choose_pieces():
     [
         (["objective=offst"], "no piece of 'objective' is called 'offst'; the nearest is 'offset'"),
         (["modle.video=x"], "no such key 'modle'; the nearest is 'model'"),
+        (
+            ["task=separate"],
+            "the section 'objective' is of the task 'synchronize', and the recipe's task is 'separate'",
+        ),
+        (["separator=small"], "the section 'separator' is of the task 'separate', and the recipe's task is 'synch"),
         (["model.vidoe=x"], "no such key 'model.vidoe'; the nearest is 'model.video'"),
         (["trainer.max_steps=many"], "trainer.max_steps"),
         (["optimizer.lr=-1"], "optimizer.lr"),

@@ -13,7 +13,7 @@ from torch import nn
 from avlearn.errors import ModelError
 from avlearn.models.weights.importers import Tensors, load_weights
 from avlearn.models.weights.source import Weights, open_weights
-from avlearn.plugins import load_plugins
+from avlearn.plugins import HINT, load_plugins
 from avlearn.validation import check_options
 
 
@@ -80,7 +80,7 @@ def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
         load_plugins()
     if name not in _builders:
         near = difflib.get_close_matches(name, _builders, 1, 0.0)[0]
-        raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'")
+        raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'; {HINT}")
     return _builders[name]
 
 
@@ -94,8 +94,10 @@ def model_spec(name: str, kind: str | None = None) -> Spec:
     if name in of_kind:
         return _builders[name][0]
     near = difflib.get_close_matches(name, of_kind, 1, 0.0)[0]
-    what = f"is {'an audio' if kind == 'video' else 'a video'} encoder" if name in _builders else "is not known"
-    raise ModelError(f"model.{kind}: '{name}' {what}; the nearest {kind} encoder is '{near}'")
+    what, hint = "is not known", f"; {HINT}"
+    if name in _builders:
+        what, hint = f"is {'an audio' if kind == 'video' else 'a video'} encoder", ""
+    raise ModelError(f"model.{kind}: '{name}' {what}; the nearest {kind} encoder is '{near}'{hint}")
 
 
 def time_options(name: str, fps: float) -> dict[str, int]:

@@ -60,7 +60,14 @@ from avlearn.objectives.objective import (
     TrainingSetup,
 )
 from avlearn.objectives.offset import OffsetClassifier, offset_classification
-from avlearn.objectives.registry import OBJECTIVES, list_objectives, option_names, read_options, register
+from avlearn.objectives.registry import (
+    OBJECTIVES,
+    find_objective,
+    list_objectives,
+    option_names,
+    read_options,
+    register,
+)
 from avlearn.objectives.slavc import SLAVC, slavc
 
 __all__ = [
@@ -90,6 +97,7 @@ __all__ = [
     "cluster_classification",
     "correspondence",
     "dense_info_nce",
+    "find_objective",
     "fnac",
     "gdt",
     "info_nce",

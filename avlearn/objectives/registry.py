@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from avlearn.objectives.objective import Objective, ObjectiveOptions
-from avlearn.plugins import load_plugins
+from avlearn.plugins import HINT, load_plugins
 
 OBJECTIVES: dict[str, type[Objective[Any]]] = {}
 
@@ -34,6 +34,20 @@ def list_objectives() -> list[str]:
     return sorted(OBJECTIVES)
 
 
+def find_objective(name: str) -> type[Objective[Any]]:
+    """An objective by its name, those of plugins too.
+
+    Raises:
+        ValueError: there is none; names the nearest.
+    """
+    if name not in OBJECTIVES:
+        load_plugins()
+    if name not in OBJECTIVES:
+        near = difflib.get_close_matches(name, OBJECTIVES, 1, 0.0)[0]
+        raise ValueError(f"no objective is called {name!r}; the nearest is '{near}'; {HINT}")
+    return OBJECTIVES[name]
+
+
 def read_options(values: object) -> ObjectiveOptions:
     """Options from a recipe's section, each held to its bounds; what is left out has its default.
 
@@ -51,13 +65,11 @@ def read_options(values: object) -> ObjectiveOptions:
         return values
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError("objective: write a section with the name of an objective, like {name: dense}")
-    name = str(values["name"])[:100]
-    if name not in OBJECTIVES:
-        load_plugins()
-    if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, 1, 0.0)[0]
-        raise ValueError(f"objective.name: no objective is called {name!r}; the nearest is '{near}'")
-    options: ObjectiveOptions = TypeAdapter(OBJECTIVES[name].Options).validate_python(values)
+    try:
+        kind = find_objective(str(values["name"])[:100])
+    except ValueError as error:
+        raise ValueError(f"objective.name: {error}") from error
+    options: ObjectiveOptions = TypeAdapter(kind.Options).validate_python(values)
     return options
 
 

@@ -5,8 +5,9 @@ from importlib import import_module
 from pathlib import Path
 
 from avlearn.errors import RecipeError
-from avlearn.plugins import load_plugins
-from avlearn.recipe.compose import checked, compose, nearest
+from avlearn.files import printable
+from avlearn.plugins import HINT, load_plugins
+from avlearn.recipe.compose import Composed, checked, compose, nearest
 from avlearn.recipe.schema import Recipe
 from avlearn.tasks.task import Experiment, Task
 
@@ -22,6 +23,8 @@ def register_task(task: type[Task]) -> type[Task]:
     Raises:
         ValueError: another one has such a name.
     """
+    if task.__module__ not in _MODULES.values():  # the names of the package's own are taken, wherever it is imported
+        _import_own()
     for name in (task.name, *task.former_names):
         if name in _registered and type(_registered[name]) is not task:
             raise ValueError(f"there are two tasks of the name '{name}'")
@@ -44,14 +47,20 @@ def find_task(name: str) -> Task:
     if name in _MODULES:
         import_module(_MODULES[name])
     if name not in _registered:
-        for module in _MODULES.values():  # by a former name
-            import_module(module)
+        _import_own()  # by a former name
         load_plugins()
     if name not in _registered:
         names = list_tasks()
         near = nearest(name, names)
-        raise RecipeError(f"task: there is no task {name[:80]!r}; the nearest is '{near}', of {', '.join(names)}")
+        raise RecipeError(
+            f"task: there is no task {name[:80]!r}; the nearest is '{near}', of {', '.join(names)}; {HINT}"
+        )
     return _registered[name]
+
+
+def _import_own() -> None:
+    for module in _MODULES.values():
+        import_module(module)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -65,6 +74,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """
     composed = compose(name_or_path, overrides)
     task = _task_of(composed.values)
+    _refuse_sections_of_others(composed, task)
     return checked(composed, task.recipe)
 
 
@@ -86,6 +96,17 @@ def complete(recipe: Recipe) -> Recipe:
 def build(recipe: Recipe, *, resumed: bool = False) -> Experiment:
     """What a recipe describes, completed where it is not resumed; see `Task.build`."""
     return find_task(recipe.task).build(recipe if resumed else complete(recipe), resumed=resumed)
+
+
+def _refuse_sections_of_others(composed: Composed, task: Task) -> None:
+    """Raise RecipeError where a section is of another task, which checks of this one could only call unknown."""
+    for key in [key for key in composed.values if key not in task.recipe.model_fields]:
+        for other in list_tasks():
+            if key in find_task(other).recipe.model_fields:
+                raise RecipeError(
+                    f"{printable(composed.path.name)}: the section '{key}' is of the task '{other}', and the recipe's "
+                    f"task is '{task.name}': leave the section out, or write task: {other}"
+                )
 
 
 def _task_of(values: dict) -> Task:

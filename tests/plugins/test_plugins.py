@@ -2,13 +2,20 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from avlearn import plugins
 from avlearn.data.world import WorldConfig, make_world
+from avlearn.errors import ModelError
+from avlearn.models.audiovisual import load
+from avlearn.objectives import OBJECTIVES
+from avlearn.tasks.synchronize.objective_folder import FORMAT, load_objective
 
 HERE = Path(__file__).parent
 TINY = [
@@ -84,6 +91,53 @@ def test_without_the_plugin_its_names_are_not_known(words, said, recipe):
     assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_a_plugin_that_cannot_be_imported_is_named_in_a_line():
-    done = avlearn("models", plugin="no_such_plugin", check=False)
-    assert done.returncode == 2 and "the plugin no_such_plugin cannot be imported: No module named" in done.stderr
+@pytest.mark.parametrize(
+    "name, code, said",
+    [
+        ("no_such_plugin", None, "No module named"),
+        ("a_script", "raise SystemExit(0)\n", "it ends Python, as a script does"),
+        ("broken", "raise ValueError('one\\ntwo')\n", "one"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_named_in_a_line(name, code, said, tmp_path, monkeypatch):
+    if code:
+        (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    done = avlearn("recipe", "list", plugin=name, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"avlearn: error: the plugin {name} cannot be imported: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_model_folder_whose_encoder_a_plugin_added_says_what_is_missing(untrained, tmp_path):
+    folder = shutil.copytree(untrained, tmp_path / "model")
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "video": "pixels", "video_options": {}}))
+    with pytest.raises(ModelError, match=r"model\.video: 'pixels' is not known; .* if a plugin adds it, name that"):
+        load(folder)
+
+
+def test_an_installed_plugin_is_known_where_its_objective_is_opened(tmp_path, monkeypatch):
+    """It is imported when it is asked for, by whatever asks."""
+    (tmp_path / "later_plugin.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from typing import Literal\n"
+        "from avlearn.objectives import ShiftBCE, register\n"
+        "from avlearn.objectives.fusion import ShiftBCEOptions\n"
+        "@dataclass(frozen=True)\n"
+        "class Options(ShiftBCEOptions):\n"
+        "    name: Literal['later'] = 'later'\n"
+        "@register\n"
+        "class Later(ShiftBCE):\n"
+        "    Options = Options\n"
+    )
+    (tmp_path / "objective.json").write_text(json.dumps({"format": FORMAT, "name": "later"}))
+    with pytest.raises(ModelError, match=r"no objective is called 'later'; .* if a plugin adds it, name that"):
+        load_objective(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [EntryPoint("later", "later_plugin", group)])
+    try:
+        with pytest.raises(ModelError, match="features"):
+            load_objective(tmp_path)
+    finally:
+        OBJECTIVES.pop("later", None)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.models.weights.checkpoint import load_whole
-from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
+from avlearn.objectives import FeatureSpec, Objective, find_objective
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.objective/1"
@@ -53,10 +53,10 @@ def load_objective(folder: Path) -> Objective | None:
     if not config.is_file():
         return None
     values = read_object(config, FORMAT)
-    name = values.get("name")
-    if not isinstance(name, str) or name not in OBJECTIVES:
-        raise ModelError(f"{config}: name: there is no such objective")
-    kind = OBJECTIVES[name]
+    try:
+        kind = find_objective(str(values.get("name"))[:100])
+    except ValueError as error:
+        raise ModelError(f"{config}: name: {error}") from error
     features = values.pop("setting" if "setting" in values else "features", None)  # as files of before have it
     spec = validated(FeatureSpec, features, f"{config}: features")
     missing = [key for key in asdict(spec) if key not in features]
