@@ -159,7 +159,7 @@ def run(job: Job) -> dict:
     clip = recipe.clip
     model = load(recipe.model.base) if recipe.model.base else AudioVisual(ModelConfig())
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, model.step)
-    task = SynchronizeModule(model, build_objective(recipe, model, len(rows)), {}, None, job.seed)
+    task = SynchronizeModule(model, build_objective(recipe, model, len(rows)), {}, job.seed)
     steps = train(recipe, task, ClipDataset(rows, rule, cache), job.seconds, job.seed)
     return {"objective": job.objective, "seed": job.seed, "steps": steps, **measure(task, held_out)}
 
