@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from avlearn.models.audiovisual import AudioVisual, load, save
 from avlearn.quickstart_page import write_page
 from avlearn.recipe import Recipe
 from avlearn.tasks import load_recipe
+from avlearn.terminal import remark
 from avlearn.training.run import pretrain
 from avlearn.training.run_folder import begun_recipe, can_resume
 
@@ -143,7 +143,7 @@ def quickstart(run_dir: Path, minutes: float = 10.0, seed: int = 0) -> Path:
 
 
 def _say(text: str) -> None:
-    print(f"== {text}", file=sys.stderr, flush=True)
+    remark(f"== {text}")
 
 
 def _cpu_seconds() -> float:
@@ -289,5 +289,5 @@ def _evaluate(run_dir: Path, model: AudioVisual, tests: dict[str, Path]) -> Eval
     _say("evaluating on held-out clips")
     result = evaluate(model, tests.values())
     write_text(run_dir / "figures.json", json.dumps(result.to_dict(), indent=1) + "\n")
-    print(result.text(), file=sys.stderr)
+    remark(result.text())
     return result

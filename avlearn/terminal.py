@@ -89,13 +89,24 @@ def terminal() -> Iterator[None]:
         yield
 
 
-_quiet = False  # whether progress is shown
+_quiet = False  # whether neither progress nor remarks are shown
 
 
 def be_quiet() -> None:
-    """Show no progress from here on."""
+    """Show no progress and no remarks from here on."""
     global _quiet
     _quiet = True
+
+
+def is_quiet() -> bool:
+    """Whether results, warnings and errors alone are shown."""
+    return _quiet
+
+
+def remark(text: str) -> None:
+    """Tell whoever looks on a line that is no part of the result."""
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
 
 
 def progress_line(label: str) -> Callable[[int, int], None]:

@@ -138,6 +138,20 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(wrong, words, said):
     assert sorted(p.name for p in wrong.iterdir()) == before
 
 
+def test_help_of_a_group_has_whole_summaries():
+    done = CliRunner().invoke(app, ["weights", "-h"])
+    assert done.exit_code == 0 and "Commands:" in done.stdout
+    assert "write them with what they expect of a video" in " ".join(done.stdout.split())
+
+
+def test_quiet_leaves_results_and_errors(small_world, tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(map(str, sorted((small_world / "clips").glob("*.mp4"))[:1])) + "\nnone.mp4\n")
+    done = run("-q", "sync", listed, "--workers", 1)
+    assert done.returncode == 2 and done.stderr == "" and "none.mp4" in done.stdout
+    assert "[2/2]" in run("sync", listed, "--workers", 1).stderr
+
+
 def test_sync_as_json_has_a_stable_schema(small_world):
     clip = next((small_world / "clips").glob("*.mp4"))
     done = run("sync", clip, "--json", "-")

@@ -16,19 +16,30 @@ _SECTIONS = {
 }
 
 
-class _Sections(TyperGroup):
-    """A group whose help lists the commands by section, each with the whole first line of its help."""
+class _Group(TyperGroup):
+    """A group whose help lists the commands, each with the whole first paragraph of its help."""
+
+    def sections(self, names: list[str]) -> dict[str, Sequence[str]]:
+        """Commands by the title above them."""
+        return {"Commands": names}
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections; what is in none comes last."""
+        """Write the sections."""
         listed = {name: self.get_command(context, name) for name in self.list_commands(context)}
-        named = [name for names in _SECTIONS.values() for name in names]
-        others = [name for name in listed if name not in named]
-        for title, names in (*_SECTIONS.items(), ("Others", others)):
+        for title, names in self.sections(list(listed)).items():
             rows = [(name, _summary(listed[name])) for name in names if name in listed and not listed[name].hidden]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+class _All(_Group):
+    """All commands, by what they are for."""
+
+    def sections(self, names: list[str]) -> dict[str, Sequence[str]]:
+        """What is in none of ours comes last."""
+        named = [name for ours in _SECTIONS.values() for name in ours]
+        return {**_SECTIONS, "Others": [name for name in names if name not in named]}
 
 
 def _summary(command: click.Command) -> str:
@@ -36,8 +47,9 @@ def _summary(command: click.Command) -> str:
     return " ".join((command.help or "").split("\n\n")[0].split())
 
 
-def _group(**options: object) -> typer.Typer:
+def _group(cls: type[_Group] = _Group, **options: object) -> typer.Typer:
     return typer.Typer(
+        cls=cls,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -46,7 +58,7 @@ def _group(**options: object) -> typer.Typer:
     )
 
 
-app = _group(cls=_Sections)
+app = _group(_All)
 recipe_app = _group(help="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
 weights_app = _group(help="Weights that were released for the encoders.")
@@ -68,7 +80,7 @@ def before_command(
         typer.Option("--plugin", metavar="MODULE", help="Import a module that adds tasks, encoders and more."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, and no notes: results and errors.")
+        bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results, warnings and errors.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)

@@ -25,7 +25,7 @@ from avlearn.cli.options import (
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output
 from avlearn.interrupts import STOPPED, exit_code
-from avlearn.terminal import progress_bars
+from avlearn.terminal import progress_bars, remark
 
 
 @app.command()
@@ -134,7 +134,7 @@ def _tell_of_other_tracks(file: Path) -> None:
 
     tracks = audio_tracks(file)
     if len(tracks) > 1:
-        typer.echo(f"note: the file has audio tracks {', '.join(tracks)}: try --audio-track N, or best", err=True)
+        remark(f"note: the file has audio tracks {', '.join(tracks)}: try --audio-track N, or best")
 
 
 def _box(text: str) -> tuple[int, int, int, int]:
@@ -157,7 +157,7 @@ def _sync_many(results: Generator, count: int, json_path: str | None) -> int:
         try:
             for number, result in results:
                 done[number] = result
-                typer.echo(f"[{len(done)}/{count}] {result.text(advice=False)}", err=True)
+                remark(f"[{len(done)}/{count}] {result.text(advice=False)}")
         except STOPPED as error:
             stopped = exit_code(error)
     table = SyncTable([done[number] for number in sorted(done)])
@@ -350,7 +350,7 @@ def probe(
     elif file is None and data and model is not None:
         from avlearn.linear_probe import probe_manifests
 
-        typer.echo("note: avlearn linear-probe is the name of this command now", err=True)
+        remark("note: avlearn linear-probe is the name of this command now")
         tell(probe_manifests(model, data), json_path)
     else:
         raise AvlearnError("probe takes a FILE; a linear probe of a model is: avlearn linear-probe --data MANIFEST")

@@ -14,7 +14,7 @@ import typer
 from avlearn.errors import AvlearnError
 from avlearn.files import check_output, write_text
 from avlearn.interrupts import STOPPED, exit_code
-from avlearn.terminal import progress_line
+from avlearn.terminal import progress_line, remark
 
 if TYPE_CHECKING:
     from avlearn.media import Selected
@@ -72,7 +72,7 @@ Data = Annotated[
     typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=there),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. trainer.max_steps=100.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. trainer.max_steps=100.")
 ]  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def listened(
     selected = select_audio(file, track, channel)
     tracks = audio_tracks(file)
     if len(tracks) > 1 and (number := track_number(selected)) is not None:
-        typer.echo(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses", err=True)
+        remark(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses")
     return selected
 
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avlearn.errors import DataError
 from avlearn.interrupts import SIGNALS
+from avlearn.terminal import is_quiet, remark
 from avlearn.training.checkpoints import BEFORE, BEST, LAST
 from avlearn.training.divergence import Divergence
 
@@ -177,7 +178,7 @@ class ProgressLine(Callback):
         if sys.stderr.isatty() and trainer.is_global_zero:
             self.bar = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(), disable=is_quiet(),
             )  # fmt: skip
             self.bar.start()
             self.row = self.bar.add_task("training", total=trainer.max_steps, said="")
@@ -195,7 +196,7 @@ class ProgressLine(Callback):
             self.bar.update(self.row, completed=step, said=said)
         else:
             left = int((total - step) * per_step)
-            print(f"{said}  {left // 60}:{left % 60:02d} left", file=sys.stderr, flush=True)
+            remark(f"{said}  {left // 60}:{left % 60:02d} left")
 
     def _stop(self) -> None:
         if self.bar:
