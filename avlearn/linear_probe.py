@@ -81,7 +81,11 @@ def random_twin(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual
     """The same network before training: the reference that a probe has to beat."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    twin = model.untrained() if isinstance(model, EncoderAlone) else AudioVisual(model.config).eval().to(model.device)
+    if isinstance(model, EncoderAlone):
+        twin = model.untrained()
+    else:
+        twin = AudioVisual(model.config).eval().to(model.device)
+        twin.precision = model.precision
     torch.set_rng_state(state)
     return twin
 

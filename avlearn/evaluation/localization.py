@@ -95,7 +95,9 @@ def untrained(model: AudioVisual) -> AudioVisual:
     """The same towers as they are before any training, the same ones each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
+        found = AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
+    found.precision = model.precision
+    return found
 
 
 @torch.inference_mode()

@@ -75,7 +75,7 @@ class Curves:
                 "this model's objective taught it no common space of picture and sound, and its folder holds no "
                 "objective that could score offsets: nothing about it can be said of synchronization"
             )
-        self.model, self.objective = model, objective
+        self.model, self.objective = model, objective and objective.to(model.device)
         if objective is None:
             known, self.room = OFFSETS, (OFFSETS - 1) * model.step
         else:

@@ -10,7 +10,9 @@ from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import cached_features, evaluate
 from avlearn.evaluation.separation import separation_figures
+from avlearn.evaluation.sync import Curves, offset_curves
 from avlearn.models.audiovisual import load
+from avlearn.objectives import FeatureSpec, ShiftBCE
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,25 @@ def test_figures_are_the_same_on_another_device(untrained, manifests):
     with pretend_device() as device:
         found = evaluate(load(untrained).to(device), manifests)
     assert found == expected
+
+
+def test_offsets_by_an_objective_are_the_same_on_another_device(untrained, small_world, tmp_path):
+    """As an audit asks for them."""
+    model, rows = load(untrained), read_manifest(small_world / "manifest.parquet")[:2]
+    config = model.config
+    cache = decode_once(rows, tmp_path, config.fps, config.size, config.sample_rate, 1)
+    steps, channels = round(config.seconds / model.step), (model.video.num_features, model.audio.num_features)
+    spec = FeatureSpec(model.step, steps, 25, *channels, config.dim, 2)
+    objective, lead = ShiftBCE(ShiftBCE.Options(width=8), spec).eval(), np.zeros(2, int)
+
+    def scores() -> np.ndarray:
+        curves = Curves(model, objective)
+        return offset_curves(curves, cache, curves.cut(lead))
+
+    expected = scores()
+    with pretend_device() as device:
+        model.to(device)
+        assert (scores() == expected).all()
 
 
 def test_separation_and_features_are_the_same_on_another_device(untrained, small_world, tmp_path):
