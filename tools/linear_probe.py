@@ -1,6 +1,6 @@
 """Linear probe of a model: python tools/linear_probe.py MODEL MANIFEST [MANIFEST ...]
 
-The same as ``avlearn probe --model MODEL --data MANIFEST``: frozen features, a linear classifier whose
+The same as ``avlearn linear-probe --model MODEL --data MANIFEST``: frozen features, a linear classifier whose
 regularisation is chosen on validation clips, beside a random network and the majority class.
 """
 
