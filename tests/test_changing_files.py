@@ -68,7 +68,7 @@ def test_a_file_that_changes_under_a_tool_is_a_row_or_a_line(clip, change, untra
     whole, other = clip.read_bytes(), tmp_path / "other.mp4"
     other.write_bytes(whole)
     monkeypatch.setattr(sync, "offset_curves", changing(sync.offset_curves, change))
-    row = sync_files._sync_one(str(untrained), None, 0.04, (), None, clip)
+    row = sync_files._sync_one((str(untrained), "cpu", "32"), None, 0.04, (), None, clip)
     assert (row.status, row.reason) == ("error", "was changed while it was read: try again")
     clip.write_bytes(whole)
     monkeypatch.setattr(scan, "_facts", changing(scan._facts, change))

@@ -176,13 +176,13 @@ def test_two_runs_do_not_share_a_folder(small, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_run_that_ends_as_if_it_had_not_come(small, whole, tmp_path, monkeypatch, capsys, number):
-    run = tmp_path / "run"
+    run, heeded = tmp_path / "run", signal.getsignal(signal.SIGINT)
     ended_at(run, small, 2, monkeypatch, number)
     assert "stopped after step 3: --resume goes on from there" in capsys.readouterr().err
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] == 3
     pretrain(small, run, resume=True)
     assert left(run) == whole
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is heeded
 
 
 def test_two_signals_stop_at_once(small, whole, tmp_path, monkeypatch):

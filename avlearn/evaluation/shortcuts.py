@@ -64,7 +64,7 @@ def sound_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start
     """
     low, high = [], []
     for k in range(0, len(clip), BATCH):
-        audio = sound_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds)
+        audio = sound_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds).to(model.device)
         low.append(_sound(audio, _steps(model)))
         high.append(_edges(model.audio_features(audio)))
     return _joined(_sound_names(_steps(model)), low, high)
@@ -75,7 +75,8 @@ def picture_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, sta
     """Of pictures likewise: brightness, change and detail of each step, and what the model sees at both ends."""
     low, high = [], []
     for k in range(0, len(clip), BATCH):
-        video = picture_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds)
+        rows = slice(k, k + BATCH)
+        video = picture_windows(cache, clip[rows], start[rows], model.config.seconds, model.device)
         low.append(_picture(video, _steps(model)))
         high.append(_edges(model.video_features(video).mean((3, 4))))
     names = [f"the {kind} in step {k}" for kind in ("brightness", "change", "detail") for k in range(_steps(model))]
@@ -88,10 +89,10 @@ def _steps(model: AudioVisual) -> int:
 
 def _joined(names: list[str], low: list[Tensor], high: list[Tensor]) -> Features:
     """Plain features, and the main components of the model's."""
-    rows = torch.cat(high).numpy()
+    rows = torch.cat(high).cpu().numpy()
     components = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
     names = names + ["the model's features at the ends"] * components.shape[1]
-    return Features(names, np.concatenate([torch.cat(low).numpy(), components], 1))
+    return Features(names, np.concatenate([torch.cat(low).cpu().numpy(), components], 1))
 
 
 def _edges(features: Tensor) -> Tensor:
