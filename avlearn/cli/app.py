@@ -87,10 +87,6 @@ def before_command(
     ] = False,
 ) -> None:
     """Learns from the fact that things which move make sound. Start with: avlearn quickstart"""
-    _use(plugins or (), quiet)
-
-
-def _use(plugins: Sequence[str], quiet: bool) -> None:
     if quiet:
         from avlearn.terminal import be_quiet
 

@@ -103,7 +103,7 @@ def sync(
     _check_sync_outputs(source, fix, out, overwrite)
     networks = [load_released(path) for path in released or ()]
     loaded = load(model, device, precision)
-    heard = listened(source, track, channel, lambda: loaded)
+    heard = listened(source, track, channel, loaded)
     result = sync_file(heard, loaded, max_offset=max_offset, tolerance=tolerance)
     result = replace(result, others=ask(heard, networks, face))
     tell(result, json_path)
@@ -198,7 +198,7 @@ def localize(
     target = out or Path(f"{file.stem}_localized.mp4")
     check_outputs(file, target, maps, overwrite=overwrite)
     loaded = load(model, device, precision)
-    heard = listened(file, track, channel, lambda: loaded)
+    heard = listened(file, track, channel, loaded)
     with progress_bars() as progress:
         result = localize_file(heard, loaded, target, maps=maps, sources=sources, progress=progress)
     tell(result, json_path)
@@ -248,7 +248,7 @@ def separate(
     choices = [parse_choice(text) for text in source or ()]
     target = check_folder(out or Path(f"{file.stem}_separated"), track_patterns(file.stem), overwrite)
     loaded = load(model, device, precision)
-    heard = listened(file, track, channel, lambda: loaded)
+    heard = listened(file, track, channel, loaded)
     with progress_bars() as progress:
         result = separate_file(
             heard, loaded, target, sources=sources, choices=choices, onscreen=onscreen, form=form,
@@ -280,7 +280,7 @@ def classify(
     from avlearn.models.audiovisual import load
 
     loaded = load(model, device, precision)
-    result = classify_file(listened(file, track, channel, lambda: loaded), loaded, top=top)
+    result = classify_file(listened(file, track, channel, loaded), loaded, top=top)
     tell(result, json_path)
     raise typer.Exit(undecided(result.verdict))
 

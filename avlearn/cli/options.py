@@ -37,6 +37,7 @@ def there(name: str) -> Path:
 
 
 def exists(path: Path) -> bool:
+    """Whether there is something to read; standard input always is."""
     return str(path) == "-" or os.path.exists(path)
 
 
@@ -89,18 +90,16 @@ def tell(result: object, json_path: str | None) -> None:
     write_text(json_path, text + "\n")
 
 
-def listened(
-    file: Path, track: str | None, channel: str | None, load_model: "Callable[[], AudioVisual] | None" = None
-) -> "Selected":
+def listened(file: Path, track: str | None, channel: str | None, model: "AudioVisual | None" = None) -> "Selected":
     """A file with the audio track and channel that were asked for; says which of several it is."""
     from avlearn.media.selection import audio_tracks, select_audio, track_number
 
     if track == "best":
-        if load_model is None:
+        if model is None:
             raise AvlearnError("--audio-track best goes with a model: it is the track most in sync")
         from avlearn.apply.best_track import best_track
 
-        track = str(best_track(file, load_model()))
+        track = str(best_track(file, model))
     selected = select_audio(file, track, channel)
     tracks = audio_tracks(file)
     if len(tracks) > 1 and (number := track_number(selected)) is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
@@ -54,9 +54,8 @@ class Subject:
         return self.objective if isinstance(self.objective, ShiftBCE) else None
 
     def decoded(self, rows: Sequence[Row]) -> ClipCache:
-        """Clips as the model takes them."""
-        config = self.model.config
-        return decode_once(rows, self.folder, config.fps, config.size, config.sample_rate, _WORKERS)
+        """Clips as the model takes them; all of them can be decoded."""
+        return self._decode(rows, "error")
 
     def readable(self, rows: Sequence[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
         """Rows whose clips can be decoded, and path and reason of the others.
@@ -66,14 +65,31 @@ class Subject:
         """
         if not rows:
             return [], []
-        config = self.model.config
-        cache = decode_once(
-            rows, self.folder, config.fps, config.size, config.sample_rate, _WORKERS, bad_files="skip"
-        )  # fmt: skip
+        cache = self._decode(rows, "skip")
         return (
             [row for number, row in enumerate(rows) if number not in cache.bad],
             [(str(rows[number].source), reason) for number, reason in cache.bad.items()],
         )
+
+    def _decode(self, rows: Sequence[Row], bad_files: Literal["skip", "error"]) -> ClipCache:
+        config = self.model.config
+        shape = config.fps, config.size, config.sample_rate
+        return decode_once(rows, self.folder, *shape, _WORKERS, bad_files=bad_files)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Clips of the manifests that evaluators choose from.
+
+    Attributes:
+        rows: that can be used, and last as long as the search for an offset needs.
+        boxed: that have annotated boxes, and hold a window of the model.
+        needed: seconds that the search for an offset needs.
+    """
+
+    rows: list[Row]
+    boxed: list[Row] = field(default_factory=list)
+    needed: float = 0.0
 
 
 class Evaluator:
@@ -92,7 +108,7 @@ class Evaluator:
         self.subject = subject
         self.skipped: list[tuple[str, str]] = []
 
-    def choose(self, listed: "Listed") -> list[Row]:
+    def choose(self, listed: Listed) -> list[Row]:
         """Clips to measure on, in their order.
 
         Raises:
@@ -103,18 +119,3 @@ class Evaluator:
     def measure(self, rows: list[Row]) -> Measured:
         """Figures on the clips that were chosen."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Clips of the manifests that evaluators choose from.
-
-    Attributes:
-        rows: that can be used, and last as long as the search for an offset needs.
-        boxed: that have annotated boxes, and hold a window of the model.
-        needed: seconds that the search for an offset needs.
-    """
-
-    rows: list[Row]
-    boxed: list[Row] = field(default_factory=list)
-    needed: float = 0.0
