@@ -27,7 +27,7 @@ from avlearn.media import Clip, probe, read_clip, stream, write_video
 from avlearn.models.audiovisual import AudioVisual, meet
 from avlearn.models.weights.checkpoint import write_tensors
 
-LEARNED = (("standard", 120, 9001), ("hard", 30, 9002), ("solo", 15, 9003))  # preset, clips, seed
+LEARNED = (("standard", 300, 9001), ("hard", 120, 9002), ("solo", 60, 9003))  # preset, clips, seed
 OWN = (  # of other seeds
     ("standard", 25, 9701), ("hard", 25, 9702), ("solo", 15, 9703), ("duets", 15, 9704), ("muted", 10, 9705),
     ("twins", 10, 9706),
