@@ -130,9 +130,9 @@ def clips(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("video", EIGHT)
 def test_one_override_and_the_model_works_everywhere(video, clips, tmp_path, monkeypatch):
     build_video, audio, build_audio = EIGHT[video]
-    monkeypatch.setitem(registry._builders, video, (registry._builders[video][0], build_video))
+    monkeypatch.setitem(registry._builders, video, (registry.find_encoder(video)[0], build_video))
     if build_audio is not None:
-        monkeypatch.setitem(registry._builders, audio, (registry._builders[audio][0], build_audio))
+        monkeypatch.setitem(registry._builders, audio, (registry.find_encoder(audio)[0], build_audio))
     world = clips / "world" / "manifest.parquet"
     words = [
         f"model.video={video}", f"model.audio={audio}", f"data.train={world}", f"data.val={world}",

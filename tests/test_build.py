@@ -114,7 +114,7 @@ def test_a_base_sees_the_same_pictures(tmp_path, small_world):
 
 def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
     """By the front end, where weights of AST would bring the statistics of AudioSet along."""
-    spec, _ = registry._builders["ast_b"]
+    spec, _ = registry.find_encoder("ast_b")
     monkeypatch.setitem(registry._builders, "ast_b", (spec, lambda: AST(48, 1, 2, bins=64)))
     folder = encoder_folder(tmp_path / "ast", create_model("ast_b"), *AUDIOSET)
     words = {"model.audio": "ast_b", "model.resample": "true", "model.audio_weights": str(folder)}
@@ -157,7 +157,7 @@ def test_a_window_longer_than_the_transform_is_refused():
 
 
 def test_options_of_builders_without_annotations_are_held_to_bounds(monkeypatch):
-    spec, _ = registry._builders["dsconv_tiny"]
+    spec, _ = registry.find_encoder("dsconv_tiny")
     monkeypatch.setitem(registry._builders, "dsconv_tiny", (spec, lambda width=8: nn.Linear(width, 1)))
     assert create_model("dsconv_tiny", width=16).in_features == 16
     with pytest.raises(ModelError, match="option 'width' is out of all bounds"):

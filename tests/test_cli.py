@@ -94,6 +94,30 @@ def test_what_does_not_exist_is_told_before_anything_heavy_is_loaded(words):
     assert done.stderr.startswith("avlearn: error: ") and done.stderr.count("\n") == 1 and "none" in done.stderr
 
 
+def imported(*words: object) -> set[str]:
+    """Packages that a command imported, whatever it ended with."""
+    code = (
+        "import sys; from avlearn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code != 2, end.code\n"
+        "print('\\nimported', *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("words", [["models"], ["weights", "list"], ["recipe", "list"]], ids=" ".join)
+def test_what_is_listed_is_listed_without_torch(words):
+    assert not imported(*words) & {"torch", "av", "numpy", "scipy"}
+
+
+def test_a_file_is_synchronized_without_the_networks_that_nobody_asked_for(small_world):
+    loaded = imported("sync", next((small_world / "clips").glob("*.mp4")))
+    assert "torch" in loaded
+    assert not loaded & {"timm", "torchvision", "lightning", "sklearn", "matplotlib"}
+
+
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")

@@ -127,7 +127,7 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The encoders of `NARROW` in place of those of their names."""
     for name, builder in NARROW.items():
-        spec, _ = registry._builders[name]
+        spec, _ = registry.find_encoder(name)
         monkeypatch.setitem(registry._builders, name, (spec, builder))
 
 

@@ -1,8 +1,9 @@
-"""Write docs/models.md from the specs of the registered encoders: python tools/model_docs.py"""
+"""Write the table of encoders in the package, and docs/models.md, from their specs: python tools/model_docs.py"""
 
 from pathlib import Path
 
 from avlearn.models.listing import model_list
+from avlearn.models.registry import TABLE, encoder_table
 
 HEAD = """# Encoders
 
@@ -23,6 +24,7 @@ def document() -> str:
 
 
 if __name__ == "__main__":
+    TABLE.write_text(encoder_table())
     path = Path(__file__).parents[1] / "docs" / "models.md"
     path.write_text(document())
-    print(f"wrote {path}")
+    print(f"wrote {TABLE} and {path}")

@@ -2,19 +2,22 @@
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from avlearn.apply.confidence import Evidence, probability
 from avlearn.apply.drift import Timeline, fit_timeline
 from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
-from avlearn.apply.released_sync import Answer
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
+
+if TYPE_CHECKING:  # the networks load slowly, and few ask them
+    from avlearn.apply.released_sync import Answer
 
 _SURE = 0.5  # confidence below which no offset is named
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
@@ -77,7 +80,7 @@ class SyncResult:
     in_distribution: dict[str, bool | None]
     notice: str | None
     notes: tuple[str, ...] = ()
-    others: tuple[Answer, ...] = ()
+    others: "tuple[Answer, ...]" = ()
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:

@@ -4,16 +4,19 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from avlearn.apply.released_sync import Crop, Network, ask, load_released
 from avlearn.apply.sync import SyncResult, sync_file
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import MediaError
 from avlearn.files import printable
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual, load
+
+if TYPE_CHECKING:  # the networks load slowly, and few ask them
+    from avlearn.apply.released_sync import Crop, Network
 
 EXIT_CODES = {"in sync": 0, "out of sync": 1, "undecidable": 3, "error": 2}
 _WORST = ("in sync", "out of sync", "undecidable", "error")
@@ -82,7 +85,7 @@ def sync_files(
     max_offset: float | None = None,
     tolerance: float = 0.04,
     released: Sequence[Path] = (),
-    crop: Crop | None = None,
+    crop: "Crop | None" = None,
     workers: int | None = None,
     device: str = "cpu",
     precision: str = "32",
@@ -108,7 +111,7 @@ def sync_files(
     if load(model, device, precision).device.type != "cpu":
         workers = workers or 1
     for path in released:
-        load_released(path)
+        _loaded_network(path)
     work = partial(_sync_one, (model, device, precision), max_offset, tolerance, tuple(released), crop)
     for number, result in in_processes(work, paths, workers):
         if result is CRASHED:
@@ -123,7 +126,9 @@ def _loaded(model: tuple[str, str, str]) -> AudioVisual:
 
 
 @cache
-def _loaded_network(path: Path) -> Network:
+def _loaded_network(path: Path) -> "Network":
+    from avlearn.apply.released_sync import load_released
+
     return load_released(path)
 
 
@@ -132,11 +137,15 @@ def _sync_one(
     max_offset: float | None,
     tolerance: float,
     released: tuple[Path, ...],
-    crop: Crop | None,
+    crop: "Crop | None",
     path: Source,
 ) -> SyncResult | SyncFailure:
     try:
         result = sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
-        return replace(result, others=ask(path, [_loaded_network(file) for file in released], crop))
+        if released:
+            from avlearn.apply.released_sync import ask
+
+            result = replace(result, others=ask(path, [_loaded_network(file) for file in released], crop))
+        return result
     except MediaError as error:
         return SyncFailure(str(path), str(error).removeprefix(printable(path)).lstrip(": "))

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output
 from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_bars, remark
+
+if TYPE_CHECKING:
+    from avlearn.apply.released_sync import Network
 
 
 @app.command()
@@ -80,7 +83,6 @@ def sync(
     """
     from dataclasses import replace
 
-    from avlearn.apply.released_sync import ask, load_released
     from avlearn.apply.sync import sync_file
     from avlearn.apply.sync_files import EXIT_CODES, sync_files
     from avlearn.data.lists import listed_sources
@@ -101,11 +103,14 @@ def sync(
         )  # fmt: skip
         raise typer.Exit(_sync_many(results, len(files), json_path))
     _check_sync_outputs(source, fix, out, overwrite)
-    networks = [load_released(path) for path in released or ()]
+    networks = _load_networks(released) if released else []
     loaded = load(model, device, precision)
     heard = listened(source, track, channel, loaded)
     result = sync_file(heard, loaded, max_offset=max_offset, tolerance=tolerance)
-    result = replace(result, others=ask(heard, networks, face))
+    if networks:
+        from avlearn.apply.released_sync import ask
+
+        result = replace(result, others=ask(heard, networks, face))
     tell(result, json_path)
     if result.status == "undecidable":
         _tell_of_other_tracks(source)
@@ -118,6 +123,12 @@ def sync(
 
         typer.echo(fix_file(result, fix, source=heard, model=loaded, resample=drift).text(), err=json_path == "-")
     raise typer.Exit(0 if fix else EXIT_CODES[result.status])
+
+
+def _load_networks(paths: list[Path]) -> "list[Network]":
+    from avlearn.apply.released_sync import load_released
+
+    return [load_released(path) for path in paths]
 
 
 def _check_sync_outputs(source: Path, fix: Path | None, curve: Path | None, overwrite: bool) -> None:

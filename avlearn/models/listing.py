@@ -1,10 +1,11 @@
 """The registered encoders as a table for people, programs and documents."""
 
+import fnmatch
 from dataclasses import asdict, dataclass
 
 from avlearn.errors import ModelError
-from avlearn.models.registry import Spec, list_models, model_spec
-from avlearn.models.weights.source import Released, released_weights
+from avlearn.models.registry import Spec, list_specs
+from avlearn.models.weights.released import Released, released_weights
 
 _HEADS = ("name", "kind", "params M", "GMACs", "at", "published", "top-1", "stride", "resize", "weights", "paper")
 
@@ -55,10 +56,11 @@ def model_list(pattern: str = "*") -> ModelList:
     Raises:
         ModelError: there are none.
     """
-    names = list_models(pattern)
+    specs = list_specs()
+    names = fnmatch.filter(specs, pattern)
     if not names:
         raise ModelError(f"no encoder's name matches '{pattern}': avlearn models lists all of them")
-    return ModelList({name: model_spec(name) for name in names})
+    return ModelList({name: specs[name] for name in names})
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def weight_list(pattern: str = "*") -> WeightList:
     Raises:
         ModelError: there are none.
     """
-    names = list_models(pattern)
+    names = fnmatch.filter(list_specs(), pattern)
     found = tuple(released for released in released_weights() if released.encoder in names)
     if not found:
         raise ModelError(f"no weights are known by name for '{pattern}'")

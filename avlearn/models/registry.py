@@ -1,20 +1,30 @@
-"""Encoders by name, in timm's manner: ``create_model``, ``list_models``."""
+"""Encoders by name, in timm's manner: ``create_model``, ``list_models``.
+
+``encoders.json`` tells the specs of the package's own encoders and the module of each, so that they are listed without
+torch, and building one imports its module alone. ``python tools/model_docs.py`` writes it; a test holds it to the code.
+"""
 
 import difflib
 import fnmatch
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-
-import torch
-from torch import nn
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
 from avlearn.errors import ModelError
-from avlearn.models.weights.importers import Tensors, load_weights
-from avlearn.models.weights.source import Weights, open_weights
 from avlearn.plugins import HINT, load_plugins
 from avlearn.validation import check_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from avlearn.models.weights.importers import Tensors
+    from avlearn.models.weights.source import Weights
 
 
 @dataclass(frozen=True)
@@ -60,26 +70,53 @@ class Spec:
 
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice
 
-_builders: dict[str, tuple[Spec, Callable[..., nn.Module]]] = {}
+TABLE = Path(__file__).with_name("encoders.json")
+_builders: dict[str, tuple[Spec, Callable[..., "nn.Module"]]] = {}  # of the modules that were imported
 
 
-def register(spec: Spec) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+def register(spec: Spec) -> Callable[[Callable[..., "nn.Module"]], Callable[..., "nn.Module"]]:
     """Decorator: the function's name becomes the encoder's name. Raises ValueError if it is taken."""
 
-    def add(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        if builder.__name__ in _builders:
-            raise ValueError(f"encoder {builder.__name__} is registered twice")
-        _builders[builder.__name__] = (spec, builder)
+    def add(builder: Callable[..., "nn.Module"]) -> Callable[..., "nn.Module"]:
+        name, module = builder.__name__, builder.__module__
+        if name in _builders or _own().get(name, (module,))[0] != module:
+            raise ValueError(f"encoder {name} is registered twice")
+        _builders[name] = (spec, builder)
         return builder
 
     return add
 
 
-def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
+@cache
+def _own() -> dict[str, tuple[str, Spec]]:
+    """Module and spec of each of the package's encoders, as they were when the table was written."""
+    return {name: (entry.pop("module"), _spec(entry)) for name, entry in json.loads(TABLE.read_text()).items()}
+
+
+def _spec(values: dict) -> Spec:
+    """A spec from JSON, which has lists for tuples."""
+    return Spec(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def encoder_table() -> str:
+    """What ``encoders.json`` is to hold, by the code: all of the package's encoders are imported."""
+    for kind in ("video", "audio"):
+        for module in iter_modules([str(TABLE.with_name(kind))], f"avlearn.models.{kind}."):
+            import_module(module.name)
+    own = {name: found for name, found in sorted(_builders.items()) if found[1].__module__.startswith("avlearn.")}
+    entries = {name: {"module": builder.__module__, **asdict(spec)} for name, (spec, builder) in own.items()}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items())
+    return f"{{\n{lines}\n}}\n"
+
+
+def find_encoder(name: str) -> tuple[Spec, Callable[..., "nn.Module"]]:
+    """Spec and builder of a registered encoder. Raises ModelError for an unknown name: the nearest one is named."""
+    if name not in _builders and name in _own():
+        import_module(_own()[name][0])
     if name not in _builders:
         load_plugins()
     if name not in _builders:
-        near = difflib.get_close_matches(name, _builders, 1, 0.0)[0]
+        near = difflib.get_close_matches(name, list_specs(), 1, 0.0)[0]
         raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'; {HINT}")
     return _builders[name]
 
@@ -87,15 +124,14 @@ def _find(name: str) -> tuple[Spec, Callable[..., nn.Module]]:
 def model_spec(name: str, kind: str | None = None) -> Spec:
     """The spec of a registered encoder. Raises ModelError for an unknown name, or one of another kind."""
     if kind is None:
-        return _find(name)[0]
-    if name not in _builders:
-        load_plugins()
-    of_kind = [other for other, (spec, _) in _builders.items() if spec.kind == kind]
+        return find_encoder(name)[0]
+    specs = list_specs()
+    of_kind = [other for other, spec in specs.items() if spec.kind == kind]
     if name in of_kind:
-        return _builders[name][0]
+        return specs[name]
     near = difflib.get_close_matches(name, of_kind, 1, 0.0)[0]
     what, hint = "is not known", f"; {HINT}"
-    if name in _builders:
+    if name in specs:
         what, hint = f"is {'an audio' if kind == 'video' else 'a video'} encoder", ""
     raise ModelError(f"model.{kind}: '{name}' {what}; the nearest {kind} encoder is '{near}'{hint}")
 
@@ -107,7 +143,7 @@ def time_options(name: str, fps: float) -> dict[str, int]:
         name: of the encoder.
         fps: frames a second of what it sees.
     """
-    stride = inspect.signature(_find(name)[1]).parameters.get("temporal_stride")
+    stride = inspect.signature(find_encoder(name)[1]).parameters.get("temporal_stride")
     if stride is None:
         return {}
     wanted = stride.default
@@ -118,22 +154,28 @@ def time_options(name: str, fps: float) -> dict[str, int]:
 
 def default_option(name: str, option: str) -> object:
     """What an encoder's option is where nothing is said of it."""
-    return inspect.signature(_find(name)[1]).parameters[option].default
+    return inspect.signature(find_encoder(name)[1]).parameters[option].default
 
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names of registered encoders that match a shell pattern such as ``slowfast*``, sorted; those of plugins too."""
+    return fnmatch.filter(list_specs(), pattern)
+
+
+def list_specs() -> dict[str, Spec]:
+    """Specs of all registered encoders by name, sorted; those of plugins too. Imports no network of the package."""
     load_plugins()
-    return sorted(fnmatch.filter(_builders, pattern))
+    own = {name: spec for name, (_, spec) in _own().items()}
+    return dict(sorted((own | {name: spec for name, (spec, _) in _builders.items()}).items()))
 
 
 def create_model(
     name: str,
     *,
-    weights: str | Path | Tensors | Weights | None = None,
+    weights: "str | Path | Tensors | Weights | None" = None,
     num_classes: int | None = None,
     **options: object,
-) -> nn.Module:
+) -> "nn.Module":
     """Build an encoder.
 
     Args:
@@ -147,9 +189,12 @@ def create_model(
     Raises:
         ModelError: the name or an option is unknown (the nearest valid one is named), or the weights do not fit.
     """
-    _, builder = _find(name)
+    _, builder = find_encoder(name)
     known = inspect.signature(builder).parameters
     if weights is not None:
+        from avlearn.models.weights.importers import load_weights
+        from avlearn.models.weights.source import Weights, open_weights
+
         weights = weights if isinstance(weights, Weights) else open_weights(weights, name)
         options = {**{key: value for key, value in weights.layout.options.items() if key in known}, **options}
     check_options(builder, options, f"encoder '{name}'")
@@ -164,19 +209,24 @@ def create_model(
     return model
 
 
-def create_encoder(name: str, options: Mapping[str, object], kind: str) -> nn.Module:
+def create_encoder(name: str, options: Mapping[str, object], kind: str) -> "nn.Module":
     """Build a tower of a stored model: of one kind, from options of its architecture alone.
 
     Raises:
         ModelError: as `create_model`, or the encoder is of the other kind.
     """
     model_spec(name, kind)
-    check_options(_find(name)[1], options, f"encoder '{name}'")  # neither weights nor classes are among a builder's
+    # Neither weights nor classes are among a builder's options.
+    check_options(find_encoder(name)[1], options, f"encoder '{name}'")
     return create_model(name, **options)
 
 
-def _check_parameters(name: str, builder: Callable[..., nn.Module], options: Mapping[str, object], w: Weights) -> None:
+def _check_parameters(
+    name: str, builder: Callable[..., "nn.Module"], options: Mapping[str, object], w: "Weights"
+) -> None:  # fmt: skip
     """Refuse options that ask for more than the weights have, before memory is taken: they may come with them."""
+    import torch
+
     with torch.device("meta"):
         asked = sum(parameter.numel() for parameter in _build(name, builder, options).parameters())
     have = sum(tensor.numel() for tensor in w.tensors.values())
@@ -186,7 +236,7 @@ def _check_parameters(name: str, builder: Callable[..., nn.Module], options: Map
         )
 
 
-def _build(name: str, builder: Callable[..., nn.Module], options: Mapping[str, object]) -> nn.Module:
+def _build(name: str, builder: Callable[..., "nn.Module"], options: Mapping[str, object]) -> "nn.Module":
     try:
         return builder(**options)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ import pytest
 from avlearn.errors import ModelError
 from avlearn.models import list_models
 from avlearn.models.listing import model_list
+from avlearn.models.registry import TABLE, _own, encoder_table, find_encoder
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +17,17 @@ ROOT = Path(__file__).parents[2]
 def test_the_document_is_printed_from_the_specs_of_today():
     document = runpy.run_path(str(ROOT / "tools" / "model_docs.py"))["document"]()
     assert (ROOT / "docs" / "models.md").read_text() == document, "run: python tools/model_docs.py"
+
+
+def test_the_table_of_encoders_says_what_the_code_says():
+    assert TABLE.read_text() == encoder_table(), "run: python tools/model_docs.py"
+
+
+def test_an_encoder_that_is_built_is_registered_as_the_table_says():
+    """Reading JSON gives the same spec: tuples where the code has them."""
+    for name, (module, spec) in _own().items():
+        found, builder = find_encoder(name)
+        assert (builder.__module__, found) == (module, spec)
 
 
 def test_patterns_and_json():

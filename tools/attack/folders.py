@@ -131,7 +131,7 @@ def _options(rng: random.Random, originals: dict[str, Path], target: Path) -> Ca
 
 @cache
 def _options_of(name: str) -> tuple[str, ...]:
-    return tuple(inspect.signature(registry._builders[name][1]).parameters)
+    return tuple(inspect.signature(registry.find_encoder(name)[1]).parameters)
 
 
 def _calibration(rng: random.Random, originals: dict[str, Path], target: Path) -> Callable[[Path], object]:

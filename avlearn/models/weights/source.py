@@ -1,9 +1,6 @@
 """Where weights come from: tensors, a file, an encoder's folder, an address, or the name of released ones."""
 
-import csv
-import json
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -14,37 +11,10 @@ from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.download import download, is_address
 from avlearn.models.weights.importers import OURS, find_layout
 from avlearn.models.weights.importers.layout import Layout, Tensors
+from avlearn.models.weights.released import released_weights
 from avlearn.validation import STRICT, read_object, validated
 
 FORMAT = "avlearn.encoder/1"  # of folders
-
-
-@dataclass(frozen=True)
-class Released:
-    """Weights that were released.
-
-    Attributes:
-        encoder, name: what to call them by; the name says who released them.
-        data: what they were trained on.
-        top1: published accuracy on it, percent; empty where another measure is published.
-        address: see `download`.
-        needs: what the file does not show and its layout does not say: options of the builder, ``mean`` and ``std``.
-    """
-
-    encoder: str
-    name: str
-    data: str
-    top1: str
-    address: str
-    needs: dict[str, object]
-
-
-@cache
-def released_weights() -> tuple[Released, ...]:
-    """All that are known by name."""
-    with Path(__file__).with_name("released.tsv").open(newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return tuple(Released(**{**row, "needs": json.loads(row["needs"] or "{}")}) for row in rows)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.encoder_folder import import_weights, load_encoder
 from avlearn.models.weights.importers import load_weights
 from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
-from avlearn.models.weights.source import Released, released_weights
+from avlearn.models.weights.released import Released, released_weights
 
 
 def digest(data: bytes) -> str:
