@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.confidence import probability
-from avlearn.media.decode import resample
+from avlearn.media.resample import resample
 from avlearn.models.audiovisual import AudioVisual
 
 _LEAST = 1e-6  # share of the energy below which all shares count alike

@@ -23,7 +23,7 @@ from avlearn.errors import DataError, MediaError
 from avlearn.files import check_output, printable
 from avlearn.media import MediaInfo, probe
 from avlearn.media.aspect import believed
-from avlearn.media.decode import LOUDEST, NO_SOUND, to_float
+from avlearn.media.decode_audio import LOUDEST, NO_SOUND, to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.unchanged import unchanged
 

@@ -22,8 +22,10 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import replacing
 from avlearn.media import probe
 from avlearn.media.aspect import pixel_aspect
-from avlearn.media.decode import Resampled, Samples, is_untimed, presented
+from avlearn.media.decode_audio import Samples
+from avlearn.media.decode_video import is_untimed, presented
 from avlearn.media.picture import displayed
+from avlearn.media.resample import Resampled
 from avlearn.media.sound_track import SoundTrack
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.unchanged import unchanged

@@ -12,6 +12,7 @@ import av
 import av.stream
 
 from avlearn.media.bits import Bits
+from avlearn.media.ticks import AnyPacket
 
 _WIDEST = 16  # times that a pixel is believed to be as wide as high, or the other way round
 _HEAD = 4096  # bytes of a packet in which its parameter sets lie
@@ -41,7 +42,7 @@ def believe(context: av.VideoCodecContext) -> None:
         context.extradata = mended
 
 
-def believed(packet: av.Packet) -> av.Packet:
+def believed(packet: AnyPacket) -> AnyPacket:
     """A packet for the decoder: an absurd aspect in its parameter sets is made square, in place."""
     context = packet.stream.codec_context
     if packet.size and context is not None and context.name == "h264":

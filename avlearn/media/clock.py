@@ -18,6 +18,7 @@ import av.stream
 from avlearn.errors import MediaError
 from avlearn.files import printable
 from avlearn.media.source import frame_rate, held_open, open_again, open_bounded
+from avlearn.media.ticks import AnyPacket
 
 _JOINED = ("mpegts", "mpeg", "flv")  # as FFmpeg names them
 _BACKWARD = 0.25  # seconds that the clock of one stream never goes back by itself
@@ -60,7 +61,7 @@ def restarts(container: av.container.InputContainer) -> bool:
     return bool(clock_of(container).shifts)
 
 
-def demuxed(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> Iterator[av.Packet]:
+def demuxed(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> Iterator[AnyPacket]:
     """Packets of streams, on one clock; the container is at its beginning, or its clock does not jump."""
     shifts = {index: dict(steps) for index, steps in clock_of(container).shifts.items()}
     if not shifts:
@@ -125,7 +126,7 @@ def _whole(container: av.container.InputContainer) -> Clock:
     return _joined(kept)
 
 
-def _take(runs: list[_Run], number: int, packet: av.Packet, longest: float = _LONGEST) -> None:
+def _take(runs: list[_Run], number: int, packet: AnyPacket, longest: float = _LONGEST) -> None:
     stamp = packet.pts if packet.dts is None else packet.dts
     if stamp is None:
         return
@@ -141,7 +142,7 @@ def _take(runs: list[_Run], number: int, packet: av.Packet, longest: float = _LO
         runs.append(_Run(number, begin, end, at))
 
 
-def _lasts(packet: av.Packet) -> float:
+def _lasts(packet: AnyPacket) -> float:
     """Seconds; of video by its rate, where the packet says nothing that could be true."""
     lasts = float((packet.duration or 0) * packet.time_base)
     if packet.stream.type == "video" and not 0 < lasts < _FORWARD:

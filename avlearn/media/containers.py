@@ -1,6 +1,6 @@
 """Containers that can be written: FFmpeg's name of each, what it holds, and whether it tells when a stream begins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -31,7 +31,7 @@ class Container:
 
 _MP4 = Container("mp4", ("aac", "flac"))
 _TS = Container("mpegts", ("aac", "mp2", "ac3"), subtitles=("dvb_subtitle", "dvb_teletext"))
-_PS = {"audio": ("mp2", "ac3"), "subtitles": ("dvd_subtitle",), "annex_b": True}
+_PS = Container("mpeg", ("mp2", "ac3"), subtitles=("dvd_subtitle",), annex_b=True)
 CONTAINERS: dict[str, Container] = {
     ".mp4": _MP4,
     ".m4v": _MP4,
@@ -42,9 +42,9 @@ CONTAINERS: dict[str, Container] = {
     ".ts": _TS,
     ".m2ts": _TS,
     ".mts": _TS,
-    ".mpg": Container("mpeg", **_PS),
-    ".mpeg": Container("mpeg", **_PS),
-    ".vob": Container("vob", **_PS),
+    ".mpg": _PS,
+    ".mpeg": _PS,
+    ".vob": replace(_PS, format="vob"),
     ".mxf": Container("mxf", ("pcm_s24le", "pcm_s16le"), starts=False, rates=(48000,), subtitles=()),
     ".flv": Container("flv", ("aac", "libmp3lame")),
     ".asf": Container("asf", ("wmav2", "aac")),

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 
 from avlearn.media.containers import Container
-from avlearn.media.decode import Samples
+from avlearn.media.decode_audio import Samples
 from avlearn.media.layout import described
 from avlearn.media.original import Move, Original
 from avlearn.media.probe import probe
@@ -50,16 +51,16 @@ class EncodedAudio:
         """By index of an audio stream that is not copied: what adds another in its place, or None."""
         audio = list(self.original.container.streams.audio)
         if self.replaced is None:
-            return {s.index: lambda s=s: self._add_again(s) for s in audio if self._is_encoded(s)}
+            return {s.index: partial(self._add_again, s) for s in audio if self._is_encoded(s)}
         plan: dict[int, Callable[[], av.stream.Stream] | None] = dict.fromkeys((s.index for s in audio), None)
         if audio:
-            plan[audio[0].index] = self._add_replacement
+            plan[audio[0].index] = partial(self._add_replacement, self.replaced)
         return plan
 
     def complete(self) -> None:
         """Add what replaces the audio of a file that has none."""
         if self.replaced is not None and not self.tracks:
-            self._add_replacement()
+            self._add_replacement(self.replaced)
 
     def write_until(self, seconds: float) -> None:
         """Encode what plays before an instant on the file's clock."""
@@ -80,8 +81,8 @@ class EncodedAudio:
             return bool(drift)
         return bool(drift or delay) or not self.original.container.format.name.startswith(self.kind.format)
 
-    def _add_replacement(self) -> av.stream.Stream:
-        samples = Samples(self.replaced, probe(self.replaced).start)
+    def _add_replacement(self, file: str | Path) -> av.stream.Stream:
+        samples = Samples(file, probe(file).start)
         return self._add(samples, self.original.origin if self.kind.starts else 0.0, None)
 
     def _add_again(self, stream: av.AudioStream) -> av.stream.Stream:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from avlearn.media.open_file import Content, OpenFile
 from avlearn.media.picture import Size
 from avlearn.media.probe import MediaInfo, probe
 from avlearn.media.reader import NO_VIDEO, Clip, ClipReader, Window
-from avlearn.media.source import Selected, Source, file_of
+from avlearn.media.source import Channel, Selected, Source, file_of
 from avlearn.media.stream import stream
 
 _A_FRAME = 0.04  # seconds of a window that one frame is read by: how far before the first frame that is still shown
@@ -50,7 +49,7 @@ class MediaFile(Selected):
         source: Content | Source,
         *,
         track: int | None = None,
-        channel: int | Literal["left", "right", "mix"] | None = None,
+        channel: Channel | None = None,
     ):
         if isinstance(source, Selected):
             track, channel = track or source.track, channel or source.channel
@@ -198,5 +197,5 @@ class MediaFile(Selected):
         )  # fmt: skip
 
 
-def _selected(file: OpenFile, track: int | None, channel: int | Literal["left", "right", "mix"] | None) -> MediaFile:
+def _selected(file: OpenFile, track: int | None, channel: Channel | None) -> MediaFile:
     return MediaFile(file, track=track, channel=channel)

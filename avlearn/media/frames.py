@@ -6,10 +6,11 @@ import numpy as np
 
 from avlearn.errors import NoVideoError
 from avlearn.media.aspect import pixel_aspect
-from avlearn.media.decode import presented, tick_slack
+from avlearn.media.decode_video import presented, tick_slack
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.source import Source, open_media, video_stream
+from avlearn.media.ticks import tick
 
 
 def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
@@ -27,7 +28,7 @@ def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
         video = video_stream(container)
         if video is None:
             raise NoVideoError(f"{path} has no picture")
-        shape, slack = None, tick_slack(float(video.time_base))
+        shape, slack = None, tick_slack(float(tick(video)))
         for instant, _, frame, _ in presented(container, video):
             if instant < start - slack:
                 continue

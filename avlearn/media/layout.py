@@ -89,8 +89,8 @@ def lay_out(
     layout = Layout()
     for stream in source.streams:
         if stream.index in encoded:
-            if encoded[stream.index] is not None:
-                _like(encoded[stream.index](), stream)
+            if (add := encoded[stream.index]) is not None:
+                _like(add(), stream)
                 layout.encoded.append(stream.index)
         elif is_of_the_format(stream, source):
             continue
@@ -110,7 +110,14 @@ def _held(stream: av.stream.Stream, kind: Container) -> bool:
     return stream.type != "subtitle" or kind.subtitles is None or codec_name(stream) in kind.subtitles
 
 
-def _copy_of(stream, source, target, kind: Container, layout: Layout, codec_tags: bool) -> None:
+def _copy_of(
+    stream: av.stream.Stream,
+    source: av.container.InputContainer,
+    target: av.container.OutputContainer,
+    kind: Container,
+    layout: Layout,
+    codec_tags: bool,
+) -> None:
     """A stream for the packets of another, as much like it as the container allows."""
     try:
         copy = target.add_stream_from_template(stream, opaque=True)
@@ -125,7 +132,7 @@ def _copy_of(stream, source, target, kind: Container, layout: Layout, codec_tags
             copy.codec_context.codec_tag = context.codec_tag
     elif codec_name(stream) == "hevc" and family == "mov":
         copy.codec_context.codec_tag = "hvc1"  # Apple's players take no other
-    if stream.type == "video" and not stream.disposition & _COVER:
+    if isinstance(copy, av.VideoStream) and not stream.disposition & _COVER:
         rate = stream.average_rate or stream.guessed_rate
         if rate and (rate == stream.base_rate or not kind.starts):
             copy.codec_context.framerate = rate
@@ -143,12 +150,18 @@ def _like(copy: av.stream.Stream, stream: av.stream.Stream) -> None:
     copy.disposition = stream.disposition
 
 
-def _attach(stream, target, kind: Container, layout: Layout, source) -> None:
+def _attach(
+    stream: av.stream.Stream,
+    target: av.container.OutputContainer,
+    kind: Container,
+    layout: Layout,
+    source: av.container.InputContainer,
+) -> None:
     """An attachment, or a cover picture where covers are attachments."""
     if kind.format != "matroska":
         layout.left_out.append(described(stream))
         return
-    if stream.type == "attachment":
+    if isinstance(stream, av.stream.AttachmentStream):
         name, mime, data = stream.name or "attachment", stream.mimetype or "application/octet-stream", stream.data
     else:
         png = stream.codec_context is not None and stream.codec_context.name == "png"
@@ -158,7 +171,7 @@ def _attach(stream, target, kind: Container, layout: Layout, source) -> None:
     target.add_attachment(name, mime, data)
 
 
-def _cover(source, stream) -> bytes:
+def _cover(source: av.container.InputContainer, stream: av.stream.Stream) -> bytes:
     """The one packet of a cover picture."""
     with open_again(source) as again:
         packets = again.demux(again.streams[stream.index])

@@ -238,7 +238,7 @@ def _size(name: str, file: BinaryIO) -> int:
 
 def _opened_remote(address: str) -> _Bytes:
     try:
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped,unused-ignore]
+        from fsspec.core import url_to_fs
     except ImportError:
         raise MediaError(f"{printable(address)} is remote, and needs fsspec: pip install 'avlearn[remote]'") from None
     try:

@@ -7,11 +7,13 @@ import av
 
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media.containers import Container
-from avlearn.media.decode import hidden_until, is_untimed
+from avlearn.media.decode_audio import hidden_until
+from avlearn.media.decode_video import is_untimed
 from avlearn.media.probe import probe
 from avlearn.media.selection import track_number
 from avlearn.media.source import Selected, Source, audio_stream, file_of, video_stream
 from avlearn.media.stamps import frame_times, shown_at
+from avlearn.media.ticks import stated_start
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_original(path: Source, container: av.container.InputContainer, kind: Co
         raise NoVideoError(f"{path} has no picture")
     # Without stamps of presentation, nothing that an edit list hides can stay hidden.
     origin = probe(path).start if kind.starts else min(frame_times(path, hidden=True), default=0.0)
-    starts = [float(s.start_time * s.time_base) for s in container.streams.audio if s.start_time is not None]
+    starts = [float(stated_start(s)) for s in container.streams.audio if s.start_time is not None]
     return Original(
         path=path,
         file=file_of(path),

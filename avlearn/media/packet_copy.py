@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import av
+import av.container
 
 from avlearn.errors import MediaError, OutputError
 from avlearn.media.annex_b import is_length_prefixed, started
@@ -13,6 +14,7 @@ from avlearn.media.encoded_audio import EncodedAudio
 from avlearn.media.layout import Layout
 from avlearn.media.original import Move, Original
 from avlearn.media.stamps import InOrder, dated, rescale
+from avlearn.media.ticks import AnyPacket, stamps, tick
 from avlearn.media.written import CodedAudio
 
 
@@ -24,7 +26,9 @@ class PacketCopy:
         coded: audio that was copied, by index of the file's stream.
     """
 
-    def __init__(self, original: Original, kind: Container, move: Move, target, layout: Layout):
+    def __init__(
+        self, original: Original, kind: Container, move: Move, target: av.container.OutputContainer, layout: Layout
+    ):
         self.original, self.kind, self.move, self.target, self.layout = original, kind, move, target, layout
         self.shown: list[float] = []
         self.coded = {s.index: CodedAudio() for s in original.container.streams.audio if s.index in layout.copies}
@@ -45,16 +49,17 @@ class PacketCopy:
         for packet in self._packets():
             if packet.stream.index == self.original.video.index:
                 encoded.write_until(self._show(packet))
-            rescale(packet, self.layout.copies[packet.stream.index].time_base)
+            rescale(packet, tick(self.layout.copies[packet.stream.index]))
             if packet.stream.index == self.move.index and self.move.delay and not self._moved(packet):
                 continue
             if not self.kind.starts:
-                begun = self.begun.setdefault(packet.stream.index, packet.dts)
-                packet.pts, packet.dts = packet.pts - begun, packet.dts - begun
+                presented, decoded = stamps(packet)
+                begun = self.begun.setdefault(packet.stream.index, decoded)
+                packet.pts, packet.dts = presented - begun, decoded - begun
             self._mux(packet)
         encoded.finish(max(self.shown, default=0.0) + 1 / float(self.original.video.average_rate or 25))
 
-    def _packets(self) -> Iterator[av.Packet]:
+    def _packets(self) -> Iterator[AnyPacket]:
         """Packets of the streams that are copied, all stamped."""
         container = self.original.container
         try:
@@ -62,28 +67,29 @@ class PacketCopy:
         except av.error.FFmpegError as error:
             raise MediaError(f"{self.original.path} cannot be read to its end: {error.strerror}") from error
 
-    def _show(self, packet: av.Packet) -> float:
+    def _show(self, packet: AnyPacket) -> float:
         """Note when a packet of the video is shown; seconds on the file's clock."""
-        presented = self.original.presented
-        if presented:
-            packet.pts, packet.dts = presented[packet.dts], packet.dts - self.late
-        stamp = packet.dts if self.original.untimed and not presented else packet.pts
+        presented, decoded = stamps(packet)
+        if self.original.presented:
+            presented = self.original.presented[decoded]
+            packet.pts, packet.dts = presented, decoded - self.late
+        stamp = decoded if self.original.untimed and not self.original.presented else presented
         now = float(stamp * packet.stream.time_base)
         if not packet.is_discard:
             self.shown.append(now)
         return now
 
-    def _moved(self, packet: av.Packet) -> bool:
+    def _moved(self, packet: AnyPacket) -> bool:
         """Delay a packet of the track that is moved; False where it is not to be heard any more."""
-        base = packet.time_base
+        base, (presented, decoded), lasts = packet.time_base, stamps(packet), packet.duration or 0
         # What an edit list hides stays hidden, but for a packet that primes the decoder.
-        if (packet.pts + 2 * packet.duration) * base <= self.move.hidden:
+        if (presented + 2 * lasts) * base <= self.move.hidden:
             return False
         shift = round(Fraction(self.move.delay) / base)
-        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-        return self.move.delay > 0 or (packet.pts + packet.duration) * base > self.original.begin
+        packet.pts, packet.dts = presented + shift, decoded + shift
+        return self.move.delay > 0 or (presented + shift + lasts) * base > self.original.begin
 
-    def _mux(self, packet: av.Packet) -> None:
+    def _mux(self, packet: AnyPacket) -> None:
         index = packet.stream.index
         if index in self.coded:
             self.coded[index].add(packet)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import av
 
 from avlearn.media.av1 import av1_rule
+from avlearn.media.ticks import AnyPacket
 
-Rule = Callable[[av.Packet], bool]
+Rule = Callable[[AnyPacket], bool]
 
 
 def droppable_rule(context: av.VideoCodecContext) -> Rule | None:

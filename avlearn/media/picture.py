@@ -77,12 +77,13 @@ def _eight_bits(pixels: av.VideoFormat) -> str:
     """The plainest format that holds one of another layout or depth."""
     if pixels.is_rgb or len(pixels.components) < 3 or pixels.has_palette:
         return "rgb24"
-    halved = pixels.chroma_width(16), pixels.chroma_height(16)
-    return _SHIFTS.get(tuple({16: 0, 8: 1, 4: 2}.get(n, 0) for n in halved), "yuv444p")
+    halvings = {16: 0, 8: 1, 4: 2}
+    halved = halvings.get(pixels.chroma_width(16), 0), halvings.get(pixels.chroma_height(16), 0)
+    return _SHIFTS.get(halved, "yuv444p")
 
 
 def _plane(plane: av.video.plane.VideoPlane, width: int) -> np.ndarray:
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, :width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, :width]
 
 
 def _resize(plane: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -133,7 +134,7 @@ def _geometry(
     width: int, height: int, ratio: float, turns: int, size: Size, crop: Crop, across: int, down: int
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """Box in stored pixels (left, top, right, bottom), and width and height to scale it to before it is turned."""
-    shown = (height, width * ratio) if turns % 2 else (width * ratio, height)
+    shown: tuple[float, float] = (height, width * ratio) if turns % 2 else (width * ratio, height)
     if crop is None:
         left, top, right, bottom = 0.0, 0.0, *shown
     elif crop == "square":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from typing import Any, TypedDict
 
 import av
 import av.container
@@ -24,6 +25,7 @@ from avlearn.media.source import (
     remembered,
     video_stream,
 )
+from avlearn.media.ticks import tick
 
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 _MOST_PACKETS = 3_000  # of video, in which a frame must be found
@@ -120,7 +122,7 @@ class MediaInfo:
     others: tuple[str, ...] = ()
     tracks: tuple[TrackInfo, ...] = ()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"schema": "avlearn.probe/1", **asdict(self)}
 
@@ -146,19 +148,24 @@ class MediaInfo:
         return "\n".join(lines)
 
 
+class _Times(TypedDict):
+    start: float
+    duration: float
+    stated: float
+
+
 def _channels(count: int) -> str:
     return f"{count} channel{'' if count == 1 else 's'}"
 
 
-def _times(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> dict[int, dict]:
+def _times(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> dict[int, _Times]:
     """Times of each stream by index, seconds: those of the header where the packets bear them out."""
     spans = clock_of(container).spans
     ends = {} if spans else last_moments(container, streams)
-    found = {}
+    found: dict[int, _Times] = {}
     for stream in streams:
         base = stream.time_base or 0
-        start = float(stream.start_time * base) if stream.start_time is not None else 0.0
-        stated = float((stream.duration or 0) * base)
+        start, stated = float((stream.start_time or 0) * base), float((stream.duration or 0) * base)
         start, end = spans.get(stream.index, (start, ends.get(stream.index, start)))
         if end < start - _PADDING:
             name = printable(file_name(container))
@@ -175,7 +182,9 @@ def _times(container: av.container.InputContainer, streams: list[av.stream.Strea
 
 def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tuple[av.VideoFrame, list[int]]:
     """The first frame that can be decoded, and the stamps of the first frames in order."""
-    frame, stamps, known = None, [], None
+    frame: av.VideoFrame | None = None
+    stamps: list[int] = []
+    known: int | None = None
     for number, packet in enumerate(demuxed(container, [stream])):
         if packet.pts is not None and not packet.is_discard:
             stamps.append(packet.pts)
@@ -207,7 +216,7 @@ def _describe_video(container: av.container.InputContainer, stream: av.VideoStre
     frame, stamps = _look(container, stream)
     rate = frame_rate(stream)
     if rate is None and len(stamps) > 1 and stamps[-1] > stamps[0]:
-        rate = min((len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base), FASTEST)
+        rate = min((len(stamps) - 1) / float((stamps[-1] - stamps[0]) * tick(stream)), FASTEST)
     return VideoStream(
         stream.index, stream.codec_context.name, *displayed(frame, pixel_aspect(stream)), rate or 25.0,
         _varies(stamps), 0.0, 0.0, round(frame.rotation / 90) * 90 % 360, frame.format.name,
@@ -238,9 +247,12 @@ def _codec(stream: av.stream.Stream) -> str:
 def _tracks(container: av.container.InputContainer, used: Sequence[int], selected: bool) -> tuple[TrackInfo, ...]:
     """All video and audio streams; ``used`` are the indices of those that are read."""
     found = []
-    for kind, streams in (("video", container.streams.video), ("audio", container.streams.audio)):
+    kinds: tuple[tuple[str, Sequence[av.stream.Stream]], ...] = (
+        ("video", container.streams.video), ("audio", container.streams.audio),
+    )  # fmt: skip
+    for kind, streams in kinds:
         for number, stream in enumerate(streams, 1):
-            context = stream.codec_context if kind == "audio" else None
+            context = stream.codec_context if isinstance(stream, av.AudioStream) else None
             default = bool(stream.disposition & av.stream.Disposition.default)
             why = "the only one" if len(streams) == 1 else "the first that is no cover"
             if kind == "audio" and len(streams) > 1:
@@ -278,15 +290,17 @@ def _probed(path: Source) -> MediaInfo:
             )  # fmt: skip
         if picture is not None:
             video = _describe_video(container, picture)
-        if video is None and audio is None:
+        infos = [info for info in (video, audio) if info is not None]
+        if not infos:
             raise MediaError(f"{printable(path)} holds neither picture nor sound")
-        times = _times(container, [stream for stream, info in ((picture, video), (sound, audio)) if info])
+        used = [info.index for info in infos]
+        times = _times(container, [container.streams[index] for index in used])
         video = video and replace(video, **times[video.index])
         audio = audio and replace(audio, **times[audio.index])
-        _check_clock(path, [info for info in (video, audio) if info], container.size)
-        start = video.start if video else audio.start
-        duration = max(s.duration + s.start for s in (video, audio) if s) - start
-        used = [s.index for s in (video, audio) if s]
+        infos = [info for info in (video, audio) if info is not None]
+        _check_clock(path, infos, container.size)
+        start = infos[0].start
+        duration = max(info.start + info.duration for info in infos) - start
         others = tuple(_name(s) for s in container.streams if s.index not in used)
         tracks = _tracks(container, used, isinstance(path, Selected) and path.track is not None)
         return MediaInfo(str(path), container.format.name, start, duration, video, audio, others, tracks)

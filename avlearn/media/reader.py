@@ -15,22 +15,12 @@ import numpy as np
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
 from avlearn.media.aspect import believed, pixel_aspect
 from avlearn.media.clock import restarts
-from avlearn.media.decode import (
-    Frames,
-    Resampled,
-    Samples,
-    hidden_until,
-    is_untimed,
-    mix,
-    placed,
-    preroll,
-    resample,
-    resample_margin,
-    tick_slack,
-)
+from avlearn.media.decode_audio import Samples, hidden_until, placed, preroll
+from avlearn.media.decode_video import Frames, is_untimed, tick_slack
 from avlearn.media.packets import droppable_rule
 from avlearn.media.picture import Crop, Size, to_rgb
 from avlearn.media.probe import probe
+from avlearn.media.resample import Resampled, mix, resample, resample_margin
 from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
+from functools import partial
 from pathlib import Path
 
 import av
@@ -77,9 +78,9 @@ def remux(
         MediaError: a file cannot be read.
         OutputError: ``out`` is the input, its container cannot hold the video or its timing, or the disk is full.
     """
-    out = Path(out)
+    out, file = Path(out), Path(str(path))
     kind = container_of(out)
-    if out.exists() and Path(path).exists() and out.samefile(path):
+    if out.exists() and file.exists() and out.samefile(file):
         raise OutputError(f"{out} is the input itself: give another name")
     with open_media(path) as container, replacing(out, WRITE_ERRORS) as part:
         original = read_original(path, container, kind)
@@ -176,7 +177,11 @@ def _check_tracks(
     """Check the audio of what was written, its clock so many seconds ahead; where the moved track lies, from 1."""
     place = None
     for number, track in enumerate(tracks, 1):
-        copied = coded.get(track.index)
-        there = check_audio(track.source, part, number, lambda t, plays=track.plays: plays(t) + ahead, copied)
+        copied = None if track.index is None else coded.get(track.index)
+        there = check_audio(track.source, part, number, partial(_ahead, track.plays, ahead), copied)
         place = there if track.index is not None and track.index == moved else place
     return place
+
+
+def _ahead(plays: Callable[[float], float], ahead: float, seconds: float) -> float:
+    return plays(seconds) + ahead

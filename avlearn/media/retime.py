@@ -3,7 +3,7 @@
 import numpy as np
 import soxr
 
-from avlearn.media.decode import Samples
+from avlearn.media.decode_audio import Samples
 from avlearn.media.source import Source
 
 _CHUNK = 1 << 16  # samples of the source that are resampled at a time
@@ -40,8 +40,8 @@ class Retimed:
         while self.first + len(self.kept) < first + count and not self.ended:
             piece = self.samples.read(self.taken, _CHUNK)
             end = self.samples.end()
-            self.ended = end is not None and self.taken + _CHUNK >= end
-            piece = piece[:, : max(end - self.taken, 0)] if self.ended else piece
+            if end is not None and self.taken + _CHUNK >= end:
+                self.ended, piece = True, piece[:, : max(end - self.taken, 0)]
             self.taken += _CHUNK
             self.samples.forget(self.taken)
             done = self.resampler.resample_chunk(np.ascontiguousarray(piece.T), last=self.ended)

@@ -1,7 +1,9 @@
 """Which audio track of a file is meant, and which of its channels, as people say it."""
 
 from avlearn.errors import MediaError, NoAudioError
-from avlearn.media.source import Selected, Source, audio_stream, open_media
+from avlearn.media.source import Channel, Selected, Source, audio_stream, open_media
+
+_CHANNELS: dict[str, Channel] = {"left": "left", "right": "right", "mix": "mix"}
 
 
 def select_audio(path: Source, track: str | None = None, channel: str | None = None) -> Selected:
@@ -16,9 +18,8 @@ def select_audio(path: Source, track: str | None = None, channel: str | None = N
         NoAudioError: there is no such track; says which there are.
         MediaError: there is no such channel, or the file cannot be read.
     """
-    if channel is not None and channel not in ("left", "right", "mix") and not (channel.isdecimal() and int(channel)):
-        raise MediaError(f"'{channel}' is no channel: give left, right, mix, or a number from 1")
-    selected = Selected(path, None if track is None else _number(path, track), _channel(channel))
+    wanted = _channel(channel)
+    selected = Selected(path, None if track is None else _number(path, track), wanted)
     if selected.channel is None:
         return selected
     with open_media(path, look=True) as container:
@@ -29,8 +30,13 @@ def select_audio(path: Source, track: str | None = None, channel: str | None = N
     return selected
 
 
-def _channel(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
+def _channel(text: str | None) -> Channel | None:
+    if text is None:
+        return None
+    channel = _CHANNELS.get(text, int(text) if text.isdecimal() else 0)
+    if not channel:
+        raise MediaError(f"'{text}' is no channel: give left, right, mix, or a number from 1")
+    return channel
 
 
 def audio_tracks(path: Source) -> list[str]:

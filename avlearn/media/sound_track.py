@@ -49,7 +49,10 @@ class SoundTrack:
             raise OutputError(f"{', '.join(codecs)} hold up to 8 channels of audio or fewer, not {channels}")
         self.container, self.rate, self.layout = container, rate, _LAYOUTS[channels]
         name, self.encoded_rate = _fit(fitting, rate, rates)
-        self.stream = container.add_stream(name, rate=self.encoded_rate, layout=self.layout)
+        stream = container.add_stream(name, rate=self.encoded_rate, layout=self.layout)
+        if not isinstance(stream, av.AudioStream):
+            raise TypeError(f"{name} is no encoder of audio")
+        self.stream = stream
         codec = av.codec.Codec(name, "w")
         known = [form.name for form in codec.audio_formats or ()]
         self.format = next((form for form in _FORMATS if form in known), _FORMATS[0])
@@ -94,7 +97,7 @@ class SoundTrack:
     def _lead(self) -> int:
         """Samples that the encoder puts before the first: the first packet's stamp lies so far before zero."""
         like = self.stream.codec_context
-        context = av.CodecContext.create(like.name, "w")
+        context = av.codec.Codec(like.name, "w").create("audio")
         context.sample_rate, context.layout, context.format = like.sample_rate, self.layout, self.format
         context.bit_rate, context.time_base = like.bit_rate or 0, Fraction(1, like.sample_rate)
         context.open()
@@ -106,7 +109,7 @@ class SoundTrack:
             frame.sample_rate, frame.pts, frame.time_base = like.sample_rate, number * size, context.time_base
             packets = context.encode(frame)
             if packets:
-                return max(-packets[0].pts, 0)
+                return max(-(packets[0].pts or 0), 0)
         return 0
 
 
@@ -116,5 +119,5 @@ def _fit(codecs: Sequence[str], rate: int, held: Sequence[int] | None) -> tuple[
     for name, known in rates.items():
         if known is None or rate in known:
             return name, rate
-    known = sorted(rates[codecs[0]])
-    return codecs[0], next((higher for higher in known if higher >= rate), known[-1])
+    highest = sorted(rates[codecs[0]] or [rate])
+    return codecs[0], next((higher for higher in highest if higher >= rate), highest[-1])

@@ -37,6 +37,10 @@ _FOREIGN = (
 _COVERS = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
+# Of an audio track: a number from 1, or the mean of all.
+Channel = int | Literal["left", "right", "mix"]
+
+
 @dataclass(frozen=True)
 class Selected:
     """A file of which one audio track is listened to, or one channel of it.
@@ -50,7 +54,7 @@ class Selected:
 
     path: "str | Path | Slice | OpenFile | Selected"
     track: int | None = None
-    channel: int | Literal["left", "right", "mix"] | None = None
+    channel: Channel | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.path, Selected):
@@ -67,21 +71,25 @@ class Selected:
 
     def check_channels(self, count: int) -> None:
         """Raise MediaError if a track of ``count`` channels lacks the selected one."""
-        if self.channel not in (None, "mix") and not 1 <= self._number() <= count:
+        number = self._number()
+        if number is not None and not 1 <= number <= count:
             held = f"{count} channel{'s' * (count != 1)}"
             raise MediaError(f"{self.path}: its audio track has {held}, there is no channel '{self.channel}'")
 
     def channel_of(self, audio: np.ndarray) -> np.ndarray:
         """The channel ``[1, S]`` of all ``[C, S]``; all of them where none is selected."""
-        if self.channel is None:
-            return audio
         if self.channel == "mix":
-            return audio.mean(0, keepdims=True)
+            mean: np.ndarray = audio.mean(0, keepdims=True)
+            return mean
         self.check_channels(len(audio))
-        return audio[self._number() - 1 : self._number()]
+        number = self._number()
+        return audio if number is None else audio[number - 1 : number]
 
-    def _number(self) -> int:
-        return {"left": 1, "right": 2}.get(self.channel, self.channel)
+    def _number(self) -> int | None:
+        """Of the one channel that is selected, from 1."""
+        if isinstance(self.channel, int):
+            return self.channel
+        return {"left": 1, "right": 2}.get(self.channel or "")
 
 
 P = ParamSpec("P")
@@ -219,23 +227,22 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
     options = {"max_pixels": most, **ONE_FILE, **options}
     if isinstance(file, OpenFile):
         options["protocol_whitelist"] = "none"
-        container = av.open(file.view(), metadata_errors="ignore", options=options, io_open=file.refuse)
+        container = av.open(file.view(), "r", metadata_errors="ignore", options=options, io_open=file.refuse)
     else:
-        container = av.open(file, metadata_errors="ignore", options=options)
+        container = av.open(file, "r", metadata_errors="ignore", options=options)
     for stream in container.streams:
-        context = stream.codec_context
-        if context is None:
+        if stream.codec_context is None:
             continue
-        context.thread_count = 1
-        if stream.type == "video":
-            context.options = {"max_pixels": most}
-            believe(context)
-        elif stream.type == "audio":
+        stream.codec_context.thread_count = 1
+        if isinstance(stream, av.VideoStream):
+            stream.codec_context.options = {"max_pixels": most}
+            believe(stream.codec_context)
+        elif isinstance(stream, av.AudioStream):
             # PyAV 17.1 to 18.1: a layout shares the memory of a custom order of channels with its owner, and both free
             # it. While this one lives the context gets another, so that each is freed once.
-            layout = context.layout
+            layout = stream.codec_context.layout
             if layout.nb_channels:  # a header may leave their number to the packets: it is then asked for again
-                context.layout = standard_layout(layout.nb_channels)
+                stream.codec_context.layout = standard_layout(layout.nb_channels)
     return container
 
 
@@ -266,7 +273,7 @@ def _told(container: av.container.InputContainer) -> bool:
     )
 
 
-def is_cover(stream: av.VideoStream) -> bool:
+def is_cover(stream: av.stream.Stream) -> bool:
     """Whether a video stream is a cover image or a row of thumbnails."""
     return bool(stream.disposition & _COVERS)
 
@@ -295,7 +302,7 @@ def audio_stream(container: av.container.InputContainer, source: Source | None =
     if not isinstance(source, Selected) or source.track is None:
         # Where there are several programmes, of the one that the video belongs to.
         stream = container.streams.best("audio", video_stream(container))
-        return stream if stream is not None and _is_audio(stream) else None
+        return stream if isinstance(stream, av.AudioStream) and _is_audio(stream) else None
     tracks = container.streams.audio
     if not 1 <= source.track <= len(tracks):
         held = "no audio track" if not tracks else f"{len(tracks)} audio track{'s' * (len(tracks) != 1)}"

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-import av
 from av.stream import Disposition
 
 from avlearn.errors import OutputError
 from avlearn.media.aspect import believed
 from avlearn.media.clock import demuxed
-from avlearn.media.decode import is_untimed
+from avlearn.media.decode_video import is_untimed
 from avlearn.media.source import Source, open_media, video_stream
+from avlearn.media.ticks import AnyPacket, stamps, tick
 
 
 def frame_times(path: Source, hidden: bool = False) -> list[float]:
@@ -25,7 +25,7 @@ def frame_times(path: Source, hidden: bool = False) -> list[float]:
             for packet in demuxed(container, [stream])
             if packet.size and (hidden or not packet.is_discard)
         ]
-        return [float(stamp * stream.time_base) for stamp in sorted(s for s in stamps if s is not None)]
+        return [float(stamp * tick(stream)) for stamp in sorted(s for s in stamps if s is not None)]
 
 
 def shown_at(path: Source) -> dict[int, int] | None:
@@ -38,24 +38,28 @@ def shown_at(path: Source) -> dict[int, int] | None:
     """
     with open_media(path) as container:
         stream = video_stream(container)
-        if not is_untimed(container, stream):
+        if stream is None or not is_untimed(container, stream):
             return None
-        decoded_at, order = {}, []  # FFmpeg makes stamps up: not when frames are shown, but which packet is whose
+        # FFmpeg makes stamps up: not when frames are shown, but which packet is whose.
+        decoded_at: dict[int, int] = {}
+        order: list[int | None] = []
         for packet in container.demux(stream):
             if packet.size:
-                decoded_at[packet.pts] = packet.dts
+                presented, decoded = stamps(packet)
+                decoded_at[presented] = decoded
             order += [frame.pts for frame in believed(packet).decode()]
-        if sorted(order) != sorted(decoded_at):
+        shown = [pts for pts in order if pts is not None]
+        if len(shown) < len(order) or sorted(shown) != sorted(decoded_at):
             raise OutputError(f"{path} does not say when its frames are shown, and not all can be decoded")
-        return dict(zip((decoded_at[pts] for pts in order), sorted(decoded_at.values()), strict=True))
+        return dict(zip((decoded_at[pts] for pts in shown), sorted(decoded_at.values()), strict=True))
 
 
-def dated(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+def dated(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
     """Packets with a stamp of decoding each: Matroska does not state it of the first frames of a video.
 
     Stamps that are missing are counted back from the next one. Packets without any stamp are left out.
     """
-    held: dict[int, list[av.Packet]] = {}
+    held: dict[int, list[AnyPacket]] = {}
     for packet in packets:
         if packet.pts is None and packet.dts is None and packet.stream.disposition & Disposition.attached_pic:
             packet.pts = packet.dts = 0
@@ -69,8 +73,9 @@ def dated(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
             continue
         if packet.dts is None:
             packet.dts = packet.pts
+        _, decoded = stamps(packet)
         for number, earlier in enumerate(waiting):
-            earlier.dts = packet.dts - (len(waiting) - number) * max(packet.duration or 1, 1)
+            earlier.dts = decoded - (len(waiting) - number) * max(packet.duration or 1, 1)
             yield earlier
         waiting.clear()
         yield packet
@@ -80,10 +85,11 @@ def dated(packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
             yield packet
 
 
-def rescale(packet: av.Packet, base: Fraction) -> None:
+def rescale(packet: AnyPacket, base: Fraction) -> None:
     """Give a packet's times in other ticks, rounded."""
     factor = packet.time_base / base
-    packet.pts, packet.dts = round(packet.pts * factor), round(packet.dts * factor)
+    presented, decoded = stamps(packet)
+    packet.pts, packet.dts = round(presented * factor), round(decoded * factor)
     packet.duration = round((packet.duration or 0) * factor)
     packet.time_base = base
 
@@ -94,8 +100,9 @@ class InOrder:
     def __init__(self) -> None:
         self.last: dict[int, int] = {}
 
-    def mend(self, packet: av.Packet) -> None:
+    def mend(self, packet: AnyPacket) -> None:
         """Change a packet, in the ticks of the stream that it goes to."""
-        packet.dts = max(packet.dts, self.last.get(packet.stream_index, packet.dts - 1) + 1)
-        packet.pts = max(packet.pts, packet.dts)
-        self.last[packet.stream_index] = packet.dts
+        presented, decoded = stamps(packet)
+        decoded = max(decoded, self.last.get(packet.stream_index, decoded - 1) + 1)
+        packet.pts, packet.dts = max(presented, decoded), decoded
+        self.last[packet.stream_index] = decoded

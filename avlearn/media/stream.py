@@ -4,13 +4,16 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import count
 
+import av
 import numpy as np
 
 from avlearn.errors import NoAudioError, NoVideoError
-from avlearn.media.decode import Frames, Resampled, Samples
+from avlearn.media.decode_audio import Samples
+from avlearn.media.decode_video import Frames
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip, Window
+from avlearn.media.resample import Resampled
 from avlearn.media.source import Source, boundary, opened
 
 
@@ -50,13 +53,13 @@ def stream(
             raise NoAudioError(f"{path} has no sound track")
         origin = info.start
         track = Resampled(Samples(file, origin - audio_delay), sample_rate, mono) if audio else None
-        if not video:
-            yield from _sound(file, track, origin, window, hop)
-            return
-        rate = track.rate if track else sample_rate or 0
-        fps = fps or info.video.fps
-        images = _images(Frames(file, origin), (origin + k / fps for k in count()), size)
-        yield from _video(file, images, track, Window(origin, window), hop, fps, rate)
+        if video and info.video is not None:
+            rate = track.rate if track else sample_rate or 0
+            per_second = fps or info.video.fps
+            images = _images(Frames(file, origin), (origin + k / per_second for k in count()), size)
+            yield from _video(file, images, track, Window(origin, window), hop, per_second, rate)
+        elif track is not None:
+            yield from _audio(file, track, origin, window, hop)
 
 
 def _video(
@@ -103,17 +106,19 @@ def _video(
 
 def _images(frames: Frames, instants: Iterator[float], size: int | None) -> Iterator[tuple[float, np.ndarray]]:
     """Presentation time and picture for each instant."""
-    shown = image = None
+    shown: av.VideoFrame | None = None
+    image: np.ndarray | None = None
     for time, frame in frames.at(instants):
         if frame is not shown:
             # All of one size, even where the stream's changes.
             with boundary(frames.source, ": its video cannot be scaled"):
                 image = to_rgb(frame, frames.aspect, size if image is None else image.shape[:2])
             shown = frame
+        assert image is not None  # there is a first frame
         yield time, image
 
 
-def _sound(path: Source, track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
+def _audio(path: Source, track: Resampled, origin: float, window: float, hop: float) -> Iterator[Clip]:
     rate = track.rate
     for k in count():
         begin, wanted = (

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from avlearn.errors import MediaError
 from avlearn.files import printable
-from avlearn.media.open_file import OpenFile
-from avlearn.media.source import Slice, Source, file_of
+from avlearn.media.open_file import OpenFile, Slice
+from avlearn.media.source import Source, file_of
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate[Source, P], R]:
@@ -32,7 +33,7 @@ def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate
             raise error
         return result
 
-    return checked
+    return cast("Callable[Concatenate[Source, P], R]", checked)  # its first argument may be named, too
 
 
 def _state(source: Source) -> tuple[int, ...] | None:

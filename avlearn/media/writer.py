@@ -74,7 +74,9 @@ def write_video(
         raise OutputError(f"cannot write {path}: frames are written to {', '.join(VIDEO_SUFFIXES)}")
     rate = Fraction(fps).limit_denominator(100_000)
     base = Fraction(1, _TICKS) if timed else 1 / rate
-    numbered = ((round(seconds * _TICKS), image) for seconds, image in frames) if timed else enumerate(frames)
+    if audio is not None and not sample_rate:
+        raise OutputError(f"{path}: audio is written with its sample rate")
+    numbered = _stamped(frames)
     first = next(numbered, None)
     if first is None:
         raise OutputError(f"{path}: there is no frame to write")
@@ -84,21 +86,30 @@ def write_video(
         picture = _picture(container, kind.format, rate, crf, preset)
         picture.height, picture.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
         picture.codec_context.time_base = base
-        track = SoundTrack(container, sample_rate, len(chunk), kind.audio) if chunk is not None else None
+        track = SoundTrack(container, sample_rate or 0, len(chunk), kind.audio) if chunk is not None else None
+
+        def write_audio(until: float | Fraction) -> None:
+            nonlocal chunk
+            while track is not None and chunk is not None and track.written / track.rate <= until:
+                track.write(chunk)
+                chunk = next(sound, None)
+
         for tick, image in chain([first], numbered):
             image = np.ascontiguousarray(image[: picture.height, : picture.width])
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
             frame.pts, frame.time_base = tick, base
             container.mux(picture.encode(frame))
-            while chunk is not None and track.written / sample_rate <= tick * base + 1 / rate:
-                track.write(chunk)
-                chunk = next(sound, None)
+            write_audio(tick * base + 1 / rate)
         container.mux(picture.encode(None))
-        while chunk is not None:
-            track.write(chunk)
-            chunk = next(sound, None)
-        if track:
+        write_audio(float("inf"))
+        if track is not None:
             track.finish()
+
+
+def _stamped(frames: Iterable[np.ndarray | tuple[float, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+    """Ticks and image of each frame: its number, or of one that comes with its seconds, those."""
+    for number, frame in enumerate(frames):
+        yield (number, frame) if isinstance(frame, np.ndarray) else (round(frame[0] * _TICKS), frame[1])
 
 
 def _picture(

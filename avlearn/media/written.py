@@ -10,13 +10,14 @@ import numpy as np
 from av.stream import Disposition
 from scipy.fft import irfft, next_fast_len, rfft
 
-from avlearn.errors import MediaError, OutputError
+from avlearn.errors import MediaError, NoAudioError, OutputError
 from avlearn.files import printable
 from avlearn.media.layout import Layout, described, file_tags, stream_tags
 from avlearn.media.probe import probe
 from avlearn.media.reader import ClipReader, Window
 from avlearn.media.source import Selected, Source, audio_stream, open_media
 from avlearn.media.stamps import frame_times
+from avlearn.media.ticks import AnyPacket
 
 _STILL = 0.002  # seconds by which a frame's time may differ: a tick of the coarsest container, and its rounding
 _APART = 0.010  # seconds by which audio may lie beside where it should
@@ -82,7 +83,7 @@ class CodedAudio:
     def __init__(self) -> None:
         self._digest, self.size = blake2b(), 0
 
-    def add(self, packet: av.Packet) -> None:
+    def add(self, packet: AnyPacket) -> None:
         """Take the next packet."""
         data = bytes(packet)
         if packet.stream.codec_context.name == "aac" and len(data) > 9 and data[0] == 0xFF and data[1] & 0xF6 == 0xF0:
@@ -114,12 +115,14 @@ def check_audio(
         OutputError: it is more than 10 ms beside its time, or not there.
     """
     place = _place(written, number)
-    written = Selected(written, place)
-    info, kept = probe(source).audio, probe(written).audio
+    track = Selected(written, place)
+    info, kept = probe(source).audio, probe(track).audio
+    if info is None:
+        raise NoAudioError(f"{source} has no audio track that can be decoded")
     if kept is None:
         raise OutputError(f"this container cannot hold {info.codec} audio; {_ADVICE}")
     if copied is not None:
-        _check_coded(written, copied)
+        _check_coded(written, place, copied)
     begin, end = kept.start, kept.start + kept.duration
     reader = ClipReader(sample_rate=_RATE, mono=True, video=False)
     looks = []
@@ -134,8 +137,8 @@ def check_audio(
     for energy, start, audio in sorted(looks, key=lambda look: -look[0])[:2]:
         if energy < _SILENT * len(audio):
             continue
-        with read_back(written.path):
-            there = reader.read(written, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
+        with read_back(written):
+            there = reader.read(track, [Window(placed(start), _LOOK, _REACH, _REACH)])[0]
         late, alike = _lag(there.audio[0], audio)
         if alike < (_COPIED if copied is not None else _ALIKE):
             raise OutputError(f"this container would play other audio at {start:.1f} s; {_ADVICE}")
@@ -144,10 +147,10 @@ def check_audio(
     return place
 
 
-def _check_coded(written: Selected, copied: CodedAudio) -> None:
-    there = CodedAudio()
-    with read_back(written.path), open_media(written) as container:
-        for packet in container.demux(audio_stream(container, written)):
+def _check_coded(written: Path, place: int, copied: CodedAudio) -> None:
+    there, track = CodedAudio(), Selected(written, place)
+    with read_back(written), open_media(track) as container:
+        for packet in container.demux(audio_stream(container, track)):
             if packet.size:
                 there.add(packet)
     if there.digest() != copied.digest():
@@ -198,8 +201,9 @@ def not_kept(file: Source, source: av.container.InputContainer, part: Path, layo
                 if (stream.disposition & ~copy.disposition) & ~Disposition.default:
                     lost.append(f"dispositions of {described(stream)}")
     before, after = probe(file), probe(part)
-    if before.video.rotation != after.video.rotation:
-        lost.append(f"the rotation by {before.video.rotation} degrees")
+    turned, kept_turned = (info.video.rotation if info.video else 0 for info in (before, after))
+    if turned != kept_turned:
+        lost.append(f"the rotation by {turned} degrees")
     return lost
 
 

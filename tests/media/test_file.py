@@ -18,7 +18,7 @@ import small
 import avlearn
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
 from avlearn.media import ClipReader, MediaFile, Selected, Slice, Window, open_file, probe, read_clip, remux, stream
-from avlearn.media.decode import Samples
+from avlearn.media.decode_audio import Samples
 from avlearn.media.selection import select_audio, track_number
 
 CONTAINERS = {
