@@ -16,7 +16,7 @@ _HOMES = {
     "embed_files": "avlearn.apply.embed",
     "evaluate": "avlearn.evaluation",
     "list_models": "avlearn.models",
-    "load": "avlearn.models.audiovisual",
+    "load": "avlearn.models.folder",
     "load_recipe": "avlearn.tasks",
     "localize_file": "avlearn.apply.localize",
     "make_world": "avlearn.data.world",

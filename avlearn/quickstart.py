@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from avlearn.evaluation import Evaluation, cached_features, evaluate
 from avlearn.files import write_text
 from avlearn.linear_probe import fit
 from avlearn.lock import locked
-from avlearn.models.audiovisual import AudioVisual, load, save
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load, save
 from avlearn.quickstart_page import write_page
 from avlearn.recipe import Recipe
 from avlearn.tasks import load_recipe
@@ -234,7 +235,7 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
         The seconds; with how many threads: on a busy machine one alone is faster than several that wait for each other;
         and how much slower it is than an idle machine.
     """
-    from avlearn.models.audiovisual import ModelConfig
+    from avlearn.config import ModelConfig
     from avlearn.tasks.synchronize.build import build_objective
     from avlearn.tasks.synchronize.module import SynchronizeModule
 
@@ -272,8 +273,7 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
     clips = decode_once(rows, cache, config.fps, config.size, config.sample_rate, os.cpu_count() or 1)
     features = cached_features(model, clips, labels)
     train, val = features.take(kept), features.take(held[labels[held] >= 0])
-    grown = AudioVisual(replace(config, labels=tuple(names)))
-    grown.load_state_dict(model.state_dict(), strict=False)
+    grown = model.with_heads(labels=tuple(names))
     for kind, values in train.kinds().items():
         scaler, regression = fit(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
         weight = regression.coef_ / scaler.scale_

@@ -39,7 +39,9 @@ def untrained(tmp_path_factory) -> Path:
     """Folder of a model with a separator and classifiers, as it is before training."""
     import torch
 
-    from avlearn.models.audiovisual import AudioVisual, ModelConfig, SeparatorConfig, save
+    from avlearn.config import ModelConfig, SeparatorConfig
+    from avlearn.models.audiovisual import AudioVisual
+    from avlearn.models.folder import save
 
     torch.manual_seed(0)
     config = ModelConfig(separator=SeparatorConfig(), labels=("ball", "bell"), trained_on="nothing")

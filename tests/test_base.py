@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from avlearn.config import ModelConfig, Spectrogram
 from avlearn.data.world import make as making
 from avlearn.errors import AvlearnError, DataError, OutputError, RecipeError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, save
-from avlearn.signal import Spectrogram
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import save
 from avlearn.tasks import complete, load_recipe, read_recipe
 from avlearn.training.checks import check_recipe, check_writable
 from avlearn.training.run import pretrain

@@ -13,7 +13,7 @@ from avlearn.data.manifest import Row
 from avlearn.errors import DataError, ModelError, RecipeError
 from avlearn.models import create_model, registry
 from avlearn.models.audio.ast import AST
-from avlearn.models.audiovisual import load, save
+from avlearn.models.folder import load, save
 from avlearn.models.weights.checkpoint import write_tensors
 from avlearn.models.weights.importers.huggingface import AUDIOSET
 from avlearn.models.weights.source import FORMAT
@@ -33,7 +33,7 @@ NEEDED = {
 def encoder_folder(folder: Path, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> Path:
     """As ``avlearn weights import`` writes it."""
     folder.mkdir()
-    write_tensors(model, folder / "model.safetensors")
+    write_tensors(model.state_dict(), folder / "model.safetensors")
     config = {"format": FORMAT, **model.config, "mean": mean, "std": std, "preprocessing": None}
     (folder / "config.json").write_text(json.dumps(config))
     return folder

@@ -14,7 +14,7 @@ from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError, MediaError
 from avlearn.media.source import Selected
 from avlearn.media.unchanged import unchanged
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 def rewrite(path: Path) -> None:

@@ -18,7 +18,8 @@ from avlearn.models import registry
 from avlearn.models.audio.ast import AST
 from avlearn.models.audio.resnet import ResNet
 from avlearn.models.audio.vgg import VGGM
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.r2plus1d import AVIDResNet, r2plus1d
 from avlearn.recipe import list_recipes

@@ -9,7 +9,7 @@ from avlearn.device import choose_device, choose_precision
 from avlearn.errors import AvlearnError
 from avlearn.evaluation.localization import untrained as before_training
 from avlearn.linear_probe import random_twin
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 def test_auto_is_the_accelerator_where_there_is_one(monkeypatch):

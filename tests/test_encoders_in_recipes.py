@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from avlearn.config import ModelConfig
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal import FrontEnd
 from avlearn.tasks import complete, load_recipe
 from avlearn.tasks.synchronize.build import build_model

@@ -5,8 +5,9 @@ import resource
 import pytest
 import torch
 
+from avlearn.config import ModelConfig
 from avlearn.errors import RecipeError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.tasks import load_recipe
 from avlearn.tasks.synchronize import footprint as module
 from avlearn.tasks.synchronize.footprint import Footprint, check_footprint, footprint, kept_bytes

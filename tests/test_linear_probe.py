@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from avlearn import linear_probe
+from avlearn.config import ModelConfig
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import DataError
 from avlearn.linear_probe import Features, fit, probe_features, probe_manifests, probe_model, random_twin, split_rows
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.models.audiovisual import AudioVisual
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "linear_probe.py"
 

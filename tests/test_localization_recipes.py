@@ -6,7 +6,7 @@ from small_runs import TINY, rows
 from typer.testing import CliRunner
 
 from avlearn.cli import app
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from small_runs import command, last, recipe, rows
 
 from avlearn.errors import RecipeError
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.tasks import build
 from avlearn.training.run import pretrain
 

@@ -10,8 +10,9 @@ from small_runs import last, recipe, rows
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from avlearn.config import ModelConfig
 from avlearn.errors import RecipeError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.tasks import build, load_recipe
 from avlearn.tasks.synchronize.build import build_objective
 from avlearn.tasks.synchronize.microbatches import in_parts

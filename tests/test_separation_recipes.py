@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from avlearn.cli import app
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.recipe import list_recipes
 from avlearn.tasks import load_recipe
 

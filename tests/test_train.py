@@ -118,7 +118,7 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
 
     with torch.inference_mode():
         batch = collate([val[(i, i)] for i in range(16)])
-        from avlearn.models.audiovisual import frames_to_input
+        from avlearn.models.two_tower import frames_to_input
 
         output = task.output(frames_to_input(batch["video"]), batch["audio"], batch)
         wrong = float(output.logs["offset_within_1"])

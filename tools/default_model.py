@@ -11,7 +11,7 @@ from pathlib import Path
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import evaluate
-from avlearn.models.audiovisual import load, save
+from avlearn.models.folder import load, save
 from avlearn.quickstart import add_classifiers
 from avlearn.tasks import load_recipe
 from avlearn.training.run import pretrain

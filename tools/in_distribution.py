@@ -24,8 +24,8 @@ from avlearn.apply.windows import Notice, windows
 from avlearn.data.world import WorldConfig
 from avlearn.errors import AvlearnError
 from avlearn.media import Clip, probe, read_clip, stream, write_video
-from avlearn.models.audiovisual import AudioVisual, meet
-from avlearn.models.weights.checkpoint import write_tensors
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.in_distribution import measure, save
 
 LEARNED = (("standard", 300, 9001), ("hard", 120, 9002), ("solo", 60, 9003))  # preset, clips, seed
 OWN = (  # of other seeds
@@ -84,8 +84,8 @@ def learn(work: Path, model: AudioVisual, folder: Path) -> None:
                 clip = read_clip(path, start, config.seconds, **shape)
                 yield number, torch.from_numpy(clip.video)[None], torch.from_numpy(clip.audio)
 
-    meet(model, cut())
-    write_tensors(model, folder / "model.safetensors")
+    model.in_distribution = measure(model, cut())
+    save(model.in_distribution, folder)
     print(f"learned from {len(paths)} clips: {folder}")
 
 

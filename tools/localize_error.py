@@ -7,6 +7,7 @@ of a source on screen is first fitted on other worlds than those of the figures,
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from avlearn.data.world import WorldConfig
 from avlearn.evaluation.negative_audio import KINDS, OWN, heard_with
 from avlearn.media import read_clip, remux, write_wav
 from avlearn.metrics.sync import auc
-from avlearn.models.audiovisual import ON_SCREEN_CALIBRATION, AudioVisual
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.calibration import ON_SCREEN
 
 FITTED = (("standard", 400, 8300), ("muted", 100, 8301), ("hard", 100, 8302))  # preset, clips, seed
 MEASURED = (("standard", 300, 8310), ("hard", 100, 8311))
@@ -49,8 +51,8 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
                 if kind != "silence":  # which is known by its level
                     evidence += found
                     right += [kind == OWN] * len(found)
-    model.on_screen_calibration = calibrate(evidence, np.array(right))
-    out.write_text(json.dumps(model.on_screen_calibration, indent=1) + "\n")
+    model.calibrations = replace(model.calibrations, on_screen=calibrate(evidence, np.array(right)))
+    out.write_text(json.dumps(model.calibrations.on_screen, indent=1) + "\n")
     print(f"calibrated on {len(right)} windows, {np.mean(right):.3f} of them with their own sound: {out}")
 
 
@@ -112,7 +114,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
     if args.calibrate:
-        fit(args.work, model, args.calibrate / ON_SCREEN_CALIBRATION)
+        fit(args.work, model, args.calibrate / ON_SCREEN)
     report_windows(args.work, model)
     report_files(args.work, model)
 

@@ -8,6 +8,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from avlearn.evaluation.places import things
 from avlearn.media import remux, write_wav
 from avlearn.metrics.separation import si_sdr
 from avlearn.metrics.sync import auc
-from avlearn.models.audiovisual import TRACK_CALIBRATION, AudioVisual
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.calibration import TRACKS
 
 DUET = {"sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0}
 WORLDS = {"duets": ("standard", DUET), "muted": ("muted", {}), "standard": ("standard", {})}
@@ -84,8 +86,8 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
         evidence += [track.evidence for track, _ in found if track.evidence]
         right += [yes for track, yes in found if track.evidence]
         print(f"{kind[0]}: {len(found)} tracks, {np.mean([yes for _, yes in found]):.3f} of them right", flush=True)
-    model.track_calibration = calibrate(evidence, np.array(right))
-    out.write_text(json.dumps(model.track_calibration, indent=1) + "\n")
+    model.calibrations = replace(model.calibrations, tracks=calibrate(evidence, np.array(right)))
+    out.write_text(json.dumps(model.calibrations.tracks, indent=1) + "\n")
     print(f"calibrated on {len(right)} tracks, {np.mean(right):.3f} of them right: {out}")
 
 
@@ -124,7 +126,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
     if args.calibrate:
-        fit(args.work, model, args.calibrate / TRACK_CALIBRATION)
+        fit(args.work, model, args.calibrate / TRACKS)
     report(args.work, model)
 
 

@@ -6,6 +6,7 @@ confidence is first fitted on other worlds than those of the figures, and writte
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from avlearn.apply.sync import SyncResult
 from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav
-from avlearn.models.audiovisual import CALIBRATION, AudioVisual
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.calibration import SYNC
 
 CALIBRATION_WORLDS = ((4.0, 300, 8100), (8.0, 100, 8101), (20.0, 40, 8102), (2.5, 100, 8103))  # seconds, clips, seed
 SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # of the figures
@@ -55,8 +57,8 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
                 if result.evidence:
                     evidence.append(result.evidence)
                     right.append(is_right(result, truth, model.step))
-    model.sync_calibration = calibrate(evidence, np.array(right))
-    out.write_text(json.dumps(model.sync_calibration, indent=1) + "\n")
+    model.calibrations = replace(model.calibrations, sync=calibrate(evidence, np.array(right)))
+    out.write_text(json.dumps(model.calibrations.sync, indent=1) + "\n")
     print(f"calibrated on {len(right)} clips, {np.mean(right):.3f} of them right: {out}")
 
 
@@ -182,7 +184,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
     if args.calibrate:
-        fit(args.work, model, args.calibrate / CALIBRATION)
+        fit(args.work, model, args.calibrate / SYNC)
     report_short(args.work, model)
     report_long(args.work, model)
 

@@ -76,8 +76,8 @@ def confidence(model: AudioVisual, evidence: Evidence | None) -> float:
     """
     if evidence is None:
         return 0.0
-    if model.track_calibration:
-        return probability(evidence, model.track_calibration)
+    if model.calibrations.tracks:
+        return probability(evidence, model.calibrations.tracks)
     return float(1 / (1 + np.exp(-model.config.score_scale * evidence.margin)))
 
 
@@ -100,14 +100,14 @@ def agreement(
     mono = np.concatenate([tracks.mean(1), audio.mean(0, keepdims=True)])
     mono = torch.from_numpy(resample(np.ascontiguousarray(mono), rate, target))
     samples = round(model.step * target)
-    heard = model.hear(model.audio_features(mono[:-1].to(model.device))).cpu()
+    heard = model.project_audio(model.audio_features(mono[:-1].to(model.device))).cpu()
     steps = min(heard.shape[2], features.shape[2], mono.shape[1] // samples)
     kept = slice(kept.start, min(kept.stop, steps))
     if kept.start >= kept.stop:
         return Agreement.none(len(tracks))
     power = mono[:, : steps * samples].unflatten(1, (steps, samples)).square().mean(2)[:, kept]
     level = power[:-1].sqrt()
-    placed = model.place(features[:, :, kept].to(model.device))[0].cpu()
+    placed = model.project_video(features[:, :, kept].to(model.device))[0].cpu()
     fits = torch.einsum("dtyx,kdt->ktyx", placed, heard[:, :, kept])
     places = torch.einsum("ktyx,jtyx,kt->kj", fits, weights[:, kept], level)
     middle = (fits.flatten(2).median(2).values * level).sum(1)

@@ -65,7 +65,7 @@ def on_screen(model: AudioVisual, evidence: Sequence[Evidence], levels: np.ndarr
         evidence: of N windows.
         levels: ``[N]`` root mean square of their sound, of full scale.
     """
-    calibration = model.on_screen_calibration
+    calibration = model.calibrations.on_screen
     if calibration:
         found = [probability(each, calibration) for each in evidence]
     else:

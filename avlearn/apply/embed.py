@@ -41,7 +41,7 @@ def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tu
         Video ``[B, 3 D]`` and audio ``[B, 3 D']``.
     """
     if model.config.common_space:
-        heat = heatmap(model.place(features), model.hear(audio_features))
+        heat = heatmap(model.project_video(features), model.project_audio(audio_features))
         weights = (heat * model.config.pool_scale).flatten(1).softmax(1).view_as(heat)
         seen = torch.einsum("bdtyx,byx->bdt", features, weights)
     else:

@@ -11,8 +11,9 @@ from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
+from avlearn.models.folder import load
 from avlearn.models.registry import create_model
 from avlearn.models.weights.encoder_folder import load_encoder
 from avlearn.models.weights.preprocessing import Preprocessing

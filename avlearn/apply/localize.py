@@ -190,7 +190,7 @@ def localize_file(
         for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
     ]
     weights = audible if audible.any() else np.ones(len(audible))
-    calibrated = model.on_screen_calibration is not None
+    calibrated = model.calibrations.on_screen is not None
     why = first.why_not(model, calibrated) or ""
     verdict = _verdict(audible, silent, first.fresh_at(found.times), first, why)
     return LocalizeResult(

@@ -60,7 +60,7 @@ def views(model: AudioVisual, video: Tensor) -> Tensor:
         top, left = (1 + y) * pad[2], (1 + x) * pad[0]
         view = padded[:, :, top : top + sides[0], left : left + sides[1]]
         view = view.unflatten(0, (len(video), -1)).transpose(1, 2)
-        features = model.place(model.video_features(view.flip(-1) if mirrored else view))
+        features = model.project_video(model.video_features(view.flip(-1) if mirrored else view))
         placed.append(features.flip(-1) if mirrored else features)
     return torch.stack(placed)
 

@@ -14,7 +14,8 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import printable
 from avlearn.media import stream
 from avlearn.media.source import Source
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.similarity import offset_scores
 
 STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
@@ -102,7 +103,7 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
         notice.add_audio(features[:1])
-        heard = finite(model.hear(features), "the sound")
+        heard = finite(model.project_audio(features), "the sound")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
         lower = 0 if first else margin // step
@@ -166,7 +167,7 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
         notice.add_video(features, frames)
         seen.add(round((clip.start - first) * config.fps), frames)
-        placed = finite(model.place(features), "the picture").expand(PHASES, -1, -1, -1, -1)
+        placed = finite(model.project_video(features), "the picture").expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - sound.first
         scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
         index = begin + torch.arange(length)[None] + steps[:, None]

@@ -15,10 +15,10 @@ from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.media import Clip, probe, stream
 from avlearn.media.source import Source, opened_once
-from avlearn.models.audiovisual import frames_to_input
 from avlearn.models.released.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
 from avlearn.models.released.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
 from avlearn.models.released.syncnet import SyncNet, lip_sync_of_parts, load_syncnet
+from avlearn.models.two_tower import frames_to_input
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.signal.mfcc import mfcc
 

@@ -177,8 +177,8 @@ def separate_file(
     """
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
-    if model.track_calibration:
-        check_calibration(Evidence, model.track_calibration)
+    if model.calibrations.tracks:
+        check_calibration(Evidence, model.calibrations.tracks)
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
     first, listening = first_look(path, model), listen(path)
     say = progress or (lambda *_: None)
@@ -231,7 +231,7 @@ def separate_file(
         sample_rate=rate,
         channels=channels,
         format=form,
-        calibrated=model.track_calibration is not None,
+        calibrated=model.calibrations.tracks is not None,
         tracks=tracks,
         verdict=verdict,
         reason=reason,
@@ -248,7 +248,7 @@ def _verdict(
     """The verdict, and the reason where it is not ``separated``."""
     if silent:
         return "silent", SILENT
-    why = first.why_not(model, model.track_calibration is not None)
+    why = first.why_not(model, model.calibrations.tracks is not None)
     if not first.unlike and max(confidences, default=0.0) >= _EXPLAINS:
         return "separated", None
     if why:

@@ -16,7 +16,8 @@ from avlearn.apply.parallel import in_order
 from avlearn.apply.windows import finite
 from avlearn.errors import NoVideoError
 from avlearn.media import Clip, stream
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 
 _LOOK = 5.0  # seconds that are encoded at a time, about, and a window's half besides
 _OVERLAP = 4  # maps that see an instant
@@ -69,7 +70,7 @@ def survey(
     with closing(_steps(model, width, workers, listening, delay)) as steps:
         for features, *parts in steps:
             keep(features[0])
-            parts = [model.place(features).movedim(2, -1), *parts]
+            parts = [model.project_video(features).movedim(2, -1), *parts]
             held = parts if held is None else [torch.cat(pair, -1) for pair in zip(held, parts, strict=True)]
             while held[0].shape[-1] >= width:
                 take(width)
@@ -120,7 +121,7 @@ def _steps(
         return (
             finite(model.video_features(video)[:, :, kept], "the picture"),
             finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the picture"),
-            finite(model.hear(heard)[:, :, kept], "the sound"),
+            finite(model.project_audio(heard)[:, :, kept], "the sound"),
             audio.view(steps, step_samples).square().mean(1)[kept],
         )
 

@@ -146,7 +146,7 @@ def sync_file(
     scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
     peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
     evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
-    calibration = model.sync_calibration
+    calibration = model.calibrations.sync
     confidence = probability(evidence, calibration) if calibration else peak.mass
     told = curves.notice.text()
     refusal, reason, advice = _why_not(curves, peak, confidence, told, model)
@@ -250,7 +250,7 @@ def _undecidable(
     """Of a file that gives no curve."""
     none = np.zeros(0)
     return SyncResult(
-        str(path), "undecidable", None, None, None, [], 0.0, model.sync_calibration is not None,
+        str(path), "undecidable", None, None, None, [], 0.0, model.calibrations.sync is not None,
         _CANNOT, reason, tolerance, none, none, [], None, {"video": None, "audio": None}, None, advice=advice,
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import MediaError
 from avlearn.files import printable
 from avlearn.media.source import Source
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
     from avlearn.apply.released_sync import Crop, Network

@@ -1,4 +1,4 @@
-"""What all readouts share: windows of a file on the model's device, and whether the file is familiar."""
+"""What all readouts share: windows of a file on the model's device, and whether the file is in-distribution."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from avlearn.apply.verdict import unlike
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
 from avlearn.media.source import Source
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
-from avlearn.models.familiarity import describe_audio, describe_video
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.in_distribution import describe_audio, describe_video
+from avlearn.models.two_tower import frames_to_input
 
 _ENOUGH = 256  # windows, for a median
 _SHORTEST = 0.5  # seconds of a last stretch
@@ -130,8 +131,9 @@ class Notice:
 
     def known(self) -> dict[str, bool | None]:
         """Whether ``video`` and ``audio`` are in-distribution; None where that was not measured."""
+        statistics = self.model.in_distribution
         return {
-            kind: self.model.familiar[kind].knows(torch.cat(found)) if found else None
+            kind: statistics[kind].contains(torch.cat(found)) if found and kind in statistics else None
             for kind, found in self.gathered.items()
         }
 

@@ -86,7 +86,7 @@ def sync(
     from avlearn.apply.sync import sync_file
     from avlearn.apply.sync_files import EXIT_CODES, sync_files
     from avlearn.data.lists import listed_sources
-    from avlearn.models.audiovisual import load
+    from avlearn.models.folder import load
 
     if drift and not fix:
         raise AvlearnError("--drift goes with --fix OUT")
@@ -204,7 +204,7 @@ def localize(
     """
     from avlearn.apply.localize import check_outputs, localize_file
     from avlearn.apply.verdict import undecided
-    from avlearn.models.audiovisual import load
+    from avlearn.models.folder import load
 
     target = out or Path(f"{file.stem}_localized.mp4")
     check_outputs(file, target, maps, overwrite=overwrite)
@@ -250,7 +250,7 @@ def separate(
     from avlearn.apply.places import parse_choice
     from avlearn.apply.separate import separate_file, track_patterns
     from avlearn.apply.verdict import undecided
-    from avlearn.models.audiovisual import load
+    from avlearn.models.folder import load
 
     if form not in ("float", "24"):
         raise AvlearnError(f"'{form}' is no format: give float or 24")
@@ -288,7 +288,7 @@ def classify(
     """
     from avlearn.apply.classify import classify_file
     from avlearn.apply.verdict import undecided
-    from avlearn.models.audiovisual import load
+    from avlearn.models.folder import load
 
     loaded = load(model, device, precision)
     result = classify_file(listened(file, track, channel, loaded), loaded, top=top)

@@ -86,7 +86,7 @@ def evaluate(
     LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
     """
     from avlearn.evaluation import evaluate as run
-    from avlearn.models.audiovisual import load, model_folder
+    from avlearn.models.folder import load, model_folder
     from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.synchronize.objective_folder import load_objective
 

@@ -18,7 +18,7 @@ from avlearn.metrics import Figure
 from avlearn.metrics.ciou import annotation_map, benchmark
 from avlearn.metrics.localization import enlarge
 from avlearn.metrics.negative_audio import negative_audio, universal_threshold
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.localizers import (
     SAMPLE_RATE,
     Localizer,
@@ -28,6 +28,7 @@ from avlearn.models.released.localizers import (
     object_guided,
     picture,
 )
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.fusion import ShiftBCE, cam
 
 _SIDE = 224  # pixels of the maps that are compared, as published
@@ -141,7 +142,7 @@ class _Ours:
         if self.objective is not None:
             return cam(self.objective, model, frames, heard).cpu()
         seen = views(model, frames).expand(-1, len(heard), -1, -1, -1, -1)
-        return stitched_map(seen, model.hear(model.audio_features(heard))).cpu()
+        return stitched_map(seen, model.project_audio(model.audio_features(heard))).cpu()
 
     def guided(self, found: Tensor, frames: Tensor, objects: ObjectMap | None) -> np.ndarray:
         """Maps in pixels, together with where objects are, if that is asked for."""

@@ -111,7 +111,7 @@ def shifted_maps(
             for maps, first in zip(found, firsts, strict=True):
                 maps.append(cam(objective, model, frames, sound, first).cpu().numpy())
             continue
-        seen, heard = views(model, frames), model.hear(model.audio_features(sound))
+        seen, heard = views(model, frames), model.project_audio(model.audio_features(sound))
         for maps, first in zip(found, firsts, strict=True):
             maps.append(stitched_map(seen, heard[:, :, first : first + seen.shape[3]]).cpu().numpy())
     return [np.concatenate(maps) for maps in found]

@@ -61,7 +61,7 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
         seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
         samples = round(config.seconds * cache.sample_rate)
         sounds = [*alone[:, :samples], cache.audio[index, :samples]]
-        heard = model.hear(model.audio_features(torch.from_numpy(np.stack(sounds)).to(model.device)))
+        heard = model.project_audio(model.audio_features(torch.from_numpy(np.stack(sounds)).to(model.device)))
         maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).cpu().numpy()
         asked += list(maps[:-1])
         mixed += [maps[-1]] * len(sounding)

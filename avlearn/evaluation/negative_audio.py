@@ -62,10 +62,10 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
     for (frames, sound), (_, other) in zip(
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
     ):
-        seen, placed = views(model, frames), model.place(model.video_features(frames))
+        seen, placed = views(model, frames), model.project_video(model.video_features(frames))
         noise = torch.from_numpy(rng.standard_normal(sound.shape, np.float32)).to(sound) * _level(sound)[:, None]
         for kind, audio in zip(found, (sound, sound * 0, noise, other), strict=True):
-            heard = model.hear(model.audio_features(audio))
+            heard = model.project_audio(model.audio_features(audio))
             heat = stitched_map(seen, heard).cpu().numpy()
             maps, evidence, levels = found[kind]
             maps.append(heat)

@@ -13,7 +13,8 @@ from avlearn.evaluation.separation import require_solos
 from avlearn.evaluation.windows import BATCH
 from avlearn.linear_probe import Features, probe_features, random_twin
 from avlearn.metrics import Figure
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 
 _FEWEST = 40  # clips
 

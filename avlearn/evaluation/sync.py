@@ -91,7 +91,10 @@ class Curves:
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
             none = torch.zeros(len(video), dtype=torch.long, device=video.device)
-            placed = finite(self.model.place(seen), "the picture"), finite(self.model.hear(heard), "the sound")
+            placed = (
+                finite(self.model.project_video(seen), "the picture"),
+                finite(self.model.project_audio(heard), "the sound"),
+            )
             yield EmbeddedBatch(*placed, none, none, seen, heard)
 
     def of(self, batch: EmbeddedBatch, steps: Tensor) -> Tensor:

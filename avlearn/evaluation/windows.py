@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from avlearn.data.cache import ClipCache
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 
 BATCH = 16
 OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where a step is 80 ms

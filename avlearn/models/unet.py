@@ -1,56 +1,19 @@
 """The separation network: a U-Net over the mixture's spectrogram, led by what was seen, when."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.validation import STRICT
+from avlearn.config import SeparatorConfig
 
 _STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))  # frequency, time
 _PATCH = 2  # bins, and frames, that the first convolution makes one of
 _LOWEST_HZ = 60.0
 _MAPS = 16  # of the conditioning ``product``
 _REACH = 2.0  # largest part of a complex mask
-
-Width = Annotated[int, Field(ge=1, le=4096)]
-
-
-@dataclass(frozen=True)
-class SeparatorConfig:
-    """A separation network; window and hop of its transform in seconds.
-
-    Attributes:
-        channels: widths from the first level to the bottom.
-        scale, bins: ``log`` has so many bands of equal frequency ratio (Zhao et al., ECCV 2018), ``linear`` the bins
-            of the transform.
-        mask: ``ratio``, ``binary`` and ``phase_sensitive`` (Erdogan et al., ICASSP 2015) lie in [0, 1] and keep the
-            mixture's phase; ``complex`` (Williamson et al., 2016; linear bins only) estimates the phase too.
-        conditioning: how the picture leads. ``film`` scales and shifts every level of the decoder, at every time (Perez
-            et al., AAAI 2018, over time as in Owens & Efros, ECCV 2018); ``bottleneck`` joins it to the deepest level
-            (Gao & Grauman, ICCV 2019); ``product`` weighs the maps that the decoder ends with (Sound of Pixels, Zhao
-            et al., ECCV 2018); ``none`` is no picture at all: outputs in any order (Yu et al., ICASSP 2017).
-        query: what is seen: ``place``, at the place that the sound comes from, over time; ``frame``, the strongest
-            response anywhere, over time (Owens & Efros); ``pooled``, anywhere at any time (Sound of Pixels).
-        sources: of a mixture in training, and outputs of ``none``.
-    """
-
-    __pydantic_config__ = STRICT
-
-    channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 96, 128)
-    window: Annotated[float, Field(ge=0.001, le=0.5)] = 0.064
-    hop: Annotated[float, Field(ge=0.0005, le=0.25)] = 0.016
-    scale: Literal["log", "linear"] = "log"
-    bins: Annotated[int, Field(ge=16, le=2048)] = 256
-    mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
-    conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
-    query: Literal["place", "frame", "pooled"] = "place"
-    sources: Annotated[int, Field(ge=1, le=16)] = 2
 
 
 @lru_cache(maxsize=8)

@@ -168,7 +168,9 @@ def cam(objective: ShiftBCE, model: Towers, frames: Tensor, audio: Tensor, offse
     def found(frames: Tensor) -> Tensor:
         seen = model.video_features(frames)
         return objective.cam(
-            EmbeddedBatch(model.place(seen), model.hear(heard), at, torch.arange(len(seen)), seen, heard)
+            EmbeddedBatch(
+                model.project_video(seen), model.project_audio(heard), at, torch.arange(len(seen)), seen, heard
+            )
         )
 
     return (found(frames) + found(frames.flip(-1)).flip(-1)) / 2

@@ -1,6 +1,7 @@
 """Tensors to tensors, no weights: what encoders see of a sound, and short-time Fourier transforms."""
 
-from avlearn.signal.front_end import FrontEnd, Spectrogram
+from avlearn.config import Spectrogram
+from avlearn.signal.front_end import FrontEnd
 from avlearn.signal.spectrogram import LogLinear, LogMel
 from avlearn.signal.stft import Stft
 

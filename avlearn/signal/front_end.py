@@ -1,50 +1,17 @@
 """From samples to what an audio encoder takes: spectrograms, cepstra, or the samples themselves."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avlearn.config import Spectrogram
 from avlearn.signal import mfcc
 from avlearn.signal.spectrogram import LogLinear, LogMel, LogSpectrogram
-from avlearn.validation import STRICT
-
-
-@dataclass(frozen=True)
-class Spectrogram:
-    """What an audio encoder sees of a sound.
-
-    Attributes:
-        kind: log power in mel bands or in linear ones; 13 cepstral coefficients; or samples.
-        n_fft: length of the transform, samples.
-        window, hop: seconds.
-        mels: bands of ``log_mel``.
-        bins: bands of ``log_linear``; None for those of the transform.
-        floor, mean, std: what is added to power before the logarithm; what is subtracted after it, and divided by.
-        margin: frames (or samples) of silence before the start and after the end, for encoders that see more frames
-            at a step than it lasts.
-    """
-
-    __pydantic_config__ = STRICT
-
-    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
-    n_fft: Annotated[int, Field(ge=2, le=8192)] = 512
-    window: Annotated[float, Field(gt=0, le=1)] = 0.025
-    hop: Annotated[float, Field(gt=0, le=1)] = 0.01
-    mels: Annotated[int, Field(ge=1, le=1024)] = 64
-    bins: Annotated[int, Field(ge=2, le=4097)] | None = None
-    floor: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    mean: Annotated[float, Field(ge=-1e4, le=1e4)] = -5.0
-    std: Annotated[float, Field(ge=1e-6, le=1e6)] = 4.0
-    margin: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 class MFCC(nn.Module):
     """Cepstral coefficients (`mfcc`), less ``mean`` and over ``std``, whose frames tile time as spectrograms' do."""
 
-    hop_samples, hop = 160, 0.01
+    hop_samples, hop, bands = 160, 0.01, mfcc.COEFFICIENTS
 
     def __init__(self, mean: float, std: float) -> None:
         super().__init__()
@@ -60,7 +27,7 @@ class MFCC(nn.Module):
 class Samples(nn.Module):
     """The sound as it is, of one channel."""
 
-    hop_samples = 1
+    hop_samples, bands = 1, None
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
@@ -112,6 +79,10 @@ class FrontEnd(nn.Module):
     def frames(self, samples: int) -> int:
         """N of so many samples."""
         return (samples + 2 * self.margin_samples) // self.kind.hop_samples
+
+    def shape(self, frames: int) -> tuple[int, ...]:
+        """Of one output of so many frames: ``(1, F, N)``, or ``(1, N)`` of samples."""
+        return (1, frames) if self.kind.bands is None else (1, self.kind.bands, frames)
 
     def forward(self, audio: Tensor) -> Tensor:
         """``[B, S]`` in [-1, 1] to ``[B, 1, F, N]``, or ``[B, 1, N]`` of samples; N covers the margins as well."""

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 SAMPLE_RATE = 16000
 WINDOW, _HOP, _FFT = 400, 160, 512  # samples
-_BANDS, _COEFFICIENTS, _LIFTER = 26, 13, 22
+COEFFICIENTS = 13
+_BANDS, _LIFTER = 26, 22
 _PREEMPHASIS = 0.97
 _FULL_SCALE = 32768  # the coefficients are those of 16-bit samples
 _LEAST = 2.0**-52  # stands for no energy at all
@@ -52,7 +53,7 @@ def _filters() -> Tensor:
 
 def _liftered_cosines() -> Tensor:
     """``[26, 12]``: the orthonormal cosine transform (DCT-II) without its mean, the higher coefficients raised."""
-    order = torch.arange(1, _COEFFICIENTS, dtype=torch.float64)
+    order = torch.arange(1, COEFFICIENTS, dtype=torch.float64)
     places = torch.arange(_BANDS, dtype=torch.float64).unsqueeze(1) + 0.5
     cosines = math.sqrt(2 / _BANDS) * (math.pi / _BANDS * places * order).cos()
     return cosines * (1 + _LIFTER / 2 * (math.pi / _LIFTER * order).sin())

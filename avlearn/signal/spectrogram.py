@@ -37,7 +37,7 @@ class LogSpectrogram(nn.Module):
         std: float = 4.0,
     ):
         super().__init__()
-        self.sample_rate, self.n_fft = sample_rate, n_fft
+        self.sample_rate, self.n_fft, self.bands = sample_rate, n_fft, len(filters)
         self.window_samples = round(window * sample_rate)
         self.hop_samples = round(hop * sample_rate)
         self.hop = self.hop_samples / sample_rate

@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from avlearn.config import ModelConfig
 from avlearn.errors import RecipeError
-from avlearn.models.audiovisual import ModelConfig, load
+from avlearn.models.folder import load
 from avlearn.recipe import Recipe
 from avlearn.recipe.schema import Model
 

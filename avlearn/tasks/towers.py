@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import isclose
 
+from avlearn.config import ModelConfig, Spectrogram
 from avlearn.errors import ModelError, RecipeError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, Spectrogram, load
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
+from avlearn.models.folder import load
 from avlearn.models.registry import create_model, model_spec, time_options
 from avlearn.recipe import Recipe
 

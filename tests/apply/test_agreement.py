@@ -9,7 +9,9 @@ import torch
 
 from avlearn.apply.agreement import Agreement, Evidence, agreement, confidence
 from avlearn.apply.confidence import calibrate
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
+from avlearn.config import ModelConfig
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load, save
 
 
 @pytest.fixture
@@ -48,9 +50,9 @@ def test_a_calibration_is_used_kept_beside_the_weights_and_dropped_with_them(mod
     calibrated = load(folder)
     said = np.array([confidence(calibrated, each) for each in evidence])
     assert ((said > 0.5) == right).mean() > 0.95
-    assert asdict(evidence[0]).keys() == calibrated.track_calibration["weights"].keys()
+    assert asdict(evidence[0]).keys() == calibrated.calibrations.tracks["weights"].keys()
     save(calibrated, folder, "# retrained\n")
-    assert load(folder).track_calibration is None
+    assert load(folder).calibrations.tracks is None
 
 
 def test_tracks_at_each_others_places_have_less_evidence():
@@ -60,13 +62,13 @@ def test_tracks_at_each_others_places_have_less_evidence():
     tracks = np.stack([np.sin(2 * np.pi * hz * t) * (0.6 + 0.4 * np.sign(np.sin(2 * np.pi * pace * t)))
                        for hz, pace in ((300, 1.3), (2500, 0.9))]).astype(np.float32)[:, None]  # fmt: skip
     with torch.inference_mode():
-        heard = model.hear(model.audio_features(torch.from_numpy(tracks[:, 0])))
+        heard = model.project_audio(model.audio_features(torch.from_numpy(tracks[:, 0])))
     steps = heard.shape[2]
     placed = torch.zeros(1, heard.shape[1], steps, 8, 8)
     placed[0, :, :, 2, 2], placed[0, :, :, 5, 5] = heard
     weights = torch.zeros(2, steps, 8, 8)
     weights[0, :, 2, 2] = weights[1, :, 5, 5] = 1
-    model.place = lambda features: features
+    model.project_video = lambda features: features
     found = [
         agreement(model, tracks.sum(0), tracks, rate, placed, w, slice(0, steps)) for w in (weights, weights.flip(0))
     ]

@@ -12,7 +12,7 @@ from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, remux, write_video, write_wav
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,8 @@ def test_what_lacks_a_stream_is_refused_by_name(model, tmp_path):
 
 
 def test_a_model_without_labels_says_so(stereo):
-    from avlearn.models.audiovisual import AudioVisual, ModelConfig
+    from avlearn.config import ModelConfig
+    from avlearn.models.audiovisual import AudioVisual
 
     bare = AudioVisual(ModelConfig()).eval()
     with pytest.raises(ModelError, match="no labels"):

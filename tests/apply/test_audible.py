@@ -9,7 +9,9 @@ import torch
 
 from avlearn.apply.audible import Evidence, gather, on_screen
 from avlearn.apply.confidence import calibrate
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
+from avlearn.config import ModelConfig
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load, save
 
 
 @pytest.fixture
@@ -38,9 +40,9 @@ def test_a_calibration_is_used_kept_beside_the_weights_and_dropped_with_them(mod
     calibrated = load(folder)
     said = on_screen(calibrated, evidence, np.ones(400))
     assert ((said > 0.5) == right).mean() > 0.95
-    assert asdict(evidence[0]).keys() == calibrated.on_screen_calibration["weights"].keys()
+    assert asdict(evidence[0]).keys() == calibrated.calibrations.on_screen["weights"].keys()
     save(calibrated, folder, "# retrained\n")
-    assert load(folder).on_screen_calibration is None
+    assert load(folder).calibrations.on_screen is None
 
 
 def test_sound_of_the_moment_gives_more_evidence_than_that_of_another(model):

@@ -14,7 +14,8 @@ from avlearn.errors import ModelError
 from avlearn.linear_probe import probe_model, random_twin
 from avlearn.media import write_video
 from avlearn.models import create_model
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 from avlearn.models.weights.checkpoint import write_tensors
 from avlearn.models.weights.preprocessing import preprocessing_of
 from avlearn.models.weights.source import FORMAT
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
     path.mkdir()
     torch.manual_seed(1)  # not that of the network that a probe is compared with
     model = create_model("x3d_xs", num_classes=4)
-    write_tensors(model, path / "model.safetensors")
+    write_tensors(model.state_dict(), path / "model.safetensors")
     seen = asdict(preprocessing_of("x3d_xs"))
     config = {"format": FORMAT, **model.config, "mean": [0.45] * 3, "std": [0.225] * 3, "preprocessing": seen}
     (path / "config.json").write_text(json.dumps(config))

@@ -10,7 +10,7 @@ from avlearn.apply.localize import localize_file
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, OutputError
 from avlearn.media import probe, read_clip, write_video
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from avlearn.apply.maps import map_at, peak_of, relief, stitched_map, views
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
+from avlearn.config import ModelConfig
+from avlearn.models.audiovisual import AudioVisual
 
 HEARD = torch.ones(1, 1, 4)
 
@@ -21,7 +22,7 @@ class Brightness:
     def video_features(self, video):
         return F.avg_pool3d(video.mean(1, keepdim=True), (2, 8, 8))
 
-    def place(self, features):
+    def project_video(self, features):
         return features
 
 

@@ -13,7 +13,8 @@ from avlearn.apply.offsets import offset_curves
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.errors import AvlearnError, ModelError
-from avlearn.models.audiovisual import load
+from avlearn.models.calibration import Calibrations
+from avlearn.models.folder import load
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_masks_that_are_not_finite_are_no_tracks(untrained, clip, tmp_path):
 
 def test_a_calibration_of_other_evidence_is_refused_before_tracks_are_written(untrained, clip, tmp_path):
     model = load(untrained)
-    model.track_calibration = {"weights": {"height": 1.0}, "bias": 0.0}
+    model.calibrations = Calibrations(tracks={"weights": {"height": 1.0}, "bias": 0.0})
     with pytest.raises(ModelError, match="no weight for fit, margin, share"):
         separate_file(clip, model, tmp_path)
     assert not list(tmp_path.iterdir())

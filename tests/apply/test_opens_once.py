@@ -14,7 +14,7 @@ from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from avlearn.apply.released_sync import Answer, ask, load_released
 from avlearn.apply.sync_files import SyncTable, sync_files
 from avlearn.errors import ModelError, NoAudioError
 from avlearn.media import read_clip, write_video
-from avlearn.models.audiovisual import frames_to_input
 from avlearn.models.released.sparsesync import SparseSync
 from avlearn.models.released.synchformer import (
     OFFSETS,
@@ -25,6 +24,7 @@ from avlearn.models.released.synchformer import (
     video_segments,
 )
 from avlearn.models.released.syncnet import SyncNet, lip_sync
+from avlearn.models.two_tower import frames_to_input
 from avlearn.signal.mfcc import mfcc
 
 FPS, RATE = 25, 16000

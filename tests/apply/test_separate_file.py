@@ -14,10 +14,12 @@ from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order
 from avlearn.apply.places import Seen, parse_choice
 from avlearn.apply.separate import separate_file
+from avlearn.config import ModelConfig
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, write_video, write_wav
 from avlearn.metrics.separation import si_sdr
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 
 LEFT, RIGHT = (0.25, 0.5), (0.75, 0.5)
 

@@ -14,7 +14,7 @@ from avlearn.apply.sync import sync_file
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import MediaError, SyncError
 from avlearn.media import read_clip, remux, write_wav
-from avlearn.models.audiovisual import load, save
+from avlearn.models.folder import load, save
 
 TIMES = np.arange(40) * 0.96 + 1
 
@@ -172,7 +172,7 @@ def test_the_schema(small_world, model):
 
 def test_a_calibration_belongs_to_its_weights(tmp_path, model):
     save(model, tmp_path / "model", "# a copy\n")
-    (tmp_path / "model" / "sync.json").write_text(json.dumps(model.sync_calibration))
-    assert load(tmp_path / "model").sync_calibration == model.sync_calibration
+    (tmp_path / "model" / "sync.json").write_text(json.dumps(model.calibrations.sync))
+    assert load(tmp_path / "model").calibrations.sync == model.calibrations.sync
     save(model, tmp_path / "model", "# retrained\n")
-    assert load(tmp_path / "model").sync_calibration is None
+    assert load(tmp_path / "model").calibrations.sync is None

@@ -15,7 +15,7 @@ from avlearn.apply.sync import sync_file
 from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, sync_files
 from avlearn.apply.verdict import ADVICE
 from avlearn.errors import ModelError
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_worst_decides(clips):
 
 def test_advice_for_many_files_is_given_once(clips):
     model = load("default")
-    model.familiar["video"].limit.fill_(1e-3)
+    model.in_distribution["video"].limit.fill_(1e-3)
     unlike = sync_file(clips[0], model)
     said = f"note: {ADVICE}"
     assert unlike.status == "undecidable" and unlike.text().splitlines()[-1] == said

@@ -10,7 +10,7 @@ from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")

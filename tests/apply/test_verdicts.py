@@ -1,5 +1,7 @@
 """What the tools say, and that they say no more than is known."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from avlearn.apply.sync_files import SyncTable
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.cli import app
 from avlearn.media import read_clip, remux, write_video
-from avlearn.models.audiovisual import load
+from avlearn.models.calibration import Calibrations
+from avlearn.models.folder import load
 
 KNOWN = {"video": True, "audio": True}
 NOT_MEASURED = {"video": None, "audio": None}
@@ -85,7 +88,7 @@ def test_only_a_model_that_knows_such_files_says_that_nothing_is_on_screen(model
 def replace_calibration(model, calibrated):
     class Other:
         config = model.config
-        track_calibration = model.track_calibration if calibrated else None
+        calibrations = model.calibrations if calibrated else Calibrations()
 
     return Other()
 
@@ -145,7 +148,7 @@ def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path)
 
 def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
     own = load("default")
-    own.sync_calibration = None
+    own.calibrations = replace(own.calibrations, sync=None)
     for sure, used in ((False, own), (True, model)):
         result = sync_file(clips[0], used)
         assert ("not calibrated" not in result.text()) == sure
@@ -163,7 +166,7 @@ def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):
 def test_sound_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
     remux(clips[0], tmp_path / "other.mp4", replace_audio=clips[4])
     known = load("default")
-    known.familiar["video"].limit.fill_(100.0)
+    known.in_distribution["video"].limit.fill_(100.0)
     assert "--max-offset 10 looks further" in sync_file(tmp_path / "other.mp4", known).text()
     assert "--max-offset" not in sync_file(tmp_path / "other.mp4", known, max_offset=10).text()
     remux(clips[0], tmp_path / "far.mp4", audio_delay=9.0)

@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from avlearn.config import ModelConfig
 from avlearn.data.cache import ClipCache
 from avlearn.errors import DataError
 from avlearn.evaluation.audit import Audit, audit, audit_cache
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 
 CLIPS = 60
 RATE = 16000

@@ -11,7 +11,7 @@ from avlearn.data.prepare import prepare
 from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.evaluation import evaluate
 from avlearn.evaluation.audit import audit
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")

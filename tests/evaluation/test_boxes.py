@@ -19,7 +19,7 @@ from avlearn.evaluation import evaluate
 from avlearn.evaluation.boxes import annotated, box_figures
 from avlearn.media import write_video
 from avlearn.metrics import Figure
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.models.released.localizers import Localizer, ObjectMap
 
 FPS, SECONDS, INSTANT = 10, 8, 5.0

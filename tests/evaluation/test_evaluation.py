@@ -9,7 +9,7 @@ from avlearn.errors import DataError
 from avlearn.evaluation import Evaluator, Measured, NotMeasurableError, evaluate
 from avlearn.evaluation.windows import off_grid
 from avlearn.metrics import Figure
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 def test_one_task_of_a_world(untrained, small_world):

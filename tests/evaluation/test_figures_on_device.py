@@ -11,7 +11,7 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import cached_features, evaluate
 from avlearn.evaluation.separation import separation_figures
 from avlearn.evaluation.sync import Curves, offset_curves
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.objectives import FeatureSpec, ShiftBCE
 
 

@@ -15,7 +15,8 @@ from avlearn.evaluation import evaluate
 from avlearn.evaluation.localization import shifted_maps
 from avlearn.evaluation.selection import AROUND
 from avlearn.evaluation.windows import cut_windows, on_grid
-from avlearn.models.audiovisual import AudioVisual, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 from avlearn.objectives import FeatureSpec
 from avlearn.objectives.fusion import ShiftBCE, cam
 

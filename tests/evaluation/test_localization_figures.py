@@ -9,7 +9,7 @@ from avlearn.evaluation import evaluate
 from avlearn.evaluation.localization import untrained as before_training
 from avlearn.evaluation.multi_source import is_found, stems
 from avlearn.evaluation.places import motion_map, things
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from avlearn.config import ModelConfig, SeparatorConfig, Spectrogram
 from avlearn.errors import ModelError
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, model_folder, save
-from avlearn.models.unet import SeparatorConfig
-from avlearn.signal import Spectrogram
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load, model_folder, save
 
 
 def test_towers_meet_on_one_clock(untrained):

@@ -5,7 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from avlearn.models.unet import MaskUNet, SeparatorConfig, at_frames, log_frequency_warp
+from avlearn.config import SeparatorConfig
+from avlearn.models.unet import MaskUNet, at_frames, log_frequency_warp
 
 BIN = 15.625  # Hz, of 1024 samples at 16 kHz
 

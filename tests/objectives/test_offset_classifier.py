@@ -10,7 +10,7 @@ from planted import SPEC, spread
 from windows import train, windows
 
 from avlearn.errors import RecipeError
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.objectives.offset import OffsetClassifier
 from avlearn.tasks import load_recipe
 

@@ -15,9 +15,10 @@ from avlearn.data.corpora import register_corpus
 from avlearn.data.manifest import Entry
 from avlearn.evaluation import Evaluator, Measured, register_evaluator
 from avlearn.metrics import Figure
-from avlearn.models.audiovisual import frames_to_input, save
 from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.folder import save
 from avlearn.models.registry import Spec, register
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives import Objective, ObjectiveOptions, ObjectiveOutput
 from avlearn.objectives import register as register_objective
 from avlearn.recipe import Recipe

@@ -13,7 +13,7 @@ import pytest
 from avlearn import plugins
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import ModelError
-from avlearn.models.audiovisual import load
+from avlearn.models.folder import load
 from avlearn.objectives import OBJECTIVES
 from avlearn.tasks.synchronize.objective_folder import FORMAT, load_objective
 

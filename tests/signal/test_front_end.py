@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from avlearn.signal import FrontEnd, Spectrogram
+from avlearn.config import Spectrogram
+from avlearn.signal import FrontEnd
 from avlearn.signal.mfcc import mfcc
 
 

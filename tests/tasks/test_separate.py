@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from avlearn.config import ModelConfig, SeparatorConfig
 from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
-from avlearn.models.audiovisual import AudioVisual, ModelConfig
-from avlearn.models.unet import SeparatorConfig
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
 
 SMALL = SeparatorConfig((4, 4, 8, 8, 8), 0.032, 0.016, bins=32)

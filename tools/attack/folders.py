@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from avlearn.config import ModelConfig, SeparatorConfig, Spectrogram
 from avlearn.models import registry
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, load, save
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load, save
 from avlearn.models.registry import create_model, list_models, model_spec
-from avlearn.models.unet import SeparatorConfig
 from avlearn.models.weights.encoder_folder import import_weights, load_encoder
 from avlearn.objectives import OBJECTIVES, FeatureSpec, ShiftSchedule
-from avlearn.signal import Spectrogram
 from avlearn.tasks.synchronize.objective_folder import load_objective, save_objective
 
 NASTY = (

@@ -18,7 +18,8 @@ from avlearn import load
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import read_manifest
 from avlearn.metrics.interval import wilson
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.similarity import offset_scores
 from avlearn.signal.peak import vertex
 

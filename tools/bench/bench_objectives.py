@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avlearn.config import ModelConfig
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
@@ -38,7 +39,9 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation.sync import Curves, shifted, sync_figures
 from avlearn.evaluation.windows import cut_windows
 from avlearn.metrics import sync as metrics
-from avlearn.models.audiovisual import AudioVisual, ModelConfig, frames_to_input, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives import Objective
 from avlearn.recipe import Recipe
 from avlearn.tasks import load_recipe

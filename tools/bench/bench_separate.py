@@ -25,8 +25,10 @@ from torch.nn import functional as F
 
 from avlearn.apply.separate import separate_file
 from avlearn.media import stream, write_wav
-from avlearn.models.audiovisual import AudioVisual, frames_to_input, load
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 from avlearn.models.released.separators import SoundOfPixels
+from avlearn.models.two_tower import frames_to_input
 
 _WINDOW, _RATE = 65535, 11025  # Sound of Pixels'
 

@@ -52,9 +52,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_whole(
-    build: Callable[[], Model], path: Path, outdated: Callable[[Iterable[str]], bool] = lambda _: False
-) -> Model:
+def load_whole(build: Callable[[], Model], path: Path, other: str | None = None) -> Model:
     """Build a model and give it all of its tensors from a safetensors file, which holds nothing besides.
 
     The model is built without memory first, and held to what the file says that it has: a folder whose configuration
@@ -63,7 +61,7 @@ def load_whole(
     Args:
         build: makes the model.
         path: of the file.
-        outdated: whether the names of a file's tensors are of a version whose ``familiar.`` ones are left out.
+        other: how names begin of tensors in the file that are not the model's.
 
     Raises:
         ModelError: a tensor is missing, left over, of another shape, or holds NaN or infinity, or the file is damaged.
@@ -79,7 +77,7 @@ def load_whole(
     try:
         with safe_open(path, "pt") as file:
             found = {renamed(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)
-        skipped = (*off, "familiar.") if outdated(found) else off
+        skipped = off if other is None else (*off, other)
         wanted = {name: list(tensor.shape) for name, tensor in empty.items() if not name.startswith(skipped)}
         _compare(wanted, {name: shape for name, shape in found.items() if not name.startswith(skipped)}, path)
         tensors = {renamed(name): tensor for name, tensor in load_file(path).items()}
@@ -112,18 +110,14 @@ def check_finite(tensors: Mapping[str, Tensor], source: object, infinite: Collec
             raise ModelError(f"{source}: {name} holds numbers that are not finite")
 
 
-def write_tensors(model: nn.Module, path: Path) -> None:
-    """A model's tensors as safetensors; the file is whole or is not there.
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Tensors as safetensors; the file is whole or is not there.
 
     Raises:
         OutputError: it cannot be written.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with replacing(path) as part:
-        try:
-            save_file(tensors, part)
-        except SafetensorError as error:  # a full disk
-            raise OSError(str(error)) from error
+    with replacing(path, (OSError, SafetensorError)) as part:  # the latter of a full disk
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part)
         part.chmod(0o644)  # safetensors writes files for the owner alone
 
 

@@ -78,7 +78,7 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(encoder, folder / "model.safetensors")
+        write_tensors(encoder.state_dict(), folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         card = _CARD.format(
             name=name,

@@ -57,6 +57,6 @@ class Separate(Task):
 
     def export(self, experiment: Experiment, recipe: Recipe, folder: Path, card: str) -> None:
         """The model with its separator."""
-        from avlearn.models.audiovisual import save
+        from avlearn.models.folder import save
 
         save(experiment.module.model.eval(), folder, card)

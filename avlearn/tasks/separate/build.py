@@ -1,15 +1,15 @@
 """From a recipe to what is trained."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import torch
 from torch.utils.data import Dataset
 
+from avlearn.config import SeparatorConfig
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.mixing import Mixing
 from avlearn.errors import DataError
-from avlearn.models.audiovisual import AudioVisual, load
-from avlearn.models.unet import SeparatorConfig
+from avlearn.models.folder import load
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
 from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
 from avlearn.tasks.separate.recipe import SeparateRecipe
@@ -26,10 +26,11 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
         start(towers, recipe)
     keys = {field.name for field in fields(SeparatorConfig)}
     separator = SeparatorConfig(**{key: value for key, value in settings.model_dump().items() if key in keys})
-    model = AudioVisual(replace(towers.config, separator=separator, common_space=settings.base is not None))
-    kept = {k: v for k, v in towers.state_dict().items() if not k.startswith(("separator.", "classifiers."))}
-    model.load_state_dict(kept, strict=False)
-    model.eval()  # pictures are looked at as they will be, and the towers' norms stay
+    model = towers.with_heads(separator=separator, common_space=settings.base is not None)
+    if settings.train_video:  # what was measured and trained on its features is of no use for others
+        model = model.with_heads(labels=())
+        model.in_distribution = {}
+    model.eval()  # video is encoded as it will be, and the towers' norms stay
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
     data: list[Dataset] = []

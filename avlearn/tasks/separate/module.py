@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from avlearn.data.augment import augment_video
 from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 from avlearn.models.unet import at_frames
 from avlearn.objectives.separation import (
     WAVE_LOSSES,
@@ -47,8 +48,8 @@ def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: in
         over = features.amax((3, 4))
         return (over if query == "frame" else over.amax(2, keepdim=True).expand_as(over)).unsqueeze(1)
     with torch.no_grad():
-        heard = model.hear(model.audio_features(audio))
-        placed = model.place(features)
+        heard = model.project_audio(model.audio_features(audio))
+        placed = model.project_video(features)
         steps = min(placed.shape[2], heard.shape[2])
         heat = heatmap(placed[:, :, :steps], heard[:, :, :steps])
         weights = torch.stack(

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avlearn.models.audiovisual import AudioVisual, meet, save
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import save
+from avlearn.models.in_distribution import InDistribution, measure
 from avlearn.tasks.synchronize.objective_folder import save_objective
 from avlearn.tasks.task import Experiment
 
-_MET = 256  # clips from which a model learns what is in-distribution, at most
-_FEW = 64  # clips that it learns from, if there are so many
+_MOST = 256  # clips that in-distribution statistics are of, at most
+_FEW = 64  # clips that they are of at least, if there are so many
 _WINDOWS = 4  # of each clip, at most
 
 
@@ -23,19 +25,19 @@ def export(experiment: Experiment, folder: Path, card: str) -> None:
     if not module.objective.frozen:
         scale = torch.as_tensor(module.objective.scale).item()
         model.config = replace(model.config, score_scale=round(scale, 4))
-    _meet(model, experiment)
+    model.in_distribution = _measure(model, experiment)
     save(model, folder, card)
     save_objective(module.objective, folder)
 
 
-def _meet(model: AudioVisual, experiment: Experiment) -> None:
-    """Learn what in-distribution video and audio are like, from validation clips; from training clips if those are few.
+def _measure(model: AudioVisual, experiment: Experiment) -> dict[str, InDistribution]:
+    """In-distribution statistics, from validation clips; from training clips if those are few.
 
     Of each clip several windows are looked at, the more the fewer clips there are.
     """
-    clips = [(experiment.val, k) for k in range(min(len(experiment.val), _MET))]
+    clips = [(experiment.val, k) for k in range(min(len(experiment.val), _MOST))]
     clips += [(experiment.train, k) for k in range(min(len(experiment.train), _FEW - len(clips)))]
-    each = max(_MET // len(clips), 1)
+    each = max(_MOST // len(clips), 1)
 
     def windows() -> Iterator[tuple[int, Tensor, Tensor]]:
         for number, (data, index) in enumerate(clips):
@@ -44,4 +46,4 @@ def _meet(model: AudioVisual, experiment: Experiment) -> None:
                 if "video" in batch:
                     yield number, batch["video"], batch["audio"]
 
-    meet(model, windows())
+    return measure(model, windows())

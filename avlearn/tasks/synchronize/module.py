@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from avlearn.data.augment import augment_audio, augment_video
 from avlearn.distributed import average_whole, clip_by_norm, least, shard
-from avlearn.models.audiovisual import AudioVisual, frames_to_input
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.objective import EmbeddedBatch, Objective, ObjectiveOutput
 from avlearn.tasks.module import TaskModule
 from avlearn.tasks.synchronize.microbatches import Kept, in_parts
@@ -103,8 +104,8 @@ class SynchronizeModule(TaskModule):
             seen, heard = in_parts(features, self.accumulate, video, audio)
         else:
             seen, heard = features(video, audio)
-        placed = model.place(F.dropout(seen, self.objective.dropout, self.training))
-        return EmbeddedBatch(placed, model.hear(heard), offset, clip, seen, heard)
+        placed = model.project_video(F.dropout(seen, self.objective.dropout, self.training))
+        return EmbeddedBatch(placed, model.project_audio(heard), offset, clip, seen, heard)
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -1,0 +1,59 @@
+"""How sure a model is of what it finds: what was measured of it, in files beside its weights."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from avlearn.validation import STRICT, read_object, validated
+
+# Names of files; see avlearn.apply.confidence, avlearn.apply.audible and avlearn.apply.agreement.
+SYNC, ON_SCREEN, TRACKS = "sync.json", "localize.json", "separate.json"
+FORMAT = "avlearn.confidence/1"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What `avlearn.apply.confidence.calibrate` found."""
+
+    __pydantic_config__ = STRICT
+
+    weights: dict[Annotated[str, Field(max_length=64)], Annotated[float, Field(ge=-1e6, le=1e6)]]
+    bias: Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """Calibrations of a model's readouts, as `avlearn.apply.confidence.calibrate` gives them; None: not measured.
+
+    Attributes:
+        sync: of the confidence in an offset.
+        on_screen: of the probability that an audio source is on screen.
+        tracks: of the confidence in a separated track.
+    """
+
+    sync: dict | None = None
+    on_screen: dict | None = None
+    tracks: dict | None = None
+
+
+def read_calibrations(folder: Path) -> Calibrations:
+    """Calibrations in a model folder.
+
+    Raises:
+        ModelError: a file holds something else.
+    """
+    return Calibrations(_read(folder / SYNC), _read(folder / ON_SCREEN), _read(folder / TRACKS))
+
+
+def remove_calibrations(folder: Path) -> None:
+    """Delete the calibrations of a model folder: they are of the weights that were there."""
+    for name in (SYNC, ON_SCREEN, TRACKS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict | None:
+    if not path.is_file():
+        return None
+    return {"format": FORMAT, **asdict(validated(_Stored, read_object(path, FORMAT), path))}

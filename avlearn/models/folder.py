@@ -1,0 +1,84 @@
+"""A model's folder: ``model.safetensors``, ``config.json``, the card ``README.md``, and what was measured of it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from avlearn.config import ModelConfig
+from avlearn.device import choose_device, choose_precision
+from avlearn.errors import ModelError
+from avlearn.models import in_distribution
+from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.calibration import read_calibrations, remove_calibrations
+from avlearn.models.weights.checkpoint import load_whole, write_tensors
+from avlearn.models.weights.source import is_encoder_folder
+from avlearn.validation import read_object, validated
+
+FORMAT = "avlearn.model/1"
+_ZOO = Path(__file__).resolve().parent / "zoo"
+
+
+def save(model: AudioVisual, folder: Path, card: str) -> None:
+    """Write a model folder: weights, in-distribution statistics, ``config.json`` and the card ``README.md``.
+
+    Calibrations that lie there are of the weights that are replaced, and are removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(model.state_dict(), folder / "model.safetensors")
+    config = {"format": FORMAT, **asdict(model.config)}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    (folder / "README.md").write_text(card)
+    in_distribution.save(model.in_distribution, folder)
+    remove_calibrations(folder)
+
+
+def model_folder(name_or_path: str | Path) -> Path:
+    """Where a model lies: a name in the wheel (``default``) or the path of a model or run folder.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    folder = Path(name_or_path)
+    if (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    elif not folder.is_dir():
+        folder = _ZOO / str(name_or_path)
+    if not (folder / "config.json").is_file():
+        names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
+        raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}")
+    return folder
+
+
+def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual:
+    """Open a model, as `model_folder` finds it.
+
+    Args:
+        name_or_path: of the model.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: the accelerator, where there is one.
+        precision: of the encoders: ``32``, ``bf16`` or ``16``. Spectrograms, similarities and masks stay in 32 bits.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ModelError: there is no such model, or the folder is not one.
+        AvlearnError: there is no such device or precision here.
+    """
+    place = choose_device(device)
+    number_format = choose_precision(precision, place)
+    folder = model_folder(name_or_path)
+    if is_encoder_folder(folder):
+        raise ModelError(
+            f"{folder} holds an encoder alone: `avlearn embed` and `avlearn linear-probe` take it, and a training "
+            "starts from it (model.video_weights); this needs a model of video and audio"
+        )
+    path = folder / "config.json"
+    config = validated(ModelConfig, read_object(path, FORMAT), path)
+    try:
+        model = load_whole(lambda: AudioVisual(config), folder / "model.safetensors", in_distribution.FORMER_PREFIX)
+        model.in_distribution = in_distribution.load(folder, model)
+    except ModelError as error:
+        raise ModelError(f"{folder} is not a readable model folder: {error}") from error
+    model.calibrations = read_calibrations(folder)
+    model.precision = number_format
+    return model.eval().to(place)
