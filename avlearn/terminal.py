@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
@@ -107,6 +107,30 @@ def remark(text: str) -> None:
     """Tell whoever looks on a line that is no part of the result."""
     if not _quiet:
         print(text, file=sys.stderr, flush=True)
+
+
+def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
+    """Rows as aligned text below their headings.
+
+    Args:
+        headings: of the columns.
+        rows: of one cell a heading; what is left out at a row's end is empty.
+        width: letters of a line, to which the last column is cut; by default it is as wide as its cells, which
+            programs read, too.
+    """
+    from rich.cells import cell_len, set_cell_size  # of wide letters, which take two places
+
+    cells = [[*row, *[""] * (len(headings) - len(row))] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *cells, strict=True)]
+    if width is not None:
+        widths[-1] = min(widths[-1], width - sum(widths[:-1]) - 2 * len(widths[:-1]))
+        for row in cells:
+            if cell_len(row[-1]) > widths[-1]:
+                row[-1] = set_cell_size(row[-1], widths[-1] - 1).rstrip() + "…"
+    return "\n".join(
+        "  ".join(map(set_cell_size, row, widths)).rstrip()
+        for row in (headings, ["-" * width for width in widths], *cells)
+    )
 
 
 def progress_line(label: str) -> Callable[[int, int], None]:

@@ -112,6 +112,12 @@ def test_what_is_listed_is_listed_without_torch(words):
     assert not imported(*words) & {"torch", "av", "numpy", "scipy"}
 
 
+@pytest.mark.parametrize("words", [["models"], ["recipe", "list"]], ids=" ".join)
+def test_lists_fit_a_terminal_of_100_columns(words):
+    lines = run(*words).stdout.splitlines()
+    assert len(lines) > 15 and max(map(len, lines)) <= 100
+
+
 def test_a_file_is_synchronized_without_the_networks_that_nobody_asked_for(small_world):
     loaded = imported("sync", next((small_world / "clips").glob("*.mp4")))
     assert "torch" in loaded

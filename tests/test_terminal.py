@@ -10,7 +10,7 @@ import pytest
 
 from avlearn import cli
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.terminal import Terminal
+from avlearn.terminal import Terminal, aligned
 
 NASTY = "a\x1b[2Jb\x1b]0;title\x07c\nINJECTED\x9b31m\u202e.mp4"
 
@@ -123,3 +123,13 @@ def test_no_command_passes_on_what_a_name_holds(nasty, untrained, tmp_path, monk
     assert said
     assert not [c for c in said if c != "\n" and not c.isprintable()]
     assert not [line for line in said.splitlines() if line.startswith("INJECTED")], said
+
+
+def test_columns_are_as_wide_as_what_is_seen_of_their_cells():
+    said = aligned(("name", "n", "what"), [("日本", "1", "x" * 30), ("[red]", "22")], width=20)
+    assert said.splitlines() == [
+        "name   n   what",
+        "-----  --  ---------",
+        "日本   1   xxxxxxxx…",
+        "[red]  22",
+    ]

@@ -133,7 +133,8 @@ def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overri
 
 @recipe_app.command("list")
 def recipe_list() -> None:
-    """Names of the recipes that come with avlearn."""
-    from avlearn.recipe import list_recipes
+    """The recipes that come with avlearn, and what each is for."""
+    from avlearn.recipe import list_recipes, summary
+    from avlearn.terminal import aligned
 
-    typer.echo("\n".join(list_recipes()))
+    typer.echo(aligned(("recipe", "what it trains"), [(name, summary(name)) for name in list_recipes()], width=100))

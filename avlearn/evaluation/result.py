@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from avlearn.files import printable
 from avlearn.metrics import Figure, table
+from avlearn.terminal import aligned
 
 _SHOWN = 10  # reasons that people are told
 
@@ -99,10 +100,9 @@ def list_skipped(skipped: Sequence[tuple[str, str]]) -> str:
 
 def _class_table(classes: list[ClassFigures]) -> str:
     names = [figure.name for figure in (classes[0].two_afc, classes[0].within)]
-    rows = [["class", "n", names[0], "chance", names[1], "chance", "always in sync"]]
+    headings = ["class", "n", names[0], "chance", names[1], "chance", "always in sync"]
+    rows = []
     for one in classes:
         afc, within = one.two_afc.cells(), one.within.cells()
         rows.append([one.label, str(one.within.n), afc[2], afc[3], within[2], within[3], within[4].split()[0]])
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    return aligned(headings, rows)

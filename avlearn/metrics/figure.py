@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from avlearn.terminal import aligned
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -71,7 +73,4 @@ HEADER = ["task", "figure", "value", "chance", "trivial prior", "oracle", "n"]
 
 def table(figures: Sequence[Figure]) -> str:
     """Figures as aligned plain text, their references beside them."""
-    rows = [HEADER] + [figure.cells() for figure in figures]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    return aligned(HEADER, [figure.cells() for figure in figures])

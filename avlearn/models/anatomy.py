@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd as Convolution
 from avlearn.errors import ModelError
 from avlearn.models.cost import cost
 from avlearn.models.registry import create_model, model_spec
+from avlearn.terminal import aligned
 
 _HEADS = ("stage", "kernels, channels", "output", "params M")
 
@@ -37,13 +38,12 @@ class Anatomy:
 
     def text(self) -> str:
         """For people."""
-        rows = [_HEADS, ("input", "", _sides(self.clip), "")]
+        rows = [("input", "", _sides(self.clip), "")]
         rows += [
             (s.name, s.kernels, _sides(s.output), f"{s.params / 1e6:.2f}" if s.params else "") for s in self.stages
         ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, f"{self.name}: {self.params / 1e6:.2f} M parameters, {self.gmacs:.2f} GMACs"])
+        whole = f"{self.name}: {self.params / 1e6:.2f} M parameters, {self.gmacs:.2f} GMACs"
+        return f"{aligned(_HEADS, rows)}\n{whole}"
 
 
 def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:

@@ -1,13 +1,16 @@
 """The registered encoders as a table for people, programs and documents."""
 
+import difflib
 import fnmatch
 from dataclasses import asdict, dataclass
 
 from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_specs
 from avlearn.models.weights.released import Released, released_weights
+from avlearn.terminal import aligned
 
 _HEADS = ("name", "kind", "params M", "GMACs", "at", "published", "top-1", "stride", "resize", "weights", "paper")
+_SHOWN = ("name", "kind", "params M", "GMACs", "at", "top-1", "paper")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,9 @@ class ModelList:
         ]
 
     def text(self) -> str:
-        """For people."""
-        return _aligned([_HEADS, *self._rows()])
+        """For people, in 100 letters a line; the rest is in the document, and in what `to_dict` gives."""
+        shown = [_HEADS.index(heading) for heading in _SHOWN]
+        return aligned(_SHOWN, [[row[k] for k in shown] for row in self._rows()], width=100)
 
     def markdown(self) -> str:
         """For a document: the table, and what a reader must know of single figures."""
@@ -59,7 +63,8 @@ def model_list(pattern: str = "*") -> ModelList:
     specs = list_specs()
     names = fnmatch.filter(specs, pattern)
     if not names:
-        raise ModelError(f"no encoder's name matches '{pattern}': avlearn models lists all of them")
+        near = ", ".join(difflib.get_close_matches(pattern.strip("*"), specs, 3, 0.0))
+        raise ModelError(f"no encoder's name matches '{pattern}'; the nearest are {near}; avlearn models lists all")
     return ModelList({name: specs[name] for name in names})
 
 
@@ -76,7 +81,7 @@ class WeightList:
     def text(self) -> str:
         """For people."""
         rows = [(w.encoder, w.name, w.data, w.top1, w.address) for w in self.weights]
-        return _aligned([("encoder", "name", "data", "top-1", "address"), *rows])
+        return aligned(("encoder", "name", "data", "top-1", "address"), rows)
 
 
 def weight_list(pattern: str = "*") -> WeightList:
@@ -94,8 +99,3 @@ def weight_list(pattern: str = "*") -> WeightList:
 
 def _released(encoder: str) -> list[str]:
     return [released.name for released in released_weights() if released.encoder == encoder]
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,13 @@ def share_folder() -> Path:
 def list_recipes() -> list[str]:
     """Names of the recipes that come with avlearn."""
     return sorted(path.stem for path in (share_folder() / "recipes").glob("*.yaml"))
+
+
+def summary(recipe: str) -> str:
+    """The first sentence of the comment at the head of a recipe, below the command that trains it."""
+    lines = (share_folder() / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines[1:]))
+    return re.split(r"(?<=[^A-Z]\.) ", said)[0]
 
 
 def _groups() -> list[str]:
