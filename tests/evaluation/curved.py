@@ -37,7 +37,7 @@ class Reader:
     def audio_features(self, audio: torch.Tensor) -> torch.Tensor:
         return audio.unflatten(1, (-1, 16, CURVES)).mean(2).transpose(1, 2) - 0.5
 
-    def place(self, features: torch.Tensor) -> torch.Tensor:
+    def project_video(self, features: torch.Tensor) -> torch.Tensor:
         return F.normalize(features, dim=1)
 
-    hear = place
+    project_audio = project_video

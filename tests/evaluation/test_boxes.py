@@ -78,10 +78,10 @@ class SeesMotion:
         loud = (audio.square().mean(1) > 1e-3).float()
         return loud[:, None, None].expand(-1, -1, 10)
 
-    def place(self, features: Tensor) -> Tensor:
+    def project_video(self, features: Tensor) -> Tensor:
         return features
 
-    def hear(self, features: Tensor) -> Tensor:
+    def project_audio(self, features: Tensor) -> Tensor:
         return features
 
 
