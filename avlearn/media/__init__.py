@@ -1,9 +1,10 @@
 """Files to arrays and back, on one clock."""
 
+from avlearn.media.clip import Clip, Window
 from avlearn.media.file import MediaFile
 from avlearn.media.open_file import Slice
 from avlearn.media.probe import AudioStream, MediaInfo, VideoStream, probe
-from avlearn.media.reader import Clip, ClipReader, Window, read_clip
+from avlearn.media.reader import ClipReader, read_clip
 from avlearn.media.remux import remux
 from avlearn.media.source import Selected
 from avlearn.media.stream import stream

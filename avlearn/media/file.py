@@ -6,10 +6,11 @@ from types import TracebackType
 import numpy as np
 
 from avlearn.errors import NoVideoError, WindowError
+from avlearn.media.clip import NO_VIDEO, Clip, Window
 from avlearn.media.open_file import Content, OpenFile
 from avlearn.media.picture import Size
 from avlearn.media.probe import MediaInfo, probe
-from avlearn.media.reader import NO_VIDEO, Clip, ClipReader, Window
+from avlearn.media.reader import ClipReader
 from avlearn.media.source import Channel, Selected, Source, file_of
 from avlearn.media.stream import stream
 

@@ -1,85 +1,30 @@
 """Windows of a file as arrays: exact to the frame and the sample, decoding no more than they need.
 
 Packets are demuxed once and planned by presentation time; those that nothing needs are dropped before the decoder
-sees them, only wanted frames are converted, and only the sound around the windows is decoded. Where a file's
+sees them, only wanted frames are converted, and only the audio around the windows is decoded. Where a file's
 stamps or structure do not allow such a plan, it is decoded in order instead: slower, and as exact.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import av
+import av.container
 import numpy as np
 
 from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
-from avlearn.media.aspect import believed, pixel_aspect
+from avlearn.media.clip import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.clock import restarts
-from avlearn.media.decode_audio import Samples, hidden_until, placed, preroll
-from avlearn.media.decode_video import Frames, is_untimed, tick_slack
-from avlearn.media.packets import droppable_rule
-from avlearn.media.picture import Crop, Size, to_rgb
+from avlearn.media.decode_video import is_untimed
+from avlearn.media.picture import Crop, Size
 from avlearn.media.probe import probe
-from avlearn.media.resample import Resampled, mix, resample, resample_margin
-from avlearn.media.source import Selected, Source, audio_stream, frame_rate, open_media, video_stream
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.ticks import stated_start, tick
+from avlearn.media.window_frames import NoPlanError, WindowFrames
+from avlearn.media.window_samples import WindowSamples
 
 _JUMP = 10.0  # seconds between windows from which seeking is cheaper than reading on
 _BACK = (0.0, 1.0, 5.0)  # seconds to seek further back, until all that a window needs lies ahead
-_LONGEST = 0.25  # seconds; packets of sound are shorter, where they do not say how long they are
-_LEAP = 600.0  # seconds that no frame lasts (as `clock` has it)
 _CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
-
-
-@dataclass(frozen=True)
-class Window:
-    """What to read of a file.
-
-    Attributes:
-        start, duration: seconds on the file's own clock.
-        before, after: further seconds of sound on either side of the picture.
-        crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed picture.
-    """
-
-    start: float
-    duration: float
-    before: float = 0.0
-    after: float = 0.0
-    crop: Crop = None
-
-
-@dataclass
-class Clip:
-    """A window of a file.
-
-    Attributes:
-        video: uint8 ``[T, H, W, 3]``, RGB as displayed; ``[0, 0, 0, 3]`` where it was not asked for.
-        audio: float32 ``[C, S]`` in [-1, 1]; sample 0 is the instant ``start - before``.
-        fps, sample_rate: of the arrays.
-        start: seconds on the file's own clock: the instant that frame 0 shows.
-        times: float64 ``[T]``, when each frame is first presented, seconds on the file's own clock.
-        before: seconds of sound ahead of ``start``.
-    """
-
-    video: np.ndarray
-    audio: np.ndarray
-    fps: float
-    sample_rate: int
-    start: float
-    times: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    before: float = 0.0
-
-    def tensor(self) -> "tuple[Tensor, Tensor]":
-        """Video as a uint8 tensor ``[T, 3, H, W]`` and audio as a float32 tensor ``[C, S]``, which share its memory."""
-        import torch
-
-        return torch.from_numpy(self.video).permute(0, 3, 1, 2), torch.from_numpy(self.audio)
-
-
-NO_VIDEO = np.zeros((0, 0, 0, 3), np.uint8)
-NO_AUDIO = np.zeros((0, 0), np.float32)
 
 
 class ClipReader:
@@ -125,102 +70,89 @@ class ClipReader:
         try:
             with open_media(source, quick=True) as container:
                 return _Reading(self, source, container, windows).planned()
-        except _NoPlanError:
+        except NoPlanError:
             with open_media(source) as container:
                 return _Reading(self, source, container, windows).in_order()
-
-
-class _NoPlanError(Exception):
-    """The file's packets do not tell which frames are shown when, or cannot be sought."""
 
 
 class _Reading:
     """One pass over one file: which packets, which frames, which samples."""
 
-    def __init__(self, reader: ClipReader, source: Source, container, windows: Sequence[Window]):
-        self.reader, self.source, self.container = reader, source, container
-        self.windows = list(windows)
-        self.picture = video_stream(container) if reader.video else None
-        self.sound = audio_stream(container, source) if reader.audio else None
-        if reader.video and self.picture is None:
+    def __init__(
+        self, reader: ClipReader, source: Source, container: av.container.InputContainer, windows: Sequence[Window]
+    ):
+        self.source, self.container, self.windows = source, container, list(windows)
+        video = video_stream(container) if reader.video else None
+        audio = audio_stream(container, source) if reader.audio else None
+        if reader.video and video is None:
             raise NoVideoError(f"{source} has no picture")
-        if reader.audio and (self.sound is None or not self.sound.codec_context.sample_rate):
+        if reader.audio and (audio is None or not audio.codec_context.sample_rate):
             raise NoAudioError(f"{source} has no sound track")
-        self.base = self.tick = self.slack = 0.0
-        average = 0.0
-        if self.picture:
-            self.base = float(self.picture.time_base)
-            self.slack = tick_slack(self.base)
-            average = frame_rate(self.picture) or (0.0 if reader.fps or reader.frames else probe(source).video.fps)
-        self.lead = self.margin = 0.0
-        if self.sound:
-            rate = self.sound.codec_context.sample_rate
-            self.tick = float(self.sound.time_base)
-            self.lead = preroll(self.sound)
-            self.margin = resample_margin(rate, reader.sample_rate or rate) / rate + 2 * self.tick + 0.005
+        average = self._average_rate(video) if video is not None and not (reader.fps or reader.frames) else 0.0
         self.clips: list[Clip] = []
-        self.instants: list[np.ndarray] = []
+        instants: list[np.ndarray] = []
         for window in self.windows:
             fps = reader.frames / window.duration if reader.frames and window.duration else reader.fps or average
-            count = round(window.duration * fps) if self.picture else 0
+            count = round(window.duration * fps) if video is not None else 0
             if window.duration <= 0:
                 raise WindowError(f"a window cannot last {window.duration:g} s")
-            if self.picture and not count:
+            if video is not None and not count:
                 raise WindowError(f"a window of {window.duration:g} s holds no frame at {fps:g} a second")
-            self.instants.append(window.start + np.arange(count) / fps if count else np.zeros(0))
+            instants.append(window.start + np.arange(count) / fps if count else np.zeros(0))
             self.clips.append(
                 Clip(NO_VIDEO, NO_AUDIO, fps, reader.sample_rate or 0, window.start, before=window.before)
             )
-        self.packets: list[av.Packet] = []
-        self.sound_packets: list[av.Packet] = []
+        self.frames = self.samples = None
+        if video is not None:
+            self.frames = WindowFrames(video, self.windows, instants, self.clips, reader.size)
+        if audio is not None:
+            self.samples = WindowSamples(audio, source, self.windows, self.clips, reader.sample_rate, reader.mono)
+        self.streams = [part.stream for part in (self.frames, self.samples) if part is not None]
         self.ended = False  # whether the packets go to the end of the file
 
     def planned(self) -> list[Clip]:
         """By a plan from the packets, in one pass.
 
         Raises:
-            _NoPlanError: they do not allow it.
+            NoPlanError: they do not allow it.
         """
-        if restarts(self.container) or (self.picture and is_untimed(self.container, self.picture)):
-            raise _NoPlanError
+        if restarts(self.container) or (self.frames and is_untimed(self.container, self.frames.stream)):
+            raise NoPlanError
         for group in self._groups():
             self._seek_and_demux(group)
-        if self.picture:
-            self._decode_picture()
-        if self.sound:
-            self._decode_sound()
+        if self.frames:
+            self.frames.decode(self.ended)
+        if self.samples:
+            self.samples.decode(self.container)
         return self._checked()
 
     def in_order(self) -> list[Clip]:
         """By decoding the file in order, from a keyframe or from its start."""
-        if self.picture:
-            for group in self._groups():
-                wanted = sorted((t, k, j) for k in group for j, t in enumerate(self.instants[k]))
-                frames = Frames(self.source, wanted[0][0], strict=True) if wanted else None
-                shown = frames.at(t for t, _, _ in wanted) if wanted else ()
-                for (_, k, j), (time, frame) in zip(wanted, shown, strict=False):
-                    self._store(k, [j], time, frame, frames.aspect)
-        if self.sound:
-            for clip, window in zip(self.clips, self.windows, strict=True):
-                samples = Samples(self.source, window.start - window.before, strict=True)
-                track = Resampled(samples, self.reader.sample_rate, self.reader.mono)
-                clip.sample_rate = track.rate
-                clip.audio = track.read(0, self._samples(window, track.rate))
+        if self.frames:
+            self.frames.decode_in_order(self.source, self._groups())
+        if self.samples:
+            self.samples.decode_in_order()
         return self._checked()
+
+    def _average_rate(self, stream: av.VideoStream) -> float:
+        """Frames a second by the header, or by the packets where it does not say."""
+        rate = frame_rate(stream)
+        if rate is None:
+            found = probe(self.source).video
+            rate = found.fps if found is not None else 0.0
+        return rate
 
     # Which packets
 
-    def _spans(self, k: int) -> tuple[float, float, float, float]:
-        """First and last instant of the picture, begin and end of the sound, seconds."""
-        window, instants = self.windows[k], self.instants[k]
-        first, last = (instants[0], instants[-1]) if len(instants) else (window.start, window.start)
-        end = window.start + window.duration + window.after
-        return first, last, window.start - window.before - self.margin, end + self.margin
-
     def _reach(self, k: int) -> tuple[float, float]:
-        first, last, begin, end = self._spans(k)
-        lows = ([first] if self.picture else []) + ([begin - self.lead] if self.sound else [])
-        return min(lows), max(([last] if self.picture else []) + ([end] if self.sound else []))
+        """Seconds from the first to the last packet that a window needs."""
+        spans: list[tuple[float, float]] = []
+        if self.frames and len(instants := self.frames.instants[k]):
+            spans.append((instants[0], instants[-1]))
+        if self.samples:
+            begin, end = self.samples.span(k)
+            spans.append((begin - self.samples.lead, end))
+        return min(begin for begin, _ in spans), max(end for _, end in spans)
 
     def _groups(self) -> list[list[int]]:
         """Windows near one another, in the order of the file."""
@@ -235,207 +167,82 @@ class _Reading:
         return groups
 
     def _seek_and_demux(self, group: list[int]) -> None:
+        """Keep the packets that windows near one another need."""
         low = min(self._reach(k)[0] for k in group)
-        streams = [s for s in (self.picture, self.sound) if s is not None]
-        begin = min(float((s.start_time or 0) * s.time_base) for s in streams)
-        if low < begin + 0.5 and not self.packets and not self.sound_packets:
-            self._demux(group, streams, False)
+        begin = min(float(stated_start(stream)) for stream in self.streams)
+        if low < begin + 0.5 and not any(part.packets for part in (self.frames, self.samples) if part):
+            self._demux(group, False)
             return
-        lead = streams[0]
+        lead = self.streams[0]
         for back in _BACK:
             try:
-                self.container.seek(int(max(low - back, begin) / lead.time_base), stream=lead)
+                self.container.seek(int(max(low - back, begin) / tick(lead)), stream=lead)
             except av.error.FFmpegError:
-                raise _NoPlanError from None
-            if self._demux(group, streams, low - back > begin):
+                raise NoPlanError from None
+            if self._demux(group, low - back > begin):
                 return
-        raise _NoPlanError
+        raise NoPlanError
 
-    def _demux(self, group: list[int], streams: list[av.stream.Stream], sought: bool) -> bool:
+    def _demux(self, group: list[int], sought: bool) -> bool:
         """Keep what the group needs; False where a place that was sought lies after the beginning of that."""
-        spans = [self._spans(k) for k in group]
-        first_picture, last_picture = min(s[0] for s in spans), max(s[1] for s in spans)
-        early, late = min(s[2] for s in spans) - self.lead, max(s[3] for s in spans)
+        video, audio = self.frames, self.samples
+        frames, samples = video.packets if video else [], audio.packets if audio else []
         # After a jump within one group of pictures the demuxer goes back: what was kept already is passed over.
-        seen = self.packets[-1].dts if self.packets else None
-        heard = self.sound_packets[-1].dts if self.sound_packets else None
-        index = self.picture.index if self.picture else -1
-        stop = (last_picture + self.slack) / self.base if self.picture else 0.0
-        need_picture, need_sound = self.picture is not None, self.sound is not None
-        new_picture = new_sound = sought
-        for packet in self.container.demux(streams):
+        seen, heard = frames[-1][1].dts if frames else None, samples[-1][1].dts if samples else None
+        first, latest = self._span_of_frames(group)
+        early, late = self._span_of_samples(group)
+        index, audio_tick = video.stream.index if video else -1, audio.tick if audio else 0.0
+        need_frames, need_samples = video is not None, audio is not None
+        before_frames = before_samples = sought
+        for packet in self.container.demux(self.streams):
             if not packet.size:
                 continue
             pts, dts = packet.pts, packet.dts
             if packet.stream_index == index:
                 if pts is None:
-                    raise _NoPlanError
-                if new_picture:
+                    raise NoPlanError
+                if before_frames:
                     if not packet.is_keyframe:
                         continue
-                    new_picture = False
+                    before_frames = False
                     again = seen is not None and dts is not None and dts <= seen
-                    if not again and pts * self.base > first_picture + self.slack:
+                    if not again and pts > first:
                         return False
-                if not need_picture or (seen is not None and dts is not None and dts <= seen):
+                if not need_frames or (seen is not None and dts is not None and dts <= seen):
                     continue
-                self.packets.append(packet)
-                need_picture = dts is None or dts <= stop
-            elif pts is not None:
-                at = pts * self.tick
-                if new_sound:
-                    new_sound = False
+                frames.append((pts, packet))
+                need_frames = dts is None or dts <= latest
+            elif audio is not None and pts is not None:
+                at = pts * audio_tick
+                if before_samples:
+                    before_samples = False
                     if at > early:
                         return False
                 if heard is not None and dts is not None and dts <= heard:
                     continue
-                need_sound = at <= late
-                if need_sound and at + (packet.duration * self.tick if packet.duration else _LONGEST) > early:
-                    self.sound_packets.append(packet)
-            if not need_picture and not need_sound:
+                need_samples = at <= late
+                if need_samples and audio.end_of(pts, packet) > early:
+                    samples.append((pts, packet))
+            if not need_frames and not need_samples:
                 return True
         self.ended = True
         return True
 
-    # Which frames
+    def _span_of_frames(self, group: list[int]) -> tuple[float, float]:
+        """Ticks of the video after which no frame may be the first, and none need be kept."""
+        video = self.frames
+        if video is None:
+            return 0.0, 0.0
+        first, last = min(video.instants[k][0] for k in group), max(video.instants[k][-1] for k in group)
+        return (first + video.slack) / video.tick, (last + video.slack) / video.tick
 
-    def _decode_picture(self) -> None:
-        shown = np.unique([p.pts for p in self.packets if not p.is_discard])
-        if not len(shown):
-            raise _NoPlanError
-        wanted: dict[int, dict[int, list[int]]] = {}  # stamp of a frame, window, places in its clip
-        for k, instants in enumerate(self.instants):
-            if self.ended:
-                last = max((p for p in self.packets if not p.is_discard), key=lambda p: p.pts)
-                usual = 1 / (frame_rate(self.picture) or 25)
-                stated = (last.duration or 0) * self.base
-                end = last.pts * self.base + (stated if 0 < stated < _LEAP else usual)
-                instants = self.instants[k] = instants[instants < end - self.slack]
-            at = np.searchsorted(shown, np.floor((instants + self.slack) / self.base), "right") - 1
-            for place, pts in enumerate(shown[np.maximum(at, 0)].tolist()):
-                wanted.setdefault(pts, {}).setdefault(k, []).append(place)
-        decoder = self.picture.codec_context
-        rule = droppable_rule(decoder)
-        aspect = pixel_aspect(self.picture)
-
-        def take(frames: Iterable[av.VideoFrame]) -> None:
-            for frame in frames:
-                if frame.is_corrupt:
-                    raise _NoPlanError
-                for k, places in wanted.pop(frame.pts, {}).items():
-                    self._store(k, places, frame.pts * self.base, frame, aspect)
-
-        try:
-            for first, last, joined in self._runs(set(wanted)):
-                if not joined and decoder.is_open:
-                    take(decoder.decode(None))
-                    decoder.flush_buffers()
-                key = self.packets[first].pts
-                for packet in self.packets[first : last + 1]:
-                    if packet.pts not in wanted and (
-                        (packet.pts < key and not joined) or (rule is not None and rule(packet))
-                    ):
-                        continue
-                    take(decoder.decode(believed(packet)))
-            take(decoder.decode(None))
-        except (av.error.InvalidDataError, av.error.EOFError):
-            raise _NoPlanError from None
-        if wanted:
-            raise _NoPlanError
-
-    def _runs(self, wanted: set[int]) -> list[tuple[int, int, bool]]:
-        """Groups of pictures that hold wanted ones: first packet, last packet, and whether the last one goes on."""
-        keys = [i for i, packet in enumerate(self.packets) if packet.is_keyframe]
-        if not keys or keys[0]:
-            raise _NoPlanError
-        runs: list[tuple[int, int, bool]] = []
-        needed_whole = False  # by pictures of the next group that are shown before its keyframe
-        for first, after in reversed(list(zip(keys, [*keys[1:], len(self.packets)], strict=True))):
-            held = [i for i in range(first, after) if self.packets[i].pts in wanted]
-            leading = any(self.packets[i].pts < self.packets[first].pts for i in held)
-            if leading and first == 0:
-                raise _NoPlanError
-            if held or needed_whole:
-                runs.append((first, after - 1 if needed_whole else held[-1], leading))
-            needed_whole = leading
-        return runs[::-1]
-
-    def _store(self, k: int, places: list[int], time: float, frame: av.VideoFrame, aspect: float) -> None:
-        """A frame into its places within a clip."""
-        clip, crop = self.clips[k], self.windows[k].crop
-        if not len(clip.video):
-            image = to_rgb(frame, aspect, self.reader.size, crop)
-            clip.video = np.empty((len(self.instants[k]), *image.shape), np.uint8)
-            clip.times = np.full(len(self.instants[k]), np.nan)
-            clip.video[places[0]] = image
-        else:
-            to_rgb(frame, aspect, clip.video.shape[1:3], crop, clip.video[places[0]])
-        for place in places[1:]:
-            clip.video[place] = clip.video[places[0]]
-        clip.times[places] = time
-
-    # Which samples
-
-    def _samples(self, window: Window, rate: int) -> int:
-        return round((window.before + window.duration + window.after) * rate)
-
-    def _decode_sound(self) -> None:
-        spans = sorted((*self._spans(k)[2:], k) for k in range(len(self.windows)))
-        joined: list[tuple[float, float, list[int]]] = []
-        for begin, end, k in spans:
-            if joined and begin - self.lead <= joined[-1][1]:
-                low, high, members = joined.pop()
-                joined.append((low, max(high, end), [*members, k]))
-            else:
-                joined.append((begin, end, [k]))
-        for begin, end, members in joined:
-            frames = self._sound_frames(begin, end)
-            context = self.sound.codec_context
-            # The decoder knows better than the header: with SBR the rate is twice as high.
-            rate = frames[0].sample_rate if frames else context.sample_rate
-            layout = frames[0].layout if frames else context.layout
-            first = int(begin * rate) - 1
-            held = np.zeros((layout.nb_channels, int(end * rate) + 2 - first), np.float32)
-            hidden = hidden_until(self.container, self.sound)
-            for position, samples in placed(frames, self.tick, 0.0, rate, layout, hidden):
-                low, high = max(position, first), min(position + samples.shape[1], first + held.shape[1])
-                if high > low:
-                    held[:, low - first : high - first] = samples[:, low - position : high - position]
-            if isinstance(self.source, Selected):
-                held = self.source.channel_of(held)
-            held = mix(held, self.reader.mono)
-            for k in members:
-                self._cut(k, held, first, rate)
-
-    def _sound_frames(self, begin: float, end: float) -> list[av.AudioFrame]:
-        decoder = self.sound.codec_context
-        frames = []
-        for packet in self.sound_packets:
-            at = packet.pts * self.tick
-            until = at + (packet.duration * self.tick if packet.duration else _LONGEST)
-            if at > end or until <= begin - self.lead:
-                continue
-            try:
-                frames += decoder.decode(packet)
-            except (av.error.InvalidDataError, av.error.EOFError):
-                if frames and begin <= at:
-                    raise MediaError(f"{self.source} is damaged: its sound at {at:.2f} s cannot be decoded") from None
-        if decoder.is_open:
-            frames += decoder.decode(None)
-            decoder.flush_buffers()
-        return frames
-
-    def _cut(self, k: int, held: np.ndarray, first: int, rate: int) -> None:
-        """A window's samples out of those that are held from sample ``first`` on."""
-        window, clip = self.windows[k], self.clips[k]
-        clip.sample_rate = target = self.reader.sample_rate or rate
-        count = self._samples(window, target)
-        margin = resample_margin(rate, target)
-        at = round((window.start - window.before) * rate) - first
-        needed = -(-count * rate // target)
-        skip = margin * target // rate
-        out = resample(held[:, at - margin : at + needed + margin], rate, target)
-        clip.audio = np.ascontiguousarray(out[:, skip : skip + count])
+    def _span_of_samples(self, group: list[int]) -> tuple[float, float]:
+        """Seconds of audio to keep."""
+        audio = self.samples
+        if audio is None:
+            return 0.0, 0.0
+        spans = [audio.span(k) for k in group]
+        return min(begin for begin, _ in spans) - audio.lead, max(end for _, end in spans)
 
     # What came of it
 
@@ -445,40 +252,35 @@ class _Reading:
         Raises:
             WindowError, MediaError: a window lies outside the file, or the file ends before its header says.
         """
-        for window, clip, instants in zip(self.windows, self.clips, self.instants, strict=True):
+        for k, (window, clip) in enumerate(zip(self.windows, self.clips, strict=True)):
             at = f"the window at {window.start:.2f} s of {window.duration:.2f} s"
-            if self.picture:
+            if self.frames:
+                stream, instants = self.frames.stream, self.frames.instants[k]
                 count = len(clip.times) - int(np.isnan(clip.times).sum())
                 clip.video, clip.times = clip.video[:count], clip.times[:count]
                 if count < round(window.duration * clip.fps):
-                    self._refuse_cut_short(self.picture, window.start + count / clip.fps, at)
-                begin = float((self.picture.start_time or 0) * self.picture.time_base)
+                    self._refuse_cut_short(stream, window.start + count / clip.fps, at)
+                begin = float(stated_start(stream))
                 if not count or (len(instants) and window.start + window.duration <= begin):
                     raise WindowError(f"{at} lies outside the picture of {self.source}")
-            if self.sound and self.ended and self.sound_packets:
-                last = self.sound_packets[-1]
-                end = (last.pts + (last.duration or 0)) * self.tick
+            if self.samples and self.ended and self.samples.packets:
+                pts, last = self.samples.packets[-1]
+                end = (pts + (last.duration or 0)) * self.samples.tick
                 if window.start + window.duration > end + _CUT_SHORT:
-                    self._refuse_cut_short(self.sound, end, at)
-            if not self.picture and not clip.audio.any() and not self._meets_sound(window):
+                    self._refuse_cut_short(self.samples.stream, end, at)
+            if self.samples and not self.frames and not clip.audio.any() and not self.samples.overlaps(window):
                 raise WindowError(f"{at} lies outside the sound of {self.source}")
         return self.clips
 
     def _refuse_cut_short(self, stream: av.stream.Stream, end: float, at: str) -> None:
         if stream.duration is None:
             return
-        said = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        said = float(stated_start(stream) + stream.duration * tick(stream))
         if said > end + _CUT_SHORT:
-            kind = "picture" if stream is self.picture else "sound"
             raise MediaError(
-                f"{self.source} is cut short: its {kind} ends at {end:.2f} s, its header says {said:.2f} s ({at})"
+                f"{self.source} is cut short: its {stream.type} ends at {end:.2f} s, "
+                f"its header says {said:.2f} s ({at})"
             )
-
-    def _meets_sound(self, window: Window) -> bool:
-        low, high = window.start - window.before, window.start + window.duration + window.after
-        return any(
-            p.pts * self.tick < high and (p.pts + (p.duration or 0)) * self.tick > low for p in self.sound_packets
-        )
 
 
 def read_clip(

@@ -8,11 +8,11 @@ import av
 import numpy as np
 
 from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.media.clip import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.decode_audio import Samples
 from avlearn.media.decode_video import Frames
 from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
-from avlearn.media.reader import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.resample import Resampled
 from avlearn.media.source import Source, boundary, opened
 

@@ -12,9 +12,10 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from avlearn.errors import MediaError, NoAudioError, OutputError
 from avlearn.files import printable
+from avlearn.media.clip import Window
 from avlearn.media.layout import Layout, described, file_tags, stream_tags
 from avlearn.media.probe import probe
-from avlearn.media.reader import ClipReader, Window
+from avlearn.media.reader import ClipReader
 from avlearn.media.source import Selected, Source, audio_stream, open_media
 from avlearn.media.stamps import frame_times
 from avlearn.media.ticks import AnyPacket

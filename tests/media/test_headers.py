@@ -157,5 +157,5 @@ def test_a_frame_that_is_shown_for_days_is_one_frame(tmp_path):
     assert probe(tmp_path / "a.mp4").duration == pytest.approx(0.04)
     clips = list(islice(stream(tmp_path / "a.mp4", 0.5, 0.5, fps=25, audio=False), 10))
     assert [len(clip.video) for clip in clips] == [1]
-    with pytest.raises(MediaError, match=r"cut short: its picture ends at 0\.04 s"):
+    with pytest.raises(MediaError, match=r"cut short: its video ends at 0\.04 s"):
         read_clip(tmp_path / "a.mp4", 0.0, 0.4, fps=25, audio=False)
