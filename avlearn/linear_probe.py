@@ -15,7 +15,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
-from avlearn.metrics import Figure, table
+from avlearn.metrics import MetricResult, table
 from avlearn.metrics.recognition import confusion_matrix, recognition
 from avlearn.models.audiovisual import AudioVisual
 
@@ -24,16 +24,16 @@ _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A linear probe's figures and its confusion on the test clips.
+    """A linear probe's metrics and its confusion on the test clips.
 
     Attributes:
-        figures: for video, audio and both.
+        metrics: for video, audio and both.
         labels: class names.
         confusion: for each of the three, counts ``[C][C]``.
         skipped: files that could not be used, with the reason.
     """
 
-    figures: list[Figure]
+    metrics: list[MetricResult]
     labels: list[str]
     confusion: dict[str, list[list[int]]]
     skipped: list[str]
@@ -42,7 +42,7 @@ class ProbeResult:
         """JSON types."""
         return {
             "schema": "avlearn.probe_model/1",
-            "figures": [f.to_dict() for f in self.figures],
+            "figures": [f.to_dict() for f in self.metrics],
             "labels": self.labels,
             "confusion": self.confusion,
             "skipped": self.skipped,
@@ -50,12 +50,12 @@ class ProbeResult:
 
     def text(self) -> str:
         """For people."""
-        said = table(self.figures)
+        said = table(self.metrics)
         return said + (f"\n{len(self.skipped)} files skipped; the first: {self.skipped[0]}" if self.skipped else "")
 
 
 @dataclass(frozen=True)
-class Features:
+class ClipFeatures:
     """Features of clips, averaged over each clip's windows: ``video``, ``audio`` ``[N, D]``, ``labels [N]``."""
 
     video: np.ndarray
@@ -72,12 +72,12 @@ class Features:
             "both": np.concatenate([self.video, self.audio], 1),
         }
 
-    def take(self, index: np.ndarray) -> "Features":
+    def take(self, index: np.ndarray) -> "ClipFeatures":
         """A subset."""
-        return Features(self.video[index], self.audio[index], self.labels[index])
+        return ClipFeatures(self.video[index], self.audio[index], self.labels[index])
 
 
-def random_twin(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual | EncoderAlone:
+def untrained(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual | EncoderAlone:
     """The same network before training: the reference that a probe has to beat."""
     state = torch.get_rng_state()
     torch.manual_seed(seed)
@@ -90,7 +90,7 @@ def random_twin(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual
     return twin
 
 
-def fit(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray):
+def fit_classifier(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray):
     """Standardise and fit a logistic regression, its regularisation chosen on validation clips."""
     best, chosen = -1.0, None
     for strength in _STRENGTHS:
@@ -103,24 +103,24 @@ def fit(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.n
 
 
 def probe_features(
-    train: Features, val: Features, test: Features, reference: dict[str, float], name: str = ""
-) -> tuple[list[Figure], dict[str, np.ndarray]]:
-    """Figures for video, audio and both, and their test predictions ``[N]``."""
-    figures, predicted = [], {}
+    train: ClipFeatures, val: ClipFeatures, test: ClipFeatures, reference: dict[str, float], name: str = ""
+) -> tuple[list[MetricResult], dict[str, np.ndarray]]:
+    """Metrics for video, audio and both, and their test predictions ``[N]``."""
+    metrics, predicted = [], {}
     for kind, values in train.kinds().items():
-        classifier = fit(values, train.labels, val.kinds()[kind], val.labels)
+        classifier = fit_classifier(values, train.labels, val.kinds()[kind], val.labels)
         scores = np.full((len(test.labels), int(max(train.labels.max(), test.labels.max())) + 1), -1e9)
         scores[:, classifier.classes_] = classifier.decision_function(test.kinds()[kind]).reshape(
             len(test.labels), -1
         ) if len(classifier.classes_) > 2 else classifier.predict_log_proba(test.kinds()[kind])  # fmt: skip
-        figures += recognition(scores, test.labels, f"{kind}{name}", reference.get(kind))
+        metrics += recognition(scores, test.labels, f"{kind}{name}", reference.get(kind))
         predicted[kind] = scores.argmax(1)
-    return figures, predicted
+    return metrics, predicted
 
 
 def file_features(
     model: AudioVisual | EncoderAlone, rows: Sequence[Row], names: Sequence[str]
-) -> tuple[Features, list[str]]:
+) -> tuple[ClipFeatures, list[str]]:
     """Features of files, and which were skipped with the reason."""
     video, audio, labels, skipped = [], [], [], []
     for row in rows:
@@ -134,7 +134,7 @@ def file_features(
         labels.append(names.index(row.labels[0]))
     if not labels:
         raise DataError(f"none of {len(rows)} clips could be used; the first: {skipped[0]}")
-    return Features(np.stack(video), np.stack(audio), np.array(labels)), skipped
+    return ClipFeatures(np.stack(video), np.stack(audio), np.array(labels)), skipped
 
 
 def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
@@ -186,17 +186,17 @@ def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> Probe
     parts = split_rows(rows)
     names = sorted({row.labels[0] for part in parts for row in part})
     reference: dict[str, float] = {}
-    for network in (random_twin(model), model):
+    for network in (untrained(model), model):
         found = [file_features(network, part, names) for part in parts]
         features = [f for f, _ in found]
         if len(set(features[0].labels)) < 2:
             raise DataError(f"the clips to train on are all of one class: {names[features[0].labels[0]]}")
-        figures, predicted = probe_features(*features, reference)
+        metrics, predicted = probe_features(*features, reference)
         if network is not model:
-            reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
+            reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
     test = features[2].labels
     confusion = {k: confusion_matrix(v, test, len(names)).tolist() for k, v in predicted.items()}
-    return ProbeResult(figures, names, confusion, [*unusable, *(s for _, part in found for s in part)])
+    return ProbeResult(metrics, names, confusion, [*unusable, *(s for _, part in found for s in part)])
 
 
 def probe_manifests(

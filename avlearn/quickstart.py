@@ -1,4 +1,4 @@
-"""The main job from nothing, by the clock: a world, a model, its figures, its four tools, and a report."""
+"""The main job from nothing, by the clock: a world, a model, its metrics, its four tools, and a report."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import OutputError
 from avlearn.evaluation import Evaluation, cached_features, evaluate
 from avlearn.files import write_text
-from avlearn.linear_probe import fit
+from avlearn.linear_probe import fit_classifier
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load, save
@@ -28,7 +28,7 @@ from avlearn.terminal import remark
 from avlearn.training.run import pretrain
 from avlearn.training.run_folder import begun_recipe, can_resume
 
-# The share of the time that is gone when a stage ends. Figures, tools and the page have the rest.
+# The share of the time that is gone when a stage ends. Metrics, tools and the page have the rest.
 _UNTIL = {"tests": 0.10, "clips": 0.19, "solos": 0.23, "sync": 0.58, "separate": 0.76}
 _SEPARATE_STEP = 0.2  # time of a separator's step, as a part of the towers'
 _TESTS = {"standard": 200, "muted": 120, "twins": 120, "solo": 200}  # clips, in ten minutes or more
@@ -36,7 +36,7 @@ _TRAIN_CLIPS, _VAL_CLIPS, _SOLO_CLIPS, _SOLO_VAL_CLIPS = 1200, 96, 600, 64
 # Clips of a world, however slow the machine: every task can be measured, and a batch be filled.
 _LEAST_TESTS = {"standard": 8, "muted": 8, "twins": 8, "solo": 16}
 _LEAST = {"val": 6, "train": 16}
-_REST = 25  # seconds that figures, tools and the page take at least on an idle machine
+_REST = 25  # seconds that metrics, tools and the page take at least on an idle machine
 _LEAST_SHARE = 0.05  # of the time, for a stage that begins too late
 
 
@@ -275,7 +275,7 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
     train, val = features.take(kept), features.take(held[labels[held] >= 0])
     grown = model.with_heads(labels=tuple(names))
     for kind, values in train.kinds().items():
-        scaler, regression = fit(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
+        scaler, regression = fit_classifier(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
         weight = regression.coef_ / scaler.scale_
         bias = regression.intercept_ - weight @ scaler.mean_
         layer = grown.classifiers[kind]
@@ -285,7 +285,7 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
 
 
 def _evaluate(run_dir: Path, model: AudioVisual, tests: dict[str, Path]) -> Evaluation:
-    """The figures, which are written too."""
+    """The metrics, which are written too."""
     _say("evaluating on held-out clips")
     result = evaluate(model, tests.values())
     write_text(run_dir / "figures.json", json.dumps(result.to_dict(), indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The page that the quickstart writes: figures, training curves, and what the four tools make of held-out clips."""
+"""The page that the quickstart writes: metrics, training curves, and what the four tools make of held-out clips."""
 
 import json
 import shutil
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from avlearn.apply.classify import classify_file
-from avlearn.apply.localize import file_maps, localize_file
+from avlearn.apply.file_maps import file_maps
+from avlearn.apply.localize import localize_file
 from avlearn.apply.maps import relief
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
@@ -37,7 +38,7 @@ def write_page(
         report: path of the page.
         model: what was trained.
         tests: manifests of the held-out worlds by their presets.
-        result: the figures.
+        result: the metrics.
         spent: minutes of the clock, and of all cores.
         cut: what the clock took away, a line each.
     """
@@ -48,15 +49,15 @@ def write_page(
     page = Page(
         "avlearn quickstart",
         f"Everything below was made in {spent[0]:.1f} minutes ({spent[1]:.1f} core-minutes): the videos, "
-        "the model, and every figure, on clips that it was not trained on."
+        "the model, and every metric, on clips that it was not trained on."
         + (f" The clock allowed only {'; '.join(cut)}." if cut else ""),
     )
     page.section(
-        "Figures",
+        "Metrics",
         "Each beside what guessing gives, what a method gives that ignores picture or sound, and the best "
         "that the protocol allows. Models were chosen on validation clips.",
     )
-    page.figures(result.figures)
+    page.metrics(result.metrics)
     page.section("Training", "The towers learn which sound, and which moment of it, belongs to a picture.")
     lines = (run_dir / "sync" / "metrics.jsonl").read_text().splitlines()
     page.image(training_curves([json.loads(line) for line in lines]), "Loss and shares over steps")

@@ -155,4 +155,4 @@ def test_one_override_and_the_model_works_everywhere(video, clips, tmp_path, mon
     assert list(table["path"]).count(str(clips / "one.mp4")) == 1
     result = probe_model(model, rows)
     assert result.skipped == []
-    assert {figure.name for figure in result.figures} >= {"top-1, video", "top-1, audio", "top-1, both"}
+    assert {metric.name for metric in result.metrics} >= {"top-1, video", "top-1, audio", "top-1, both"}

@@ -8,7 +8,6 @@ from avlearn.apply.encoder_alone import load_features
 from avlearn.device import choose_device, choose_precision
 from avlearn.errors import AvlearnError
 from avlearn.evaluation.localization import untrained as before_training
-from avlearn.linear_probe import random_twin
 from avlearn.models.folder import load
 
 
@@ -46,7 +45,7 @@ def test_encoders_compute_in_a_lower_precision_and_all_else_in_the_usual(untrain
 
 def test_what_a_model_is_measured_against_computes_in_its_precision(untrained):
     model = load(untrained, precision="bf16")
-    assert before_training(model).precision == random_twin(model).precision == torch.bfloat16
+    assert before_training(model).precision == untrained(model).precision == torch.bfloat16
 
 
 def test_a_model_is_opened_on_a_device(untrained, monkeypatch):

@@ -15,16 +15,24 @@ from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import DataError
-from avlearn.linear_probe import Features, fit, probe_features, probe_manifests, probe_model, random_twin, split_rows
+from avlearn.linear_probe import (
+    ClipFeatures,
+    fit_classifier,
+    probe_features,
+    probe_manifests,
+    probe_model,
+    split_rows,
+    untrained,
+)
 from avlearn.models.audiovisual import AudioVisual
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "linear_probe.py"
 
 
-def random_features(rng: np.random.Generator, count: int, labels: np.ndarray | None = None) -> Features:
+def random_features(rng: np.random.Generator, count: int, labels: np.ndarray | None = None) -> ClipFeatures:
     """Of many dimensions, so that any labels of a few clips can be learned by heart."""
     labels = rng.integers(0, 2, count) if labels is None else labels
-    return Features(rng.normal(size=(count, 300)), rng.normal(size=(count, 300)), labels)
+    return ClipFeatures(rng.normal(size=(count, 300)), rng.normal(size=(count, 300)), labels)
 
 
 def noisy(rng: np.random.Generator, count: int, wrong: float) -> tuple[np.ndarray, np.ndarray]:
@@ -44,10 +52,10 @@ def test_regularisation_is_chosen_on_validation_clips():
         scores[strength] = one.score(*train), one.score(*val)
     on_train, on_val = (max(scores, key=lambda strength, k=k: scores[strength][k]) for k in (0, 1))
     assert scores[on_val][1] > scores[on_train][1] + 0.05  # otherwise the choice would not matter
-    chosen = fit(*train, *val)
+    chosen = fit_classifier(*train, *val)
     assert strength_of(chosen) == on_val
     assert chosen.score(*val) == scores[on_val][1]
-    assert strength_of(fit(*train, *train)) == on_train
+    assert strength_of(fit_classifier(*train, *train)) == on_train
 
 
 def strength_of(classifier) -> float:
@@ -64,21 +72,21 @@ def fit_alone(strength: float, train: tuple[np.ndarray, np.ndarray]):
 
 def test_the_most_regularised_classifier_is_taken_of_equals():
     values, labels = np.array([[-1.0], [1.0]] * 10), np.array([0, 1] * 10)
-    assert strength_of(fit(values, labels, values, labels)) == min(linear_probe._STRENGTHS)
+    assert strength_of(fit_classifier(values, labels, values, labels)) == min(linear_probe._STRENGTHS)
 
 
 def test_what_cannot_be_known_of_test_clips_is_not_known():
     """Labels by lot: whoever had seen the test clips in training would know them by heart."""
     rng = np.random.default_rng(1)
     train, val, test = (random_features(rng, count) for count in (60, 60, 200))
-    figures, predicted = probe_features(train, val, test, {})
-    top = {figure.name: figure.value for figure in figures}
+    metrics, predicted = probe_features(train, val, test, {})
+    top = {metric.name: metric.value for metric in metrics}
     for kind in ("video", "audio", "both"):
         assert 0.35 < top[f"top-1, {kind}"] < 0.65
         assert (predicted[kind] == test.labels).mean() == top[f"top-1, {kind}"]
     # And by a classifier that did see them, all are.
-    figures, _ = probe_features(test, test, test, {})
-    assert min(f.value for f in figures if f.name.startswith("top-1")) > 0.9
+    metrics, _ = probe_features(test, test, test, {})
+    assert min(f.value for f in metrics if f.name.startswith("top-1")) > 0.9
 
 
 def row(name: str, label: str, split: str = "", reason: str = "") -> Row:
@@ -103,7 +111,7 @@ def test_the_random_twin_is_the_same_network_untrained():
         for parameter in model.parameters():
             parameter.add_(0.1)
     state = torch.get_rng_state()
-    twin, again, other = random_twin(model), random_twin(model), random_twin(model, seed=1)
+    twin, again, other = untrained(model), untrained(model), untrained(model, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
     assert twin.config == model.config
     assert not twin.training
@@ -132,7 +140,7 @@ def test_a_probe_is_held_against_the_untrained_network(monkeypatch):
     monkeypatch.setattr(linear_probe, "embed_file", embed)
     rows = [row(f"{k}.mp4", "ab"[k % 2], ("train", "val", "test", "test")[k // 40]) for k in range(160)]
     result = probe_model(model, [*rows, row("lost.mp4", "a", "train", "it cannot be decoded"), Row(Path("bare.mp4"))])
-    top = {f.name: f for f in result.figures}
+    top = {f.name: f for f in result.metrics}
     assert top["top-1, video"].value == 1.0
     assert top["top-1, video"].prior < 0.7
     assert top["top-1, video"].prior_name == "random init"

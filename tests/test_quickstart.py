@@ -26,7 +26,7 @@ def report(tmp_path_factory):
 @pytest.mark.slow
 def test_the_page_is_whole_and_fetches_nothing(report):
     page = report.read_text()
-    for title in ("Figures", "Training", "Synchronization", "Localization", "Separation", "Recognition"):
+    for title in ("Metrics", "Training", "Synchronization", "Localization", "Separation", "Recognition"):
         assert f">{title}<" in page
     assert "<audio" in page and "<video" in page
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", page)
@@ -34,8 +34,8 @@ def test_the_page_is_whole_and_fetches_nothing(report):
     for tool in ("sync", "localize", "separate", "classify"):  # with the model that the page is about
         assert f"avlearn {tool} FILE --model {report.parent}/model" in page
     assert ("The clock allowed only" in page) == bool(progress_of(report.parent)["cut"])
-    figures = json.loads((report.parent / "figures.json").read_text())
-    assert {f["task"] for f in figures["figures"]} >= {"sync", "retrieval", "localization", "separation"}
+    metrics = json.loads((report.parent / "figures.json").read_text())
+    assert {f["task"] for f in metrics["figures"]} >= {"sync", "retrieval", "localization", "separation"}
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from avlearn import load, make_world
-from avlearn.apply.windows import Notice, windows
+from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.windows import windows
 from avlearn.data.world import WorldConfig
 from avlearn.errors import AvlearnError
 from avlearn.media import Clip, probe, read_clip, stream, write_video
@@ -150,15 +151,15 @@ def report(name: str, paths: Iterator[Path] | list[Path], model: AudioVisual) ->
     """A row of the table; what has not both picture and sound, or cannot be read, is left out."""
     known = []
     for path in paths:
-        notice = Notice(model)
+        check = InDistributionCheck(model)
         try:
             for window in islice(windows(path, model, model.config.seconds / 2), WINDOWS):
-                notice.add_video(window.features, window.frames)
-                notice.add_audio(window.audio_features)
+                check.add_video(window.features, window.frames)
+                check.add_audio(window.audio_features)
         except AvlearnError:
             continue
-        if notice.known()["video"] is not None:
-            known.append(tuple(notice.known().values()))
+        if check.result()["video"] is not None:
+            known.append(tuple(check.result().values()))
     if known:
         video, audio = np.array(known, bool).T
         shares = f"{1 - video.mean():9.3f}{1 - audio.mean():9.3f}{1 - (video & audio).mean():9.3f}"

@@ -14,8 +14,8 @@ import numpy as np
 from reliability import reliability
 
 from avlearn import load, localize_file, make_world
-from avlearn.apply.audible import on_screen
 from avlearn.apply.confidence import calibrate
+from avlearn.apply.on_screen import on_screen_probability
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig
@@ -64,7 +64,7 @@ def report_windows(work: Path, model: AudioVisual) -> None:
         scores: dict[str, list[float]] = {kind: [] for kind in (OWN, *KINDS)}
         for start in STARTS:
             for kind, (_, evidence, levels) in heard_with(model, cache, start, seed).items():
-                scores[kind] += list(on_screen(model, evidence, levels))
+                scores[kind] += list(on_screen_probability(model, evidence, levels))
         areas = ", ".join(f"{kind} {auc(np.array(scores[OWN]), np.array(scores[kind])).value:.4f}" for kind in KINDS)
         print(f"{clips} clips of the world {preset}, windows of {model.config.seconds:g} s: AUC over {areas}")
         for kind in (OWN, "off screen"):

@@ -22,7 +22,7 @@ from avlearn.apply.separate import Track
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig
 from avlearn.evaluation.multi_source import stems
-from avlearn.evaluation.places import things
+from avlearn.evaluation.scene_objects import scene_objects
 from avlearn.media import remux, write_wav
 from avlearn.metrics.separation import si_sdr
 from avlearn.metrics.sync import auc
@@ -55,7 +55,7 @@ def separated(path: Path, model: AudioVisual) -> Iterator[tuple[Track, np.ndarra
 def own(work: Path, model: AudioVisual, rows: list[Row]) -> Iterator[tuple[Track, float]]:
     """Tracks of clips, and the SI-SDR that each has of the thing at its place: -inf where that is silent."""
     for row in rows:
-        there, sounds = things(row), stems(row)
+        there, sounds = scene_objects(row), stems(row)
         boxes = np.array([np.nanmedian(thing.boxes, 0) for thing in there])
         for track, sound in separated(row.path, model):
             far = np.maximum(boxes[:, :2] - track.place, track.place - boxes[:, 2:]).max(1)

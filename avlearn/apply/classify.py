@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from avlearn.apply.embed import embed_file
-from avlearn.apply.verdict import CANNOT_TELL, unknown
-from avlearn.apply.windows import Notice, finite, probe_both
+from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.verdict import CANNOT_TELL, not_measured
+from avlearn.apply.windows import check_finite, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
@@ -66,14 +67,14 @@ def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> Classify
     if not model.config.labels:
         raise ModelError("this model has no labels: its folder carries no classifier")
     probe_both(path)
-    notice = Notice(model)
-    starts, video, audio = embed_file(path, model, notice)
+    check = InDistributionCheck(model)
+    starts, video, audio = embed_file(path, model, check)
     inputs = {"video": video, "audio": audio, "both": np.concatenate([video, audio], 1)}
     names = model.config.labels
     labels, probabilities = {}, {}
     for name, values in inputs.items():
         with torch.inference_mode():
-            scores = finite(model.classifiers[name](torch.from_numpy(values).to(model.device)), "its features")
+            scores = check_finite(model.classifiers[name](torch.from_numpy(values).to(model.device)), "its features")
         probabilities[name] = scores.softmax(1).cpu().numpy()
         mean = probabilities[name].mean(0)
         best = np.argsort(-mean)[:top]
@@ -86,6 +87,8 @@ def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> Classify
         }
         for start, row in zip(starts, probabilities["both"], strict=True)
     ]
-    known, reason = notice.known(), notice.text() or ""
+    known, reason = check.result(), check.reason() or ""
     verdict = CANNOT_TELL if reason else "labelled"
-    return ClassifyResult(str(path), verdict, reason, known, labels, rows, reason or unknown(known, calibrated=True))
+    return ClassifyResult(
+        str(path), verdict, reason, known, labels, rows, reason or not_measured(known, calibrated=True)
+    )

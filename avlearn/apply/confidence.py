@@ -13,7 +13,7 @@ FORMAT = "avlearn.confidence/1"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class OffsetEvidence:
     """What speaks for an offset, from the windows' curves.
 
     Attributes:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
-from avlearn.apply.windows import Notice, finite, windows
+from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.windows import check_finite, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, replacing
 from avlearn.media.selection import select_audio
@@ -27,7 +28,7 @@ def _over_time(sequence: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
+def pooled_features(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
     """Features of a window for recognition.
 
     The picture is averaged over places, weighted by the window's own sound heatmap where the model has a common space.
@@ -46,7 +47,7 @@ def describe(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tu
         seen = torch.einsum("bdtyx,byx->bdt", features, weights)
     else:
         seen = features.mean((3, 4))
-    return finite(_over_time(seen), "the picture"), finite(_over_time(audio_features), "the sound")
+    return check_finite(_over_time(seen), "the picture"), check_finite(_over_time(audio_features), "the sound")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class EmbedResult:
 
 @unchanged
 @opened_once
-def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice | None = None):
+def embed_file(path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None):
     """Features of each window of a file with picture and sound; of an encoder alone, see `embed_frames`.
 
     Returns:
@@ -92,10 +93,10 @@ def embed_file(path: Source, model: AudioVisual | EncoderAlone, notice: Notice |
         return starts, video, np.zeros((len(starts), 0), np.float32)
     starts, video, audio = [], [], []
     for window in windows(path, model, model.config.seconds / 2):
-        if notice:
-            notice.add_video(window.features, window.frames)
-            notice.add_audio(window.audio_features)
-        seen, heard = describe(model, window.features, window.audio_features)
+        if check:
+            check.add_video(window.features, window.frames)
+            check.add_audio(window.audio_features)
+        seen, heard = pooled_features(model, window.features, window.audio_features)
         starts.append(window.start)
         video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window
         audio.append(heard[0].cpu().numpy().copy())

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avlearn.apply.windows import finite
+from avlearn.apply.windows import check_finite
 from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError, NoVideoError
 from avlearn.media import stream
@@ -44,7 +44,7 @@ class EncoderAlone:
         """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
         seen = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            return finite(self.encoder.forward_features(seen).float(), "the picture")
+            return check_finite(self.encoder.forward_features(seen).float(), "the picture")
 
 
 def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual | EncoderAlone:

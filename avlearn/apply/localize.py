@@ -6,21 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from avlearn.apply.audible import on_screen
-from avlearn.apply.first_look import FirstLook, first_look
-from avlearn.apply.listening import listen
-from avlearn.apply.maps import FileMaps, map_at, peak_of, relief
-from avlearn.apply.parallel import single_threads
-from avlearn.apply.places import MOST
-from avlearn.apply.sources import Source, find_sources
-from avlearn.apply.survey import survey
+from avlearn.apply.file_maps import FileMaps, file_maps
+from avlearn.apply.maps import map_at, peak_of, relief
+from avlearn.apply.on_screen import on_screen_probability
+from avlearn.apply.source_choice import MAX_SOURCES
+from avlearn.apply.sources import SoundSource, find_sources
+from avlearn.apply.sync_check import SyncCheck, check_sync
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
 from avlearn.media.frames import every_frame
-from avlearn.media.source import Source as MediaSource
-from avlearn.media.source import opened_once
+from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
@@ -50,8 +47,8 @@ class LocalizeResult:
         peak: ``(x, y)`` of the strongest place, as fractions of width and height, on average over what is audible.
         windows: one dict a window: ``time`` (its centre, seconds), ``audible``, ``silent``, ``peak``.
         sources: one dict a source, where they were asked for: ``id`` (1 is the strongest), ``loudness`` (dB of full
-            scale, see `avlearn.apply.sources.Source`), ``audible``, ``present`` (share of the windows), ``boxes`` (one
-            a window: x0, y0, x1, y1 as fractions, or None).
+            scale, see `SoundSource`), ``audible``, ``present`` (share of the windows), ``boxes`` (one a window: x0, y0,
+            x1, y1 as fractions, or None).
         notes: lines for people: of an offset, of a quiet sound.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
     """
@@ -105,7 +102,7 @@ class LocalizeResult:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def check_outputs(path: MediaSource, out: Path, maps: Path | None, *, overwrite: bool = False) -> None:
+def check_outputs(path: Source, out: Path, maps: Path | None, *, overwrite: bool = False) -> None:
     """Check, before hours of work, that the video and the maps can be written.
 
     Raises:
@@ -115,29 +112,10 @@ def check_outputs(path: MediaSource, out: Path, maps: Path | None, *, overwrite:
     check_output(maps or out.with_suffix(".npz"), (".npz",), [path], overwrite)
 
 
-@opened_once
-def file_maps(
-    path: MediaSource, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
-) -> FileMaps:
-    """Maps along a file, those in which `separate_file` finds its sources too.
-
-    Args:
-        path: any file with picture and sound.
-        model: from `avlearn.load`.
-        progress: is told how many seconds are done.
-        delay: seconds by which the sound is moved later against the picture.
-
-    Raises:
-        NoVideoError: picture and sound are shorter than a step.
-    """
-    with single_threads() as workers:
-        return survey(listen(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
-
-
 @unchanged
 @opened_once
 def localize_file(
-    path: MediaSource,
+    path: Source,
     model: AudioVisual,
     out: str | Path,
     *,
@@ -166,12 +144,12 @@ def localize_file(
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
     check_outputs(path, out, maps_path, overwrite=True)
     say = progress or (lambda *_: None)
-    first = first_look(path, model)
+    first = check_sync(path, model)
     found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), first.delay)
     say("looking", info.video.duration, info.video.duration)
-    audible = on_screen(model, found.evidence, found.levels)
+    audible = on_screen_probability(model, found.evidence, found.levels)
     silent = found.levels < SILENCE
-    chosen = find_sources(found.times, found.maps, MOST, found.levels, audible) if sources else []
+    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, audible) if sources else []
     chosen = [source for source in chosen if source.audible >= _EXPLAINED]
     frames = _drawn(path, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
     sound = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
@@ -211,7 +189,7 @@ def localize_file(
     )
 
 
-def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: FirstLook, why: str) -> str:
+def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: SyncCheck, why: str) -> str:
     """Of windows ``[N]``, of which repetitions count once, by a model that cannot tell for a reason, or can."""
     if silent.all():
         return "silent"
@@ -224,7 +202,7 @@ def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: 
     return "on screen" if share > 0.9 else "partly on screen"
 
 
-def _source(source: Source) -> dict:
+def _source(source: SoundSource) -> dict:
     there = np.isfinite(source.boxes[:, 0])
     return {
         "id": source.id,
@@ -238,7 +216,7 @@ def _source(source: Source) -> dict:
 
 
 def _drawn(
-    path: MediaSource, found: FileMaps, audible: np.ndarray, sources: list[Source], progress: Callable[[float], None]
+    path: Source, found: FileMaps, audible: np.ndarray, sources: list[SoundSource], progress: Callable[[float], None]
 ) -> Iterator[tuple[float, np.ndarray]]:
     """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
     for instant, frame in every_frame(path):

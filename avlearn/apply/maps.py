@@ -1,13 +1,10 @@
 """Maps of where a sound comes from, finer than the model's cells: for a window, and along a file."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.apply.audible import Evidence
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
 
@@ -15,23 +12,6 @@ from avlearn.objectives.similarity import heatmap
 # way of looking is there twice: all eight pairs give no better maps.
 _VIEWS = ((-1, -1, False), (-1, 1, True), (1, -1, True), (1, 1, False))
 _SMOOTH = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # neighbouring values are of different views
-
-
-@dataclass(frozen=True)
-class FileMaps:
-    """Maps along a file.
-
-    Attributes:
-        times: ``[N]`` seconds from the start of the file, the windows' centres.
-        maps: float32 ``[N, Y, X]``, mean similarity of place and sound in [-1, 1].
-        levels: ``[N]`` root mean square of the sound, of full scale.
-        evidence: N, what speaks for a source on screen.
-    """
-
-    times: np.ndarray
-    maps: np.ndarray
-    levels: np.ndarray
-    evidence: tuple[Evidence, ...]
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from math import gcd, lcm
 import torch
 from torch import Tensor
 
-from avlearn.apply.windows import finite
+from avlearn.apply.windows import check_finite
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.unet import at_frames
 
@@ -21,14 +21,14 @@ def stretch_grid(model: AudioVisual, rate: int) -> int:
     That is a whole number of samples, of the model's steps and of the U-Net's strides.
     """
     stride = _exact(model.config.separator.hop) * model.separator.stride
-    return int(_together(_together(_exact(model.step), stride), Fraction(1, rate)) * rate)
+    return int(_common_multiple(_common_multiple(_exact(model.step), stride), Fraction(1, rate)) * rate)
 
 
 def _exact(seconds: float) -> Fraction:
     return Fraction(seconds).limit_denominator(1_000_000)
 
 
-def _together(a: Fraction, b: Fraction) -> Fraction:
+def _common_multiple(a: Fraction, b: Fraction) -> Fraction:
     """The least time that is a whole number of both."""
     return Fraction(lcm(a.numerator, b.numerator), gcd(a.denominator, b.denominator))
 
@@ -92,7 +92,7 @@ def separate_window(
     mixture = spectrum.mean(0, keepdim=True) if heard is None else transform.forward(heard)
     mixture = mixture * (model.config.sample_rate / rate)
     features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])
-    found = finite(model.separator(mixture, transform.bin_hz, features), "the tracks")
+    found = check_finite(model.separator(mixture, transform.bin_hz, features), "the tracks")
     masks = model.separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]
     if not masks.is_complex():
         masks = masks / masks.sum(0, keepdim=True).clamp(min=1)

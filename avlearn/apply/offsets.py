@@ -7,9 +7,10 @@ import torch
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
-from avlearn.apply.listening import Listening, listen
+from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
 from avlearn.apply.repeats import last_seen, loudness, period, thumbnails
-from avlearn.apply.windows import SILENCE, Notice, finite, probe_both
+from avlearn.apply.windows import SILENCE, check_finite, probe_both
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import printable
 from avlearn.media import stream
@@ -27,7 +28,7 @@ _NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in on
 
 
 @dataclass(frozen=True)
-class Sound:
+class EncodedAudio:
     """A file's whole sound in the common space.
 
     Attributes:
@@ -44,7 +45,7 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Curves:
+class OffsetCurves:
     """Similarity of picture and sound over offsets, for each window of the picture.
 
     Attributes:
@@ -58,7 +59,8 @@ class Curves:
         period: seconds after which the file comes again, where it is a loop: offsets that differ by it look alike, so
             only those up to half of it are there; else None.
         fps: frames a second that the file itself has.
-        notice: whether the file is like the training data.
+        notes: lines for people, of how the audio was read.
+        in_distribution: whether the file is like the training data.
     """
 
     offsets: np.ndarray
@@ -70,7 +72,8 @@ class Curves:
     motion: float
     period: float | None
     fps: float
-    notice: Notice
+    notes: tuple[str, ...]
+    in_distribution: InDistributionCheck
 
     @property
     def grid(self) -> float:
@@ -79,7 +82,7 @@ class Curves:
 
 
 @torch.inference_mode()
-def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> Sound | None:
+def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck) -> EncodedAudio | None:
     """A file's whole sound, at `PHASES` places within each step; None where all of it is silence.
 
     Raises:
@@ -91,8 +94,8 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
     chunk = round(_CHUNK * rate / step) * step
     seconds = (chunk + 2 * margin + step) / rate
     pieces, own, levels = [], [], []
-    for clip in stream(listening.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
-        audio = torch.from_numpy(listening(clip.audio)).to(model.device)
+    for clip in stream(normalizer.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
+        audio = torch.from_numpy(normalizer(clip.audio)).to(model.device)
         first = not pieces
         phases = []
         steps = (audio.shape[1] - (PHASES - 1) * step // PHASES) // step
@@ -102,8 +105,8 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
             begin = phase * step // PHASES
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
-        notice.add_audio(features[:1])
-        heard = finite(model.project_audio(features), "the sound")
+        check.add_audio(features[:1])
+        heard = check_finite(model.project_audio(features), "the sound")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
         lower = 0 if first else margin // step
@@ -114,16 +117,16 @@ def encode_sound(listening: Listening, model: AudioVisual, notice: Notice) -> So
         if last:
             break
     if not pieces:
-        raise NoAudioError(f"{listening.source}: the sound track is shorter than two steps of the model")
+        raise NoAudioError(f"{normalizer.source}: the sound track is shorter than two steps of the model")
     loud = (torch.cat(levels) >= SILENCE).nonzero()
     if not len(loud):
         return None
     begin, end = int(loud[0]), int(loud[-1]) + 1
-    return Sound(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
+    return EncodedAudio(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
 
 
 @torch.inference_mode()
-def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = None) -> Curves | None:
+def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = None) -> OffsetCurves | None:
     """Compare every window of the picture with the sound at all offsets; None where the sound is silent.
 
     Windows last as long as those of the training and overlap by half.
@@ -137,10 +140,9 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
         MediaError: the file cannot be read, or has no picture or no sound.
     """
     info = probe_both(path)
-    notice = Notice(model)
-    listening = listen(path)
-    notice.notes += listening.notes
-    sound = encode_sound(listening, model, notice)
+    check = InDistributionCheck(model)
+    normalizer = audio_normalizer(path)
+    sound = encode_audio(normalizer, model, check)
     if sound is None:
         return None
     if max_offset is None:
@@ -156,7 +158,7 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
     hop = max(round(config.seconds / 2 / model.step), 1) * model.step
     least = min(_LEAST, round(config.seconds / model.step))
     rows, counts, starts, lengths = [], [], [], []
-    seen = _Seen()
+    seen = _FrameHistory()
     first = None
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
@@ -165,9 +167,9 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
             continue
         frames = clip.video[: length * step_frames]
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
-        notice.add_video(features, frames)
+        check.add_video(features, frames)
         seen.add(round((clip.start - first) * config.fps), frames)
-        placed = finite(model.project_video(features), "the picture").expand(PHASES, -1, -1, -1, -1)
+        placed = check_finite(model.project_video(features), "the picture").expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - sound.first
         scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
         index = begin + torch.arange(length)[None] + steps[:, None]
@@ -186,13 +188,14 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
     ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
     shares = [fresh[begin:end].mean() for begin, end in ranges.T]
-    return Curves(
+    return OffsetCurves(
         offsets[among], np.array(starts), np.array(lengths), np.stack(rows)[:, among], np.stack(counts)[:, among],
-        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, notice,
+        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,
+        check,
     )  # fmt: skip
 
 
-class _Seen:
+class _FrameHistory:
     """What each frame of a file shows, from windows that overlap."""
 
     def __init__(self) -> None:
@@ -207,7 +210,7 @@ class _Seen:
         change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
         self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
 
-    def fresh(self, sound: Sound, apart: int) -> tuple[np.ndarray, int | None]:
+    def fresh(self, sound: EncodedAudio, apart: int) -> tuple[np.ndarray, int | None]:
         """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``; and the `period`."""
         seen = np.stack(self.thumbnails)
         heard = np.full((len(seen), sound.loudness.shape[1]), sound.loudness.min(initial=0))

@@ -34,13 +34,13 @@ Crop = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReleasedSyncResult:
     """What a released network says of a file.
 
     Attributes:
         name: ``SyncNet v2``, ``Synchformer`` or ``SparseSync``.
         offset: seconds, positive when the audio leads; None where it gives none.
-        figures: of SyncNet ``lse_d`` and ``lse_c``; of the others the ``probability`` of the offset, a mean over
+        values: of SyncNet ``lse_d`` and ``lse_c``; of the others the ``probability`` of the offset, a mean over
             windows, and of Synchformer ``desync``, seconds; of Synchformer with two classes ``synchronizable`` alone,
             the probability that the file can be synchronized.
         reason: why there is no answer, else "".
@@ -48,23 +48,23 @@ class Answer:
 
     name: str
     offset: float | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
 
     def to_dict(self) -> dict:
-        """JSON types: the figures beside the rest."""
-        return {"name": self.name, "offset": self.offset, **self.figures, "reason": self.reason}
+        """JSON types: the values beside the rest."""
+        return {"name": self.name, "offset": self.offset, **self.values, "reason": self.reason}
 
     def text(self) -> str:
         """For people."""
         if self.reason:
             return f"{self.name}: no answer ({self.reason})"
         said = [] if self.offset is None else [_in_words(self.offset)]
-        said += [_FIGURES[key].format(value) for key, value in self.figures.items()]
+        said += [_VALUE_FORMATS[key].format(value) for key, value in self.values.items()]
         return f"{self.name}: {', '.join(said)}"
 
 
-_FIGURES = {
+_VALUE_FORMATS = {
     "lse_d": "LSE-D {:.3f}",
     "lse_c": "LSE-C {:.3f}",
     "probability": "probability {:.2f}",
@@ -98,7 +98,9 @@ def load_released(path: str | Path) -> Network:
 
 
 @opened_once
-def ask(path: Source, networks: Sequence[Network], crop: Crop | None = None) -> tuple[Answer, ...]:
+def sync_with_released(
+    path: Source, networks: Sequence[Network], crop: Crop | None = None
+) -> tuple[ReleasedSyncResult, ...]:
     """What each network says of a file of any length, in memory that does not grow with it.
 
     SyncNet sees the whole picture, or ``crop``, as a face; the others see the middle square of the picture.
@@ -116,12 +118,12 @@ def ask(path: Source, networks: Sequence[Network], crop: Crop | None = None) -> 
     probe_both(path)
     heard, loudest = _sound(path)
     if loudest < SILENCE:
-        return tuple(Answer(_name(network), reason="the sound is silent") for network in networks)
+        return tuple(ReleasedSyncResult(_name(network), reason="the sound is silent") for network in networks)
     return tuple(_ask(path, heard, network, crop) for network in networks)
 
 
 @torch.inference_mode()
-def _ask(path: Source, heard: float, network: Network, crop: Crop | None) -> Answer:
+def _ask(path: Source, heard: float, network: Network, crop: Crop | None) -> ReleasedSyncResult:
     """What a network says of a file whose sound ends so many seconds after the first frame."""
     if isinstance(network, SyncNet):
         return _ask_syncnet(path, heard, network, crop)
@@ -136,14 +138,18 @@ def _name(network: Network) -> str:
     return "Synchformer" if isinstance(network, Synchformer) else "SparseSync"
 
 
-def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None) -> Answer:
+def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None) -> ReleasedSyncResult:
     """As syncnet_python: windows from where both begin to where one ends, less the last."""
     name, info = _name(network), probe(path)
     left, top, width, height = crop or (0, 0, info.video.width, info.video.height)
     if left + width > info.video.width or top + height > info.video.height:
-        return Answer(name, reason=f"the crop reaches beyond the picture, {info.video.width}x{info.video.height}")
+        return ReleasedSyncResult(
+            name, reason=f"the crop reaches beyond the picture, {info.video.width}x{info.video.height}"
+        )
     if max(width, height) > _SQUARE * min(width, height):
-        return Answer(name, reason=f"it takes a square face, not {width}x{height}: say where with --crop X,Y,W,H")
+        return ReleasedSyncResult(
+            name, reason=f"it takes a square face, not {width}x{height}: say where with --crop X,Y,W,H"
+        )
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         # A step more on both sides: the first sees the cut as the sound's beginning, the last lacks what comes after.
@@ -162,11 +168,11 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
 
     found = lip_sync_of_parts(parts())
     if found.windows < _FEWEST:
-        return Answer(name, reason=_too_short((_FEWEST + 5) / _FPS))
-    return Answer(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
+        return ReleasedSyncResult(name, reason=_too_short((_FEWEST + 5) / _FPS))
+    return ReleasedSyncResult(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
 
 
-def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> Answer:
+def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> ReleasedSyncResult:
     """Segments are seen once each; those of a window are compared every half window, and at the end."""
     name, segments = _name(network), network.segments
     pictures, sounds = deque(maxlen=segments), deque(maxlen=segments)
@@ -181,23 +187,25 @@ def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> Answer
             votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
             waiting = segments // 2
     if not votes.count:
-        return Answer(name, reason=_too_short(0.32 * (segments + 1)))
+        return ReleasedSyncResult(name, reason=_too_short(0.32 * (segments + 1)))
     if waiting < segments // 2:
         votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
     if network.head.out_features == 2:
-        return Answer(name, figures={"synchronizable": round(float(votes.mean[1]), 4)})
+        return ReleasedSyncResult(name, values={"synchronizable": round(float(votes.mean[1]), 4)})
     desync = (abs(OFFSETS[votes.first]) + abs(OFFSETS[votes.last])) / 2
-    return Answer(name, votes.offset(OFFSETS), {"probability": votes.probability, "desync": round(desync, 4)})
+    return ReleasedSyncResult(
+        name, votes.offset(OFFSETS), {"probability": votes.probability, "desync": round(desync, 4)}
+    )
 
 
-def _ask_sparsesync(path: Source, heard: float, network: SparseSync) -> Answer:
+def _ask_sparsesync(path: Source, heard: float, network: SparseSync) -> ReleasedSyncResult:
     name, votes = _name(network), _Votes()
     for clip in _windows(path, heard, 5.0, 2.4, 256):
         audio = torch.from_numpy(clip.audio)
         votes.add(network(_middle(clip.video), clip_spectrogram(audio)))
     if not votes.count:
-        return Answer(name, reason=_too_short(5.0))
-    return Answer(name, votes.offset(_grids(network)[len(votes.mean)]), {"probability": votes.probability})
+        return ReleasedSyncResult(name, reason=_too_short(5.0))
+    return ReleasedSyncResult(name, votes.offset(_grids(network)[len(votes.mean)]), {"probability": votes.probability})
 
 
 def _grids(network: Synchformer | SparseSync) -> dict[int, tuple[float, ...]]:

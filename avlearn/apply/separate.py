@@ -12,23 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.agreement import Agreement, Evidence, agreement, confidence
 from avlearn.apply.confidence import check_calibration
-from avlearn.apply.first_look import FirstLook, first_look
-from avlearn.apply.listening import Listening, listen
+from avlearn.apply.feature_file import FeatureFile
+from avlearn.apply.file_maps import maps_along
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
+from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
 from avlearn.apply.parallel import in_order, single_threads
-from avlearn.apply.places import MOST, Choice, Places, Seen, chosen_sources, follow
-from avlearn.apply.sources import Source
-from avlearn.apply.survey import survey
-from avlearn.apply.tracks import Format, WavFiles, together, write_videos
+from avlearn.apply.source_choice import MAX_SOURCES, Choice, chosen_sources
+from avlearn.apply.source_weights import SourceWeights, source_weights
+from avlearn.apply.sources import SoundSource
+from avlearn.apply.sync_check import SyncCheck, check_sync
+from avlearn.apply.track_confidence import TrackEvidence, TrackSimilarity, track_confidence, track_similarity
+from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media import stream
-from avlearn.media.source import Source as MediaSource
-from avlearn.media.source import opened_once
+from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
@@ -62,7 +63,7 @@ class Track:
     place: tuple[float, float] | None = None
     present: float | None = None
     confidence: float | None = None
-    evidence: Evidence | None = None
+    evidence: TrackEvidence | None = None
 
     def text(self, calibrated: bool = True) -> str:
         """For people; ``calibrated``: whether the confidence is."""
@@ -143,7 +144,7 @@ def track_patterns(stem: str) -> list[str]:
 @unchanged
 @opened_once
 def separate_file(
-    path: MediaSource,
+    path: Source,
     model: AudioVisual,
     out_dir: str | Path,
     *,
@@ -164,7 +165,7 @@ def separate_file(
         out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``; or, with ``onscreen``,
             ``NAME_onscreen`` and ``NAME_offscreen``, both with video. An earlier call's files give way.
         sources: how many to look for at most.
-        choices: which sources to take, instead of the strongest: see `avlearn.apply.places.chosen_sources`.
+        choices: which sources to take, instead of the strongest: see `avlearn.apply.source_choice.chosen_sources`.
         onscreen: give one track for all sources together, and one for what is off screen.
         form: of the WAV files: ``float`` (32 bits) or ``24`` (bits; what exceeds full scale is clipped).
         progress: is told what is done, and how many seconds of how many.
@@ -178,32 +179,32 @@ def separate_file(
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
     if model.calibrations.tracks:
-        check_calibration(Evidence, model.calibrations.tracks)
+        check_calibration(TrackEvidence, model.calibrations.tracks)
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
-    first, listening = first_look(path, model), listen(path)
+    first, normalizer = check_sync(path, model), audio_normalizer(path)
     say = progress or (lambda *_: None)
     stale = track_patterns(stem)
     rate, channels = info.audio.sample_rate, info.audio.channels
-    with single_threads() as workers, together(out_dir, stem, stale) as part, closing(Seen(part)) as seen:
-        found = survey(
-            listening, model, seen.append, lambda done: say("looking", done, info.duration), workers, first.delay
+    with single_threads() as workers, staged_folder(out_dir, stem, stale) as part, closing(FeatureFile(part)) as seen:
+        found = maps_along(
+            normalizer, model, seen.append, lambda done: say("looking", done, info.duration), workers, first.delay
         )
         silent = not (found.levels >= SILENCE).any()
-        chosen = [] if silent else chosen_sources(found, MOST if onscreen else sources, choices)
-        places = follow(chosen, found, seen.shape[1:], model.config.pool_scale, seen.steps * model.step)
+        chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
+        weights = source_weights(chosen, found, seen.shape[1:], model.config.pool_scale, seen.steps * model.step)
         names = ["onscreen", "offscreen"] if onscreen else [f"source{k + 1}" for k in range(len(chosen))] + ["residual"]
         wavs = [part / f"{stem}_{name}.wav" for name in names]
-        agreed = Agreement.none(len(chosen))
+        similarity = TrackSimilarity.none(len(chosen))
         energy, total, samples = np.zeros(len(names)), 0.0, 0
         with (
             WavFiles(wavs, rate, channels, form, info.duration) as files,
-            closing(_separated(path, listening, model, seen, places, rate, workers, first.delay)) as stretches,
+            closing(_separated(path, normalizer, model, seen, weights, rate, workers, first.delay)) as stretches,
         ):
-            for audio, estimates, agreement_there in stretches:
+            for audio, estimates, similarity_there in stretches:
                 given = estimates.sum(0, keepdims=True) if onscreen else estimates
                 tracks = np.concatenate([given, audio[None] - given.sum(0, keepdims=True)])
                 files.write(tracks)
-                agreed += agreement_there
+                similarity += similarity_there
                 energy += np.square(tracks, dtype=np.float64).sum((1, 2))
                 total += float(np.square(audio, dtype=np.float64).sum())
                 samples += audio.shape[1]
@@ -211,8 +212,8 @@ def separate_file(
         say("writing the videos", 0, 1)
         videos = write_videos(path, wavs if onscreen else wavs[:-1])
         say("writing the videos", 1, 1)
-    evidence = agreed.evidence()
-    confidences = [round(confidence(model, each), 4) for each in evidence]
+    evidence = similarity.evidence()
+    confidences = [round(track_confidence(model, each), 4) for each in evidence]
     shares = energy / max(total, 1e-12)
     verdict, reason = _verdict(silent, confidences, first, model)
     tracks = []
@@ -243,7 +244,7 @@ def separate_file(
 
 
 def _verdict(
-    silent: bool, confidences: Sequence[float], first: FirstLook, model: AudioVisual
+    silent: bool, confidences: Sequence[float], first: SyncCheck, model: AudioVisual
 ) -> tuple[str, str | None]:
     """The verdict, and the reason where it is not ``separated``."""
     if silent:
@@ -259,7 +260,7 @@ def _verdict(
     return NOTHING_ON_SCREEN, "nothing on screen seems to explain the sound"
 
 
-def _place(source: Source) -> dict:
+def _place(source: SoundSource) -> dict:
     """Median centre of a source, and the share of the time for which it is there."""
     x0, y0, x1, y1 = (float(edge) for edge in np.nanmedian(source.boxes, 0))
     present = float(np.isfinite(source.boxes[:, 0]).mean())
@@ -267,15 +268,15 @@ def _place(source: Source) -> dict:
 
 
 def _separated(
-    path: MediaSource,
-    listening: Listening,
+    path: Source,
+    normalizer: AudioNormalizer,
     model: AudioVisual,
-    seen: Seen,
-    places: Places,
+    seen: FeatureFile,
+    places: SourceWeights,
     rate: int,
     workers: int,
     delay: float,
-) -> Generator[tuple[np.ndarray, np.ndarray, Agreement], None, None]:
+) -> Generator[tuple[np.ndarray, np.ndarray, TrackSimilarity], None, None]:
     """The file's whole sound, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
 
     Stretches begin where the transform, the U-Net and the picture's steps begin alike. What their masks are made from
@@ -299,14 +300,14 @@ def _separated(
             yield clip.audio, begin, kept, features
 
     @torch.inference_mode()
-    def separated(stretch: tuple[np.ndarray, int, slice, Tensor]) -> tuple[np.ndarray, np.ndarray, Agreement]:
+    def separated(stretch: tuple[np.ndarray, int, slice, Tensor]) -> tuple[np.ndarray, np.ndarray, TrackSimilarity]:
         audio, begin, kept, features = stretch
         if not len(places.weights):
-            return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), Agreement.none(0)
+            return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), TrackSimilarity.none(0)
         shown = begin / rate  # when the picture of this sound is seen
         weights = places.weights_at(shown + np.arange(features.shape[2]) * step)
         queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
-        mixed = listening(listening.mix(audio))
+        mixed = normalizer(normalizer.downmix(audio))
         sound, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
         tracks = separate_window(model, sound, rate, queries, heard).cpu().numpy()
         tracks *= places.presence_at(shown + np.arange(audio.shape[1]) / rate)[:, None]
@@ -314,7 +315,9 @@ def _separated(
         return (
             audio[:, kept],
             tracks[:, :, kept],
-            agreement(model, mixed, listening.mix(tracks) * listening.gain, rate, features, weights, steps),
+            track_similarity(
+                model, mixed, normalizer.downmix(tracks) * normalizer.gain, rate, features, weights, steps
+            ),
         )
 
     with closing(in_order(separated, stretches(), workers)) as found:

@@ -16,7 +16,7 @@ _LASTS = 1.0  # seconds that a source has to be there in all, or half of a short
 
 
 @dataclass(frozen=True)
-class Source:
+class SoundSource:
     """Something in the picture that makes sound.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Track:
 
 def find_sources(
     times: np.ndarray, maps: np.ndarray, most: int, levels: np.ndarray | None = None, audible: np.ndarray | None = None
-) -> list[Source]:
+) -> list[SoundSource]:
     """Peaks that stand out of the maps and last, linked from map to map by nearness.
 
     Args:
@@ -93,7 +93,7 @@ def find_sources(
         loudness = float("nan")
         if levels is not None:
             loudness = float(10 * np.log10((np.square(levels) * shares[k])[there].mean()))
-        found.append(Source(k + 1, boxes[k], heights[k], loudness, float(audible[there].mean())))
+        found.append(SoundSource(k + 1, boxes[k], heights[k], loudness, float(audible[there].mean())))
     return found
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avlearn.apply.confidence import Evidence, probability
+from avlearn.apply.confidence import OffsetEvidence, probability
 from avlearn.apply.drift import Timeline, fit_timeline
-from avlearn.apply.offsets import PHASES, STILL, Curves, offset_curves
+from avlearn.apply.offsets import PHASES, STILL, OffsetCurves, offset_curves
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
@@ -17,7 +17,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
-    from avlearn.apply.released_sync import Answer
+    from avlearn.apply.released_sync import ReleasedSyncResult
 
 _SURE = 0.5  # confidence below which no offset is named
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
@@ -58,7 +58,7 @@ class SyncResult:
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
         notes: further lines for people, of the file: of a quiet sound, of a loop.
-        others: what released networks say, where they were asked (see `avlearn.apply.released_sync.ask`).
+        others: what released networks say, where they were asked (see `sync_with_released`).
         advice: further lines, of what may help: of another model, or a wider search.
     """
 
@@ -76,11 +76,11 @@ class SyncResult:
     offsets: np.ndarray
     scores: np.ndarray
     windows: list[dict]
-    evidence: Evidence | None
+    evidence: OffsetEvidence | None
     in_distribution: dict[str, bool | None]
     notice: str | None
     notes: tuple[str, ...] = ()
-    others: "tuple[Answer, ...]" = ()
+    others: "tuple[ReleasedSyncResult, ...]" = ()
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
@@ -148,8 +148,8 @@ def sync_file(
     evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
     calibration = model.calibrations.sync
     confidence = probability(evidence, calibration) if calibration else peak.mass
-    told = curves.notice.text()
-    refusal, reason, advice = _why_not(curves, peak, confidence, told, model)
+    unlike = curves.in_distribution.reason()
+    refusal, reason, advice = _why_not(curves, peak, confidence, unlike, model)
     span = float(curves.starts[-1] + curves.lengths[-1])
     values = _values(timeline, peak.offset, middles, span)
     inside = max(abs(v) for v in values) <= tolerance
@@ -185,15 +185,15 @@ def sync_file(
         scores=scores,
         windows=windows,
         evidence=evidence,
-        in_distribution=curves.notice.known(),
-        notice=told,
-        notes=curves.notice.notes + _loop(curves),
+        in_distribution=curves.in_distribution.result(),
+        notice=unlike,
+        notes=curves.notes + _loop(curves),
         advice=coarse(model) + advice,
     )
 
 
 def _why_not(
-    curves: Curves, peak: "_Peak", confidence: float, unlike: str | None, model: AudioVisual
+    curves: OffsetCurves, peak: "_Peak", confidence: float, unlike: str | None, model: AudioVisual
 ) -> tuple[str, str, tuple[str, ...]]:
     """Verdict, reason and advice of a file that cannot be synchronized; all empty where it can."""
     if curves.motion < STILL:
@@ -209,7 +209,7 @@ def _why_not(
     return "", "", ()
 
 
-def _jumps(curves: Curves, model: AudioVisual) -> list[str]:
+def _jumps(curves: OffsetCurves, model: AudioVisual) -> list[str]:
     """That the file has few frames."""
     if curves.fps >= _FEW * model.config.fps:
         return []
@@ -219,7 +219,7 @@ def _jumps(curves: Curves, model: AudioVisual) -> list[str]:
     ]
 
 
-def _loop(curves: Curves) -> tuple[str, ...]:
+def _loop(curves: OffsetCurves) -> tuple[str, ...]:
     """That the file is a loop, whose offset is known but for whole periods."""
     if not curves.period:
         return ()
@@ -227,7 +227,7 @@ def _loop(curves: Curves) -> tuple[str, ...]:
     return (f"{again}: that is no further evidence, and an offset that differs by as much would look the same",)
 
 
-def _further(curves: Curves) -> tuple[str, ...]:
+def _further(curves: OffsetCurves) -> tuple[str, ...]:
     """A hint for sound that lies further off than was searched."""
     if curves.period or curves.offsets[-1] > _FURTHEST - 0.5:
         return ()
@@ -292,16 +292,18 @@ def _added_up(
 
 
 def _evidence(
-    peak: _Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, steps: np.ndarray, curves: Curves,
+    peak: _Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, steps: np.ndarray, curves: OffsetCurves,
     model: AudioVisual,
-) -> Evidence:  # fmt: skip
+) -> OffsetEvidence:  # fmt: skip
     full = model.config.seconds / model.step
     nats = np.nan_to_num(scores * weight, nan=-np.inf) * model.config.score_scale / full * _OVERLAP
     rivals = nats[np.abs(curves.offsets - peak.offset) > 2 * model.step]
     margin = max(float(nats[peak.index] - rivals.max()), 0.0) if len(rivals) else 0.0
     shares = steps[:, peak.index] / steps.max()
     agreeing = shares[np.abs(own - peak.offset) <= model.step].sum() / max(shares.sum(), 1e-9)
-    return Evidence(round(float(scores[peak.index]), 4), round(float(np.log1p(margin)), 4), round(float(agreeing), 4))
+    return OffsetEvidence(
+        round(float(scores[peak.index]), 4), round(float(np.log1p(margin)), 4), round(float(agreeing), 4)
+    )
 
 
 def _values(timeline: Timeline, offset: float, middles: np.ndarray, span: float) -> list[float]:

@@ -98,7 +98,7 @@ def sync_files(
         model: name or folder, as for `avlearn.load`.
         max_offset, tolerance: as for `sync_file`.
         released: weight files of networks to ask, too (see `load_released`); every process holds them.
-        crop: as for `avlearn.apply.released_sync.ask`.
+        crop: as for `avlearn.apply.released_sync.sync_with_released`.
         workers: processes of one thread each; all cores by default, and one where an accelerator does the work.
         device, precision: as for `avlearn.load`.
 
@@ -144,9 +144,11 @@ def _sync_one(
     try:
         result = sync_file(path, _loaded(model), max_offset=max_offset, tolerance=tolerance)
         if released:
-            from avlearn.apply.released_sync import ask
+            from avlearn.apply.released_sync import sync_with_released
 
-            result = replace(result, others=ask(path, [_loaded_network(file) for file in released], crop))
+            result = replace(
+                result, others=sync_with_released(path, [_loaded_network(file) for file in released], crop)
+            )
         return result
     except MediaError as error:
         return SyncFailure(str(path), str(error).removeprefix(printable(path)).lstrip(": "))

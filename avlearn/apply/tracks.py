@@ -21,7 +21,7 @@ _WAV_HOLDS = 2**31  # bytes; twice as many do fit, but lengths are estimates
 
 
 @contextmanager
-def together(folder: Path, stem: str, stale: Sequence[str]) -> Iterator[Path]:
+def staged_folder(folder: Path, stem: str, stale: Sequence[str]) -> Iterator[Path]:
     """A hidden folder to write to; at the end its files move to ``folder``, and what failed leaves nothing.
 
     Args:
@@ -72,7 +72,7 @@ class WavFiles:
         subtype, size = _SUBTYPES[form]
         container = "WAV" if seconds * rate * channels * size < _WAV_HOLDS else "RF64"
         self.folder, self.paths, self.closing = paths[0].parent.parent, paths, ExitStack()
-        with self._told():
+        with self._reporting():
             self.files = [
                 self.closing.enter_context(soundfile.SoundFile(path, "w", rate, channels, subtype, format=container))
                 for path in paths
@@ -83,18 +83,18 @@ class WavFiles:
 
     def write(self, tracks: np.ndarray) -> None:
         """Append ``[K, C, S]``."""
-        with self._told():
+        with self._reporting():
             for file, track in zip(self.files, tracks, strict=True):
                 file.write(track.T)
 
     def __exit__(self, *failure) -> None:
-        with self._told():
+        with self._reporting():
             self.closing.close()
             for path in self.paths if failure[0] is None else ():
                 without_clock(path)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _reporting(self) -> Iterator[None]:
         try:
             yield
         except (OSError, soundfile.SoundFileError) as error:

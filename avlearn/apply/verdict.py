@@ -13,7 +13,7 @@ def undecided(verdict: str) -> int:
     return 3 if verdict == CANNOT_TELL else 0
 
 
-def unlike(known: Mapping[str, bool | None], trained_on: str) -> str | None:
+def unlike_training(known: Mapping[str, bool | None], trained_on: str) -> str | None:
     """A clause that says what of a file is unlike the training data; None where nothing is.
 
     Args:
@@ -27,11 +27,11 @@ def unlike(known: Mapping[str, bool | None], trained_on: str) -> str | None:
     return f"the {' and the '.join(names)} {be} unlike what it was trained on, {trained_on or 'unknown data'}"
 
 
-def unknown(known: Mapping[str, bool | None], calibrated: bool) -> str | None:
+def not_measured(known: Mapping[str, bool | None], calibrated: bool) -> str | None:
     """A clause that says why silence about a cause means nothing; None where the model was shown to know such files.
 
     Args:
-        known: as for `unlike`.
+        known: as for `unlike_training`.
         calibrated: whether the model's probabilities were held to clips with known truth.
     """
     lacks = ["its probabilities are not calibrated"] if not calibrated else []

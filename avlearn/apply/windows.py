@@ -1,6 +1,6 @@
-"""What all readouts share: windows of a file on the model's device, and whether the file is in-distribution."""
+"""Windows of a file on the model's device, and what is checked of a file and of a model's outputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,21 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avlearn.apply.listening import listen
-from avlearn.apply.verdict import unlike
+from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.in_distribution import describe_audio, describe_video
 from avlearn.models.two_tower import frames_to_input
 
-_ENOUGH = 256  # windows, for a median
 _SHORTEST = 0.5  # seconds of a last stretch
 SILENCE = 1e-4  # root mean square below which sound counts as none: -80 dB of full scale
 
 
-def finite(values: Tensor, what: str) -> Tensor:
+def check_finite(values: Tensor, what: str) -> Tensor:
     """The same values, of which readouts would make confident nonsense where some were no numbers.
 
     Raises:
@@ -78,8 +75,8 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     least = min(_SHORTEST, config.seconds / 2)
     first = None
-    listening = listen(path)
-    for clip in stream(listening.source, config.seconds, hop, mono=True, **shapes):
+    normalizer = audio_normalizer(path)
+    for clip in stream(normalizer.source, config.seconds, hop, mono=True, **shapes):
         alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
@@ -88,55 +85,10 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
         steps = max(steps, 1)
         frames = clip.video[: steps * step_frames]
         frames = np.pad(frames, ((0, steps * step_frames - len(frames)), (0, 0), (0, 0), (0, 0)), "edge")
-        audio = torch.from_numpy(listening(clip.audio[:, : steps * step_samples])).to(model.device)
+        audio = torch.from_numpy(normalizer(clip.audio[:, : steps * step_samples])).to(model.device)
         audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
         with torch.inference_mode():
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
-            features = finite(model.video_features(video), "the picture")
-            audio_features = finite(model.audio_features(audio), "the sound")
+            features = check_finite(model.video_features(video), "the picture")
+            audio_features = check_finite(model.audio_features(audio), "the sound")
         yield Window(clip.start - first, frames, audio, features, audio_features)
-
-
-class Notice:
-    """Gathers what is seen and heard of a file, and says whether that is like the training data.
-
-    Attributes:
-        notes: further lines for people.
-
-    Raises:
-        ModelError: the model has no common space.
-    """
-
-    def __init__(self, model: AudioVisual):
-        if not model.config.common_space:
-            raise ModelError(
-                "this model's objective taught it no common space of picture and sound: its encoders are there for "
-                "`avlearn linear-probe` and `avlearn embed`, not for this"
-            )
-        self.model = model
-        self.notes: tuple[str, ...] = ()
-        self.gathered: dict[str, list[Tensor]] = {"video": [], "audio": []}
-
-    def add_video(self, features: Tensor, frames: np.ndarray) -> None:
-        """Note the picture of a window: ``[1, D, T, Y, X]`` and uint8 ``[T', H, W, 3]``."""
-        self._add("video", lambda: describe_video(features, torch.from_numpy(frames)[None].to(features.device)))
-
-    def add_audio(self, features: Tensor) -> None:
-        """Note the sound of a window: ``[1, D, T]``."""
-        self._add("audio", lambda: describe_audio(features))
-
-    def _add(self, kind: str, description: Callable[[], Tensor]) -> None:
-        if len(self.gathered[kind]) < _ENOUGH:
-            self.gathered[kind].append(description())
-
-    def known(self) -> dict[str, bool | None]:
-        """Whether ``video`` and ``audio`` are in-distribution; None where that was not measured."""
-        statistics = self.model.in_distribution
-        return {
-            kind: statistics[kind].contains(torch.cat(found)) if found and kind in statistics else None
-            for kind, found in self.gathered.items()
-        }
-
-    def text(self) -> str | None:
-        """A clause about what is unlike the training data, or None."""
-        return unlike(self.known(), self.model.config.trained_on)

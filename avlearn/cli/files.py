@@ -108,9 +108,9 @@ def sync(
     heard = listened(source, track, channel, loaded)
     result = sync_file(heard, loaded, max_offset=max_offset, tolerance=tolerance)
     if networks:
-        from avlearn.apply.released_sync import ask
+        from avlearn.apply.released_sync import sync_with_released
 
-        result = replace(result, others=ask(heard, networks, face))
+        result = replace(result, others=sync_with_released(heard, networks, face))
     tell(result, json_path)
     if result.status == "undecidable":
         _tell_of_other_tracks(source)
@@ -247,8 +247,8 @@ def separate(
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
-    from avlearn.apply.places import parse_choice
     from avlearn.apply.separate import separate_file, track_patterns
+    from avlearn.apply.source_choice import parse_choice
     from avlearn.apply.verdict import undecided
     from avlearn.models.folder import load
 

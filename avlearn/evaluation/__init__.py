@@ -1,17 +1,17 @@
-"""What evaluates a model on held-out clips: evaluators by task, each figure beside its references."""
+"""What evaluates a model on held-out clips: evaluators by task, each metric beside its references."""
 
-from avlearn.evaluation.evaluator import Evaluator, Listed, NotMeasurableError, Subject
+from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError, Subject
 from avlearn.evaluation.recognition import cached_features
-from avlearn.evaluation.result import ClassFigures, Evaluation, Measured
+from avlearn.evaluation.result import ClassMetrics, Evaluation, EvaluatorResult
 from avlearn.evaluation.run import EVALUATORS, evaluate, register_evaluator
 
 __all__ = [
     "EVALUATORS",
-    "ClassFigures",
+    "CandidateClips",
+    "ClassMetrics",
     "Evaluation",
     "Evaluator",
-    "Listed",
-    "Measured",
+    "EvaluatorResult",
     "NotMeasurableError",
     "Subject",
     "cached_features",

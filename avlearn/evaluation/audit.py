@@ -21,10 +21,15 @@ from avlearn.errors import DataError
 from avlearn.evaluation.evaluator import Subject
 from avlearn.evaluation.result import list_skipped
 from avlearn.evaluation.selection import held_out, searchable
-from avlearn.evaluation.shortcuts import most_telling, picture_features, places_of, sound_features
-from avlearn.evaluation.sync import OFFSETS, Curves, offset_curves, wrong_shifts
-from avlearn.metrics import Figure, table
-from avlearn.metrics.interval import of_mean
+from avlearn.evaluation.shortcuts import (
+    audio_window_features,
+    most_informative,
+    predict_positions,
+    video_window_features,
+)
+from avlearn.evaluation.sync import OFFSETS, OffsetScorer, score_offsets, wrong_shifts
+from avlearn.metrics import MetricResult, table
+from avlearn.metrics.interval import mean_interval
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives import Objective
 
@@ -39,22 +44,22 @@ class Check:
 
     Attributes:
         given: what there was to tell by.
-        figure: over clips, beside chance.
+        metric: over clips, beside chance.
         p: how often chance alone does as well or better.
         leak: whether it passes for better than chance, given how many tests were made.
         hint: what differs most from place to place, for people; "" for models.
     """
 
     given: str
-    figure: Figure
+    metric: MetricResult
     p: float
     leak: bool
     hint: str
 
     def text(self) -> str:
         """The verdict, for people."""
-        what = "aligned from shifted" if "2AFC" in self.figure.name else "the offset"
-        said = f"{self.given} tells {what}: {self.figure.value:.2f} against {self.figure.prior:.2f}"
+        what = "aligned from shifted" if "2AFC" in self.metric.name else "the offset"
+        said = f"{self.given} tells {what}: {self.metric.value:.2f} against {self.metric.prior:.2f}"
         return said + (f"; most telling: {self.hint}" if self.hint else "")
 
 
@@ -81,12 +86,12 @@ class Audit:
         """JSON types under the schema ``avlearn.audit/1``.
 
         ``clean``: whether no leak was found; ``clips``; ``checks``: a list of ``given``, ``figure`` (see
-        `Figure.to_dict`), ``p``, ``leak`` and ``verdict``.
+        `MetricResult.to_dict`), ``p``, ``leak`` and ``verdict``.
         """
         checks = [
             {
                 "given": check.given,
-                "figure": check.figure.to_dict(),
+                "figure": check.metric.to_dict(),
                 "p": float(f"{check.p:.3g}"),
                 "leak": check.leak,
                 "verdict": check.text() if check.leak else "at chance",
@@ -104,7 +109,7 @@ class Audit:
 
     def text(self) -> str:
         """For people."""
-        lines = [table([check.figure for check in self.checks]), ""]
+        lines = [table([check.metric for check in self.checks]), ""]
         lines += [f"LEAK: {check.text()}" for check in self.leaks]
         if not self.leaks:
             lines.append(f"clean: of {self.clips} clips nothing tells the offset by itself")
@@ -158,19 +163,22 @@ def audit_cache(
     place = (rng.integers(OFFSETS, size=(count, 1)) + np.arange(_PLACES) * (OFFSETS // _PLACES)) % OFFSETS
     clip, place = np.repeat(np.arange(count), _PLACES), place.flatten()
     start = (clip % 2) / cache.fps + place * model.step
-    for given, features_of in (("the sound alone", sound_features), ("the picture alone", picture_features)):
+    for given, features_of in (
+        ("the sound alone", audio_window_features),
+        ("the picture alone", video_window_features),
+    ):
         features = features_of(model, cache, clip, start)
-        hint = most_telling(features, place)
-        scored.append((given, hint, places_of(features, place, group[clip]), place, group[clip], model.step))
+        hint = most_informative(features, place)
+        scored.append((given, hint, predict_positions(features, place, group[clip]), place, group[clip], model.step))
     if model.config.common_space or objective is not None:
-        curves = Curves(model, objective)
-        lead = rng.integers(curves.offsets, size=count)
-        cut = curves.cut(lead)
-        blank = offset_curves(curves, cache, cut, blank=True)
-        scored.append(("the model with a black picture", "", blank, lead, group, curves.unit))
-        cut = replace(cut, voices=(np.arange(count) + count // 2) % count)
+        scorer = OffsetScorer(model, objective)
+        lead = rng.integers(scorer.offsets, size=count)
+        cut = scorer.cut(lead)
+        blank = score_offsets(scorer, cache, cut, blank=True)
+        scored.append(("the model with a black picture", "", blank, lead, group, scorer.unit))
+        cut = replace(cut, audio_clips=(np.arange(count) + count // 2) % count)
         scored.append(
-            ("the model with another clip's sound", "", offset_curves(curves, cache, cut), lead, group, curves.unit)
+            ("the model with another clip's sound", "", score_offsets(scorer, cache, cut), lead, group, scorer.unit)
         )
     checks = []
     for given, hint, scores, truth, groups, unit in scored:
@@ -180,10 +188,10 @@ def audit_cache(
         ):
             clips = np.bincount(groups, hits) / np.bincount(groups)
             p = _by_chance(clips, best)
-            figure = Figure(
-                given, name, float(clips.mean()), chance, best, prior, None, len(clips), interval=of_mean(clips)
+            metric = MetricResult(
+                given, name, float(clips.mean()), chance, best, prior, None, len(clips), interval=mean_interval(clips)
             )
-            checks.append(Check(given, figure, p, p * 2 * len(scored) < _ERROR, hint))
+            checks.append(Check(given, metric, p, p * 2 * len(scored) < _ERROR, hint))
     return checks
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from avlearn.apply.maps import stitched_map, views
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError, MediaError
-from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
+from avlearn.evaluation.result import EvaluatorResult
 from avlearn.files import printable
 from avlearn.media import read_clip
-from avlearn.metrics import Figure
+from avlearn.metrics import MetricResult
 from avlearn.metrics.ciou import annotation_map, benchmark
 from avlearn.metrics.localization import enlarge
 from avlearn.metrics.negative_audio import negative_audio, universal_threshold
@@ -44,23 +44,23 @@ class BoxEvaluator(Evaluator):
     task = "localization"
     decodes = False
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         if not (self.subject.common_space or self.subject.fused):
             raise NotMeasurableError(NO_COMMON_SPACE)
         if not listed.boxed:
             raise NotMeasurableError("no clip has boxes")
         return listed.boxed
 
-    def measure(self, rows: list[Row]) -> Measured:
-        subject, figures = self.subject, []
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
+        subject, metrics = self.subject, []
         items, self.skipped = readable_boxes(subject.model, annotated(rows))
         for network in (subject.model, *subject.released):
             name = network.paper if isinstance(network, Localizer) else ""
-            figures += box_figures(network, items, name, objective=subject.fused)
+            metrics += box_metrics(network, items, name, objective=subject.fused)
             if subject.objects is not None:
                 name = f"{name}, with objects".removeprefix(", ")
-                figures += box_figures(network, items, name, objective=subject.fused, objects=subject.objects)
-        return Measured(figures)
+                metrics += box_metrics(network, items, name, objective=subject.fused, objects=subject.objects)
+        return EvaluatorResult(metrics)
 
 
 @dataclass(frozen=True)
@@ -181,14 +181,14 @@ class _Released:
 
 
 @torch.inference_mode()
-def box_figures(
+def box_metrics(
     network: AudioVisual | Localizer,
     items: Sequence[Annotated],
     name: str = "",
     *,
     objective: ShiftBCE | None = None,
     objects: ObjectMap | None = None,
-) -> list[Figure]:
+) -> list[MetricResult]:
     """What `avlearn.metrics.ciou.benchmark` gives; without ``objects`` also what is marked under other sounds.
 
     These are silence, noise as loud as the clip's sound, and the sound of the clip before. What counts as marked is
@@ -201,7 +201,7 @@ def box_figures(
     Args:
         network: one of ours with a common space or an ``objective``, or a released one.
         items: one or more, of `annotated`.
-        name: what to add to the figures'.
+        name: what to add to the metrics'.
         objective: that the network was trained by, where it has no common space.
         objects: to be combined with the map (`object_guided`).
 
@@ -222,10 +222,10 @@ def box_figures(
             before = sound
             yield reader.guided(found[:1], seen, objects)[0], item.truth()
 
-    figures = benchmark(compared(), name)
+    metrics = benchmark(compared(), name)
     if objects is not None or len(items) < 2:
-        return figures
+        return metrics
     truth, maps = np.stack([item.truth(_COARSE) for item in items]), np.stack(kept, 1)
     threshold = universal_threshold(dict(zip(_NEGATIVES, maps[1:, 1::2], strict=True)))
     negatives = dict(zip(_NEGATIVES, maps[1:, ::2], strict=True))
-    return figures + negative_audio(maps[0, ::2], truth[::2], negatives, threshold, name)
+    return metrics + negative_audio(maps[0, ::2], truth[::2], negatives, threshold, name)

@@ -8,13 +8,13 @@ from scipy.optimize import linear_sum_assignment
 
 from avlearn.apply.separate import SeparateResult, separate_file
 from avlearn.data.manifest import Row
-from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.multi_source import duet
-from avlearn.evaluation.places import Thing
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.result import EvaluatorResult
+from avlearn.evaluation.scene_objects import SceneObject
 from avlearn.evaluation.selection import duets
-from avlearn.evaluation.separation import NO_SEPARATOR, ideal
-from avlearn.metrics import Figure
+from avlearn.evaluation.separation import NO_SEPARATOR, ideal_mask_tracks
+from avlearn.metrics import MetricResult
 from avlearn.metrics.separation import separation
 from avlearn.models.audiovisual import AudioVisual
 
@@ -24,7 +24,7 @@ class DuetEvaluator(Evaluator):
 
     task = "separation"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         model = self.subject.model
         if model.separator is None:
             raise NotMeasurableError(NO_SEPARATOR)
@@ -37,11 +37,11 @@ class DuetEvaluator(Evaluator):
             raise NotMeasurableError("no clip shows two sounding things")
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
-        return Measured(duet_figures(self.subject.model, rows))
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
+        return EvaluatorResult(duet_metrics(self.subject.model, rows))
 
 
-def duet_figures(model: AudioVisual, rows: list[Row]) -> list[Figure]:
+def duet_metrics(model: AudioVisual, rows: list[Row]) -> list[MetricResult]:
     """SI-SDRi and assignment of whole clips with two sounding things, separated as a user would.
 
     A track is that of the thing whose box its place is nearer to. Where one source alone was found, what is left is
@@ -62,10 +62,10 @@ def duet_figures(model: AudioVisual, rows: list[Row]) -> list[Figure]:
             references.append(truth[:, :samples])
     samples = min(found.shape[1] for found in estimates)
     given, truth = (np.stack([sounds[:, :samples] for sounds in kind]) for kind in (estimates, references))
-    return separation(given, truth, ideal(model, truth)["phase-sensitive"], "two in one picture")
+    return separation(given, truth, ideal_mask_tracks(model, truth)["phase-sensitive"], "two in one picture")
 
 
-def _in_order(result: SeparateResult, sounding: list[Thing], row: Row) -> np.ndarray:
+def _in_order(result: SeparateResult, sounding: list[SceneObject], row: Row) -> np.ndarray:
     """The tracks of two things, in their order: ``[2, S]``."""
     tracks = [soundfile.read(track.audio, dtype="float32", always_2d=True)[0].mean(1) for track in result.tracks]
     boxes = np.array([thing.box(0.0, row.duration, row.fps) for thing in sounding])

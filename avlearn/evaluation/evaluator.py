@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.result import EvaluatorResult
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
@@ -78,7 +78,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Listed:
+class CandidateClips:
     """Clips of the manifests that evaluators choose from.
 
     Attributes:
@@ -93,7 +93,7 @@ class Listed:
 
 
 class Evaluator:
-    """A group of figures of a task.
+    """A group of metrics of a task.
 
     Attributes:
         task: by whose name it is asked for.
@@ -108,7 +108,7 @@ class Evaluator:
         self.subject = subject
         self.skipped: list[tuple[str, str]] = []
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         """Clips to measure on, in their order.
 
         Raises:
@@ -116,6 +116,6 @@ class Evaluator:
         """
         raise NotImplementedError
 
-    def measure(self, rows: list[Row]) -> Measured:
-        """Figures on the clips that were chosen."""
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
+        """Metrics on the clips that were chosen."""
         raise NotImplementedError

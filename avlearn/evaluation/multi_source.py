@@ -7,18 +7,18 @@ import zlib
 import numpy as np
 import torch
 
-from avlearn.apply.localize import file_maps
+from avlearn.apply.file_maps import file_maps
 from avlearn.apply.maps import stitched_map, views
-from avlearn.apply.sources import Source, find_sources
+from avlearn.apply.sources import SoundSource, find_sources
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
-from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
-from avlearn.evaluation.places import Thing, motion_map, things
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
+from avlearn.evaluation.result import EvaluatorResult
+from avlearn.evaluation.scene_objects import SceneObject, motion_map, scene_objects
 from avlearn.evaluation.selection import duets
-from avlearn.evaluation.windows import picture_windows
-from avlearn.metrics import Figure
+from avlearn.evaluation.windows import video_windows
+from avlearn.metrics import MetricResult
 from avlearn.metrics.ciou import centre_maps
 from avlearn.metrics.localization import box_mask, ciou, enlarge, ideal_maps
 from avlearn.metrics.multi_source import interactive_iou
@@ -33,7 +33,7 @@ class MultiSourceEvaluator(Evaluator):
 
     task = "localization"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         if not self.subject.common_space:
             raise NotMeasurableError(NO_COMMON_SPACE)
         rows = duets(listed.rows, self.subject.model)
@@ -41,12 +41,12 @@ class MultiSourceEvaluator(Evaluator):
             raise NotMeasurableError("no clip shows two sounding things, with their places")
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
-        return Measured(multi_source_figures(self.subject.model, self.subject.decoded(rows), rows))
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
+        return EvaluatorResult(multi_source_metrics(self.subject.model, self.subject.decoded(rows), rows))
 
 
 @torch.inference_mode()
-def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) -> list[Figure]:
+def multi_source_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row]) -> list[MetricResult]:
     """IIoU and IAUC with each thing's own sound over the same picture, and how often both are found in the mixture.
 
     Args:
@@ -58,7 +58,7 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
     asked, mixed, boxes, found, moving = [], [], [], [], []
     for index, row in enumerate(rows):
         sounding, alone = duet(row)
-        seen = views(model, picture_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
+        seen = views(model, video_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
         samples = round(config.seconds * cache.sample_rate)
         sounds = [*alone[:, :samples], cache.audio[index, :samples]]
         heard = model.project_audio(model.audio_features(torch.from_numpy(np.stack(sounds)).to(model.device)))
@@ -73,20 +73,20 @@ def multi_source_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
             (find_sources(along.times, motion, len(sounding)), moving),
         ):
             hits.append(all(is_found(thing, sources, along.times, row.fps) for thing in sounding))
-    both = Figure(
+    both = MetricResult(
         "localization", "both sources found", float(np.mean(found)), None, float(np.mean(moving)), "loudest motion",
         1.0, len(rows),
     )  # fmt: skip
     return [*_interactive(np.stack(asked), np.stack(mixed), np.array(boxes) * config.size, config.size), both]
 
 
-def duet(row: Row) -> tuple[list[Thing], np.ndarray]:
+def duet(row: Row) -> tuple[list[SceneObject], np.ndarray]:
     """The two sounding things of a clip, and what each of them sounds like alone: float32 ``[2, S]``.
 
     Raises:
         DataError: the truth or the stems cannot be read, or are not those of such a clip.
     """
-    sounding = [thing for thing in things(row) if thing.sounding]
+    sounding = [thing for thing in scene_objects(row) if thing.sounding]
     if len(sounding) != 2:
         raise DataError(f"{row.truth} tells of {len(sounding)} sounding things, and its row of two")
     alone = stems(row)
@@ -130,7 +130,7 @@ def stems(row: Row) -> np.ndarray:
     return values.astype(np.float32) / 32767
 
 
-def is_found(thing: Thing, sources: list[Source], times: np.ndarray, fps: float) -> bool:
+def is_found(thing: SceneObject, sources: list[SoundSource], times: np.ndarray, fps: float) -> bool:
     """Whether the centre of one of the sources lies in the thing's box, for most of the time that it is there."""
     truth = thing.boxes[np.minimum((times * fps).astype(int), len(thing.boxes) - 1)]
     for source in sources:
@@ -146,7 +146,7 @@ def _motion(cache: ClipCache, index: int, time: float, seconds: float) -> np.nda
     return motion_map(cache.video[index, max(first, 0) : last], _CELLS)
 
 
-def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: int) -> list[Figure]:
+def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: int) -> list[MetricResult]:
     """Of maps ``[2 P, Y, X]`` with each thing's own sound, and with the mixture, which cannot point at both."""
     pictures = len(boxes) // 2
     which = np.repeat(np.arange(pictures), 2)
@@ -157,7 +157,7 @@ def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: 
         for maps in (asked, mixed, np.zeros_like(asked), centre, ideal)
     )
     return [
-        Figure(
+        MetricResult(
             "localization", f"{label}, each with its own sound", ours[k], flat[k],
             *max((mixture[k], "the mixture's map"), (middle[k], "centre")), best[k], pictures,
         )

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avlearn.apply.audible import gather, on_screen
 from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.on_screen import on_screen_evidence, on_screen_probability
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
-from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.localization import choose_one_of_two, mean_boxes
-from avlearn.evaluation.result import Measured
-from avlearn.evaluation.windows import Cut, cut_windows
-from avlearn.metrics import Figure
+from avlearn.evaluation.result import EvaluatorResult
+from avlearn.evaluation.windows import WindowCuts, cut_windows
+from avlearn.metrics import MetricResult
 from avlearn.metrics.localization import box_mask, enlarge
 from avlearn.metrics.negative_audio import negative_audio, universal_threshold
 from avlearn.metrics.sync import auc
@@ -27,7 +27,7 @@ class NegativeAudioEvaluator(Evaluator):
 
     task = "localization"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         if not self.subject.common_space:
             raise NotMeasurableError(NO_COMMON_SPACE)
         rows = choose_one_of_two(self.subject, listed)
@@ -35,9 +35,9 @@ class NegativeAudioEvaluator(Evaluator):
             raise NotMeasurableError("one clip alone has no other's sound")
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
         subject = self.subject
-        return Measured(negative_audio_figures(subject.model, subject.decoded(rows), rows, subject.seed))
+        return EvaluatorResult(negative_audio_metrics(subject.model, subject.decoded(rows), rows, subject.seed))
 
 
 @torch.inference_mode()
@@ -56,8 +56,8 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
     count = len(cache.video)
     starts = np.full(count, start)
     rng = np.random.default_rng(seed)
-    own = Cut(starts, starts, model.config.seconds)
-    others = replace(own, voices=(np.arange(count) + rng.integers(1, count, count)) % count)
+    own = WindowCuts(starts, starts, model.config.seconds)
+    others = replace(own, audio_clips=(np.arange(count) + rng.integers(1, count, count)) % count)
     found: dict[str, tuple[list, list, list]] = {kind: ([], [], []) for kind in (OWN, *KINDS)}
     for (frames, sound), (_, other) in zip(
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
@@ -69,7 +69,7 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
             heat = stitched_map(seen, heard).cpu().numpy()
             maps, evidence, levels = found[kind]
             maps.append(heat)
-            evidence += gather(model, placed, heard, heat)
+            evidence += on_screen_evidence(model, placed, heard, heat)
             levels.append(_level(audio).cpu().numpy())
     return {kind: (np.concatenate(maps), ev, np.concatenate(levels)) for kind, (maps, ev, levels) in found.items()}
 
@@ -79,7 +79,7 @@ def _level(sound: torch.Tensor) -> torch.Tensor:
     return sound.square().mean(1).sqrt()
 
 
-def negative_audio_figures(model: AudioVisual, cache: ClipCache, rows: list[Row], seed: int) -> list[Figure]:
+def negative_audio_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row], seed: int) -> list[MetricResult]:
     """What is marked in silence, noise and sound from off screen, and how well these are told from sound on screen.
 
     The threshold of the maps is chosen on every other clip, and the areas are those of the rest.
@@ -97,7 +97,7 @@ def negative_audio_figures(model: AudioVisual, cache: ClipCache, rows: list[Row]
     threshold = universal_threshold({kind: maps[kind][::2] for kind in KINDS})
     negatives = {kind: maps[kind][1::2] for kind in KINDS}
     areas = negative_audio(maps[OWN][1::2], box_mask(boxes, size)[1::2], negatives, threshold)
-    said = {kind: on_screen(model, evidence, levels) for kind, (_, evidence, levels) in found.items()}
+    said = {kind: on_screen_probability(model, evidence, levels) for kind, (_, evidence, levels) in found.items()}
     return areas + [
         replace(
             auc(said[OWN], said[kind]), task="localization", name=f"audible: on screen or {kind} (AUC)", prior=None,

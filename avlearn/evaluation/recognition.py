@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from avlearn.apply.embed import describe
+from avlearn.apply.embed import pooled_features
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
-from avlearn.evaluation.evaluator import Evaluator, Listed
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.evaluator import CandidateClips, Evaluator
+from avlearn.evaluation.result import EvaluatorResult
 from avlearn.evaluation.selection import solos
 from avlearn.evaluation.separation import require_solos
 from avlearn.evaluation.windows import BATCH
-from avlearn.linear_probe import Features, probe_features, random_twin
-from avlearn.metrics import Figure
+from avlearn.linear_probe import ClipFeatures, probe_features, untrained
+from avlearn.metrics import MetricResult
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 
@@ -24,18 +24,18 @@ class RecognitionEvaluator(Evaluator):
 
     task = "recognition"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         rows = solos(listed.rows)
         require_solos(rows, _FEWEST)
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
         subject, labels = self.subject, [row.labels[0] for row in rows]
-        return Measured(recognition_figures(subject.model, subject.decoded(rows), labels, subject.seed))
+        return EvaluatorResult(recognition_metrics(subject.model, subject.decoded(rows), labels, subject.seed))
 
 
 @torch.inference_mode()
-def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) -> Features:
+def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) -> ClipFeatures:
     """Features of recognition of decoded clips."""
     video, audio = [], []
     for first in range(0, len(cache.video), BATCH):
@@ -43,13 +43,13 @@ def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) ->
         sound = torch.from_numpy(np.array(cache.audio[first : first + BATCH])).to(model.device)
         features, heard = model.video_features(frames_to_input(frames)), model.audio_features(sound)
         steps = min(features.shape[2], heard.shape[2])
-        seen, said = describe(model, features[:, :, :steps], heard[:, :, :steps])
+        seen, said = pooled_features(model, features[:, :, :steps], heard[:, :, :steps])
         video.append(seen.cpu().numpy())
         audio.append(said.cpu().numpy())
-    return Features(np.concatenate(video), np.concatenate(audio), labels)
+    return ClipFeatures(np.concatenate(video), np.concatenate(audio), labels)
 
 
-def recognition_figures(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -> list[Figure]:
+def recognition_metrics(model: AudioVisual, cache: ClipCache, labels: list[str], seed: int) -> list[MetricResult]:
     """Five labelled clips a class to learn from, as many to choose the regularisation, the rest to test.
 
     Args:
@@ -59,7 +59,7 @@ def recognition_figures(model: AudioVisual, cache: ClipCache, labels: list[str],
         seed: of the split.
 
     Returns:
-        Figures beside those of the same network untrained; none where there are too few clips.
+        Metrics beside those of the same network untrained; none where there are too few clips.
     """
     names = sorted(set(labels))
     targets = np.array([names.index(label) for label in labels])
@@ -72,10 +72,10 @@ def recognition_figures(model: AudioVisual, cache: ClipCache, labels: list[str],
     if not all(parts) or len(parts[2]) < 5 * len(names):
         return []  # too few to say anything
     reference: dict[str, float] = {}
-    for network in (random_twin(model), model):
+    for network in (untrained(model), model):
         features = cached_features(network, cache, targets)
         split = [features.take(np.array(part)) for part in parts]
-        figures, _ = probe_features(*split, reference, ", 5 shots")
+        metrics, _ = probe_features(*split, reference, ", 5 shots")
         if network is not model:
-            reference = {f.name.split(", ")[1]: f.value for f in figures if f.name.startswith("top-1")}
-    return [f for f in figures if f.name.startswith("top-1")]
+            reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
+    return [f for f in metrics if f.name.startswith("top-1")]

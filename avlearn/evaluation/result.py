@@ -1,18 +1,18 @@
-"""Figures of a model on clips, and what an evaluator gives of them."""
+"""Metrics of a model on clips, and what an evaluator gives of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avlearn.files import printable
-from avlearn.metrics import Figure, table
+from avlearn.metrics import MetricResult, table
 from avlearn.terminal import aligned
 
 _SHOWN = 10  # reasons that people are told
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """The main figures of the clips of a class.
+class ClassMetrics:
+    """The main metrics of the clips of a class.
 
     Attributes:
         label: of the manifest.
@@ -21,8 +21,8 @@ class ClassFigures:
     """
 
     label: str
-    two_afc: Figure
-    within: Figure
+    two_afc: MetricResult
+    within: MetricResult
 
     def to_dict(self) -> dict:
         """JSON types."""
@@ -30,34 +30,34 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluatorResult:
     """What one evaluator gives.
 
     Attributes:
-        figures: with their references.
-        classes: the main figures of each label.
+        metrics: with their references.
+        classes: the main metrics of each label.
         mixtures: SHA-256 of each list of mixtures that was separated.
     """
 
-    figures: Sequence[Figure]
-    classes: Sequence[ClassFigures] = ()
+    metrics: Sequence[MetricResult]
+    classes: Sequence[ClassMetrics] = ()
     mixtures: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a model on clips.
+    """Metrics of a model on clips.
 
     Attributes:
-        figures: with their references.
-        classes: the main figures of synchronization for each label that has clips enough.
+        metrics: with their references.
+        classes: the main metrics of synchronization for each label that has clips enough.
         items: SHA-256 of the list of clips, so that two evaluations can be told to be of the same ones.
         mixtures: the same of each list of mixtures.
-        skipped: path and reason of each clip that could not be read, and is in no figure.
+        skipped: path and reason of each clip that could not be read, and is in no metric.
     """
 
-    figures: list[Figure]
-    classes: list[ClassFigures]
+    metrics: list[MetricResult]
+    classes: list[ClassMetrics]
     items: str
     mixtures: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
@@ -65,8 +65,8 @@ class Evaluation:
     def to_dict(self) -> dict:
         """JSON types under the schema ``avlearn.evaluate/2``.
 
-        ``items``, ``mixtures``: as the attributes. ``figures``: a list of `Figure.to_dict`, ``interval`` being its
-        lowest and highest value at 95 % or None. ``classes``: a list of ``label`` and ``figures`` (aligned over
+        ``items``, ``mixtures``: as the attributes. ``figures``: a list of `MetricResult.to_dict`, ``interval`` being
+        its lowest and highest value at 95 % or None. ``classes``: a list of ``label`` and ``figures`` (aligned over
         shifted, and the offset within a step). ``skipped``: a list of ``path`` and ``reason``.
         """
         return {
@@ -74,13 +74,13 @@ class Evaluation:
             "items": self.items,
             "mixtures": list(self.mixtures),
             "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
-            "figures": [f.to_dict() for f in self.figures],
+            "figures": [f.to_dict() for f in self.metrics],
             "classes": [c.to_dict() for c in self.classes],
         }
 
     def text(self) -> str:
         """For people."""
-        parts = [table(self.figures)]
+        parts = [table(self.metrics)]
         if self.classes:
             parts.append(_class_table(self.classes))
         return (
@@ -98,8 +98,8 @@ def list_skipped(skipped: Sequence[tuple[str, str]]) -> str:
     return "".join(lines + [f"\n  and {len(skipped) - _SHOWN} more"] * (len(skipped) > _SHOWN))
 
 
-def _class_table(classes: list[ClassFigures]) -> str:
-    names = [figure.name for figure in (classes[0].two_afc, classes[0].within)]
+def _class_table(classes: list[ClassMetrics]) -> str:
+    names = [metric.name for metric in (classes[0].two_afc, classes[0].within)]
     headings = ["class", "n", names[0], "chance", names[1], "chance", "always in sync"]
     rows = []
     for one in classes:

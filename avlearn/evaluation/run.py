@@ -1,4 +1,4 @@
-"""Every readout of a model on held-out clips with known truth, each figure beside its references."""
+"""Every readout of a model on held-out clips with known truth, each metric beside its references."""
 
 import hashlib
 import tempfile
@@ -9,7 +9,7 @@ from avlearn.data.manifest import Row
 from avlearn.errors import DataError
 from avlearn.evaluation.boxes import BoxEvaluator, annotated
 from avlearn.evaluation.duets import DuetEvaluator
-from avlearn.evaluation.evaluator import Evaluator, Listed, NotMeasurableError, Subject
+from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError, Subject
 from avlearn.evaluation.localization import LocalizationEvaluator
 from avlearn.evaluation.multi_source import MultiSourceEvaluator
 from avlearn.evaluation.negative_audio import NegativeAudioEvaluator
@@ -23,7 +23,7 @@ from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
 from avlearn.plugins import load_plugins
 
-# In the order of their figures.
+# In the order of their metrics.
 EVALUATORS: list[type[Evaluator]] = [
     SyncEvaluator,
     LocalizationEvaluator,
@@ -90,16 +90,16 @@ def evaluate(
         return _evaluate(wanted, tasks, subject, _list_clips(subject, manifests))
 
 
-def _list_clips(subject: Subject, manifests: Sequence[str | Path]) -> Listed:
+def _list_clips(subject: Subject, manifests: Sequence[str | Path]) -> CandidateClips:
     model, objective = subject.model, subject.objective
     rows = held_out(manifests)
     room = search_room(model, objective)
     boxed = list(dict.fromkeys(item.row for item in annotated(long_enough(rows, model, 0.0))))
     usable = long_enough(rows, model, room) if boxed else searchable(rows, model, objective)
-    return Listed(usable, boxed, model.config.seconds + room)
+    return CandidateClips(usable, boxed, model.config.seconds + room)
 
 
-def _evaluate(wanted: list[Evaluator], tasks: Sequence[str], subject: Subject, listed: Listed) -> Evaluation:
+def _evaluate(wanted: list[Evaluator], tasks: Sequence[str], subject: Subject, listed: CandidateClips) -> Evaluation:
     plan, lacking = _choose(wanted, listed)
     if (subject.released or subject.objects) and not any(isinstance(one, BoxEvaluator) for one in plan):
         raise DataError("released localizers, and objects, take clips with boxes and the task 'localization'")
@@ -107,16 +107,16 @@ def _evaluate(wanted: list[Evaluator], tasks: Sequence[str], subject: Subject, l
     taken = {row for one, rows in plan.items() if one.decodes for row in rows}
     rows, skipped = subject.readable([row for row in listed.rows if row in taken])
     if skipped:
-        plan, lacking = _choose(wanted, Listed(rows, listed.boxed, listed.needed))
+        plan, lacking = _choose(wanted, CandidateClips(rows, listed.boxed, listed.needed))
         _require(tasks, plan, lacking)
     measured = [one.measure(chosen) for one, chosen in plan.items()]
-    figures = [figure for found in measured for figure in found.figures]
-    if not figures:
+    metrics = [metric for found in measured for metric in found.metrics]
+    if not metrics:
         reasons = sorted(set(lacking.values())) or ["there are too few clips of each class"]
         raise DataError(f"nothing can be measured: {'; '.join(reasons)}")
     skipped += [clip for one in wanted for clip in one.skipped]
     return Evaluation(
-        figures,
+        metrics,
         [found for one in measured for found in one.classes],
         _digest(plan, listed),
         tuple(digest for found in measured for digest in found.mixtures),
@@ -124,7 +124,7 @@ def _evaluate(wanted: list[Evaluator], tasks: Sequence[str], subject: Subject, l
     )
 
 
-def _choose(wanted: list[Evaluator], listed: Listed) -> tuple[dict[Evaluator, list[Row]], dict[str, str]]:
+def _choose(wanted: list[Evaluator], listed: CandidateClips) -> tuple[dict[Evaluator, list[Row]], dict[str, str]]:
     """What can be measured on which clips, and for each task of which nothing can be, why."""
     plan, reasons = {}, {}
     for one in wanted:
@@ -145,7 +145,7 @@ def _require(tasks: Sequence[str], plan: dict[Evaluator, list[Row]], lacking: di
         raise DataError(f"nothing can be measured: {'; '.join(sorted(set(lacking.values())))}")
 
 
-def _digest(plan: dict[Evaluator, list[Row]], listed: Listed) -> str:
+def _digest(plan: dict[Evaluator, list[Row]], listed: CandidateClips) -> str:
     """SHA-256 of the clips that were measured, in the manifests' order."""
     taken = set()
     for one, rows in plan.items():

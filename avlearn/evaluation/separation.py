@@ -11,11 +11,11 @@ from avlearn.apply.masks import separate_window
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.data.mixing import MixtureList
-from avlearn.evaluation.evaluator import NO_COMMON_SPACE, Evaluator, Listed, NotMeasurableError
-from avlearn.evaluation.result import Measured
+from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
+from avlearn.evaluation.result import EvaluatorResult
 from avlearn.evaluation.selection import solos
-from avlearn.metrics import Figure
-from avlearn.metrics.bss_eval import bss_eval_figures
+from avlearn.metrics import MetricResult
+from avlearn.metrics.bss_eval import bss_eval_metrics
 from avlearn.metrics.separation import best_order_improvement, separation
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal import Stft
@@ -30,7 +30,7 @@ class SeparationEvaluator(Evaluator):
 
     task = "separation"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         model = self.subject.model
         if model.separator is None:
             raise NotMeasurableError(NO_SEPARATOR)
@@ -41,11 +41,11 @@ class SeparationEvaluator(Evaluator):
         require_solos(rows, _FEWEST)
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
         subject = self.subject
         cache = subject.decoded(rows)
-        figures, mixtures = separation_figures(subject.model, cache, rows, subject.seed, subject.baseline)
-        return Measured(figures, mixtures=mixtures)
+        metrics, mixtures = separation_metrics(subject.model, cache, rows, subject.seed, subject.baseline)
+        return EvaluatorResult(metrics, mixtures=mixtures)
 
 
 def require_solos(rows: Sequence[Row], fewest: int) -> None:
@@ -69,7 +69,7 @@ class Mixtures:
     digest: str
 
 
-def mix(clips: SeenClips, listed: MixtureList, names: Sequence[str]) -> Mixtures:
+def make_mixtures(clips: SeenClips, listed: MixtureList, names: Sequence[str]) -> Mixtures:
     """The mixtures of a list, cut from clips of these names."""
     free = clips.features.shape[2] - clips.steps
     references, queries = [], []
@@ -80,7 +80,7 @@ def mix(clips: SeenClips, listed: MixtureList, names: Sequence[str]) -> Mixtures
     return Mixtures(np.stack(references), np.stack(queries), listed.digest(names))
 
 
-def tracks_of(model: AudioVisual, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def separate_mixtures(model: AudioVisual, mixture: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """What each of ``queries [M, K, D, T]`` gets of ``mixture [M, S]``: ``[M, K, S]``."""
     rate = model.config.sample_rate
     found = []
@@ -90,14 +90,14 @@ def tracks_of(model: AudioVisual, mixture: np.ndarray, queries: np.ndarray) -> n
     return np.stack(found)
 
 
-def separation_figures(
+def separation_metrics(
     model: AudioVisual,
     cache: ClipCache,
     rows: list[Row],
     seed: int,
     baseline: AudioVisual | None = None,
-) -> tuple[list[Figure], list[str]]:
-    """Figures of separation, for mixtures of different classes, with one of two off the screen, and of one class.
+) -> tuple[list[MetricResult], list[str]]:
+    """Metrics of separation, for mixtures of different classes, with one of two off the screen, and of one class.
 
     Args:
         model: one with a separator.
@@ -107,56 +107,58 @@ def separation_figures(
         baseline: a separator that sees nothing; its tracks are put in the order that fits the truth best.
 
     Returns:
-        The figures, and digests of the lists of mixtures.
+        The metrics, and digests of the lists of mixtures.
     """
     labels = [row.labels[0] for row in rows]
     names = [f"{row.path.name} {row.hash}" for row in rows]
     hot = torch.zeros(len(labels), 1, dtype=torch.bool)
     clips = SeenClips(model, cache, hot, model.config.seconds)
-    figures, digests = [], []
+    metrics, digests = [], []
     for name, same in (("different classes", False), ("same class", True)):
         listed = MixtureList.of(labels, model.config.separator.sources, same, seed)
         if not len(listed.clips):
             continue
-        mixtures = mix(clips, listed, names)
+        mixtures = make_mixtures(clips, listed, names)
         digests.append(mixtures.digest)
-        figures += _figures(model, mixtures, name, baseline)
+        metrics += _metrics(model, mixtures, name, baseline)
         if not same:
-            figures += _onscreen(model, mixtures)
-    return figures, digests
+            metrics += _onscreen(model, mixtures)
+    return metrics, digests
 
 
-def _figures(model: AudioVisual, mixtures: Mixtures, name: str, baseline: AudioVisual | None) -> list[Figure]:
+def _metrics(model: AudioVisual, mixtures: Mixtures, name: str, baseline: AudioVisual | None) -> list[MetricResult]:
     truth = mixtures.references
     mixture = truth.sum(1)
-    best = ideal(model, truth)
-    figures = []
+    best = ideal_mask_tracks(model, truth)
+    metrics = []
     if model.separator.config.conditioning == "none":
-        figures.append(best_order_improvement(tracks_of(model, mixture, mixtures.queries), truth, mixture, name))
+        metrics.append(
+            best_order_improvement(separate_mixtures(model, mixture, mixtures.queries), truth, mixture, name)
+        )
     else:
-        tracks = tracks_of(model, mixture, mixtures.queries)
-        figures += separation(tracks, truth, best["phase-sensitive"], name)
-        figures += bss_eval_figures(tracks, truth, name)
+        tracks = separate_mixtures(model, mixture, mixtures.queries)
+        metrics += separation(tracks, truth, best["phase-sensitive"], name)
+        metrics += bss_eval_metrics(tracks, truth, name)
     for kind in ("binary", "ratio"):
-        figures += separation(best[kind], truth, None, f"{name}, ideal {kind} masks")[:1]
+        metrics += separation(best[kind], truth, None, f"{name}, ideal {kind} masks")[:1]
     if baseline is not None:
-        found = best_order_improvement(tracks_of(baseline, mixture, mixtures.queries), truth, mixture, name)
-        figures.append(found)
-    return figures
+        found = best_order_improvement(separate_mixtures(baseline, mixture, mixtures.queries), truth, mixture, name)
+        metrics.append(found)
+    return metrics
 
 
-def _onscreen(model: AudioVisual, mixtures: Mixtures) -> list[Figure]:
+def _onscreen(model: AudioVisual, mixtures: Mixtures) -> list[MetricResult]:
     """The first of each mixture is seen, the rest is off the screen."""
     if model.separator.config.conditioning == "none":
         return []
     truth = np.stack([mixtures.references[:, 0], mixtures.references[:, 1:].sum(1)], 1)
     mixture = truth.sum(1)
-    seen = tracks_of(model, mixture, mixtures.queries[:, :1])
+    seen = separate_mixtures(model, mixture, mixtures.queries[:, :1])
     tracks = np.concatenate([seen, mixture[:, None] - seen], 1)
-    return separation(tracks, truth, ideal(model, truth)["phase-sensitive"], "on and off screen")
+    return separation(tracks, truth, ideal_mask_tracks(model, truth)["phase-sensitive"], "on and off screen")
 
 
-def ideal(model: AudioVisual, references: np.ndarray) -> dict[str, np.ndarray]:
+def ideal_mask_tracks(model: AudioVisual, references: np.ndarray) -> dict[str, np.ndarray]:
     """What masks of the model's own transform give at best, with the mixture's phase.
 
     Args:

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from avlearn.data.cache import ClipCache
-from avlearn.evaluation.windows import BATCH, picture_windows, sound_windows
+from avlearn.evaluation.windows import BATCH, audio_windows, video_windows
 from avlearn.models.audiovisual import AudioVisual
 
 _STRENGTH = 0.1  # of the fit: little, for some hundred windows
@@ -27,14 +27,14 @@ _SILENCE = 1e-5
 
 
 @dataclass(frozen=True)
-class Features:
+class WindowFeatures:
     """Of windows: ``values [M, F]``, and what each of them is, ``names [F]``."""
 
     names: list[str]
     values: np.ndarray
 
 
-def places_of(features: Features, place: np.ndarray, group: np.ndarray) -> np.ndarray:
+def predict_positions(features: WindowFeatures, place: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Log-probabilities ``[M, O]`` of windows' places, by a logistic regression that never saw their clips.
 
     Args:
@@ -50,7 +50,7 @@ def places_of(features: Features, place: np.ndarray, group: np.ndarray) -> np.nd
     return found
 
 
-def most_telling(features: Features, place: np.ndarray) -> str:
+def most_informative(features: WindowFeatures, place: np.ndarray) -> str:
     """The feature that differs most from place to place."""
     kept = features.values.std(0) > 0
     scores, _ = f_classif(features.values[:, kept], place)
@@ -58,25 +58,25 @@ def most_telling(features: Features, place: np.ndarray) -> str:
 
 
 @torch.inference_mode()
-def sound_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> Features:
+def audio_window_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> WindowFeatures:
     """Of sounds of clips ``clip [M]`` from ``start [M]`` seconds on, each encoded on its own: how loud they are, how
     they begin and end, and what the model sees there. Levels are relative to the window's own.
     """
     low, high = [], []
     for k in range(0, len(clip), BATCH):
-        audio = sound_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds).to(model.device)
+        audio = audio_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds).to(model.device)
         low.append(_sound(audio, _steps(model)))
         high.append(_edges(model.audio_features(audio)))
     return _joined(_sound_names(_steps(model)), low, high)
 
 
 @torch.inference_mode()
-def picture_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> Features:
+def video_window_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> WindowFeatures:
     """Of pictures likewise: brightness, change and detail of each step, and what the model sees at both ends."""
     low, high = [], []
     for k in range(0, len(clip), BATCH):
         rows = slice(k, k + BATCH)
-        video = picture_windows(cache, clip[rows], start[rows], model.config.seconds, model.device)
+        video = video_windows(cache, clip[rows], start[rows], model.config.seconds, model.device)
         low.append(_picture(video, _steps(model)))
         high.append(_edges(model.video_features(video).mean((3, 4))))
     names = [f"the {kind} in step {k}" for kind in ("brightness", "change", "detail") for k in range(_steps(model))]
@@ -87,12 +87,12 @@ def _steps(model: AudioVisual) -> int:
     return round(model.config.seconds / model.step)
 
 
-def _joined(names: list[str], low: list[Tensor], high: list[Tensor]) -> Features:
+def _joined(names: list[str], low: list[Tensor], high: list[Tensor]) -> WindowFeatures:
     """Plain features, and the main components of the model's."""
     rows = torch.cat(high).cpu().numpy()
     components = PCA(min(_COMPONENTS, *rows.shape), random_state=0).fit_transform(rows)
     names = names + ["the model's features at the ends"] * components.shape[1]
-    return Features(names, np.concatenate([torch.cat(low).cpu().numpy(), components], 1))
+    return WindowFeatures(names, np.concatenate([torch.cat(low).cpu().numpy(), components], 1))
 
 
 def _edges(features: Tensor) -> Tensor:

@@ -1,20 +1,29 @@
-"""Synchronization and retrieval of a model: figures on held-out windows at known offsets."""
+"""Synchronization and retrieval of a model: metrics on held-out windows at known offsets."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.windows import finite
+from avlearn.apply.windows import check_finite
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.errors import ModelError
-from avlearn.evaluation.evaluator import Evaluator, Listed, NotMeasurableError
-from avlearn.evaluation.result import ClassFigures, Measured
+from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError
+from avlearn.evaluation.result import ClassMetrics, EvaluatorResult
 from avlearn.evaluation.selection import one_of_two, solos
-from avlearn.evaluation.windows import OFFSETS, Cut, cut_windows, off_grid, on_grid
-from avlearn.metrics import Figure
-from avlearn.metrics import sync as metrics
+from avlearn.evaluation.windows import OFFSETS, WindowCuts, cut_windows, off_grid, on_grid
+from avlearn.metrics import MetricResult
 from avlearn.metrics.retrieval import recall_at
+from avlearn.metrics.sync import (
+    SYNCHFORMER,
+    auc,
+    best_threshold,
+    binary_accuracy,
+    median_offset_error_ms,
+    offset_within,
+    synchformer_accuracy,
+    two_afc,
+)
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives import EmbeddedBatch, Objective
 from avlearn.objectives.similarity import offset_scores, pair_scores
@@ -24,7 +33,7 @@ _APART = 0.5  # seconds by which a shifted pair is off at least
 _FINE = 0.01  # seconds: true offsets off the grid of the steps are multiples of this
 _RETRIEVAL = 100  # clips in a gallery
 _FEWEST = 3  # clips: the threshold is set on a third of them
-_CLASS = 10  # clips that a class needs for figures of its own
+_CLASS = 10  # clips that a class needs for metrics of its own
 
 
 class SyncEvaluator(Evaluator):
@@ -32,7 +41,7 @@ class SyncEvaluator(Evaluator):
 
     task = "sync"
 
-    def choose(self, listed: Listed) -> list[Row]:
+    def choose(self, listed: CandidateClips) -> list[Row]:
         if not (self.subject.common_space or self.subject.objective):
             raise NotMeasurableError("the model has neither a common space nor an objective in its folder")
         if not listed.rows:
@@ -43,13 +52,15 @@ class SyncEvaluator(Evaluator):
             raise NotMeasurableError(f"too few clips can be used: {len(rows)}, and {_FEWEST} are needed")
         return rows
 
-    def measure(self, rows: list[Row]) -> Measured:
+    def measure(self, rows: list[Row]) -> EvaluatorResult:
         subject = self.subject
         cache = subject.decoded(rows)
-        return Measured(*sync_figures(subject.model, subject.objective, cache, [r.labels for r in rows], subject.seed))
+        return EvaluatorResult(
+            *sync_metrics(subject.model, subject.objective, cache, [r.labels for r in rows], subject.seed)
+        )
 
 
-class Curves:
+class OffsetScorer:
     """Scores of videos with their audio at every offset, by what a model has for that.
 
     That is its objective's own score, where there is one that scores offsets by a network of its own; else the dense
@@ -85,15 +96,15 @@ class Curves:
         self.offsets = min(OFFSETS, known)
         self.margin = (known - self.offsets) // 2
 
-    def batches(self, cache: ClipCache, cut: Cut, *, blank: bool = False):
+    def batches(self, cache: ClipCache, cut: WindowCuts, *, blank: bool = False):
         """Embedded batches of clips; ``blank``: with black frames."""
         for video, audio in cut_windows(self.model, cache, cut):
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
             heard = self.model.audio_features(audio)
             none = torch.zeros(len(video), dtype=torch.long, device=video.device)
             placed = (
-                finite(self.model.project_video(seen), "the picture"),
-                finite(self.model.project_audio(heard), "the sound"),
+                check_finite(self.model.project_video(seen), "the picture"),
+                check_finite(self.model.project_audio(heard), "the sound"),
             )
             yield EmbeddedBatch(*placed, none, none, seen, heard)
 
@@ -103,14 +114,14 @@ class Curves:
             return self.objective.offset_scores(batch, steps)
         return offset_scores(batch.video, batch.audio, self.model.config.pool_scale, 0, steps)
 
-    def chances(self, curves: np.ndarray) -> np.ndarray:
+    def chances(self, scorer: np.ndarray) -> np.ndarray:
         """Log-probabilities ``[N, O]`` of offsets.
 
         Similarity is not comparable between clips (a still moment scores low everywhere); the probability that a
         clip's own curve gives to an offset is.
         """
         scale = self.model.config.score_scale if self.objective is None else 1.0
-        return (torch.from_numpy(curves) * scale).log_softmax(1).numpy()
+        return (torch.from_numpy(scorer) * scale).log_softmax(1).numpy()
 
     def grid(self) -> np.ndarray:
         """Seconds by which the audio leads, ``[O]``.
@@ -120,16 +131,16 @@ class Curves:
         """
         return (self.offsets // 2 - np.arange(self.offsets)) * self.unit
 
-    def cut(self, lead: np.ndarray) -> Cut:
+    def cut(self, lead: np.ndarray) -> WindowCuts:
         """Windows whose videos have the offsets ``lead [N]``, among those that are sought, from their audio."""
         return on_grid(self.model, (lead + self.margin) * self.unit, self.room)
 
 
 @torch.inference_mode()
-def offset_curves(curves: Curves, cache: ClipCache, cut: Cut, *, blank: bool = False) -> np.ndarray:
+def score_offsets(scorer: OffsetScorer, cache: ClipCache, cut: WindowCuts, *, blank: bool = False) -> np.ndarray:
     """Scores ``[N, O]`` of the offsets that are sought."""
-    steps = torch.arange(curves.offsets, device=curves.model.device) + curves.margin
-    return torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut, blank=blank)]).cpu().numpy()
+    steps = torch.arange(scorer.offsets, device=scorer.model.device) + scorer.margin
+    return torch.cat([scorer.of(batch, steps) for batch in scorer.batches(cache, cut, blank=blank)]).cpu().numpy()
 
 
 def wrong_shifts(offsets: int, unit: float) -> np.ndarray:
@@ -147,10 +158,10 @@ def shifted(lead: np.ndarray, offsets: int, unit: float, rng: np.random.Generato
     return (lead + rng.choice(wrong_shifts(offsets, unit), len(lead))) % offsets
 
 
-def sync_figures(
+def sync_metrics(
     model: AudioVisual, objective: Objective | None, cache: ClipCache, labels: list[tuple[str, ...]], seed: int
-) -> tuple[list[Figure], list[ClassFigures]]:
-    """Figures of synchronization and retrieval, and the main ones of each class.
+) -> tuple[list[MetricResult], list[ClassMetrics]]:
+    """Metrics of synchronization and retrieval, and the main ones of each class.
 
     Args:
         model: the towers.
@@ -160,91 +171,91 @@ def sync_figures(
         seed: of the offsets.
 
     Raises:
-        ModelError: see `Curves`.
+        ModelError: see `OffsetScorer`.
     """
-    curves = Curves(model, objective)
+    scorer = OffsetScorer(model, objective)
     rng = np.random.default_rng(seed)
-    lead = rng.integers(0, curves.offsets, len(cache.video))
-    scores, pairs = _read(curves, cache, lead)
-    grid = curves.grid()
-    chances = curves.chances(scores)
+    lead = rng.integers(0, scorer.offsets, len(cache.video))
+    scores, pairs = _read(scorer, cache, lead)
+    grid = scorer.grid()
+    chances = scorer.chances(scores)
     rows = np.arange(len(lead))
-    right, wrong = chances[rows, lead], chances[rows, shifted(lead, curves.offsets, curves.unit, rng)]
+    right, wrong = chances[rows, lead], chances[rows, shifted(lead, scorer.offsets, scorer.unit, rng)]
     held = len(lead) // 3
-    threshold = metrics.best_threshold(right[:held], wrong[:held])
+    threshold = best_threshold(right[:held], wrong[:held])
     predicted, true = grid[scores.argmax(1)], grid[lead]
-    figures = [
-        metrics.two_afc(right, wrong),
-        metrics.binary_accuracy(right[held:], wrong[held:], threshold),
-        metrics.auc(right[held:], wrong[held:]),
-        *(metrics.offset_within(predicted, true, k * curves.unit, grid) for k in range(3)),
-        *_off_grid(curves, cache, seed),
-        *_synchformer(curves, cache, seed),
+    metrics = [
+        two_afc(right, wrong),
+        binary_accuracy(right[held:], wrong[held:], threshold),
+        auc(right[held:], wrong[held:]),
+        *(offset_within(predicted, true, k * scorer.unit, grid) for k in range(3)),
+        *_off_grid(scorer, cache, seed),
+        *_synchformer(scorer, cache, seed),
     ]
     if model.config.common_space:
-        begin = np.round((lead + curves.margin) * curves.unit / model.step).astype(int)
-        figures += _retrieval(model, pairs, begin)
+        begin = np.round((lead + scorer.margin) * scorer.unit / model.step).astype(int)
+        metrics += _retrieval(model, pairs, begin)
     classes = []
     for label in sorted({name for names in labels for name in names}):
         own = np.array([k for k, names in enumerate(labels) if label in names])
         if len(own) >= _CLASS:
-            within = metrics.offset_within(predicted[own], true[own], curves.unit, grid)
-            classes.append(ClassFigures(label, metrics.two_afc(right[own], wrong[own]), within))
-    return figures, classes
+            within = offset_within(predicted[own], true[own], scorer.unit, grid)
+            classes.append(ClassMetrics(label, two_afc(right[own], wrong[own]), within))
+    return metrics, classes
 
 
 @torch.inference_mode()
-def _read(curves: Curves, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarray, list[tuple[Tensor, Tensor]]]:
+def _read(scorer: OffsetScorer, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarray, list[tuple[Tensor, Tensor]]]:
     """Scores ``[N, O]``, and of the first clips ``V [D, T, Y, X]`` and ``A [D, U]``, for a gallery."""
-    steps = torch.arange(curves.offsets, device=curves.model.device) + curves.margin
+    steps = torch.arange(scorer.offsets, device=scorer.model.device) + scorer.margin
     scores, kept = [], []
-    for batch in curves.batches(cache, curves.cut(lead)):
-        scores.append(curves.of(batch, steps))
+    for batch in scorer.batches(cache, scorer.cut(lead)):
+        scores.append(scorer.of(batch, steps))
         kept += list(zip(batch.video, batch.audio, strict=True))[: _RETRIEVAL - len(kept)]
     return torch.cat(scores).cpu().numpy(), kept
 
 
-def _off_grid(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
+def _off_grid(scorer: OffsetScorer, cache: ClipCache, seed: int) -> list[MetricResult]:
     """The median error where true offsets lie anywhere: by the best step, and between the steps."""
-    step, reach = curves.unit, curves.offsets // 2
+    step, reach = scorer.unit, scorer.offsets // 2
     limit = int(reach * step / _FINE + 1e-6)
     lead = np.random.default_rng([seed, 1]).integers(-limit, limit + 1, len(cache.video)) * _FINE
-    cut = off_grid(curves.model, lead + (reach + curves.margin) * step, curves.room)
-    scores = offset_curves(curves, cache, cut)
-    grid = curves.grid()
+    cut = off_grid(scorer.model, lead + (reach + scorer.margin) * step, scorer.room)
+    scores = score_offsets(scorer, cache, cut)
+    grid = scorer.grid()
     nearest = grid[np.abs(grid[None] + lead[:, None]).argmin(1)]
     best = grid[scores.argmax(1)]
     fine = best - np.array([vertex(row, int(row.argmax())) for row in scores]) * step
     return [
-        metrics.median_offset_error_ms(best, -lead, grid, f", steps of {step * 1000:.0f} ms", nearest),
-        metrics.median_offset_error_ms(fine, -lead, grid, ", between steps"),
+        median_offset_error_ms(best, -lead, grid, f", steps of {step * 1000:.0f} ms", nearest),
+        median_offset_error_ms(fine, -lead, grid, ", between steps"),
     ]
 
 
-def _synchformer(curves: Curves, cache: ClipCache, seed: int) -> list[Figure]:
+def _synchformer(scorer: OffsetScorer, cache: ClipCache, seed: int) -> list[MetricResult]:
     """Accuracy on the grid of Synchformer, by windows of the model's length; nothing where clips are too short."""
-    classes, step = metrics.SYNCHFORMER, curves.unit
+    classes, step = SYNCHFORMER, scorer.unit
     reach = round(np.ceil(classes.max() / step - 1e-6))
-    room = max(2 * reach * step, curves.room)
-    fixed = curves.objective is not None and curves.room < room
-    if fixed or cache.seconds < curves.model.config.seconds + room + 1 / cache.fps:
+    room = max(2 * reach * step, scorer.room)
+    fixed = scorer.objective is not None and scorer.room < room
+    if fixed or cache.seconds < scorer.model.config.seconds + room + 1 / cache.fps:
         return []
     true = classes[np.random.default_rng([seed, 2]).integers(0, len(classes), len(cache.video))]
-    cut = off_grid(curves.model, room / 2 - true, room)
+    cut = off_grid(scorer.model, room / 2 - true, room)
     begin = round(room / 2 / step)
-    steps = torch.arange(begin - reach, begin + reach + 1, device=curves.model.device)
+    steps = torch.arange(begin - reach, begin + reach + 1, device=scorer.model.device)
     with torch.inference_mode():
-        scores = torch.cat([curves.of(batch, steps) for batch in curves.batches(cache, cut)]).cpu().numpy()
+        scores = torch.cat([scorer.of(batch, steps) for batch in scorer.batches(cache, cut)]).cpu().numpy()
     best = scores.argmax(1)
     fine = best + np.array([vertex(row, int(k)) for row, k in zip(scores, best, strict=True)])
-    return metrics.synchformer_accuracy((reach - fine) * step, true)
+    return synchformer_accuracy((reach - fine) * step, true)
 
 
 @torch.inference_mode()
-def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np.ndarray) -> list[Figure]:
+def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np.ndarray) -> list[MetricResult]:
     """Recall of videos that begin ``begin`` steps into their audio."""
     frames = pairs[0][0].shape[1]
     video = torch.stack([seen for seen, _ in pairs])
     audio = torch.stack([heard[:, o : o + frames] for (_, heard), o in zip(pairs, begin, strict=False)])
     scores = torch.cat([pair_scores(v, audio, model.config.pool_scale)[..., 0] for v in video.split(16)]).cpu().numpy()
-    return [figure for k in (1, 5, 10) for figure in recall_at(scores, k)]
+    return [metric for k in (1, 5, 10) for metric in recall_at(scores, k)]

@@ -16,56 +16,56 @@ OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where
 
 
 @dataclass(frozen=True)
-class Cut:
+class WindowCuts:
     """Where windows begin, and whose sound is heard.
 
     Attributes:
-        picture, sound: ``[N]`` seconds from the start of each clip; pictures begin with a frame.
-        seconds: of the sound.
-        voices: ``[N]``, the clip that the sound is of; each clip's own by default.
+        video_starts, audio_starts: ``[N]`` seconds from the start of each clip; video begins with a frame.
+        seconds: of the audio.
+        audio_clips: ``[N]``, the clip that the sound is of; each clip's own by default.
     """
 
-    picture: np.ndarray
-    sound: np.ndarray
+    video_starts: np.ndarray
+    audio_starts: np.ndarray
     seconds: float
-    voices: np.ndarray | None = None
+    audio_clips: np.ndarray | None = None
 
 
-def on_grid(model: AudioVisual, lead: np.ndarray, room: float) -> Cut:
+def on_grid(model: AudioVisual, lead: np.ndarray, room: float) -> WindowCuts:
     """Pictures that begin ``lead [N]`` seconds, whole steps, into sound that is ``room`` seconds longer than they are.
 
     Odd clips start a frame later than even ones: on and off the grid of the steps.
     """
     start = (np.arange(len(lead)) % 2) / model.config.fps
-    return Cut(start + lead, start, model.config.seconds + room)
+    return WindowCuts(start + lead, start, model.config.seconds + room)
 
 
-def off_grid(model: AudioVisual, lead: np.ndarray, room: float) -> Cut:
+def off_grid(model: AudioVisual, lead: np.ndarray, room: float) -> WindowCuts:
     """Pictures that begin ``lead [N]`` seconds, any number, into such sound."""
     fps = model.config.fps
     picture = np.ceil(lead * fps - 1e-6) / fps
-    return Cut(picture, picture - lead, model.config.seconds + room)
+    return WindowCuts(picture, picture - lead, model.config.seconds + room)
 
 
-def cut_windows(model: AudioVisual, cache: ClipCache, cut: Cut) -> Iterator[tuple[Tensor, Tensor]]:
+def cut_windows(model: AudioVisual, cache: ClipCache, cut: WindowCuts) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of video ``[B, 3, T, H, W]`` in [0, 1] and audio ``[B, S]``, on the model's device, in clip order."""
     for first in range(0, len(cache.video), BATCH):
         index = np.arange(first, min(first + BATCH, len(cache.video)))
-        voices = index if cut.voices is None else cut.voices[index]
+        audio_clips = index if cut.audio_clips is None else cut.audio_clips[index]
         yield (
-            picture_windows(cache, index, cut.picture[index], model.config.seconds, model.device),
-            sound_windows(cache, voices, cut.sound[index], cut.seconds).to(model.device),
+            video_windows(cache, index, cut.video_starts[index], model.config.seconds, model.device),
+            audio_windows(cache, audio_clips, cut.audio_starts[index], cut.seconds).to(model.device),
         )
 
 
-def sound_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float) -> Tensor:
+def audio_windows(cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float) -> Tensor:
     """``[B, S]`` of clips ``index [B]``, from ``starts [B]`` seconds on."""
     count = round(seconds * cache.sample_rate)
     first = np.round(starts * cache.sample_rate).astype(int)
     return torch.from_numpy(np.stack([cache.audio[i, s : s + count] for i, s in zip(index, first, strict=True)]))
 
 
-def picture_windows(
+def video_windows(
     cache: ClipCache, index: np.ndarray, starts: np.ndarray, seconds: float, device: torch.device
 ) -> Tensor:
     """``[B, 3, T, H, W]`` in [0, 1] on a device, likewise."""

@@ -1,5 +1,5 @@
-"""Figures, each beside its chance level, a trivial prior and the oracle for the same items."""
+"""Metrics, each beside its chance level, a trivial prior and the oracle for the same items."""
 
-from avlearn.metrics.figure import Figure, table
+from avlearn.metrics.metric_result import MetricResult, table
 
-__all__ = ["Figure", "table"]
+__all__ = ["MetricResult", "table"]

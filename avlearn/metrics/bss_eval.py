@@ -11,7 +11,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 from avlearn.metrics.separation import LIMIT
 
 TAPS = 512
@@ -32,7 +32,7 @@ def bss_eval(estimates: np.ndarray, references: np.ndarray, permute: bool = True
     A silent reference is no source: the others' ratios are as if it were not listed. Its own are `LIMIT`
     where its track is silent as well and -`LIMIT` where it is not. A silent track of a source that
     sounds gets -`LIMIT`. Nothing is NaN, and a mean over items is a fair one only without silent
-    references, as in `bss_eval_figures`.
+    references, as in `bss_eval_metrics`.
 
     Args:
         estimates, references: ``[K, S]``, S in samples; no means are removed.
@@ -118,7 +118,7 @@ def _decibel(kept: np.ndarray, lost: np.ndarray) -> np.ndarray:
     return np.where(kept == 0, -LIMIT, np.clip(ratio, -LIMIT, LIMIT))
 
 
-def bss_eval_figures(estimates: np.ndarray, references: np.ndarray, name: str = "") -> list[Figure]:
+def bss_eval_metrics(estimates: np.ndarray, references: np.ndarray, name: str = "") -> list[MetricResult]:
     """Mean SDR, SIR and SAR, tracks in the given order.
 
     Chance hands the same tracks to the sources at random; the prior is the sum of the references.
@@ -141,13 +141,13 @@ def bss_eval_figures(estimates: np.ndarray, references: np.ndarray, name: str = 
         pairwise_bss_eval(np.concatenate([tracks, truth.sum(0, keepdims=True)]), truth)
         for tracks, truth in zip(estimates[kept], references[kept], strict=True)
     ]
-    figures = []
+    metrics = []
     for label, ratios in zip(("SDR", "SIR", "SAR"), np.stack(pairs, 1), strict=True):  # [n, K + 1, K]
         straight = float(np.einsum("nkk->nk", ratios[:, :-1]).mean())
-        figures.append(
-            Figure(
+        metrics.append(
+            MetricResult(
                 "separation", f"{label}, {name}".removesuffix(", "), straight, float(ratios[:, :-1].mean()),
                 float(ratios[:, -1].mean()), "mixture", None, len(ratios), "dB",
             )
         )  # fmt: skip
-    return figures
+    return metrics

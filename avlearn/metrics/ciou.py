@@ -1,7 +1,7 @@
 """Consensus IoU and what it has to be compared with: a blob at the centre, and the best half of a frame.
 
 The published rule marks half of the frame whatever the size of the thing, so most small things are out
-of reach and a blob at the centre comes close to a trained model. Every figure here has both beside it.
+of reach and a blob at the centre comes close to a trained model. Every metric here has both beside it.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 
 THRESHOLDS = 0.05 * np.arange(21)  # with the rounding of the published code, which matters for ties
 
@@ -147,14 +147,14 @@ def off_centre(truth: np.ndarray) -> np.ndarray:
     return unmarked
 
 
-def benchmark(items: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") -> list[Figure]:
+def benchmark(items: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") -> list[MetricResult]:
     """cIoU, its area under the curve, both with the area known, and pointing: of all items, then off the centre.
 
     Chance is a map of noise, the prior a blob at the centre, the oracle the best that each rule allows.
 
     Args:
         items: map and truth, ``[H, W]`` each (see `annotation_map`); read once, one at a time.
-        name: of the set, for the figures' names.
+        name: of the set, for the metrics' names.
 
     Raises:
         ValueError: no item, a map that is not finite or not of its truth's shape.
@@ -167,15 +167,15 @@ def benchmark(items: Iterable[tuple[np.ndarray, np.ndarray]], name: str = "") ->
     sets = {name: np.ones(len(rows), bool)}
     if off.any():
         sets[f"{name}, off centre".removeprefix(", ")] = off
-    figures = []
+    metrics = []
     for subset, chosen in sets.items():
         for label, rule, measure in _MEASURES:
             ours, chance, prior, oracle = (
                 measure(found[rule, who][chosen]) for who in ("ours", "chance", "prior", "oracle")
             )
             title, n = f"{label}, {subset}".removesuffix(", "), int(chosen.sum())
-            figures.append(Figure("localization", title, ours, chance, prior, "centre", oracle, n))
-    return figures
+            metrics.append(MetricResult("localization", title, ours, chance, prior, "centre", oracle, n))
+    return metrics
 
 
 _MEASURES: list[tuple[str, str, Callable[[np.ndarray], float]]] = [

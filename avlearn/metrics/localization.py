@@ -1,6 +1,6 @@
 """Localization: does the map point at what sounds?
 
-A centre prior and plain motion go far on real benchmarks, so each figure stands beside the stronger
+A centre prior and plain motion go far on real benchmarks, so each metric stands beside the stronger
 of the two, and beside the best that a map of the same few cells can do.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from avlearn.metrics.ciou import centre_maps, consensus_iou, pointing_game, success_auc
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 
 HALF_HEIGHT = 0.5  # chosen on validation clips of the default model
 
@@ -156,7 +156,7 @@ def localization(
     size: int | tuple[int, int],
     threshold: float = HALF_HEIGHT,
     name: str = "",
-) -> list[Figure]:
+) -> list[MetricResult]:
     """Pointing, overlap and, where something silent is in the picture, sounding over silent.
 
     Chance is a flat map (it points anywhere and marks everything), the prior the stronger of a blob
@@ -169,7 +169,7 @@ def localization(
         boxes, silent: ``[N, 4]`` of the sounding and of the silent thing, in pixels of the frame.
         size: ``(H, W)`` of the frame, or its side.
         threshold: as in `ciou`.
-        name: of the set of clips, for the figures' names.
+        name: of the set of clips, for the metrics' names.
     """
     maps = _finite(maps)
     boxes = np.asarray(boxes, float)
@@ -183,32 +183,34 @@ def localization(
         priors["loudest motion"] = enlarge(_finite(motion), size)
     ideal = enlarge(ideal_maps(boxes, maps.shape[1:], size), size)
 
-    def figure(label: str, measure: Callable[[np.ndarray], float]) -> Figure:
+    def metric(label: str, measure: Callable[[np.ndarray], float]) -> MetricResult:
         found = {prior: measure(its) for prior, its in priors.items()}
         best = max(found, key=lambda prior: found[prior])
         label = f"{label}, {name}" if name else label
-        return Figure(
+        return MetricResult(
             "localization", label, measure(ours), measure(flat), found[best], best, measure(ideal),
             len(maps),
         )  # fmt: skip
 
-    figures = [
-        figure("pointing", lambda m: float(pointing(m, boxes).mean())),
-        figure("cIoU@0.5", lambda m: float((ciou(m, boxes, threshold) >= 0.5).mean())),
-        figure("mean IoU", lambda m: float(ciou(m, boxes, threshold).mean())),
-        figure("IoU AUC", lambda m: success_auc(ciou(m, boxes, threshold))),
+    metrics = [
+        metric("pointing", lambda m: float(pointing(m, boxes).mean())),
+        metric("cIoU@0.5", lambda m: float((ciou(m, boxes, threshold) >= 0.5).mean())),
+        metric("mean IoU", lambda m: float(ciou(m, boxes, threshold).mean())),
+        metric("IoU AUC", lambda m: success_auc(ciou(m, boxes, threshold))),
     ]
     if silent is not None:
-        figures.append(
-            figure(
+        metrics.append(
+            metric(
                 "sounding over silent",
                 lambda m: float(sounding_over_muted(m, boxes, silent).mean()),
             )
         )
-    return figures
+    return metrics
 
 
-def control(maps: np.ndarray, boxes: np.ndarray, silent: np.ndarray, size: int | tuple[int, int], name: str) -> Figure:
+def control(
+    maps: np.ndarray, boxes: np.ndarray, silent: np.ndarray, size: int | tuple[int, int], name: str
+) -> MetricResult:
     """Sounding over silent with the sound shifted: near one half where nothing but timing is used.
 
     Args:
@@ -216,7 +218,7 @@ def control(maps: np.ndarray, boxes: np.ndarray, silent: np.ndarray, size: int |
         boxes, silent, size, name: as in `localization`.
     """
     value = sounding_over_muted(enlarge(_finite(maps), size), boxes, silent).mean()
-    return Figure(
+    return MetricResult(
         "localization", f"the same, sound shifted (control), {name}", float(value), 0.5, None, "",
         0.5, len(maps),
     )  # fmt: skip

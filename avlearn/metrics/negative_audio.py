@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from avlearn.metrics.ciou import THRESHOLDS, consensus_iou, success_auc
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 
 
 def universal_threshold(negatives: Mapping[str, np.ndarray]) -> float:
@@ -39,7 +39,7 @@ def harmonic_mean(a: float, b: float) -> float:
 
 def negative_audio(
     maps: np.ndarray, truth: np.ndarray, negatives: Mapping[str, np.ndarray], threshold: float, name: str = ""
-) -> list[Figure]:
+) -> list[MetricResult]:
     """Overlap with the picture's own sound, area marked with others, and harmonic means of both.
 
     The prior of an area is that marked with the true sound: a model that does not listen cannot do less.
@@ -49,7 +49,7 @@ def negative_audio(
         truth: ``[N, H, W]`` in [0, 1].
         negatives: by kind ("silence", "noise", "off screen"), maps of the same pictures.
         threshold: of all maps (see `universal_threshold`), better chosen on other items.
-        name: of the set, for the figures' names.
+        name: of the set, for the metrics' names.
     """
     overlaps = consensus_iou(maps > threshold, truth)
     areas = {kind: highlighted_area(its, threshold) for kind, its in negatives.items()}
@@ -62,15 +62,17 @@ def negative_audio(
         return f"{text}, {name}".removesuffix(", ")
 
     kinds = [
-        Figure(
+        MetricResult(
             "localization", label(f"pIA, {kind}"), float(a.mean()), None, own, "the true sound", 0.0, len(a),
             higher_is_better=False,
         )
         for kind, a in areas.items()
     ]  # fmt: skip
     return [
-        Figure("localization", label("mean cIoU, one threshold"), mean, oracle=1.0, n=len(maps)),
+        MetricResult("localization", label("mean cIoU, one threshold"), mean, oracle=1.0, n=len(maps)),
         *kinds,
-        Figure("localization", label("F, cIoU"), harmonic_mean(mean, unmarked), oracle=1.0, n=len(maps)),
-        Figure("localization", label("F, AUC"), harmonic_mean(success_auc(overlaps), auc), oracle=1.0, n=len(maps)),
+        MetricResult("localization", label("F, cIoU"), harmonic_mean(mean, unmarked), oracle=1.0, n=len(maps)),
+        MetricResult(
+            "localization", label("F, AUC"), harmonic_mean(success_auc(overlaps), auc), oracle=1.0, n=len(maps)
+        ),
     ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 from avlearn.metrics.retrieval import hits
 
 
@@ -22,7 +22,7 @@ def top_k(
     k: int = 1,
     name: str = "",
     random_init: float | None = None,
-) -> Figure:
+) -> MetricResult:
     """Share of items whose label is among the k best scores; a tie shares the credit.
 
     Chance is always naming the k most frequent labels of these items, the best that a blind guess
@@ -33,16 +33,16 @@ def top_k(
         labels: ``[N]`` integers.
         k: how many of the best count.
         name: of the features.
-        random_init: the same figure of the same network without training; the prior where given.
+        random_init: the same metric of the same network without training; the prior where given.
     """
     counts = _counts(scores, labels)
     majority = float(np.sort(counts)[::-1][:k].sum() / len(labels))
     prior = (majority, "majority class") if random_init is None else (random_init, "random init")
     value = float(hits(scores, labels, k).mean())
-    return Figure("probe", _named(f"top-{k}", name), value, majority, *prior, 1.0, len(labels))
+    return MetricResult("probe", _named(f"top-{k}", name), value, majority, *prior, 1.0, len(labels))
 
 
-def mean_per_class(scores: np.ndarray, labels: np.ndarray, name: str = "") -> Figure:
+def mean_per_class(scores: np.ndarray, labels: np.ndarray, name: str = "") -> MetricResult:
     """Top-1 within each class that occurs, averaged over classes: rare and frequent count alike.
 
     Args:
@@ -54,13 +54,13 @@ def mean_per_class(scores: np.ndarray, labels: np.ndarray, name: str = "") -> Fi
     present = counts > 0
     right = np.bincount(labels, hits(scores, labels, 1), len(counts))
     value = float((right[present] / counts[present]).mean())
-    return Figure(
+    return MetricResult(
         "probe", _named("mean per class", name), value, 1 / len(counts), float(1 / present.sum()),
         "majority class", 1.0, len(labels),
     )  # fmt: skip
 
 
-def recognition(scores: np.ndarray, labels: np.ndarray, name: str, random_init: float | None) -> list[Figure]:
+def recognition(scores: np.ndarray, labels: np.ndarray, name: str, random_init: float | None) -> list[MetricResult]:
     """Top-1, top-5 and mean per class.
 
     Args:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from avlearn.metrics.figure import Figure
-from avlearn.metrics.interval import wilson
+from avlearn.metrics.interval import wilson_interval
+from avlearn.metrics.metric_result import MetricResult
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
     return shares
 
 
-def recall_at(similarity: np.ndarray, k: int) -> list[Figure]:
+def recall_at(similarity: np.ndarray, k: int) -> list[MetricResult]:
     """Recall at k both ways.
 
     Args:
@@ -42,9 +42,11 @@ def recall_at(similarity: np.ndarray, k: int) -> list[Figure]:
     if similarity.shape != (n, n):
         raise ValueError(f"similarity must be square, not {similarity.shape}")
     chance = min(k / n, 1.0)
-    figures = []
-    for name, matrix in (("sound by picture", similarity), ("picture by sound", similarity.T)):
+    metrics = []
+    for name, matrix in (("video to audio", similarity), ("audio to video", similarity.T)):
         value = float(hits(matrix, np.arange(n), k).mean())
         name = f"R@{k} of {n}, {name}"
-        figures.append(Figure("retrieval", name, value, chance, chance, "any", 1.0, n, interval=wilson(value, n)))
-    return figures
+        metrics.append(
+            MetricResult("retrieval", name, value, chance, chance, "any", 1.0, n, interval=wilson_interval(value, n))
+        )
+    return metrics

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from avlearn.metrics.figure import Figure
+from avlearn.metrics.metric_result import MetricResult
 
 LIMIT = 100.0  # dB: a perfect or a silent estimate would make a mean infinite
 _TIE = 1e-3  # dB: tracks that differ by rounding only are the same track
@@ -56,7 +56,7 @@ def si_sdr_improvement(
     mixture: np.ndarray,
     ideal: np.ndarray | None = None,
     name: str = "",
-) -> Figure:
+) -> MetricResult:
     """Mean SI-SDR of the tracks less that of the mixture.
 
     Chance hands the same tracks to the sources at random; the prior is the mixture itself.
@@ -74,7 +74,7 @@ def si_sdr_improvement(
     oracle = None
     if ideal is not None:
         oracle = float(np.einsum("nkk->nk", _pairwise(ideal, references)).mean()) - base
-    return Figure(
+    return MetricResult(
         "separation", _named("SI-SDRi", name), gain, float(ratios.mean()) - base, 0.0, "mixture",
         oracle, len(ratios), "dB",
     )  # fmt: skip
@@ -82,10 +82,10 @@ def si_sdr_improvement(
 
 def best_order_improvement(
     estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray, name: str = ""
-) -> Figure:
+) -> MetricResult:
     """`si_sdr_improvement` of tracks that nothing says the sources of: each item's order is that which fits best.
 
-    So the order is the truth's, which a network that sees nothing cannot know: the figure is one to compare with.
+    So the order is the truth's, which a network that sees nothing cannot know: the metric is one to compare with.
 
     Args:
         estimates, references: ``[N, K, S]``. Items with a silent reference are left out.
@@ -97,13 +97,13 @@ def best_order_improvement(
     best = np.stack([ratios[:, order, sources].mean(1) for order in permutations(sources)]).max(0)
     mixture = np.broadcast_to(np.asarray(mixture)[:, None], references.shape)
     base = float(np.einsum("nkk->nk", _pairwise(mixture, references)).mean())
-    return Figure(
+    return MetricResult(
         "separation", _named("SI-SDRi", _named(name, "sound alone, in the best order").removeprefix(", ")),
         float(best.mean()) - base, None, 0.0, "mixture", None, len(ratios), "dB",
     )  # fmt: skip
 
 
-def assignment_accuracy(estimates: np.ndarray, references: np.ndarray, name: str = "") -> Figure:
+def assignment_accuracy(estimates: np.ndarray, references: np.ndarray, name: str = "") -> MetricResult:
     """Share of items whose best order of the tracks is the given one; a tie counts as wrong.
 
     Args:
@@ -119,14 +119,16 @@ def assignment_accuracy(estimates: np.ndarray, references: np.ndarray, name: str
     sums = np.stack([ratios[:, order, range(sources)].sum(1) for order in orders], 1)
     right = sums[:, 0] > sums[:, 1:].max(1) + _TIE
     # One track for all is always a tie: the prior gets nothing right.
-    return Figure(
+    return MetricResult(
         "separation", _named("assignment", name), float(right.mean()), 1 / len(orders), 0.0,
         "the mixture for each", 1.0, len(ratios),
     )  # fmt: skip
 
 
-def separation(estimates: np.ndarray, references: np.ndarray, ideal: np.ndarray | None, name: str) -> list[Figure]:
-    """Both figures of sources that add up to their mixture.
+def separation(
+    estimates: np.ndarray, references: np.ndarray, ideal: np.ndarray | None, name: str
+) -> list[MetricResult]:
+    """Both metrics of sources that add up to their mixture.
 
     Args:
         estimates, references, ideal: ``[N, K, S]``, the model's, the truth, by ideal ratio masks.

@@ -6,8 +6,8 @@ Scores that are not a number lose every comparison, so that a broken model canno
 import numpy as np
 from scipy.stats import rankdata
 
-from avlearn.metrics.figure import Figure
-from avlearn.metrics.interval import of_median, wilson
+from avlearn.metrics.interval import median_interval, wilson_interval
+from avlearn.metrics.metric_result import MetricResult
 
 _EPSILON = 1e-6  # seconds: offsets on a grid are sums of steps that binary fractions cannot hold
 
@@ -20,7 +20,7 @@ def _scores(aligned: np.ndarray, shifted: np.ndarray) -> tuple[np.ndarray, np.nd
     return aligned, np.where(np.isnan(shifted), np.inf, shifted)
 
 
-def two_afc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
+def two_afc(aligned: np.ndarray, shifted: np.ndarray) -> MetricResult:
     """Share of items whose aligned pair scores above their shifted one; ties count half.
 
     Args:
@@ -28,13 +28,13 @@ def two_afc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
     """
     aligned, shifted = _scores(aligned, shifted)
     wins = (aligned > shifted).mean() + 0.5 * (aligned == shifted).mean()
-    return Figure(
+    return MetricResult(
         "sync", "aligned over shifted (2AFC)", float(wins), 0.5, 0.5, "one input only", 1.0,
-        len(aligned), interval=wilson(float(wins), len(aligned)),
+        len(aligned), interval=wilson_interval(float(wins), len(aligned)),
     )  # fmt: skip
 
 
-def auc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
+def auc(aligned: np.ndarray, shifted: np.ndarray) -> MetricResult:
     """Area under the ROC curve over all pairs of all items; ties count half.
 
     Args:
@@ -44,7 +44,7 @@ def auc(aligned: np.ndarray, shifted: np.ndarray) -> Figure:
     n, m = len(aligned), len(shifted)
     ranks = rankdata(np.concatenate([aligned, shifted]))
     value = (ranks[:n].sum() - n * (n + 1) / 2) / (n * m)
-    return Figure("sync", "aligned or shifted (AUC)", float(value), 0.5, 0.5, "one input only", 1.0, n + m)
+    return MetricResult("sync", "aligned or shifted (AUC)", float(value), 0.5, 0.5, "one input only", 1.0, n + m)
 
 
 def best_threshold(aligned: np.ndarray, shifted: np.ndarray) -> float:
@@ -64,7 +64,7 @@ def best_threshold(aligned: np.ndarray, shifted: np.ndarray) -> float:
     return float(middles[int(np.argmax(above + below))])
 
 
-def binary_accuracy(aligned: np.ndarray, shifted: np.ndarray, threshold: float) -> Figure:
+def binary_accuracy(aligned: np.ndarray, shifted: np.ndarray, threshold: float) -> MetricResult:
     """Balanced accuracy of calling single pairs aligned when they score above ``threshold``.
 
     Args:
@@ -73,7 +73,7 @@ def binary_accuracy(aligned: np.ndarray, shifted: np.ndarray, threshold: float) 
     """
     aligned, shifted = _scores(aligned, shifted)
     value = ((aligned > threshold).mean() + (shifted <= threshold).mean()) / 2
-    return Figure(
+    return MetricResult(
         "sync", "aligned or shifted (binary)", float(value), 0.5, 0.5, "majority", 1.0,
         len(aligned) + len(shifted),
     )  # fmt: skip
@@ -86,7 +86,7 @@ def _offsets(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.where(np.isnan(predicted), np.inf, predicted), true
 
 
-def offset_within(predicted: np.ndarray, true: np.ndarray, tolerance: float, grid: np.ndarray) -> Figure:
+def offset_within(predicted: np.ndarray, true: np.ndarray, tolerance: float, grid: np.ndarray) -> MetricResult:
     """Share of offsets within ``tolerance``; chance draws from the grid, the prior says "in sync".
 
     Args:
@@ -100,9 +100,9 @@ def offset_within(predicted: np.ndarray, true: np.ndarray, tolerance: float, gri
     chance = (np.abs(np.asarray(grid)[None] - true[:, None]) <= reach).mean()
     prior = (np.abs(true) <= reach).mean()
     name = f"offset within {tolerance * 1000:.0f} ms of {len(grid)}" if tolerance else f"offset exact of {len(grid)}"
-    return Figure(
+    return MetricResult(
         "sync", name, float(hits.mean()), float(chance), float(prior), "always in sync", 1.0,
-        len(true), interval=wilson(float(hits.mean()), len(true)),
+        len(true), interval=wilson_interval(float(hits.mean()), len(true)),
     )  # fmt: skip
 
 
@@ -113,13 +113,13 @@ def offset_grid(n_offsets: int = 21, step: float = 0.08) -> np.ndarray:
 
 def median_offset_error_ms(
     predicted: np.ndarray, true: np.ndarray, grid: np.ndarray, name: str = "", oracle: np.ndarray | None = None
-) -> Figure:
+) -> MetricResult:
     """Median absolute error in ms; chance draws from the grid, the prior says "in sync".
 
     Args:
         predicted, true: ``[N]`` seconds; NaN predicted is infinitely off.
         grid: ``[O]`` seconds, the offsets that a guess can be.
-        name: what to add to the figure's.
+        name: what to add to the metric's.
         oracle: ``[N]`` seconds, the best predictions that are possible; the true ones where any is.
     """
     predicted, true = _offsets(predicted, true)
@@ -127,16 +127,16 @@ def median_offset_error_ms(
     chance = np.median(np.abs(np.asarray(grid)[None] - true[:, None])) * 1000
     prior = np.median(np.abs(true)) * 1000
     best = np.median(np.abs((true if oracle is None else oracle) - true)) * 1000
-    return Figure(
+    return MetricResult(
         "sync", f"median offset error{name}", float(np.median(errors)), float(chance), float(prior), "always in sync",
-        float(best), len(true), "ms", higher_is_better=False, interval=of_median(errors),
+        float(best), len(true), "ms", higher_is_better=False, interval=median_interval(errors),
     )  # fmt: skip
 
 
 SYNCHFORMER = offset_grid(21, 0.2)  # seconds: the classes of Synchformer (Iashin et al., ICASSP 2024)
 
 
-def synchformer_accuracy(predicted: np.ndarray, true: np.ndarray) -> list[Figure]:
+def synchformer_accuracy(predicted: np.ndarray, true: np.ndarray) -> list[MetricResult]:
     """Offset accuracy on the grid of Synchformer: 21 classes 0.2 s apart; exact, and within a class to either side.
 
     Args:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from avlearn.validation import STRICT, read_object, validated
 
-# Names of files; see avlearn.apply.confidence, avlearn.apply.audible and avlearn.apply.agreement.
+# Names of files; see avlearn.apply.confidence, avlearn.apply.on_screen and avlearn.apply.track_confidence.
 SYNC, ON_SCREEN, TRACKS = "sync.json", "localize.json", "separate.json"
 FORMAT = "avlearn.confidence/1"
 

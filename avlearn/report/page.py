@@ -11,13 +11,13 @@ from zlib import crc32
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure as Chart
+from matplotlib.figure import Figure
 from PIL import Image
 
 from avlearn.files import write_text
-from avlearn.metrics.figure import HEADER, Figure
+from avlearn.metrics.metric_result import HEADER, MetricResult
 
-Picture = np.ndarray | Chart
+Picture = np.ndarray | Figure
 
 
 class Page:
@@ -51,19 +51,19 @@ class Page:
         """Add what was typed, or printed."""
         self._body.append(f'<pre tabindex="0">{html.escape(text)}</pre>')
 
-    def figures(self, figures: Sequence[Figure], caption: str = "") -> None:
-        """Add a table of figures, their references beside them; on a phone each becomes a block."""
-        self._table(HEADER, [figure.cells() for figure in figures], caption)
+    def metrics(self, metrics: Sequence[MetricResult], caption: str = "") -> None:
+        """Add a table of metrics, their references beside them; on a phone each becomes a block."""
+        self._table(HEADER, [metric.cells() for metric in metrics], caption)
 
-    def table(self, rows: Sequence[Figure] | Sequence[Mapping[str, object]], caption: str = "") -> None:
+    def table(self, rows: Sequence[MetricResult] | Sequence[Mapping[str, object]], caption: str = "") -> None:
         """Add a table; on a phone each row becomes a block.
 
         Args:
-            rows: figures, or mappings from column to value. What a row lacks is left empty.
+            rows: metrics, or mappings from column to value. What a row lacks is left empty.
             caption: above the table.
         """
-        if rows and isinstance(rows[0], Figure):
-            self.figures(rows, caption)
+        if rows and isinstance(rows[0], MetricResult):
+            self.metrics(rows, caption)
             return
         header = list(dict.fromkeys(key for row in rows for key in row))
         self._table(header, [[_cell(row.get(key)) for key in header] for row in rows], caption)
@@ -169,7 +169,7 @@ def _data(kind: str, content: bytes) -> str:
 
 def _picture(picture: Picture, alt: str) -> str:
     alt = html.escape(alt)
-    if isinstance(picture, Chart):
+    if isinstance(picture, Figure):
         return _chart(picture, alt)
     height, width = picture.shape[:2]
     source = _data("image/jpeg", _jpeg(Image.fromarray(picture)))
@@ -182,7 +182,7 @@ def _jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _chart(figure: Chart, alt: str) -> str:
+def _chart(figure: Figure, alt: str) -> str:
     """A figure as inline SVG: sharp at any size, and black takes the page's ink."""
     buffer = BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "avlearn"}):

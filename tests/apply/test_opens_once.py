@@ -9,7 +9,8 @@ from avlearn.apply import sync
 from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
-from avlearn.apply.localize import file_maps, localize_file
+from avlearn.apply.file_maps import file_maps
+from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.errors import MediaError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from avlearn.apply.released_sync import Answer, ask, load_released
+from avlearn.apply.released_sync import ReleasedSyncResult, load_released, sync_with_released
 from avlearn.apply.sync_files import SyncTable, sync_files
 from avlearn.errors import ModelError, NoAudioError
 from avlearn.media import read_clip, write_video
@@ -97,16 +97,16 @@ class FlashSync(SparseSync):
 
 @pytest.mark.parametrize("lead", [0.4, -0.2, 0.0])
 def test_positive_is_the_sound_before_the_picture(tmp_path, lead):
-    found = ask(flashes(tmp_path / "a.mp4", 8.0, lead), [FlashNet(), FlashFormer()])
+    found = sync_with_released(flashes(tmp_path / "a.mp4", 8.0, lead), [FlashNet(), FlashFormer()])
     assert [answer.reason for answer in found] == ["", ""]
     assert [answer.offset for answer in found] == [lead, lead]
-    assert found[1].figures["desync"] == abs(lead)
+    assert found[1].values["desync"] == abs(lead)
 
 
 @pytest.mark.parametrize("lead", [1.0, -1.0])
 def test_sparsesync_of_three_classes(tmp_path, lead):
-    found = ask(flashes(tmp_path / "a.mp4", 7.6, lead), [FlashSync()])[0]
-    assert (found.offset, list(found.figures)) == (lead, ["probability"])
+    found = sync_with_released(flashes(tmp_path / "a.mp4", 7.6, lead), [FlashSync()])[0]
+    assert (found.offset, list(found.values)) == (lead, ["probability"])
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +170,11 @@ def test_synchformer_gives_the_numbers_of_the_whole_clip_at_once(tmp_path):
     assert seen.shape[1] == 17
     starts = (0, 3)
     mean = torch.cat([model.compare(seen[:, s : s + 14], heard[:, s : s + 14]) for s in starts]).softmax(1).mean(0)
-    found = ask(path, [model])[0]
+    found = sync_with_released(path, [model])[0]
     assert found.name == "Synchformer"
     assert found.offset == OFFSETS[int(mean.argmax())]
-    assert found.figures["probability"] == pytest.approx(float(mean.max()), abs=1e-3)
-    assert found.figures["desync"] == pytest.approx(float(desync(model, video, audio)))
+    assert found.values["probability"] == pytest.approx(float(mean.max()), abs=1e-3)
+    assert found.values["desync"] == pytest.approx(float(desync(model, video, audio)))
 
 
 def test_desync_is_of_both_ends_and_the_offset_of_all_windows(tmp_path):
@@ -185,17 +185,19 @@ def test_desync_is_of_both_ends_and_the_offset_of_all_windows(tmp_path):
             return 50 * torch.eye(21)[[(0, 13, 13, 11)[len(windows)]]]
 
     windows = []
-    found = ask(flashes(tmp_path / "a.mp4", 8.0), [Told()])[0]  # 24 segments: windows from the first, 8th and 11th on
+    found = sync_with_released(flashes(tmp_path / "a.mp4", 8.0), [Told()])[
+        0
+    ]  # 24 segments: windows from the first, 8th and 11th on
     lit = is_lit(frames_to_input(torch.from_numpy(read_clip(tmp_path / "a.mp4", fps=FPS).video)))
     assert [window.tolist() for window in windows] == [lit[8 * s : 8 * s + 112].tolist() for s in (0, 7, 10)]
     assert found.offset == 0.6
-    assert found.figures == {"probability": pytest.approx(2 / 3, abs=1e-3), "desync": pytest.approx(0.4)}
+    assert found.values == {"probability": pytest.approx(2 / 3, abs=1e-3), "desync": pytest.approx(0.4)}
 
 
 def test_synchformer_for_being_synchronizable(tmp_path):
-    found = ask(flashes(tmp_path / "a.mp4", 4.6), [small_synchformer(classes=2, segments=13)])[0]
-    assert found.offset is None and list(found.figures) == ["synchronizable"]
-    assert 0 <= found.figures["synchronizable"] <= 1
+    found = sync_with_released(flashes(tmp_path / "a.mp4", 4.6), [small_synchformer(classes=2, segments=13)])[0]
+    assert found.offset is None and list(found.values) == ["synchronizable"]
+    assert 0 <= found.values["synchronizable"] <= 1
 
 
 def test_syncnet_sees_the_crop(tmp_path):
@@ -204,7 +206,7 @@ def test_syncnet_sees_the_crop(tmp_path):
     sound = np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
     write_video(tmp_path / "a.mp4", frames, FPS, audio=sound, sample_rate=RATE)
     net = FlashNet()
-    assert ask(tmp_path / "a.mp4", [net], (30, 100, 112, 112))[0].reason == ""
+    assert sync_with_released(tmp_path / "a.mp4", [net], (30, 100, 112, 112))[0].reason == ""
     assert net.seen[0].shape == (1, 3, 31, 224, 224)
     assert net.seen[0].min() > 0.7 and net.seen[0].max() < 0.85
 
@@ -212,16 +214,16 @@ def test_syncnet_sees_the_crop(tmp_path):
 def test_where_the_sound_ends_the_clip_ends(tmp_path):
     """Silence behind it is not sound of the picture."""
     net = FlashNet()
-    answer = ask(flashes(tmp_path / "a.mkv", 6.0, sound=4.0), [net, FlashFormer()])
-    whole = ask(flashes(tmp_path / "b.mp4", 4.0), [FlashNet()])[0]
-    assert answer[0].figures["lse_d"] == pytest.approx(whole.figures["lse_d"], abs=0.03)
+    answer = sync_with_released(flashes(tmp_path / "a.mkv", 6.0, sound=4.0), [net, FlashFormer()])
+    whole = sync_with_released(flashes(tmp_path / "b.mp4", 4.0), [FlashNet()])[0]
+    assert answer[0].values["lse_d"] == pytest.approx(whole.values["lse_d"], abs=0.03)
     assert sum(part.shape[2] - 6 for part in net.seen) + 6 == 100
     assert answer[1].reason == "it takes at least 4.8 s of picture and sound together"
 
 
 def test_no_answer_has_its_reason(tmp_path):
     networks = [FlashNet(), FlashFormer(), FlashSync()]
-    short = ask(flashes(tmp_path / "short.mp4", 1.2), networks)
+    short = sync_with_released(flashes(tmp_path / "short.mp4", 1.2), networks)
     assert [answer.offset for answer in short] == [None] * 3
     assert [answer.reason for answer in short] == [
         f"it takes at least {needed} s of picture and sound together" for needed in (1.4, 4.8, 5)
@@ -229,14 +231,17 @@ def test_no_answer_has_its_reason(tmp_path):
     silent = tmp_path / "silent.mp4"
     write_video(silent, np.zeros((130, 64, 64, 3), np.uint8), FPS, audio=np.zeros((1, 83200), np.float32),
                 sample_rate=RATE)  # fmt: skip
-    assert {answer.reason for answer in ask(silent, networks)} == {"the sound is silent"}
+    assert {answer.reason for answer in sync_with_released(silent, networks)} == {"the sound is silent"}
     wide, noise = tmp_path / "wide.mp4", np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
     write_video(wide, np.zeros((40, 64, 128, 3), np.uint8), FPS, audio=noise, sample_rate=RATE)
-    assert "--crop" in ask(wide, networks[:1])[0].reason
-    assert ask(wide, networks[:1], (100, 0, 64, 64))[0].reason == "the crop reaches beyond the picture, 128x64"
+    assert "--crop" in sync_with_released(wide, networks[:1])[0].reason
+    assert (
+        sync_with_released(wide, networks[:1], (100, 0, 64, 64))[0].reason
+        == "the crop reaches beyond the picture, 128x64"
+    )
     write_video(tmp_path / "mute.mp4", np.zeros((40, 64, 64, 3), np.uint8), FPS)
     with pytest.raises(NoAudioError):
-        ask(tmp_path / "mute.mp4", networks)
+        sync_with_released(tmp_path / "mute.mp4", networks)
 
 
 @pytest.mark.parametrize(
@@ -259,16 +264,16 @@ def test_many_files(small_world, tmp_path, syncnet):
     torch.save({name.partition(".")[2]: tensor for name, tensor in syncnet.state_dict().items()}, weights)
     short = flashes(tmp_path / "short.mp4", 1.0)
     results = dict(sync_files([short], "default", released=[weights], crop=(0, 0, 96, 96), workers=1))
-    assert results[0].others == ask(short, [syncnet], (0, 0, 96, 96))
+    assert results[0].others == sync_with_released(short, [syncnet], (0, 0, 96, 96))
     assert "\n  SyncNet v2: no answer (it takes at least 1.4 s" in SyncTable([results[0]]).text()
     with pytest.raises(ModelError, match="there is no weight file"):
         next(sync_files([short], "default", released=[tmp_path / "none.pt"]))
 
 
 def test_in_words():
-    assert Answer("SyncNet v2", -0.12, {"lse_d": 7.5, "lse_c": 3.25}).text() == (
+    assert ReleasedSyncResult("SyncNet v2", -0.12, {"lse_d": 7.5, "lse_c": 3.25}).text() == (
         "SyncNet v2: audio lags by 120 ms, LSE-D 7.500, LSE-C 3.250"
     )
-    assert Answer("Synchformer", 0.0, {"probability": 0.5, "desync": 0.1}).text() == (
+    assert ReleasedSyncResult("Synchformer", 0.0, {"probability": 0.5, "desync": 0.1}).text() == (
         "Synchformer: in sync, probability 0.50, DeSync 0.10 s"
     )

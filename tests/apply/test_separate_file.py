@@ -8,12 +8,13 @@ import pytest
 import soundfile
 import torch
 
+import avlearn.apply.file_maps as file_maps
 import avlearn.apply.separate as separate
-import avlearn.apply.survey as survey
+from avlearn.apply.feature_file import FeatureFile
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order
-from avlearn.apply.places import Seen, parse_choice
 from avlearn.apply.separate import separate_file
+from avlearn.apply.source_choice import parse_choice
 from avlearn.config import ModelConfig
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, write_video, write_wav
@@ -69,7 +70,7 @@ def test_a_file_in_stretches_is_the_file_in_one_piece(model, tmp_path, monkeypat
     found = []
     for seconds in (2.7, 1000.0):
         monkeypatch.setattr(separate, "_STRETCH", seconds)
-        monkeypatch.setattr(survey, "_LOOK", seconds)
+        monkeypatch.setattr(file_maps, "_LOOK", seconds)
         found.append(samples(separate_file(path, model, tmp_path / "out", choices=[LEFT, RIGHT])))
     cut, whole = found
     level = np.sqrt(np.square(whole).mean((1, 2)))
@@ -241,7 +242,7 @@ def test_sources_are_parsed():
 
 
 def test_features_come_back_from_the_disk(tmp_path):
-    seen, features = Seen(tmp_path), torch.randn(5, 9, 2, 3)
+    seen, features = FeatureFile(tmp_path), torch.randn(5, 9, 2, 3)
     for piece in features.split(4, 1):
         seen.append(piece)
     assert torch.allclose(seen.read(2, 4)[0], features[:, 2:6], atol=2e-3)
@@ -273,7 +274,7 @@ def test_work_side_by_side_keeps_its_order_and_is_few_ahead():
 
 
 def test_steps_before_the_start_and_past_the_end_are_those_there(tmp_path):
-    seen = Seen(tmp_path)
+    seen = FeatureFile(tmp_path)
     seen.append(torch.arange(5.0).view(1, 5, 1, 1))
     assert seen.read(-2, 4).flatten().tolist() == [0, 0, 0, 1]
     assert seen.read(3, 4).flatten().tolist() == [3, 4, 4, 4]

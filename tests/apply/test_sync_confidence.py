@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avlearn.apply.confidence import Evidence, calibrate, probability
+from avlearn.apply.confidence import OffsetEvidence, calibrate, probability
 from avlearn.errors import ModelError
 
 
@@ -11,7 +11,7 @@ def drawn(count, seed):
     """Evidence whose height alone decides, with a known probability."""
     rng = np.random.default_rng(seed)
     heights = rng.uniform(0, 0.4, count)
-    evidence = [Evidence(float(h), *map(float, rng.uniform(0, 1, 2))) for h in heights]
+    evidence = [OffsetEvidence(float(h), *map(float, rng.uniform(0, 1, 2))) for h in heights]
     true = 1 / (1 + np.exp(-30 * (heights - 0.2)))
     return evidence, true, rng.random(count) < true
 
@@ -26,18 +26,24 @@ def test_it_finds_the_probability():
 
 def test_no_evidence_speaks_against():
     evidence, _, right = drawn(300, 2)
-    flipped = [Evidence(-e.height, e.margin, e.agreement) for e in evidence]
+    flipped = [OffsetEvidence(-e.height, e.margin, e.agreement) for e in evidence]
     calibration = calibrate(flipped, right)
     assert all(w >= 0 for w in calibration["weights"].values())
     assert probability(flipped[0], calibration) == pytest.approx(right.mean(), abs=0.1)
 
 
 def test_examples_that_can_be_told_apart_leave_it_unsure():
-    evidence = [Evidence(h, 0.0, 0.0) for h in (0.1, 0.2, 0.8, 0.9)]
+    evidence = [OffsetEvidence(h, 0.0, 0.0) for h in (0.1, 0.2, 0.8, 0.9)]
     calibration = calibrate(evidence, np.array([False, False, True, True]))
-    assert 0 < probability(Evidence(0.0, 0, 0), calibration) < 0.5 < probability(Evidence(1.0, 0, 0), calibration) < 1
+    assert (
+        0
+        < probability(OffsetEvidence(0.0, 0, 0), calibration)
+        < 0.5
+        < probability(OffsetEvidence(1.0, 0, 0), calibration)
+        < 1
+    )
 
 
 def test_a_calibration_of_other_evidence_is_refused():
     with pytest.raises(ModelError, match="no weight for margin, agreement: calibrate it anew"):
-        probability(Evidence(0.5, 1.0, 1.0), {"weights": {"height": 1.0}, "bias": 0.0})
+        probability(OffsetEvidence(0.5, 1.0, 1.0), {"weights": {"height": 1.0}, "bias": 0.0})

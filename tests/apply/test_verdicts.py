@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
-from avlearn.apply.first_look import FirstLook
 from avlearn.apply.localize import _verdict as localized
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import _verdict as separated
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
+from avlearn.apply.sync_check import SyncCheck
 from avlearn.apply.sync_files import SyncTable
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.cli import app
@@ -65,7 +65,7 @@ def looped(path, out, times):
 
 
 def look(known, fresh=(1.0,)):
-    return FirstLook(known, 0.0, (), np.zeros(len(fresh)), np.array(fresh))
+    return SyncCheck(known, 0.0, (), np.zeros(len(fresh)), np.array(fresh))
 
 
 def test_only_a_model_that_knows_such_files_says_that_nothing_is_on_screen(model):

@@ -57,7 +57,7 @@ def test_clean_clips_pass(model, clips):
     assert [check.given for check in found[::2]] == [
         "the sound alone", "the picture alone", "the model with a black picture", "the model with another clip's sound",
     ]  # fmt: skip
-    assert found[1].figure.chance == pytest.approx(61 / 441) and found[1].figure.prior == pytest.approx(1 / 7)
+    assert found[1].metric.chance == pytest.approx(61 / 441) and found[1].metric.prior == pytest.approx(1 / 7)
     result = Audit(found, CLIPS)
     assert "clean" in result.text() and result.to_dict()["clean"]
 

@@ -31,7 +31,7 @@ def manifest(small_world, tmp_path_factory):
 
 def test_an_evaluation_names_the_clips_that_it_leaves_out(model, manifest):
     result = evaluate(model, [manifest], tasks=["sync"])
-    assert result.figures[0].n == 3
+    assert result.metrics[0].n == 3
     assert [path for path, _ in result.skipped] == [str(manifest.parent / "cut.mp4")]
     assert "1 clips could not be read, and are left out:" in result.text()
     assert result.to_dict()["skipped"][0]["reason"]
@@ -71,6 +71,6 @@ def test_embedding_lists_what_cannot_be_read_and_does_the_rest(model, manifest, 
 def test_shards_go_wherever_a_manifest_goes(model, manifest, tmp_path):
     prepare(manifest, tmp_path / "out", short_side=96, shards=2, workers=1)
     shards = tmp_path / "out" / "manifest.parquet"
-    assert evaluate(model, [shards], tasks=["sync"]).figures[0].n == 3
+    assert evaluate(model, [shards], tasks=["sync"]).metrics[0].n == 3
     result = embed_files([s for s in listed_sources(shards) if "cut" not in str(s)], model, tmp_path / "f.parquet")
     assert result.files == 3

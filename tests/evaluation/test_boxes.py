@@ -16,9 +16,9 @@ from avlearn.cli import app
 from avlearn.data.manifest import Event, Row, read_manifest, write_manifest
 from avlearn.errors import DataError
 from avlearn.evaluation import evaluate
-from avlearn.evaluation.boxes import annotated, box_figures
+from avlearn.evaluation.boxes import annotated, box_metrics
 from avlearn.media import write_video
-from avlearn.metrics import Figure
+from avlearn.metrics import MetricResult
 from avlearn.models.folder import load
 from avlearn.models.released.localizers import Localizer, ObjectMap
 
@@ -85,22 +85,22 @@ class SeesMotion:
         return features
 
 
-def named(figures: list[Figure]) -> dict[str, Figure]:
-    return {figure.name: figure for figure in figures}
+def named(metrics: list[MetricResult]) -> dict[str, MetricResult]:
+    return {metric.name: metric for metric in metrics}
 
 
 @pytest.mark.parametrize("network", [Sees(), SeesMotion()], ids=["released", "ours"])
 def test_what_is_seen_at_the_instant_is_found_and_silence_marks_nothing(network, items):
-    figures = named(box_figures(network, items, "x"))
-    whole = figures["adaptive cIoU@0.5, x"]
+    metrics = named(box_metrics(network, items, "x"))
+    whole = metrics["adaptive cIoU@0.5, x"]
     assert whole.value == 1.0 and whole.n == 4
-    assert figures["cIoU AUC, x"].value > 0.85 * figures["cIoU AUC, x"].oracle
-    assert figures["pointing, x"].value > 0.95 > figures["pointing, x"].chance
-    assert figures["cIoU@0.5, x"].prior_name == "centre"
-    assert figures["cIoU@0.5, x, off centre"].n == 1  # the left half; the others hold the pixel in the middle
-    assert figures["pIA, silence, x"].value == 0
-    assert figures["pIA, silence, x"].n == 2
-    assert figures["pIA, noise, x"].value == pytest.approx(figures["pIA, noise, x"].prior, abs=0.1)
+    assert metrics["cIoU AUC, x"].value > 0.85 * metrics["cIoU AUC, x"].oracle
+    assert metrics["pointing, x"].value > 0.95 > metrics["pointing, x"].chance
+    assert metrics["cIoU@0.5, x"].prior_name == "centre"
+    assert metrics["cIoU@0.5, x, off centre"].n == 1  # the left half; the others hold the pixel in the middle
+    assert metrics["pIA, silence, x"].value == 0
+    assert metrics["pIA, silence, x"].n == 2
+    assert metrics["pIA, noise, x"].value == pytest.approx(metrics["pIA, noise, x"].prior, abs=0.1)
 
 
 def test_a_network_that_looks_the_wrong_way_is_told(items):
@@ -108,13 +108,13 @@ def test_a_network_that_looks_the_wrong_way_is_told(items):
         def heatmap(self, image: Tensor, spectrogram: Tensor) -> Tensor:
             return 1 - super().heatmap(image, spectrogram)
 
-    figures = named(box_figures(Wrong(), items))
-    assert figures["pointing"].value == 0
-    assert figures["cIoU@0.5"].value == 0
+    metrics = named(box_metrics(Wrong(), items))
+    assert metrics["pointing"].value == 0
+    assert metrics["cIoU@0.5"].value == 0
 
 
 def test_a_single_clip_has_no_control(items):
-    assert not any("pIA" in figure.name for figure in box_figures(Sees(), items[:1]))
+    assert not any("pIA" in metric.name for metric in box_metrics(Sees(), items[:1]))
 
 
 def test_objects_take_their_share_of_the_map(items):
@@ -126,10 +126,10 @@ def test_objects_take_their_share_of_the_map(items):
         def heatmap(self, image: Tensor) -> Tensor:
             return F.avg_pool2d(image.mean(1), 32)
 
-    alone, guided = (named(box_figures(Blind(), items, objects=objects)) for objects in (None, Bright()))
+    alone, guided = (named(box_metrics(Blind(), items, objects=objects)) for objects in (None, Bright()))
     assert alone["pointing"].value == pytest.approx(alone["pointing"].chance)
     assert guided["pointing"].value > 0.95
-    assert named(box_figures(SeesMotion(), items, objects=Bright()))["pointing"].value > 0.95
+    assert named(box_metrics(SeesMotion(), items, objects=Bright()))["pointing"].value > 0.95
 
 
 def test_boxes_of_an_instant_are_gathered_and_annotators_have_to_agree():
@@ -185,6 +185,6 @@ def test_boxes_take_no_room_for_a_search_of_the_offset(untrained, clips):
     model = load(untrained)
     model.config = replace(model.config, seconds=7.0)  # of the clips' 8
     found = evaluate(model, [clips])
-    assert {figure.task for figure in found.figures} == {"localization"}
+    assert {metric.task for metric in found.metrics} == {"localization"}
     with pytest.raises(DataError, match=r"no clip lasts the 8\.64 s"):
         evaluate(model, [clips], tasks=["sync"])

@@ -6,15 +6,15 @@ import pytest
 
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError
-from avlearn.evaluation import Evaluator, Measured, NotMeasurableError, evaluate
+from avlearn.evaluation import Evaluator, EvaluatorResult, NotMeasurableError, evaluate
 from avlearn.evaluation.windows import off_grid
-from avlearn.metrics import Figure
+from avlearn.metrics import MetricResult
 from avlearn.models.folder import load
 
 
 def test_one_task_of_a_world(untrained, small_world):
     result = evaluate(load(untrained), [small_world / "manifest.parquet"], tasks=["sync"])
-    assert {figure.task for figure in result.figures} == {"sync", "retrieval"}
+    assert {metric.task for metric in result.metrics} == {"sync", "retrieval"}
     values = result.to_dict()
     assert values["schema"] == "avlearn.evaluate/2" and values["classes"] == []
     assert len(values["figures"][0]["interval"]) == 2
@@ -46,7 +46,7 @@ def test_too_few_clips_for_synchronization(untrained, small_world, tmp_path):
             evaluate(model, [few], tasks=["sync"])
         with pytest.raises(DataError, match=r"nothing can be measured: .*too few clips"):
             evaluate(model, [few])
-    assert evaluate(model, [write_few(rows[:3], tmp_path / "3.csv")], tasks=["sync"]).figures
+    assert evaluate(model, [write_few(rows[:3], tmp_path / "3.csv")], tasks=["sync"]).metrics
 
 
 def write_few(rows, path):
@@ -59,9 +59,9 @@ def test_sound_between_steps_begins_within_the_clip_and_the_picture_with_a_frame
 
     lead = np.arange(161) / 100
     cut = off_grid(load(untrained), lead, 1.6)
-    assert np.allclose(cut.picture - cut.sound, lead)
-    assert np.allclose(cut.picture * 25, np.round(cut.picture * 25))
-    assert cut.sound.min() > -1e-9 and cut.sound.max() < 1 / 25 and cut.seconds == pytest.approx(3.6)
+    assert np.allclose(cut.video_starts - cut.audio_starts, lead)
+    assert np.allclose(cut.video_starts * 25, np.round(cut.video_starts * 25))
+    assert cut.audio_starts.min() > -1e-9 and cut.audio_starts.max() < 1 / 25 and cut.seconds == pytest.approx(3.6)
 
 
 class BrightnessEvaluator(Evaluator):
@@ -76,7 +76,7 @@ class BrightnessEvaluator(Evaluator):
 
     def measure(self, rows):
         values = self.subject.decoded(rows).video.mean((1, 2, 3, 4))
-        return Measured([Figure("brightness", "mean", float(values.mean()), n=len(values))])
+        return EvaluatorResult([MetricResult("brightness", "mean", float(values.mean()), n=len(values))])
 
 
 def test_an_evaluator_of_ones_own_is_measured_on_the_clips_that_it_chooses_and_no_others_are_read(
@@ -86,7 +86,7 @@ def test_an_evaluator_of_ones_own_is_measured_on_the_clips_that_it_chooses_and_n
     rows[5:] = [replace(row, path=tmp_path / "gone.mp4") for row in rows[5:]]
     manifest = write_few(rows, tmp_path / "rows.csv")
     found = evaluate(load(untrained), [manifest], evaluators=[BrightnessEvaluator])
-    assert [figure.n for figure in found.figures] == [4] and not found.skipped
+    assert [metric.n for metric in found.metrics] == [4] and not found.skipped
     with pytest.raises(DataError, match="there is no task 'sync'; there are brightness"):
         evaluate(load(untrained), [manifest], tasks=["sync"], evaluators=[BrightnessEvaluator])
     few = write_few(rows[:3], tmp_path / "few.csv")

@@ -45,11 +45,11 @@ def objective(model) -> ShiftBCE:
 def test_it_has_figures_of_localization_with_its_objective_alone(model, objective, muted):
     with pytest.raises(DataError, match="taught it no common space"):
         evaluate(model, [muted], tasks=["localization"])
-    figures = {f.name: f for f in evaluate(model, [muted], tasks=["localization"], objective=objective).figures}
-    assert figures["pointing, other class"].n == 4
-    assert "sounding over silent, other class" in figures
-    assert figures["the same, sound shifted (control), other class"].n == 8
-    assert not any("untrained" in name for name in figures)
+    metrics = {f.name: f for f in evaluate(model, [muted], tasks=["localization"], objective=objective).metrics}
+    assert metrics["pointing, other class"].n == 4
+    assert "sounding over silent, other class" in metrics
+    assert metrics["the same, sound shifted (control), other class"].n == 8
+    assert not any("untrained" in name for name in metrics)
 
 
 def test_its_maps_are_class_activations_at_the_sounds_steps(model, objective, muted, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avlearn.metrics.bss_eval import bss_eval, bss_eval_figures, pairwise_bss_eval
+from avlearn.metrics.bss_eval import bss_eval, bss_eval_metrics, pairwise_bss_eval
 from avlearn.metrics.separation import LIMIT
 
 # mir_eval 0.8.2, separation.bss_eval_sources: SDR, SIR, SAR, order.
@@ -104,7 +104,7 @@ def test_figures_stand_beside_the_mixture_and_leave_silence_out():
     stack = np.stack([estimates[::-1]] * 3)
     truth = np.stack([references] * 3)
     truth[1, 0] = 0
-    sdr, sir, sar = bss_eval_figures(stack, truth, "x")
+    sdr, sir, sar = bss_eval_metrics(stack, truth, "x")
     best = bss_eval(estimates, references)
     assert [f.name for f in (sdr, sir, sar)] == ["SDR, x", "SIR, x", "SAR, x"]
     assert (sdr.value, sir.value, sar.value) == pytest.approx([r.mean() for r in best[:3]])
@@ -112,7 +112,7 @@ def test_figures_stand_beside_the_mixture_and_leave_silence_out():
     assert sdr.prior == pytest.approx(0, abs=1.5) and sar.prior == LIMIT
     assert sdr.chance < sdr.value
     with pytest.raises(ValueError, match="no item"):
-        bss_eval_figures(stack[1:2], truth[1:2])
+        bss_eval_metrics(stack[1:2], truth[1:2])
 
 
 def test_broken_tracks_are_refused():

@@ -138,24 +138,24 @@ def test_a_blob_at_the_centre_comes_close_to_trained_models_on_vgg_ss(vgg_ss):
 def test_figures_of_a_benchmark_beside_prior_and_ceiling():
     truth = np.stack([annotation_map(np.array([b])) for b in ([0.1, 0.1, 0.4, 0.4], [0.3, 0.2, 0.9, 0.9])])
     maps = truth + np.linspace(0, 0.5, 224)  # no ties
-    figures = {f.name: f for f in benchmark(zip(maps, truth, strict=True), "set")}
-    assert len(figures) == 10
-    whole, off = figures["cIoU@0.5, set"], figures["cIoU@0.5, set, off centre"]
+    metrics = {f.name: f for f in benchmark(zip(maps, truth, strict=True), "set")}
+    assert len(metrics) == 10
+    whole, off = metrics["cIoU@0.5, set"], metrics["cIoU@0.5, set, off centre"]
     assert (whole.value, whole.prior, whole.oracle, whole.n) == (0.5, 0.5, 0.5, 2)
     assert (off.value, off.prior, off.oracle, off.n) == (0.0, 0.0, 0.0, 1)
-    assert figures["pointing, set"].value == 1.0 == figures["pointing, set"].oracle
-    assert figures["pointing, set, off centre"].prior == 0.0
-    assert figures["adaptive cIoU AUC, set, off centre"].oracle > 0.95
-    assert figures["pointing, set"].chance == pytest.approx(truth.mean())
+    assert metrics["pointing, set"].value == 1.0 == metrics["pointing, set"].oracle
+    assert metrics["pointing, set, off centre"].prior == 0.0
+    assert metrics["adaptive cIoU AUC, set, off centre"].oracle > 0.95
+    assert metrics["pointing, set"].chance == pytest.approx(truth.mean())
 
 
 def test_chance_is_what_noise_gets():
     rng = np.random.default_rng(1)
     truth = np.stack([annotation_map(np.array([[0.1, 0.2, 0.5, 0.9], [0.3, 0.3, 0.6, 1]]), agree=2)] * 4)
-    figures = benchmark([(rng.random((224, 224)), t) for t in truth])
+    metrics = benchmark([(rng.random((224, 224)), t) for t in truth])
     names = ("cIoU AUC", "adaptive cIoU AUC")
-    for figure in (f for f in figures if f.name in names):
-        assert figure.value == pytest.approx(figure.chance, abs=0.051)
+    for metric in (f for f in metrics if f.name in names):
+        assert metric.value == pytest.approx(metric.chance, abs=0.051)
     noise = consensus_iou(top_half(rng.random((4, 224, 224))), truth)
     share = 0.5 * truth[0].mean() / (truth[0].mean() + 0.5 * (truth[0] == 0).mean())
     assert noise == pytest.approx(np.full(4, share), abs=0.01)

@@ -96,14 +96,14 @@ def test_figures_stand_beside_the_stronger_prior_and_the_grid_limit():
     corner = rng.uniform(0, 44, (n, 2))
     boxes = np.concatenate([corner, corner + 16], 1)
     silent = np.concatenate([(corner + 22) % 44, (corner + 22) % 44 + 16], 1)
-    figures = localization(blob(boxes, size), blob(silent, size), boxes, silent, size, name="test")
-    named = {figure.name.split(",")[0]: figure for figure in figures}
+    metrics = localization(blob(boxes, size), blob(silent, size), boxes, silent, size, name="test")
+    named = {metric.name.split(",")[0]: metric for metric in metrics}
     assert named["pointing"].value == 1.0 == named["sounding over silent"].value
     assert named["pointing"].prior_name == "centre"  # motion shows the silent thing only
     assert named["pointing"].chance == pytest.approx(16 * 16 / 64**2, rel=0.05)
     assert named["sounding over silent"].chance == 0.5
     assert named["mean IoU"].value > 0.4 > named["mean IoU"].prior
-    assert all(f.value >= f.prior and f.oracle > 0.98 and f.n == n for f in figures)
+    assert all(f.value >= f.prior and f.oracle > 0.98 and f.n == n for f in metrics)
 
     coarse = localization(np.zeros((n, 4, 4)), None, boxes, None, size)
     assert len(coarse) == 4

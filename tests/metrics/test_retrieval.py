@@ -8,8 +8,8 @@ def test_recall_differs_by_direction():
     # Sound 0 is the nearest of every picture; each sound's nearest picture is its own.
     similarity = np.array([[3.0, 0.0, 0.0], [2.0, 1.0, 0.0], [2.0, 0.0, 1.0]])
     sound, picture = recall_at(similarity, 1)
-    assert sound.value == pytest.approx(1 / 3) and "sound by picture" in sound.name
-    assert picture.value == 1.0 and "picture by sound" in picture.name
+    assert sound.value == pytest.approx(1 / 3) and "video to audio" in sound.name
+    assert picture.value == 1.0 and "audio to video" in picture.name
     assert sound.chance == pytest.approx(1 / 3) and sound.n == 3
     assert recall_at(similarity, 2)[0].value == 1.0
 

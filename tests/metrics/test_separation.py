@@ -56,15 +56,15 @@ def test_improvement_is_over_the_mixture():
     same = np.repeat(mixture[:, None], 2, 1)
     assert si_sdr_improvement(same, truth, mixture).value == pytest.approx(0, abs=1e-9)
     leaky = truth + 0.1 * truth[:, ::-1]
-    figure = si_sdr_improvement(leaky, truth, mixture, ideal=truth)
+    metric = si_sdr_improvement(leaky, truth, mixture, ideal=truth)
     by_hand = np.mean(
         [si_sdr(leaky[n, k], truth[n, k]) - si_sdr(mixture[n], truth[n, k]) for n in range(3) for k in range(2)]
     )
-    assert figure.value == pytest.approx(by_hand) and figure.value > 15
+    assert metric.value == pytest.approx(by_hand) and metric.value > 15
     # Crossed tracks lose as much as straight ones gain.
-    assert figure.chance == pytest.approx(0, abs=0.1)
-    assert figure.value < figure.oracle
-    assert (figure.prior, figure.prior_name, figure.unit, figure.n) == (0.0, "mixture", "dB", 3)
+    assert metric.chance == pytest.approx(0, abs=0.1)
+    assert metric.value < metric.oracle
+    assert (metric.prior, metric.prior_name, metric.unit, metric.n) == (0.0, "mixture", "dB", 3)
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -73,9 +73,9 @@ def test_assignment_swapped_and_tied_tracks_are_wrong(count):
     tracks = truth.copy()
     tracks[0] = truth[0, ::-1]
     tracks[1] = truth[1].sum(0)
-    figure = assignment_accuracy(tracks, truth)
-    assert figure.value == pytest.approx(1 / 3)
-    assert figure.chance == pytest.approx({2: 1 / 2, 3: 1 / 6}[count])
+    metric = assignment_accuracy(tracks, truth)
+    assert metric.value == pytest.approx(1 / 3)
+    assert metric.chance == pytest.approx({2: 1 / 2, 3: 1 / 6}[count])
 
 
 def test_silent_references_are_left_out_and_counted():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from avlearn.metrics.interval import wilson
+from avlearn.metrics.interval import wilson_interval
 from avlearn.metrics.sync import (
     auc,
     best_threshold,
@@ -16,10 +16,10 @@ from avlearn.metrics.sync import (
 
 
 def test_two_afc_counts_wins_half_ties_and_no_nan():
-    figure = two_afc(np.array([1.0, 0.0, 2.0, np.nan]), np.array([0.0, 1.0, 2.0, -9.0]))
-    assert figure.value == (1 + 0 + 0.5 + 0) / 4
-    assert (figure.chance, figure.oracle, figure.n) == (0.5, 1.0, 4)
-    assert figure.interval == pytest.approx(wilson(0.375, 4))
+    metric = two_afc(np.array([1.0, 0.0, 2.0, np.nan]), np.array([0.0, 1.0, 2.0, -9.0]))
+    assert metric.value == (1 + 0 + 0.5 + 0) / 4
+    assert (metric.chance, metric.oracle, metric.n) == (0.5, 1.0, 4)
+    assert metric.interval == pytest.approx(wilson_interval(0.375, 4))
 
 
 def test_auc_equals_the_reference_with_ties():
@@ -41,23 +41,23 @@ def test_threshold_is_the_best_of_its_own_scores_and_is_used_as_given():
 
 def test_offsets_within_the_tolerance_and_their_chance_by_enumeration():
     true = np.array([0.0, 0.08, -0.8])
-    figure = offset_within(np.array([0.08, 0.24, np.nan]), true, 0.08, offset_grid())
-    assert figure.value == pytest.approx(1 / 3)
+    metric = offset_within(np.array([0.08, 0.24, np.nan]), true, 0.08, offset_grid())
+    assert metric.value == pytest.approx(1 / 3)
     # 3 of 21 places are near enough inside the grid, 2 of 21 at its end.
-    assert figure.chance == pytest.approx((3 + 3 + 2) / (3 * 21))
-    assert figure.prior == pytest.approx(2 / 3)
+    assert metric.chance == pytest.approx((3 + 3 + 2) / (3 * 21))
+    assert metric.prior == pytest.approx(2 / 3)
     drawn = np.random.default_rng(0).choice(offset_grid(), (20000, 3))
     guessed = np.mean([np.abs(row - true) <= 0.0801 for row in drawn])
-    assert figure.chance == pytest.approx(guessed, abs=0.005)
+    assert metric.chance == pytest.approx(guessed, abs=0.005)
     exact = offset_within(true, true, 0.0, offset_grid())
     assert (exact.name, exact.value) == ("offset exact of 21", 1.0)
 
 
 def test_median_error_in_ms():
-    figure = median_offset_error_ms(np.array([0.01, 0.1, -0.3]), np.array([0.0, 0.08, 0.3]), offset_grid())
-    assert figure.value == pytest.approx(20.0)
-    assert (figure.unit, figure.oracle, figure.higher_is_better) == ("ms", 0.0, False)
-    assert figure.prior == pytest.approx(80.0)
+    metric = median_offset_error_ms(np.array([0.01, 0.1, -0.3]), np.array([0.0, 0.08, 0.3]), offset_grid())
+    assert metric.value == pytest.approx(20.0)
+    assert (metric.unit, metric.oracle, metric.higher_is_better) == ("ms", 0.0, False)
+    assert metric.prior == pytest.approx(80.0)
     coarse = median_offset_error_ms(np.zeros(3), np.full(3, 0.03), offset_grid(), ", steps", np.zeros(3))
     assert coarse.value == coarse.oracle == pytest.approx(30.0) and coarse.name == "median offset error, steps"
     lost = median_offset_error_ms(np.full(3, np.nan), np.zeros(3), offset_grid())

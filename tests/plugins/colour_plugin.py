@@ -13,8 +13,8 @@ from torch import nn
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.corpora import register_corpus
 from avlearn.data.manifest import Entry
-from avlearn.evaluation import Evaluator, Measured, register_evaluator
-from avlearn.metrics import Figure
+from avlearn.evaluation import Evaluator, EvaluatorResult, register_evaluator
+from avlearn.metrics import MetricResult
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.folder import save
 from avlearn.models.registry import Spec, register
@@ -95,7 +95,7 @@ class BrightnessEvaluator(Evaluator):
         with torch.inference_mode():
             found = brightness_of(self.subject.model, frames).numpy()
         error = float(np.abs(found - frames.mean((1, 2, 3, 4)).numpy()).mean())
-        return Measured([Figure("brightness", "mean error", error, n=len(rows), higher_is_better=False)])
+        return EvaluatorResult([MetricResult("brightness", "mean error", error, n=len(rows), higher_is_better=False)])
 
 
 # An encoder.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from avlearn.errors import OutputError
 from avlearn.media import write_video
-from avlearn.metrics import Figure
+from avlearn.metrics import MetricResult
 from avlearn.report import Page
 from avlearn.report.plots import (
     confusion,
@@ -51,11 +51,11 @@ def demo(video: Path) -> Page:
         for s in range(50, 600, 50)
     ]
     page.image(training_curves(rows), "Training clips and held-out clips", alt="Loss falls from 6 to 1")
-    page.section("Figures", "Each beside what guessing, a trivial method and a perfect one would get.")
+    page.section("Metrics", "Each beside what guessing, a trivial method and a perfect one would get.")
     page.table(
         [
-            Figure("sync", "aligned over shifted (2AFC)", 0.991, 0.5, 0.5, "one input only", 1.0, 400),
-            Figure(
+            MetricResult("sync", "aligned over shifted (2AFC)", 0.991, 0.5, 0.5, "one input only", 1.0, 400),
+            MetricResult(
                 "sync",
                 "median offset error",
                 18.0,
@@ -67,7 +67,7 @@ def demo(video: Path) -> Page:
                 "ms",
                 False,
             ),
-            Figure(
+            MetricResult(
                 "localization",
                 "sounding over silent, twin",
                 0.98,
@@ -77,7 +77,7 @@ def demo(video: Path) -> Page:
                 1.0,
                 200,
             ),
-            Figure(
+            MetricResult(
                 "separation",
                 "SI-SDRi, different classes",
                 10.77,

@@ -97,4 +97,4 @@ def test_a_run_exports_it_and_it_is_measured(tmp_path, small_world):
     state = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     assert torch.equal(objective.last.weight, state["objective.last.weight"])
     result = evaluate(load(tmp_path / "run"), [small_world / "manifest.parquet"], objective=objective)
-    assert {figure.task for figure in result.figures} == {"sync"} and len(result.figures) == 8
+    assert {metric.task for metric in result.metrics} == {"sync"} and len(result.metrics) == 8

@@ -76,7 +76,7 @@ def _changed(rng: random.Random, place: Path, texts: list[bytes]) -> Callable[[]
 
 
 def _cut(rng: random.Random, place: Path, texts: list[bytes]) -> Callable[[], object]:
-    """Cut short, in another encoding, or with line ends of another system."""
+    """WindowCuts short, in another encoding, or with line ends of another system."""
     data = rng.choice(texts)
     data = data[: rng.randrange(len(data) + 1)]
     turns = (

@@ -17,7 +17,7 @@ import torch
 from avlearn import load
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import read_manifest
-from avlearn.metrics.interval import wilson
+from avlearn.metrics.interval import wilson_interval
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.similarity import offset_scores
@@ -40,7 +40,7 @@ def mouths(cache: ClipCache) -> list[np.ndarray]:
     return found
 
 
-def voices(cache: ClipCache) -> list[np.ndarray]:
+def audio_clips(cache: ClipCache) -> list[np.ndarray]:
     """``[T, F]`` likewise: log-mel, a frame for each of the picture."""
     hop = round(cache.sample_rate / cache.fps)
     found = []
@@ -118,8 +118,8 @@ def main() -> None:
             return decode_once(chosen, Path(folder), config.fps, size, config.sample_rate, 2)
 
         train, test = decoded("train", SIDE), decoded("test", SIDE)
-        line = Line(mouths(train), voices(train))
-        pairs = zip(mouths(test), voices(test), strict=True)
+        line = Line(mouths(train), audio_clips(train))
+        pairs = zip(mouths(test), audio_clips(test), strict=True)
         found = {
             "CCA of mouth and log-mel": [line.offset(seen, heard, config.fps) for seen, heard in pairs],
             str(args.model): offsets(model, decoded("test", config.size)),
@@ -127,7 +127,7 @@ def main() -> None:
     print(f"offset within a frame, {len(test.video)} sentences of speakers never seen (chance {3 / 29:.3f}):")
     for name, values in found.items():
         hits = np.abs(np.round(np.array(values) * config.fps)) <= 1
-        low, high = wilson(float(hits.mean()), len(hits))
+        low, high = wilson_interval(float(hits.mean()), len(hits))
         error = np.median(np.abs(values)) * 1000
         print(f"  {name}: {hits.mean():.3f} [{low:.3f} {high:.3f}], median error {error:.0f} ms")
 

@@ -36,7 +36,7 @@ from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.evaluation.sync import Curves, shifted, sync_figures
+from avlearn.evaluation.sync import OffsetScorer, shifted, sync_metrics
 from avlearn.evaluation.windows import cut_windows
 from avlearn.metrics import sync as metrics
 from avlearn.models.audiovisual import AudioVisual
@@ -53,7 +53,7 @@ TRAINED = ("dense", "segments", "shift_bce", "offset", "gdt", "margin", "infonce
 MEASURES = {
     "2AFC": "aligned over shifted (2AFC)",
     "80 ms": "offset within 80 ms of 21",
-    "R@1": "R@1 of 100, sound by picture",
+    "R@1": "R@1 of 100, video to audio",
 }
 CHANCE = {"2AFC": 0.5, "80 ms": 61 / 21**2, "R@1": 0.01}
 # A second stage: only its transformer learns, on what the model in the wheel sees and hears.
@@ -116,7 +116,7 @@ def train(recipe: Recipe, task: SynchronizeModule, data: ClipDataset, seconds: f
 
 
 def measure(task: SynchronizeModule, held_out: ClipCache) -> dict[str, float | None]:
-    """The three figures on clips that were not trained on; None for those that an objective does not have."""
+    """The three metrics on clips that were not trained on; None for those that an objective does not have."""
     model, objective = task.model.eval(), task.objective.eval()
     if not objective.frozen:
         read = {"pool_scale": objective.pool_scale, "score_scale": torch.as_tensor(objective.scale).item()}
@@ -124,35 +124,35 @@ def measure(task: SynchronizeModule, held_out: ClipCache) -> dict[str, float | N
     own = type(objective).offset_scores is not Objective.offset_scores
     if not own and not model.config.common_space:
         return dict.fromkeys(MEASURES)
-    found, _ = sync_figures(model, objective if own else None, held_out, [()] * len(held_out.video), 0)
-    values = {figure.name: figure.value for figure in found}
+    found, _ = sync_metrics(model, objective if own else None, held_out, [()] * len(held_out.video), 0)
+    values = {metric.name: metric.value for metric in found}
     if own:
         values.pop(MEASURES["R@1"], None)  # of the towers, which it leaves as they are
-    return {name: values.get(figure) for name, figure in MEASURES.items()}
+    return {name: values.get(metric) for name, metric in MEASURES.items()}
 
 
 def prior(held_out: ClipCache) -> dict[str, float | None]:
     """Correlation of the picture's change from frame to frame with the loudness of the sound, on the same windows."""
-    curves = Curves(AudioVisual(ModelConfig()), None)
+    scorer = OffsetScorer(AudioVisual(ModelConfig()), None)
     rng = np.random.default_rng(0)
-    lead = rng.integers(0, curves.offsets, len(held_out.video))
+    lead = rng.integers(0, scorer.offsets, len(held_out.video))
     scores = []
-    for video, audio in cut_windows(curves.model, held_out, curves.cut(lead)):
+    for video, audio in cut_windows(scorer.model, held_out, scorer.cut(lead)):
         change = video.mean(1).diff(dim=1).abs().mean((2, 3))  # [B, T - 1]
         hop = round(held_out.sample_rate / held_out.fps)
         loud = audio.unfold(1, hop, hop).square().mean(2).add(1e-6).log()  # [B, frames]
-        windows = loud.unfold(1, change.shape[1], round(curves.unit * held_out.fps))[:, : curves.offsets]
+        windows = loud.unfold(1, change.shape[1], round(scorer.unit * held_out.fps))[:, : scorer.offsets]
         both = [x - x.mean(-1, keepdim=True) for x in (change[:, None], windows)]
         scores.append((both[0] * both[1]).sum(-1) / (both[0].norm(dim=-1) * both[1].norm(dim=-1)).clamp(min=1e-9))
     found = torch.cat(scores).numpy()
-    right, wrong = (found[np.arange(len(lead)), at] for at in (lead, shifted(lead, curves.offsets, curves.unit, rng)))
-    grid = curves.grid()
-    within = metrics.offset_within(grid[found.argmax(1)], grid[lead], curves.unit, grid)
+    right, wrong = (found[np.arange(len(lead)), at] for at in (lead, shifted(lead, scorer.offsets, scorer.unit, rng)))
+    grid = scorer.grid()
+    within = metrics.offset_within(grid[found.argmax(1)], grid[lead], scorer.unit, grid)
     return {"2AFC": metrics.two_afc(right, wrong).value, "80 ms": within.value, "R@1": None}
 
 
 def run(job: Job) -> dict:
-    """A training and its figures."""
+    """A training and its metrics."""
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
     recipe = load_recipe("sync_world", [f"objective={job.objective}", *SECOND_STAGE.get(job.objective, [])])
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three seconds, one seed, few clips: does it run?")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="trainings side by side")
     parser.add_argument("--root", type=Path, default=Path("runs/bench_objectives"), help="of the rendered clips")
-    parser.add_argument("--json", metavar="FILE", help="write the figures of every training")
+    parser.add_argument("--json", metavar="FILE", help="write the metrics of every training")
     options = parser.parse_args()
     seconds, seeds, count = (3.0, 1, 100) if options.quick else (options.minutes * 60, options.seeds, 1000)
     names = options.objectives or list(TRAINED)

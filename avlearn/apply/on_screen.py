@@ -17,7 +17,7 @@ _NEAR = 1  # steps from it that count as it
 
 
 @dataclass(frozen=True)
-class Evidence:
+class OnScreenEvidence:
     """What speaks for a source on screen, in a window.
 
     Attributes:
@@ -32,7 +32,7 @@ class Evidence:
 
 
 @torch.inference_mode()
-def gather(model: AudioVisual, placed: Tensor, heard: Tensor, maps: np.ndarray) -> list[Evidence]:
+def on_screen_evidence(model: AudioVisual, placed: Tensor, heard: Tensor, maps: np.ndarray) -> list[OnScreenEvidence]:
     """The evidence of windows.
 
     Args:
@@ -50,11 +50,11 @@ def gather(model: AudioVisual, placed: Tensor, heard: Tensor, maps: np.ndarray) 
         best = float(np.nanmax(curve[true]))
         others = np.nan_to_num(curve[~true], nan=-1.0)
         mass = np.logaddexp.reduce(model.config.score_scale * others) / model.config.score_scale
-        found.append(Evidence(float(height), best, best - float(mass)))
+        found.append(OnScreenEvidence(float(height), best, best - float(mass)))
     return found
 
 
-def on_screen(model: AudioVisual, evidence: Sequence[Evidence], levels: np.ndarray) -> np.ndarray:
+def on_screen_probability(model: AudioVisual, evidence: Sequence[OnScreenEvidence], levels: np.ndarray) -> np.ndarray:
     """The probability that something on screen makes the sound: ``[N]`` in [0, 1], 0 where it is silent.
 
     Calibrated where the model's folder has a calibration (see ``tools/localize_error.py``); else it is the share of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avlearn.apply.listening import listen
+from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.media import Selected, read_clip, write_wav
 
 
@@ -13,8 +13,8 @@ def tones(seconds=3.0, level=0.1):
 
 
 def heard(path):
-    listening = listen(path)
-    return listening, listening(read_clip(listening.source, video=False, mono=True).audio)[0]
+    normalizer = audio_normalizer(path)
+    return normalizer, normalizer(read_clip(normalizer.source, video=False, mono=True).audio)[0]
 
 
 def level(audio):
@@ -23,17 +23,17 @@ def level(audio):
 
 def test_a_usual_level_stays_to_the_bit(tmp_path):
     write_wav(tmp_path / "a.wav", np.stack([tones(), 0.5 * tones()]), 16000)
-    listening, audio = heard(tmp_path / "a.wav")
-    assert (listening.gain, listening.offset, listening.notes) == (1.0, 0.0, ())
+    normalizer, audio = heard(tmp_path / "a.wav")
+    assert (normalizer.gain, normalizer.offset, normalizer.notes) == (1.0, 0.0, ())
     np.testing.assert_array_equal(audio, read_clip(tmp_path / "a.wav", video=False, mono=True).audio[0])
 
 
 @pytest.mark.parametrize("db", [-30, -60, 18])
 def test_any_other_level_is_brought_to_the_usual_and_a_quiet_one_is_told(tmp_path, db):
     write_wav(tmp_path / "a.wav", tones(level=0.1 * 10 ** (db / 20))[None], 16000)
-    listening, audio = heard(tmp_path / "a.wav")
+    normalizer, audio = heard(tmp_path / "a.wav")
     assert level(audio) == pytest.approx(-22, abs=0.5)
-    assert any(f"quiet ({db - 20} dB" in note for note in listening.notes) == (db < 0)
+    assert any(f"quiet ({db - 20} dB" in note for note in normalizer.notes) == (db < 0)
 
 
 def test_pauses_do_not_make_a_file_quiet(tmp_path):
@@ -50,19 +50,19 @@ def test_silence_stays_silence(tmp_path):
 
 def test_a_constant_offset_is_taken_away_but_not_from_gaps(tmp_path):
     write_wav(tmp_path / "a.wav", (tones() + 0.3)[None], 16000)
-    listening, audio = heard(tmp_path / "a.wav")
+    normalizer, audio = heard(tmp_path / "a.wav")
     assert abs(audio.mean()) < 1e-3 and level(audio) == pytest.approx(-20, abs=0.5)
-    assert not listening(np.zeros((1, 5), np.float32)).any()
+    assert not normalizer(np.zeros((1, 5), np.float32)).any()
 
 
 def test_of_channels_that_cancel_one_is_heard(tmp_path):
     write_wav(tmp_path / "a.wav", np.stack([0.7 * tones(), -tones()]), 16000)
-    listening, audio = heard(tmp_path / "a.wav")
-    assert isinstance(listening.source, Selected) and listening.source.channel == 2
-    assert "cancel" in listening.notes[0]
+    normalizer, audio = heard(tmp_path / "a.wav")
+    assert isinstance(normalizer.source, Selected) and normalizer.source.channel == 2
+    assert "cancel" in normalizer.notes[0]
     np.testing.assert_allclose(audio, -tones(), atol=1e-3)
     both = np.stack([0.7 * tones(), -tones()])
-    np.testing.assert_array_equal(listening.mix(np.stack([both, both])), np.stack([both, both])[:, 1:])
+    np.testing.assert_array_equal(normalizer.downmix(np.stack([both, both])), np.stack([both, both])[:, 1:])
 
 
 def test_unrelated_channels_and_one_of_six_do_not_cancel(tmp_path):
@@ -72,4 +72,4 @@ def test_unrelated_channels_and_one_of_six_do_not_cancel(tmp_path):
     six[2] = tones()
     write_wav(tmp_path / "six.wav", six, 16000)
     for name in ("two", "six"):
-        assert listen(tmp_path / f"{name}.wav").notes == ()
+        assert audio_normalizer(tmp_path / f"{name}.wav").notes == ()

@@ -1,7 +1,8 @@
-"""One look at a whole file: its features step by step, and the maps of where its sound comes from."""
+"""Maps of where the sound comes from, along a whole file."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import takewhile
 from math import ceil
 
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.audible import gather
-from avlearn.apply.listening import Listening
-from avlearn.apply.maps import FileMaps, stitched_map, views
-from avlearn.apply.parallel import in_order
-from avlearn.apply.windows import finite
+from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
+from avlearn.apply.on_screen import OnScreenEvidence, on_screen_evidence
+from avlearn.apply.parallel import in_order, single_threads
+from avlearn.apply.windows import check_finite
 from avlearn.errors import NoVideoError
 from avlearn.media import Clip, stream
+from avlearn.media.source import Source, opened_once
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 
@@ -25,9 +27,45 @@ _ROOM = 1024  # maps for which memory is asked for at once
 _SHORTEST = 0.5  # seconds of a last map, unless it is all there is
 
 
+@dataclass(frozen=True)
+class FileMaps:
+    """Maps along a file.
+
+    Attributes:
+        times: ``[N]`` seconds from the start of the file, the windows' centres.
+        maps: float32 ``[N, Y, X]``, mean similarity of place and sound in [-1, 1].
+        levels: ``[N]`` root mean square of the sound, of full scale.
+        evidence: N, what speaks for a source on screen.
+    """
+
+    times: np.ndarray
+    maps: np.ndarray
+    levels: np.ndarray
+    evidence: tuple[OnScreenEvidence, ...]
+
+
+@opened_once
+def file_maps(
+    path: Source, model: AudioVisual, progress: Callable[[float], None] | None = None, delay: float = 0.0
+) -> FileMaps:
+    """Maps along a file, those in which `separate_file` finds its sources too.
+
+    Args:
+        path: any file with picture and sound.
+        model: from `avlearn.load`.
+        progress: is told how many seconds are done.
+        delay: seconds by which the sound is moved later against the picture.
+
+    Raises:
+        NoVideoError: picture and sound are shorter than a step.
+    """
+    with single_threads() as workers:
+        return maps_along(audio_normalizer(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
+
+
 @torch.inference_mode()
-def survey(
-    listening: Listening,
+def maps_along(
+    normalizer: AudioNormalizer,
     model: AudioVisual,
     keep: Callable[[Tensor], None],
     progress: Callable[[float], None],
@@ -37,7 +75,7 @@ def survey(
     """Maps along a file, decoded and encoded once.
 
     Args:
-        listening: to any file with picture and sound.
+        normalizer: of any file with video and audio.
         model: from `avlearn.load`.
         keep: takes the picture's features of all steps, in order: ``[D, T, Y, X]`` at a time.
         progress: is told how many seconds are done.
@@ -65,9 +103,9 @@ def survey(
         maps[len(times)] = heat
         times.append((begin + steps / 2) * model.step)
         levels.append(float(power.mean().sqrt()))
-        evidence.extend(gather(model, placed, heard, heat[None]))
+        evidence.extend(on_screen_evidence(model, placed, heard, heat[None]))
 
-    with closing(_steps(model, width, workers, listening, delay)) as steps:
+    with closing(_steps(model, width, workers, normalizer, delay)) as steps:
         for features, *parts in steps:
             keep(features[0])
             parts = [model.project_video(features).movedim(2, -1), *parts]
@@ -82,17 +120,17 @@ def survey(
         begin += hop
         held = [part[..., hop:] for part in held]
     if not times:
-        raise NoVideoError(f"{listening.source}: picture and sound overlap for less than a step of the model")
+        raise NoVideoError(f"{normalizer.source}: picture and sound overlap for less than a step of the model")
     return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence))
 
 
 def _steps(
-    model: AudioVisual, width: int, workers: int, listening: Listening, delay: float
+    model: AudioVisual, width: int, workers: int, normalizer: AudioNormalizer, delay: float
 ) -> Generator[tuple[Tensor, ...], None, None]:  # fmt: skip
     """Steps in order, each with a quarter of a window or more around it when it is encoded.
 
     Args:
-        model, workers, listening, delay: as for `survey`.
+        model, workers, normalizer, delay: as for `maps_along`.
         width: steps of a window.
 
     Yields:
@@ -106,7 +144,7 @@ def _steps(
     size = ceil(_LOOK / model.step / segment) * segment
     shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     window, hop = (size + 2 * margin) * model.step, size * model.step
-    clips = stream(listening.source, window, hop, mono=True, audio_delay=delay, **shapes)
+    clips = stream(normalizer.source, window, hop, mono=True, audio_delay=delay, **shapes)
 
     @torch.inference_mode()
     def encoded(numbered: tuple[int, Clip]) -> tuple[Tensor, ...] | None:
@@ -116,12 +154,12 @@ def _steps(
         if kept.start >= kept.stop:
             return None
         video = frames_to_input(torch.from_numpy(clip.video[: steps * step_frames])[None].to(model.device))
-        audio = torch.from_numpy(listening(clip.audio[:, : steps * step_samples])).to(model.device)
+        audio = torch.from_numpy(normalizer(clip.audio[:, : steps * step_samples])).to(model.device)
         heard = model.audio_features(audio)
         return (
-            finite(model.video_features(video)[:, :, kept], "the picture"),
-            finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the picture"),
-            finite(model.project_audio(heard)[:, :, kept], "the sound"),
+            check_finite(model.video_features(video)[:, :, kept], "the picture"),
+            check_finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the picture"),
+            check_finite(model.project_audio(heard)[:, :, kept], "the sound"),
             audio.view(steps, step_samples).square().mean(1)[kept],
         )
 

@@ -16,7 +16,7 @@ _OFFSET = 0.01  # of the root mean square: a smaller constant changes nothing
 
 
 @dataclass(frozen=True)
-class Listening:
+class AudioNormalizer:
     """What is done to a file's samples before the model hears them.
 
     Attributes:
@@ -40,7 +40,7 @@ class Listening:
             return audio
         return np.where(audio == 0, 0, (audio - self.offset) * self.gain).astype(np.float32)
 
-    def mix(self, audio: np.ndarray) -> np.ndarray:
+    def downmix(self, audio: np.ndarray) -> np.ndarray:
         """The chosen channels' mean of all: ``[..., C, S]`` to ``[..., 1, S]``."""
         channel = getattr(self.source, "channel", None)
         if isinstance(channel, int) and audio.shape[-2] > 1:
@@ -48,7 +48,7 @@ class Listening:
         return audio.mean(-2, keepdims=True)
 
 
-def listen(source: Source) -> Listening:
+def audio_normalizer(source: Source) -> AudioNormalizer:
     """Look through a file's sound, once.
 
     A level that is usual stays as it is, to the bit; any other is brought to the middle of what is usual.
@@ -59,11 +59,11 @@ def listen(source: Source) -> Listening:
     Raises:
         MediaError: the file cannot be read, or has no sound track.
     """
-    channel, offset, gain, notes = remembered(source, "listening", lambda: _listened(source))
-    return Listening(source if channel is None else Selected(source, channel=channel), offset, gain, notes)
+    channel, offset, gain, notes = remembered(source, "normalizer", lambda: _measured(source))
+    return AudioNormalizer(source if channel is None else Selected(source, channel=channel), offset, gain, notes)
 
 
-def _listened(source: Source) -> tuple[int | None, float, float, tuple[str, ...]]:
+def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]]:
     """The only channel to listen to (None: all), the offset, the gain, and the notes."""
     means, moments, counts = [], [], []
     for clip in stream(source, 1.0, 1.0, video=False):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avlearn.errors import DataError
-from avlearn.evaluation.places import things
+from avlearn.evaluation.scene_objects import scene_objects
 
 SOURCE = {"sounding": True, "onscreen": True, "boxes": [[0, 0, 10, 10], None]}
 
@@ -19,7 +19,7 @@ def row(path, text):
 
 def test_boxes_are_shares_of_the_picture(tmp_path):
     hidden = {**SOURCE, "onscreen": False}
-    (thing,) = things(row(tmp_path / "a.json", json.dumps({"sources": [hidden, SOURCE]})))
+    (thing,) = scene_objects(row(tmp_path / "a.json", json.dumps({"sources": [hidden, SOURCE]})))
     assert thing.sounding and thing.boxes[0].tolist() == [0, 0, 0.1, 0.2] and np.isnan(thing.boxes[1]).all()
 
 
@@ -31,5 +31,5 @@ def test_boxes_are_shares_of_the_picture(tmp_path):
 )  # fmt: skip
 def test_what_is_no_truth_is_one_line(tmp_path, text):
     with pytest.raises(DataError, match=r"a\.json does not say what is in the picture") as caught:
-        things(row(tmp_path / "a.json", text))
+        scene_objects(row(tmp_path / "a.json", text))
     assert len(str(caught.value).splitlines()) == 1

@@ -6,14 +6,14 @@ from shlex import quote
 import numpy as np
 
 from avlearn.apply.sync import coarse, sync_file
-from avlearn.apply.verdict import unknown, unlike
+from avlearn.apply.verdict import not_measured, unlike_training
 from avlearn.files import printable
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 
 
 @dataclass(frozen=True)
-class FirstLook:
+class SyncCheck:
     """What synchronization says of a file.
 
     Attributes:
@@ -47,10 +47,12 @@ class FirstLook:
             model: what looked.
             calibrated: whether its probability for that was held to clips with known truth.
         """
-        return unlike(self.in_distribution, model.config.trained_on) or unknown(self.in_distribution, calibrated)
+        return unlike_training(self.in_distribution, model.config.trained_on) or not_measured(
+            self.in_distribution, calibrated
+        )
 
 
-def first_look(path: Source, model: AudioVisual) -> FirstLook:
+def check_sync(path: Source, model: AudioVisual) -> SyncCheck:
     """Look at a file's offset first: off by half a step of the model, picture and sound do not meet.
 
     An offset is corrected where it is one for the whole file, its confidence is calibrated, and it is more than a
@@ -73,7 +75,7 @@ def first_look(path: Source, model: AudioVisual) -> FirstLook:
         else:
             notes.append(f"{found.verdict} (not calibrated): measured as it is; if that is so, fix it first: {fix}")
     windows = found.windows
-    return FirstLook(
+    return SyncCheck(
         found.in_distribution, delay, tuple(notes), np.array([w["start"] for w in windows]),
         np.array([w["fresh"] for w in windows]),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Localization on worlds: what is measured, beside what, and that it cannot be had without looking and listening."""
+"""Localization on worlds: what is measured, beside what, and that it cannot be had without looking and normalizer."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import evaluate
 from avlearn.evaluation.localization import untrained as before_training
 from avlearn.evaluation.multi_source import is_found, stems
-from avlearn.evaluation.places import motion_map, things
+from avlearn.evaluation.scene_objects import motion_map, scene_objects
 from avlearn.models.folder import load
 
 
@@ -21,8 +21,8 @@ def worlds(tmp_path_factory):
 
 
 def test_the_default_model_hears_which_of_two_things_sounds(worlds):
-    figures = evaluate(load("default"), [worlds / "muted"], tasks=["localization"]).figures
-    named = {figure.name: figure for figure in figures}
+    metrics = evaluate(load("default"), [worlds / "muted"], tasks=["localization"]).metrics
+    named = {metric.name: metric for metric in metrics}
     assert named["pointing, other class"].value >= 0.7 > named["pointing, other class, untrained network"].value
     assert named["sounding over silent, other class"].value >= 0.8
     assert named["cIoU@0.5, other class"].value > named["cIoU@0.5, other class"].prior
@@ -32,11 +32,11 @@ def test_the_default_model_hears_which_of_two_things_sounds(worlds):
 
 
 def test_each_of_two_sounds_points_at_its_own_thing(worlds):
-    figures = evaluate(load("default"), [worlds / "duets"], tasks=["localization"]).figures
-    assert [figure.name for figure in figures] == [
+    metrics = evaluate(load("default"), [worlds / "duets"], tasks=["localization"]).metrics
+    assert [metric.name for metric in metrics] == [
         "IIoU@0.5, each with its own sound", "IAUC, each with its own sound", "both sources found",
     ]  # fmt: skip
-    iiou, _, both = figures
+    iiou, _, both = metrics
     assert iiou.value > iiou.prior + 0.2 and iiou.prior < 0.2 and iiou.n == both.n == 6
     assert both.value >= 0.5
 
@@ -56,7 +56,7 @@ def test_the_network_before_training_is_the_same_each_time_and_leaves_chance_alo
 
 def test_truth_of_a_clip_and_what_moves_in_it(worlds):
     row = read_manifest(worlds / "duets")[0]
-    pair = [thing for thing in things(row) if thing.sounding]
+    pair = [thing for thing in scene_objects(row) if thing.sounding]
     assert len(pair) == 2 and all((thing.boxes[50] >= 0).all() and (thing.boxes[50] <= 1).all() for thing in pair)
     alone = stems(row)
     assert all(np.abs(alone[thing.stem]).max() > 0.01 for thing in pair)
@@ -67,14 +67,14 @@ def test_truth_of_a_clip_and_what_moves_in_it(worlds):
 
 
 def test_a_source_is_found_where_it_is_most_of_the_time(worlds):
-    from avlearn.apply.sources import Source
+    from avlearn.apply.sources import SoundSource
 
-    thing = things(read_manifest(worlds / "duets")[0])[0]
+    thing = scene_objects(read_manifest(worlds / "duets")[0])[0]
     times = np.arange(1.0, 3.0, 0.5)
     boxes = thing.boxes[(times * 25).astype(int)].astype(np.float32)
-    source = Source(1, boxes, np.ones(4, np.float32), 0.0, 1.0)
+    source = SoundSource(1, boxes, np.ones(4, np.float32), 0.0, 1.0)
     assert is_found(thing, [source], times, 25)
     away = boxes.copy()
     away[:2] += 2
-    assert not is_found(thing, [Source(1, away, np.ones(4, np.float32), 0.0, 1.0)], times, 25)
+    assert not is_found(thing, [SoundSource(1, away, np.ones(4, np.float32), 0.0, 1.0)], times, 25)
     assert not is_found(thing, [], times, 25)

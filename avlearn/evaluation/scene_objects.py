@@ -10,7 +10,7 @@ from avlearn.errors import DataError
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """Something of a class in the picture.
 
     Attributes:
@@ -29,7 +29,7 @@ class Thing:
         return np.nanmean(self.boxes[first : first + max(round(seconds * fps), 1)], 0)
 
 
-def things(row: Row) -> list[Thing]:
+def scene_objects(row: Row) -> list[SceneObject]:
     """What the truth of a clip says is in its picture.
 
     Raises:
@@ -40,7 +40,7 @@ def things(row: Row) -> list[Thing]:
         sources = json.loads(row.truth.read_text())["sources"]
         boxes = [np.array([box or [np.nan] * 4 for box in source["boxes"]], float).reshape(-1, 4) for source in sources]
         return [
-            Thing(k, bool(source["sounding"]), boxes[k] / sides)
+            SceneObject(k, bool(source["sounding"]), boxes[k] / sides)
             for k, source in enumerate(sources)
             if source["onscreen"]
         ]

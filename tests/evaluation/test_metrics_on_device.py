@@ -1,4 +1,4 @@
-"""Figures are measured on the model's device, and are those of the processor."""
+"""Metrics are measured on the model's device, and are those of the processor."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from avlearn.data.cache import decode_once
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import cached_features, evaluate
-from avlearn.evaluation.separation import separation_figures
-from avlearn.evaluation.sync import Curves, offset_curves
+from avlearn.evaluation.separation import separation_metrics
+from avlearn.evaluation.sync import OffsetScorer, score_offsets
 from avlearn.models.folder import load
 from avlearn.objectives import FeatureSpec, ShiftBCE
 
@@ -37,7 +37,7 @@ def test_a_tensor_that_is_left_on_the_processor_is_found(untrained):
 
 def test_figures_are_the_same_on_another_device(untrained, manifests):
     expected = evaluate(load(untrained), manifests)
-    assert {figure.task for figure in expected.figures} == {"sync", "retrieval", "localization", "separation"}
+    assert {metric.task for metric in expected.metrics} == {"sync", "retrieval", "localization", "separation"}
     with pretend_device() as device:
         found = evaluate(load(untrained).to(device), manifests)
     assert found == expected
@@ -53,8 +53,8 @@ def test_offsets_by_an_objective_are_the_same_on_another_device(untrained, small
     objective, lead = ShiftBCE(ShiftBCE.Options(width=8), spec).eval(), np.zeros(2, int)
 
     def scores() -> np.ndarray:
-        curves = Curves(model, objective)
-        return offset_curves(curves, cache, curves.cut(lead))
+        scorer = OffsetScorer(model, objective)
+        return score_offsets(scorer, cache, scorer.cut(lead))
 
     expected = scores()
     with pretend_device() as device:
@@ -68,10 +68,10 @@ def test_separation_and_features_are_the_same_on_another_device(untrained, small
     config = model.config
     cache = decode_once(rows, tmp_path, config.fps, config.size, config.sample_rate, 1)
     labels = np.zeros(len(rows))
-    expected = separation_figures(model, cache, rows, 0, model)
+    expected = separation_metrics(model, cache, rows, 0, model)
     features = cached_features(model, cache, labels)
     with pretend_device() as device:
         model.to(device)
-        assert separation_figures(model, cache, rows, 0, model) == expected
+        assert separation_metrics(model, cache, rows, 0, model) == expected
         found = cached_features(model, cache, labels)
     assert (found.video == features.video).all() and (found.audio == features.audio).all()

@@ -1,4 +1,4 @@
-"""A figure and what it has to be compared with."""
+"""The value of a metric, beside what it has to be compared with."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from avlearn.terminal import aligned
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A measured figure.
+class MetricResult:
+    """The value of a metric, and its references.
 
     Attributes:
         task, name: what was measured, and how.
-        value: the figure.
+        value: what was measured.
         chance: what guessing gives.
         prior, prior_name: what a method that ignores sound or picture gives, and which.
         oracle: the best that the protocol allows.
         n: number of items.
         unit: "" for a share in [0, 1], else ``dB`` or ``ms``.
         higher_is_better: False for errors.
-        interval: in which the figure lies at 95 %; None where that was not worked out.
+        interval: in which the value lies at 95 %; None where that was not worked out.
     """
 
     task: str
@@ -48,7 +48,7 @@ class Figure:
         return {key: plain(value) for key, value in asdict(self).items()}
 
     def cells(self) -> list[str]:
-        """Texts under `HEADER`: task, figure, value, chance, prior, oracle, items."""
+        """Texts under `HEADER`: task, metric, value, chance, prior, oracle, items."""
 
         def show(value: float | None) -> str:
             if value is None:
@@ -68,9 +68,9 @@ class Figure:
         ]  # fmt: skip
 
 
-HEADER = ["task", "figure", "value", "chance", "trivial prior", "oracle", "n"]
+HEADER = ["task", "metric", "value", "chance", "trivial prior", "oracle", "n"]
 
 
-def table(figures: Sequence[Figure]) -> str:
-    """Figures as aligned plain text, their references beside them."""
-    return aligned(HEADER, [figure.cells() for figure in figures])
+def table(metrics: Sequence[MetricResult]) -> str:
+    """Metrics as aligned plain text, their references beside them."""
+    return aligned(HEADER, [metric.cells() for metric in metrics])

@@ -5,22 +5,22 @@ from curved import Reader, curved_clips
 
 from avlearn.data.cache import ClipCache
 from avlearn.errors import ModelError
-from avlearn.evaluation.sync import shifted, sync_figures, wrong_shifts
+from avlearn.evaluation.sync import shifted, sync_metrics, wrong_shifts
 from avlearn.objectives import FeatureSpec, Objective
 from avlearn.objectives.similarity import offset_scores
 
 
-def by_name(figures):
-    return {figure.name: figure for figure in figures}
+def by_name(metrics):
+    return {metric.name: metric for metric in metrics}
 
 
 def test_a_reader_of_planted_curves_gets_everything_right():
     labels = [("even",) if k % 2 else ("odd", "rare" if k < 8 else "odd") for k in range(40)]
-    figures, classes = sync_figures(Reader(), None, curved_clips(40, 8.0), labels, 0)
-    found = by_name(figures)
-    shares = [figure for figure in figures if figure.unit == ""]
-    assert all(figure.value == 1.0 for figure in shares), [f for f in shares if f.value < 1]
-    assert {"offset exact of 21", "offset within 200 ms of 21", "R@10 of 40, sound by picture"} < set(found)
+    metrics, classes = sync_metrics(Reader(), None, curved_clips(40, 8.0), labels, 0)
+    found = by_name(metrics)
+    shares = [metric for metric in metrics if metric.unit == ""]
+    assert all(metric.value == 1.0 for metric in shares), [f for f in shares if f.value < 1]
+    assert {"offset exact of 21", "offset within 200 ms of 21", "R@10 of 40, video to audio"} < set(found)
     assert found["offset exact of 21"].interval[0] == pytest.approx(0.912, abs=1e-3)
     # A step of 80 ms cannot say more than 20 ms in the median; the parabola can.
     steps, between = found["median offset error, steps of 80 ms"], found["median offset error, between steps"]
@@ -32,13 +32,13 @@ def test_a_reader_of_planted_curves_gets_everything_right():
 def test_the_sound_of_another_clip_is_at_chance_and_short_clips_have_no_wide_grid():
     clips = curved_clips(120, 4.0)
     other = ClipCache(clips.video, np.roll(clips.audio, 1, 0), clips.fps, clips.sample_rate)
-    figures, _ = sync_figures(Reader(), None, other, [()] * 120, 0)
-    found = by_name(figures)
+    metrics, _ = sync_metrics(Reader(), None, other, [()] * 120, 0)
+    found = by_name(metrics)
     assert not any("200 ms of 21" in name for name in found)
     for name in ("aligned over shifted (2AFC)", "offset within 80 ms of 21"):
         low, high = found[name].interval
         assert low < found[name].chance < high
-    assert found["R@1 of 100, sound by picture"].value < 0.1
+    assert found["R@1 of 100, video to audio"].value < 0.1
 
 
 def test_every_offset_is_wrong_as_often_as_right():
@@ -70,10 +70,10 @@ def test_an_objective_scores_with_the_sound_that_it_was_trained_on():
     reader = Reader()
     reader.config = type(reader.config)(**{**vars(reader.config), "common_space": False})
     with pytest.raises(ModelError, match="no common space"):
-        sync_figures(reader, None, curved_clips(12, 4.0), [()] * 12, 0)
+        sync_metrics(reader, None, curved_clips(12, 4.0), [()] * 12, 0)
     objective = Wide(spec=FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
-    figures, _ = sync_figures(reader, objective, curved_clips(12, 8.0), [()] * 12, 0)
-    found = by_name(figures)
+    metrics, _ = sync_metrics(reader, objective, curved_clips(12, 8.0), [()] * 12, 0)
+    found = by_name(metrics)
     assert found["offset exact of 21"].value == 1.0
     assert not any("R@" in name or "200 ms" in name for name in found)
 
@@ -89,7 +89,7 @@ class Coarse(Wide):
 
 def test_an_objective_with_a_grid_of_its_own_is_measured_on_that():
     objective = Coarse(spec=FeatureSpec(0.08, 25, 25, 8, 8, 8, 12))
-    figures, _ = sync_figures(Reader(), objective, curved_clips(12, 4.0), [()] * 12, 0)
-    found = by_name(figures)
+    metrics, _ = sync_metrics(Reader(), objective, curved_clips(12, 4.0), [()] * 12, 0)
+    found = by_name(metrics)
     assert found["offset exact of 13"].value == found["offset within 160 ms of 13"].value == 1.0
-    assert found["R@1 of 12, sound by picture"].value == 1.0
+    assert found["R@1 of 12, video to audio"].value == 1.0

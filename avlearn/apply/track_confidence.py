@@ -14,7 +14,7 @@ _LEAST = 1e-6  # share of the energy below which all shares count alike
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrackEvidence:
     """What speaks for a track being the sound of its own place.
 
     Attributes:
@@ -30,7 +30,7 @@ class Evidence:
 
 
 @dataclass
-class Agreement:
+class TrackSimilarity:
     """How well K tracks, heard alone, fit the places in the picture. Sums, over the steps of all stretches together.
 
     Attributes:
@@ -45,14 +45,14 @@ class Agreement:
     power: np.ndarray
 
     @classmethod
-    def none(cls, count: int) -> "Agreement":
+    def none(cls, count: int) -> "TrackSimilarity":
         """Of no stretch yet."""
         return cls(np.zeros((count, count + 1)), np.zeros(count), np.zeros(count + 1))
 
-    def __add__(self, other: "Agreement") -> "Agreement":
-        return Agreement(self.similar + other.similar, self.level + other.level, self.power + other.power)
+    def __add__(self, other: "TrackSimilarity") -> "TrackSimilarity":
+        return TrackSimilarity(self.similar + other.similar, self.level + other.level, self.power + other.power)
 
-    def evidence(self) -> list[Evidence | None]:
+    def evidence(self) -> list[TrackEvidence | None]:
         """Of each track; None for one that is silent."""
         similar = self.similar / np.maximum(self.level, 1e-12)[:, None]
         own = np.diagonal(similar)
@@ -61,10 +61,10 @@ class Agreement:
         margin = own - others.max(1)
         share = np.log10((self.power[:-1] / max(self.power[-1], 1e-12)).clip(_LEAST))
         found = np.stack([own, margin, share], 1).round(4).tolist()
-        return [Evidence(*each) if level > 0 else None for each, level in zip(found, self.level, strict=True)]
+        return [TrackEvidence(*each) if level > 0 else None for each, level in zip(found, self.level, strict=True)]
 
 
-def confidence(model: AudioVisual, evidence: Evidence | None) -> float:
+def track_confidence(model: AudioVisual, evidence: TrackEvidence | None) -> float:
     """The probability that a track is the sound of its own place, at 5 dB (SI-SDR) or more; 0 where it is silent.
 
     Calibrated where the model's folder has a calibration (see ``tools/separate_error.py``); else it is the share of
@@ -82,9 +82,9 @@ def confidence(model: AudioVisual, evidence: Evidence | None) -> float:
 
 
 @torch.inference_mode()
-def agreement(
+def track_similarity(
     model: AudioVisual, audio: np.ndarray, tracks: np.ndarray, rate: int, features: Tensor, weights: Tensor, kept: slice
-) -> Agreement:
+) -> TrackSimilarity:
     """Of one stretch.
 
     Args:
@@ -104,7 +104,7 @@ def agreement(
     steps = min(heard.shape[2], features.shape[2], mono.shape[1] // samples)
     kept = slice(kept.start, min(kept.stop, steps))
     if kept.start >= kept.stop:
-        return Agreement.none(len(tracks))
+        return TrackSimilarity.none(len(tracks))
     power = mono[:, : steps * samples].unflatten(1, (steps, samples)).square().mean(2)[:, kept]
     level = power[:-1].sqrt()
     placed = model.project_video(features[:, :, kept].to(model.device))[0].cpu()
@@ -112,4 +112,4 @@ def agreement(
     places = torch.einsum("ktyx,jtyx,kt->kj", fits, weights[:, kept], level)
     middle = (fits.flatten(2).median(2).values * level).sum(1)
     similar = torch.cat([places, middle[:, None]], 1)
-    return Agreement(*(part.double().numpy() for part in (similar, level.sum(1), power.sum(1))))
+    return TrackSimilarity(*(part.double().numpy() for part in (similar, level.sum(1), power.sum(1))))

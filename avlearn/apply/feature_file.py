@@ -1,0 +1,42 @@
+"""Video features on disk, for files of any length."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class FeatureFile:
+    """Video features of a whole file, in a temporary file: memory does not grow with the length.
+
+    Args:
+        folder: whose disk holds it: 16 kB a step for 8 x 8 places of 128 features.
+    """
+
+    def __init__(self, folder: Path):
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
+        self.steps = 0
+        self.shape: tuple[int, ...] = ()  # D, Y, X
+
+    def append(self, features: Tensor) -> None:
+        """Add steps: ``[D, T, Y, X]``."""
+        steps = features.transpose(0, 1)
+        self.shape = tuple(steps.shape[1:])
+        self.file.write(steps.to("cpu", torch.float16).contiguous().numpy().tobytes())
+        self.steps += len(steps)
+
+    def read(self, first: int, count: int) -> Tensor:
+        """Steps ``first .. first + count`` as ``[1, D, T, Y, X]``; past either end, the step there."""
+        begin = max(min(first, self.steps - 1), 0)
+        size = 2 * int(np.prod(self.shape))
+        self.file.seek(begin * size)
+        data = np.frombuffer(self.file.read(count * size), np.float16).reshape(-1, *self.shape)
+        steps = torch.from_numpy(data.astype(np.float32))
+        steps = steps[torch.arange(first - begin, first - begin + count).clamp(0, len(steps) - 1)]
+        return steps.transpose(0, 1)[None]
+
+    def close(self) -> None:
+        """Give the disk its room back."""
+        self.file.close()

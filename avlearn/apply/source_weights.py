@@ -1,0 +1,84 @@
+"""How much each cell of the frame belongs to each source, over time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avlearn.apply.file_maps import FileMaps
+from avlearn.apply.sources import SoundSource
+from avlearn.objectives.similarity import peak_weights
+
+_FADE = 0.08  # seconds in which sources fade out where the video ends
+
+
+@dataclass(frozen=True)
+class SourceWeights:
+    """How much each cell of the picture belongs to each source, over time.
+
+    Attributes:
+        times: ``[N]`` seconds.
+        weights: float32 ``[K, N, Y, X]``, each sums to one; a source that is away keeps its last place.
+        there: float32 ``[K, N]``, 1 where the source is in the picture.
+        end: seconds at which the picture ends.
+    """
+
+    times: np.ndarray
+    weights: np.ndarray
+    there: np.ndarray
+    end: float
+
+    def weights_at(self, instants: np.ndarray) -> Tensor:
+        """Linear between the times that are known: ``[K, T, Y, X]``."""
+        after = np.searchsorted(self.times, instants).clip(1, max(len(self.times) - 1, 1))
+        before = after - 1
+        after = np.minimum(after, len(self.times) - 1)
+        apart = np.maximum(self.times[after] - self.times[before], 1e-9)
+        share = ((instants - self.times[before]) / apart).clip(0, 1)[:, None, None].astype(np.float32)
+        return torch.from_numpy(self.weights[:, before] * (1 - share) + self.weights[:, after] * share)
+
+    def presence_at(self, instants: np.ndarray) -> np.ndarray:
+        """How much each source is in the picture, in [0, 1]: float32 ``[K, T]``; none is once the picture has ended."""
+        shown = np.stack([np.interp(instants, self.times, there) for there in self.there])
+        return (shown * ((self.end - instants) / _FADE).clip(0, 1)).astype(np.float32)
+
+
+def source_weights(
+    sources: Sequence[SoundSource], found: FileMaps, shape: tuple[int, int], scale: float, end: float
+) -> SourceWeights:
+    """Weights of sources, of the kind that the separator is queried with in training (see `peak_weights`).
+
+    Args:
+        sources: K of them.
+        found: the maps that they were found in.
+        shape: Y, X of the features.
+        scale: sharpness of the weights.
+        end: seconds at which the picture ends.
+    """
+    maps = F.adaptive_avg_pool2d(torch.from_numpy(found.maps), shape)
+    count = len(found.times)
+    weights = np.zeros((len(sources), count, *shape), np.float32)
+    there = np.zeros((len(sources), count), np.float32)
+    for k, source in enumerate(sources):
+        known = np.flatnonzero(np.isfinite(source.boxes[:, 0]))
+        there[k, known] = 1
+        inside = torch.from_numpy(np.stack([cells_in_box(source.boxes[n], shape) for n in known]))
+        own = maps[known]
+        flat = own.masked_fill(~inside, float("-inf")).flatten(1).argmax(1)
+        peaks = torch.stack([flat // shape[1], flat % shape[1]], 1)
+        last = np.searchsorted(known, np.arange(count), side="right") - 1
+        weights[k] = peak_weights(own, peaks, scale).numpy()[last.clip(0)]
+    return SourceWeights(found.times, weights, there, end)
+
+
+def cells_in_box(box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Cells of a map whose centres a box holds, or the one that its centre lies in: bool ``[Y, X]``."""
+    rows, columns = ((np.arange(side) + 0.5) / side for side in shape)
+    inside = ((rows >= box[1]) & (rows <= box[3]))[:, None] & ((columns >= box[0]) & (columns <= box[2]))
+    if not inside.any():
+        centre = (box[1] + box[3]) / 2, (box[0] + box[2]) / 2
+        inside[tuple(min(int(at * side), side - 1) for at, side in zip(centre, shape, strict=True))] = True
+    return inside
