@@ -181,8 +181,11 @@ def load(folder: Path, model: TwoTower) -> dict[str, InDistribution]:
             names = set(file.keys())
             for kind, count in values.items():
                 start = f"{prefix}{kind}."
-                if f"{start}directions" in names:  # the oldest statistics have none, and are of no use now
-                    found[kind] = _read(file, names, path, start, count)
+                if f"{start}directions" not in names:  # the oldest statistics have none, and are of no use now
+                    continue
+                if prefix and file.get_slice(f"{start}mean").get_shape() != [count]:  # nor are those of other features
+                    continue
+                found[kind] = _read(file, names, path, start, count)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path} holds no in-distribution statistics that can be read: {reason}") from error

@@ -102,6 +102,15 @@ def test_statistics_of_folders_of_before_are_found_among_the_weights(tmp_path):
     assert load(tmp_path).in_distribution == {}
 
 
+def test_former_statistics_of_other_features_are_not_used_and_the_model_loads(tmp_path):
+    model = measured()
+    model.in_distribution["audio"] = InDistribution.fit(*windows(5, 4, 0, values=320))  # the spectrum's bands as well
+    save(model, tmp_path, "# old\n")
+    (tmp_path / FILE).unlink()
+    write_tensors(former_tensors(model), tmp_path / "model.safetensors")
+    assert load(tmp_path).in_distribution.keys() == {"video"}
+
+
 def test_checkpoints_of_before_have_statistics_among_the_weights():
     model = measured()
     AudioVisual(ModelConfig()).load_state_dict(former_tensors(model))  # strict
