@@ -258,7 +258,7 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
 
 
 def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVisual:
-    """The model with linear classifiers for picture, sound and both, fitted on labelled clips.
+    """The model with linear classifiers for video, audio and both, fitted on labelled clips.
 
     Args:
         model: the towers.

@@ -54,11 +54,11 @@ def write_page(
     )
     page.section(
         "Metrics",
-        "Each beside what guessing gives, what a method gives that ignores picture or sound, and the best "
+        "Each beside what guessing gives, what a method gives that ignores video or audio, and the best "
         "that the protocol allows. Models were chosen on validation clips.",
     )
     page.metrics(result.metrics)
-    page.section("Training", "The towers learn which sound, and which moment of it, belongs to a picture.")
+    page.section("Training", "The towers learn which audio, and which moment of it, belongs to a video.")
     lines = (run_dir / "sync" / "metrics.jsonl").read_text().splitlines()
     page.image(training_curves([json.loads(line) for line in lines]), "Loss and shares over steps")
     _sync_section(page, model, rows["standard"][0], tools)
@@ -85,7 +85,7 @@ def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None
     fixed = tools / "sync_fixed.mp4"
     remux(delayed, fixed, audio_delay=found.offset or 0.0)
     after = sync_file(fixed, model)
-    page.section("Synchronization", "A clip's sound was delayed by 300 ms, then found and put right.")
+    page.section("Synchronization", "A clip's audio was delayed by 300 ms, then found and put right.")
     cards = []
     for title, result, video in (("Delayed by 300 ms", found, delayed), ("Fixed", after, fixed)):
         curve = offset_curve(result.offsets, result.scores, result.offset)
@@ -97,17 +97,17 @@ def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[
     shown = [rows[0], rows[len(rows) // 2], rows[-1]]
     localize_file(shown[0].path, model, tools / "localized.mp4")
     page.section("Localization", "In each clip one thing sounds and another moves in silence.")
-    pictures = []
+    images = []
     for row in shown:
         maps = file_maps(row.path, model).maps
         clip = read_clip(row.path, audio=False)
         heat = relief(maps.mean(0))
         picked = clip.video[np.linspace(5, len(clip.video) - 5, 6).astype(int)]
-        picture = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
-        pictures.append(picture)
-        page.image(picture, f"Sounding: {', '.join(row.labels)}. Above the frames, below with the map")
-    write_png(run_dir / "heatmaps.png", np.concatenate(pictures, 0))
-    page.cards([("Overlay, with sound", [("video", tools / "localized.mp4", "avlearn localize")])])
+        image = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
+        images.append(image)
+        page.image(image, f"Sounding: {', '.join(row.labels)}. Above the frames, below with the map")
+    write_png(run_dir / "heatmaps.png", np.concatenate(images, 0))
+    page.cards([("Overlay, with audio", [("video", tools / "localized.mp4", "avlearn localize")])])
 
 
 def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None:
@@ -126,8 +126,8 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
     cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
     shown = []
     for title, audio, rate, note in cards:
-        picture = ("image", spectrogram(audio, rate), f"Spectrogram, {title.lower()}")
-        shown.append((title, [picture, ("audio", (audio, rate), note)]))
+        image = ("image", spectrogram(audio, rate), f"Spectrogram, {title.lower()}")
+        shown.append((title, [image, ("audio", (audio, rate), note)]))
     page.cards(shown)
 
 

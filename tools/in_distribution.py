@@ -1,9 +1,9 @@
 """Does a model know what it knows? python tools/in_distribution.py WORK [FOLDER...] [--calibrate MODEL_FOLDER]
 
-Prints how many files are said to be unlike the training data: by their picture, by their sound, by either. Clips of the
+Prints how many files are said to be unlike the training data: by their video, by their audio, by either. Clips of the
 synthetic world are rendered into WORK, also encoded again by other codecs, at other qualities and sizes, and made
 unlike: black, still, noise, and one of the two of something else. Every FOLDER is one more kind, and so is the world's
-picture with its sounds; sounds without a picture are put on a black one.
+video with its sounds; sounds without a video are put on a black one.
 
 With --calibrate, the statistics are first learned again, from worlds of other seeds, and written to the model folder.
 """
@@ -38,7 +38,7 @@ MADE, WINDOWS = 12, 8  # clips of each kind that is made, windows of a file
 
 @dataclass(frozen=True)
 class Recoding:
-    """Codecs of picture and sound, and how they are used; MPEG-1 Layer 3 at 16 kHz cuts off what is above 6.5."""
+    """Codecs of video and audio, and how they are used; MPEG-1 Layer 3 at 16 kHz cuts off what is above 6.5."""
 
     suffix: str
     video: str
@@ -120,7 +120,7 @@ def made(paths: list[Path], out: Path, change: Callable[[Clip], tuple[np.ndarray
 
 
 def on_black(paths: list[Path], out: Path) -> Iterator[Path]:
-    """Files as they are; those without a picture on a black one. What cannot be read is left out."""
+    """Files as they are; those without a video on a black one. What cannot be read is left out."""
     for path in paths:
         try:
             info = probe(path)
@@ -148,7 +148,7 @@ def with_sounds(paths: list[Path], files: list[Path], out: Path) -> Iterator[Pat
 
 
 def report(name: str, paths: Iterator[Path] | list[Path], model: AudioVisual) -> None:
-    """A row of the table; what has not both picture and sound, or cannot be read, is left out."""
+    """A row of the table; what has not both video and audio, or cannot be read, is left out."""
     known = []
     for path in paths:
         check = InDistributionCheck(model)
@@ -191,8 +191,8 @@ def main() -> None:
         "black": lambda clip: (clip.video * 0, clip.audio),
         "still": lambda clip: (clip.video[:1].repeat(len(clip.video), 0), clip.audio),
         "noise": lambda clip: (rng.integers(0, 256, clip.video.shape, np.uint8), noise(clip)),
-        "own picture, noise": lambda clip: (clip.video, noise(clip)),
-        "noise, own sound": lambda clip: (rng.integers(0, 256, clip.video.shape, np.uint8), clip.audio),
+        "own video, noise": lambda clip: (clip.video, noise(clip)),
+        "noise, own audio": lambda clip: (rng.integers(0, 256, clip.video.shape, np.uint8), clip.audio),
     }
 
     def noise(clip: Clip) -> np.ndarray:
@@ -203,7 +203,7 @@ def main() -> None:
     for folder in args.folders:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         report(folder.name, on_black(files, out), model)
-        report(f"own picture, {folder.name}", with_sounds(some, files, out), model)
+        report(f"own video, {folder.name}", with_sounds(some, files, out), model)
 
 
 if __name__ == "__main__":

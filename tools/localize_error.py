@@ -42,7 +42,7 @@ def world(work: Path, model: AudioVisual, preset: str, clips: int, seed: int) ->
 
 
 def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Pictures with their own sound, with noise, and with another clip's sound: which show what is heard?"""
+    """Videos with their own audio, with noise, and with another clip's audio: which show what is heard?"""
     evidence, right = [], []
     for preset, clips, seed in FITTED:
         cache, _ = world(work, model, preset, clips, seed)
@@ -53,11 +53,11 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
                     right += [kind == OWN] * len(found)
     model.calibrations = replace(model.calibrations, on_screen=calibrate(evidence, np.array(right)))
     out.write_text(json.dumps(model.calibrations.on_screen, indent=1) + "\n")
-    print(f"calibrated on {len(right)} windows, {np.mean(right):.3f} of them with their own sound: {out}")
+    print(f"calibrated on {len(right)} windows, {np.mean(right):.3f} of them with their own audio: {out}")
 
 
 def report_windows(work: Path, model: AudioVisual) -> None:
-    """Own sound beside silence, noise and another clip's; and whether the probability is right."""
+    """Own audio beside silence, noise and another clip's; and whether the probability is right."""
     said, right = [], []
     for preset, clips, seed in MEASURED:
         cache, _ = world(work, model, preset, clips, seed)
@@ -71,7 +71,7 @@ def report_windows(work: Path, model: AudioVisual) -> None:
             said += scores[kind]
             right += [kind == OWN] * len(scores[kind])
     title = "Is avlearn localize right that a source is on screen?"
-    cases = "Half of the windows have their own sound, which is right; half have that of another clip."
+    cases = "Half of the windows have their own audio, which is right; half have that of another clip."
     reliability(np.array(said), np.array(right), BINS, title, cases, work / "reliability.html")
 
 

@@ -32,8 +32,8 @@ from avlearn.models.calibration import TRACKS
 DUET = {"sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0}
 WORLDS = {"duets": ("standard", DUET), "muted": ("muted", {}), "standard": ("standard", {})}
 FITTED = (("duets", 150, 8400), ("muted", 60, 8401), ("standard", 60, 8402))  # world, clips, seed
-MEASURED, UNRELATED, SILENT = ("duets", 100, 8410), 60, 10  # clips of it with another clip's sound, and with none
-RIGHT = 5.0  # dB (SI-SDR) that a track has of its own thing's sound
+MEASURED, UNRELATED, SILENT = ("duets", 100, 8410), 60, 10  # clips of it with another clip's audio, and with none
+RIGHT = 5.0  # dB (SI-SDR) that a track has of its own thing's audio
 BINS = (0.0, 0.1, 0.5, 0.9, 0.98, 1.0)
 
 
@@ -46,7 +46,7 @@ def world(work: Path, name: str, clips: int, seed: int) -> list[Row]:
 
 
 def separated(path: Path, model: AudioVisual) -> Iterator[tuple[Track, np.ndarray]]:
-    """The sources' tracks, and their sound ``[S]``."""
+    """The sources' tracks, and their audio ``[S]``."""
     with tempfile.TemporaryDirectory() as folder:
         for track in separate_file(path, model, folder).sources:
             yield track, soundfile.read(track.audio, dtype="float32", always_2d=True)[0].mean(1)
@@ -66,7 +66,7 @@ def own(work: Path, model: AudioVisual, rows: list[Row]) -> Iterator[tuple[Track
 
 
 def other(work: Path, model: AudioVisual, rows: list[Row], silent: bool = False) -> Iterator[Track]:
-    """Tracks of clips with the sound of another clip, or with none."""
+    """Tracks of clips with the audio of another clip, or with none."""
     made, wav = work / "made.mp4", work / "made.wav"
     for k, row in enumerate(rows):
         sound = read_clip(rows[(k + 7) % len(rows)].path, video=False)
@@ -76,7 +76,7 @@ def other(work: Path, model: AudioVisual, rows: list[Row], silent: bool = False)
 
 
 def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Tracks of things that sound, of things that do not, and of sound that nothing makes: which are right?"""
+    """Tracks of things that sound, of things that do not, and of audio that nothing makes: which are right?"""
     evidence, right = [], []
     for kind in FITTED:
         rows = world(work, *kind)
@@ -92,7 +92,7 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
 
 
 def report(work: Path, model: AudioVisual) -> None:
-    """Whether the confidence tells good tracks from bad ones, and from those of sound that nothing seen makes."""
+    """Whether the confidence tells good tracks from bad ones, and from those of audio that nothing seen makes."""
     name, clips, _ = MEASURED
     rows = world(work, *MEASURED)
     tracks, ratios = zip(*own(work, model, rows), strict=True)
@@ -102,13 +102,13 @@ def report(work: Path, model: AudioVisual) -> None:
     print(f"  AUC {auc(said[right], said[~right]).value:.4f}, rank correlation {spearmanr(said, ratios).statistic:.3f}")
     unrelated = np.array([track.confidence for track in other(work, model, rows[:UNRELATED])])
     quantiles = ", ".join(f"{value:.3f}" for value in np.quantile(unrelated, (0.5, 0.95, 1.0)))
-    print(f"{UNRELATED} pictures with another clip's sound: {len(unrelated)} tracks")
+    print(f"{UNRELATED} videos with another clip's audio: {len(unrelated)} tracks")
     print(f"  {(unrelated >= 0.5).sum()} of them at 0.5 or more; median, 95 %, most {quantiles}")
     print(f"  AUC to right tracks {auc(said[right], unrelated).value:.4f}")
     silent = list(other(work, model, rows[:SILENT], silent=True))
-    print(f"{SILENT} pictures with silence: {len(silent)} tracks")
+    print(f"{SILENT} videos with silence: {len(silent)} tracks")
     cases = (
-        f"Tracks of two things that sound, and of unrelated sound; right is {RIGHT:g} dB of the thing's own or more."
+        f"Tracks of two things that sound, and of unrelated audio; right is {RIGHT:g} dB of the thing's own or more."
     )
     reliability(
         np.concatenate([said, unrelated]), np.concatenate([right, np.zeros(len(unrelated), bool)]), BINS,

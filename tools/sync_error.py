@@ -24,8 +24,8 @@ from avlearn.models.calibration import SYNC
 
 CALIBRATION_WORLDS = ((4.0, 300, 8100), (8.0, 100, 8101), (20.0, 40, 8102), (2.5, 100, 8103))  # seconds, clips, seed
 SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # of the figures
-FURTHEST = 2.0  # seconds that the sound is late or early
-DRIFTS = (-2400, -300, -100, 100, 300, 2400)  # milliseconds a minute by which the sound is ever later
+FURTHEST = 2.0  # seconds that the audio is late or early
+DRIFTS = (-2400, -300, -100, 100, 300, 2400)  # milliseconds a minute by which the audio is ever later
 BINS = (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)
 
 
@@ -42,7 +42,7 @@ def is_right(result: SyncResult, truth: float, step: float) -> bool:
 
 
 def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Delayed clips, and as many with another's sound: which offsets are right?"""
+    """Delayed clips, and as many with another's audio: which offsets are right?"""
     rng = np.random.default_rng(0)
     evidence, right = [], []
     for seconds, count, seed in CALIBRATION_WORLDS:
@@ -69,7 +69,7 @@ def quantiles(name: str, values: list[float]) -> None:
 
 
 def report_short(work: Path, model: AudioVisual) -> None:
-    """Delayed clips before and after the fix; silence, stills, and another's sound."""
+    """Delayed clips before and after the fix; silence, stills, and another's audio."""
     clips = world(work, *SHORT)
     rng = np.random.default_rng(1)
     named, left, undecided = [], [], {"true": 0, "silent": 0, "still": 0, "unrelated": 0}
@@ -109,7 +109,7 @@ def report_short(work: Path, model: AudioVisual) -> None:
     print(f"  after --fix, undecidable: {len(left) - len(again)} of {len(left)}")
     for name, count in undecided.items():
         print(f"  undecidable, {name}: {count} of {len(clips)} ({count / len(clips):.3f})")
-    cases = "Half of the clips are delayed, half have another sound; right is an offset within a step."
+    cases = "Half of the clips are delayed, half have another audio; right is an offset within a step."
     title = "Is the confidence of avlearn sync right?"
     reliability(np.array(confidences), np.array(right), BINS, title, cases, work / "reliability.html")
 
@@ -132,7 +132,7 @@ def report_long(work: Path, model: AudioVisual) -> None:
         slope = drift / 60_000
         remux(clip, made, audio_delay=rng.uniform(-0.5, 0.5), audio_drift=slope)
         result = sync_file(made, model)
-        # Sound that is late by d + s t at its own time t is late by (d + s t) / (1 - s) at the picture's.
+        # Audio that is late by d + s t at its own time t is late by (d + s t) / (1 - s) at the video's.
         drifts[drift].append(None if result.drift is None else result.drift + drift / (1 - slope))
         if result.drift is not None:
             fix_file(result, fixed, resample=True)
@@ -167,7 +167,7 @@ def report_long(work: Path, model: AudioVisual) -> None:
 
 
 def edited(sound: np.ndarray, rate: int, at: float, before: float, after: float) -> np.ndarray:
-    """Sound ``[C, S]`` that leads by one offset up to a time, and by another from there on."""
+    """Audio ``[C, S]`` that leads by one offset up to a time, and by another from there on."""
     index = np.arange(sound.shape[1])
     source = index + np.round(np.where(index < at * rate, before, after) * rate).astype(int)
     inside = (source >= 0) & (source < sound.shape[1])

@@ -1,4 +1,4 @@
-"""What is happening? Labels over time from picture, sound, or both."""
+"""What is happening? Labels over time from video, audio, or both."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> Classify
 
     Raises:
         ModelError: the model has no classifiers.
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
     """
     if not model.config.labels:
         raise ModelError("this model has no labels: its folder carries no classifier")

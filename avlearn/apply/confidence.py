@@ -20,7 +20,7 @@ class OffsetEvidence:
         height: mean similarity there, above the windows' medians, -2 to 2.
         margin: log(1 + nats by which it beats the best offset that is more than two steps away); it grows with the
             number of windows.
-        agreement: share of the windows, by the sound they have there, whose own best offset is within a step.
+        agreement: share of the windows, by the audio they have there, whose own best offset is within a step.
     """
 
     height: float

@@ -18,7 +18,7 @@ class Timeline:
 
     Attributes:
         edges: seconds between two segments, from the start of the file; empty for one segment.
-        slope: seconds a second; 0.0 where the sound does not drift.
+        slope: seconds a second; 0.0 where the audio does not drift.
         shifts: ``[W]`` seconds that each window's offset differs by from that of the longest segment, or from
             that in the middle of the windows.
         segment: ``[W]`` number of each window's segment.

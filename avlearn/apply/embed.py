@@ -31,7 +31,7 @@ def _over_time(sequence: Tensor) -> Tensor:
 def pooled_features(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
     """Features of a window for recognition.
 
-    The picture is averaged over places, weighted by the window's own sound heatmap where the model has a common space.
+    The video is averaged over places, weighted by the window's own sound heatmap where the model has a common space.
 
     Args:
         model: the towers.
@@ -47,7 +47,7 @@ def pooled_features(model: AudioVisual, features: Tensor, audio_features: Tensor
         seen = torch.einsum("bdtyx,byx->bdt", features, weights)
     else:
         seen = features.mean((3, 4))
-    return check_finite(_over_time(seen), "the picture"), check_finite(_over_time(audio_features), "the sound")
+    return check_finite(_over_time(seen), "the video"), check_finite(_over_time(audio_features), "the audio")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class EmbedResult:
 @unchanged
 @opened_once
 def embed_file(path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None):
-    """Features of each window of a file with picture and sound; of an encoder alone, see `embed_frames`.
+    """Features of each window of a file with video and audio; of an encoder alone, see `embed_frames`.
 
     Returns:
         Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; of an encoder alone ``[N, D]`` and
@@ -115,7 +115,7 @@ def embed_files(
     """Features of files into one table: ``.npz`` (arrays) or ``.parquet`` (a row a window).
 
     Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D'). A file that cannot be read, or has no
-    picture or no sound, is listed with the reason, and the others are done.
+    video or no audio, is listed with the reason, and the others are done.
 
     Args:
         paths: the files.

@@ -24,7 +24,7 @@ _FPS = 30  # of the videos that a clip's stride counts the frames of
 
 @dataclass(frozen=True)
 class EncoderAlone:
-    """A video encoder and how it sees; there is no sound to it, so it tells of no offset, place or source."""
+    """A video encoder and how it sees; there is no audio to it, so it tells of no offset, place or source."""
 
     encoder: Encoder
     preprocessing: Preprocessing
@@ -44,7 +44,7 @@ class EncoderAlone:
         """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
         seen = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
-            return check_finite(self.encoder.forward_features(seen).float(), "the picture")
+            return check_finite(self.encoder.forward_features(seen).float(), "the video")
 
 
 def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual | EncoderAlone:
@@ -73,7 +73,7 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
     """Features of each clip of a file, one after the other: starts ``[N]`` in seconds, and means ``[N, D]``.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture.
+        MediaError: the file cannot be read, or has no video.
     """
     frames = model.preprocessing.frames
     fps = _FPS / model.preprocessing.stride
@@ -86,5 +86,5 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
         starts.append(clip.start)
         means.append(features.mean((2, 3, 4))[0].cpu().numpy())
     if not starts:
-        raise NoVideoError(f"{path} has no picture")
+        raise NoVideoError(f"{path} has no video")
     return np.array(starts, np.float32) - starts[0], np.stack(means)

@@ -33,8 +33,8 @@ class FileMaps:
 
     Attributes:
         times: ``[N]`` seconds from the start of the file, the windows' centres.
-        maps: float32 ``[N, Y, X]``, mean similarity of place and sound in [-1, 1].
-        levels: ``[N]`` root mean square of the sound, of full scale.
+        maps: float32 ``[N, Y, X]``, mean similarity of place and audio in [-1, 1].
+        levels: ``[N]`` root mean square of the audio, of full scale.
         evidence: N, what speaks for a source on screen.
     """
 
@@ -51,13 +51,13 @@ def file_maps(
     """Maps along a file, those in which `separate_file` finds its sources too.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         model: from `avlearn.load`.
         progress: is told how many seconds are done.
-        delay: seconds by which the sound is moved later against the picture.
+        delay: seconds by which the audio is moved later against the video.
 
     Raises:
-        NoVideoError: picture and sound are shorter than a step.
+        NoVideoError: video and audio are shorter than a step.
     """
     with single_threads() as workers:
         return maps_along(audio_normalizer(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
@@ -77,13 +77,13 @@ def maps_along(
     Args:
         normalizer: of any file with video and audio.
         model: from `avlearn.load`.
-        keep: takes the picture's features of all steps, in order: ``[D, T, Y, X]`` at a time.
+        keep: takes the video's features of all steps, in order: ``[D, T, Y, X]`` at a time.
         progress: is told how many seconds are done.
         workers: threads that encode.
-        delay: seconds by which the sound is moved later against the picture.
+        delay: seconds by which the audio is moved later against the video.
 
     Raises:
-        NoVideoError: picture and sound are shorter than a step.
+        NoVideoError: video and audio are shorter than a step.
     """
     width = max(round(model.config.seconds / model.step), 1)
     hop = max(round(width / _OVERLAP), 1)
@@ -120,7 +120,7 @@ def maps_along(
         begin += hop
         held = [part[..., hop:] for part in held]
     if not times:
-        raise NoVideoError(f"{normalizer.source}: picture and sound overlap for less than a step of the model")
+        raise NoVideoError(f"{normalizer.source}: video and audio overlap for less than a step of the model")
     return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence))
 
 
@@ -134,7 +134,7 @@ def _steps(
         width: steps of a window.
 
     Yields:
-        Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, sound ``[1, D, T]``, and its power ``[T]``.
+        Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, audio ``[1, D, T]``, and its power ``[T]``.
     """
     config = model.config
     step_samples, step_frames = round(model.step * config.sample_rate), round(model.step * config.fps)
@@ -157,9 +157,9 @@ def _steps(
         audio = torch.from_numpy(normalizer(clip.audio[:, : steps * step_samples])).to(model.device)
         heard = model.audio_features(audio)
         return (
-            check_finite(model.video_features(video)[:, :, kept], "the picture"),
-            check_finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the picture"),
-            check_finite(model.project_audio(heard)[:, :, kept], "the sound"),
+            check_finite(model.video_features(video)[:, :, kept], "the video"),
+            check_finite(views(model, video)[:, :, :, kept].movedim(3, -1), "the video"),
+            check_finite(model.project_audio(heard)[:, :, kept], "the audio"),
             audio.view(steps, step_samples).square().mean(1)[kept],
         )
 

@@ -1,4 +1,4 @@
-"""A file written again with its sound in sync, and measured again."""
+"""A file written again with its audio in sync, and measured again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ def fix_file(
     model: AudioVisual | None = None,
     resample: bool = False,
 ) -> FixResult:
-    """Write a file again with its sound where the picture says it belongs.
+    """Write a file again with its audio where the video says it belongs.
 
     An offset alone is mended by copying packets. Frames and samples of what was written are held to those of the file
     (see `avlearn.media.remux`); with a model, its offset is measured too before it gets its name.
@@ -52,7 +52,7 @@ def fix_file(
         out: another file; its suffix names the container.
         source: the file, with an audio track selected; by default that of the result.
         model: what measures the offset of the written file.
-        resample: mend a drift too; the sound is then resampled and encoded again.
+        resample: mend a drift too; the audio is then resampled and encoded again.
 
     Raises:
         SyncError: the file cannot be synchronized, has an edit, drifts and may not be resampled, or is not in sync by
@@ -69,8 +69,8 @@ def fix_file(
         raise SyncError(f"{result.path} is not fixed: its offset jumps {places}; cut it there and fix the pieces")
     if result.drift and not resample and result.status != "in sync":
         raise SyncError(
-            f"{result.path} is not fixed: its sound drifts by {result.drift:+.0f} ms a minute; "
-            "--drift mends that by resampling the sound"
+            f"{result.path} is not fixed: its audio drifts by {result.drift:+.0f} ms a minute; "
+            "--drift mends that by resampling the audio"
         )
     source, now = source or result.path, None
 
@@ -83,7 +83,7 @@ def fix_file(
             said = "no offset" if now is None else _milliseconds(now)
             said += f" and a drift of {measured.drift:+.0f} ms a minute" if measured.drift else ""
             raise SyncError(
-                f"{out} is not written: with the sound moved by {_milliseconds(result.offset)} the model still "
+                f"{out} is not written: with the audio moved by {_milliseconds(result.offset)} the model still "
                 f"measures {said}"
             )
 

@@ -1,4 +1,4 @@
-"""Where in the picture does the sound come from?"""
+"""Where in the frame does the sound come from?"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class LocalizeResult:
 
     Attributes:
         path, video, maps: the file, the overlay MP4, the ``.npz`` (``maps``: float32 ``[N, Y, X]`` mean similarity of
-            place and sound in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``).
-        audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with sound;
+            place and audio in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``).
+        audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with audio;
             0 where all is silent.
         calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
             others, which tends to be too sure.
@@ -43,13 +43,13 @@ class LocalizeResult:
             ``this model cannot tell``. Only a model that was shown to know such files says that nothing is on screen.
         reason: why it cannot tell, or that it is silent; else "".
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
-        delay: seconds by which the sound was moved later to be measured, where it is out of sync.
+        delay: seconds by which the audio was moved later to be measured, where it is out of sync.
         peak: ``(x, y)`` of the strongest place, as fractions of width and height, on average over what is audible.
         windows: one dict a window: ``time`` (its centre, seconds), ``audible``, ``silent``, ``peak``.
         sources: one dict a source, where they were asked for: ``id`` (1 is the strongest), ``loudness`` (dB of full
             scale, see `SoundSource`), ``audible``, ``present`` (share of the windows), ``boxes`` (one a window: x0, y0,
             x1, y1 as fractions, or None).
-        notes: lines for people: of an offset, of a quiet sound.
+        notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
     """
 
@@ -123,12 +123,12 @@ def localize_file(
     sources: bool = False,
     progress: Progress | None = None,
 ) -> LocalizeResult:
-    """Draw where the sound comes from over a file's frames, with its sound kept.
+    """Draw where the sound comes from over a file's frames, with its audio kept.
 
     The map fades where nothing on screen explains the sound, and is gone in silence.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         model: from `avlearn.load`.
         out: the video to write: one of `avlearn.media.writer.VIDEO_SUFFIXES`.
         maps: the ``.npz`` to write; beside ``out`` by default.
@@ -136,7 +136,7 @@ def localize_file(
         progress: is told what is done, and how many seconds of how many.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
         OutputError: the results cannot be written.
     """
     info = probe_both(path)
@@ -152,8 +152,8 @@ def localize_file(
     chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, audible) if sources else []
     chosen = [source for source in chosen if source.audible >= _EXPLAINED]
     frames = _drawn(path, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
-    sound = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
-    write_video(out, frames, info.video.fps, timed=True, audio=sound, sample_rate=info.audio.sample_rate)
+    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
+    write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
     with replacing(maps_path) as part:
         np.savez_compressed(
             part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.objectives.similarity import heatmap
 
-# Quarters of a cell by which the picture is moved down and to the right, and whether it is seen in the mirror. Each
+# Quarters of a cell by which the video is moved down and to the right, and whether it is seen in the mirror. Each
 # way of looking is there twice: all eight pairs give no better maps.
 _VIEWS = ((-1, -1, False), (-1, 1, True), (1, -1, True), (1, 1, False))
 _SMOOTH = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # neighbouring values are of different views
@@ -16,9 +16,9 @@ _SMOOTH = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16  # neighbouring values ar
 
 @torch.inference_mode()
 def views(model: AudioVisual, video: Tensor) -> Tensor:
-    """The picture in the common space, seen four ways: moved by a quarter of a cell, two of them mirrored.
+    """The video in the common space, seen four ways: moved by a quarter of a cell, two of them mirrored.
 
-    Moving the picture samples its map between the cells (shift and stitch: Long et al., CVPR 2015). Nothing in the
+    Moving the video samples its map between the cells (shift and stitch: Long et al., CVPR 2015). Nothing in the
     training ties a cell to the middle of what it answers to; with mirrored views, a sideways drift cancels.
 
     Args:
@@ -77,6 +77,6 @@ def relief(heat: np.ndarray) -> np.ndarray:
 
 
 def peak_of(heat: np.ndarray) -> tuple[float, float]:
-    """x and y of the highest place of ``[Y, X]``, as fractions of the picture."""
+    """x and y of the highest place of ``[Y, X]``, as fractions of the frame."""
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     return round((float(column) + 0.5) / heat.shape[1], 4), round((float(row) + 0.5) / heat.shape[0], 4)

@@ -1,4 +1,4 @@
-"""A stretch of sound into what each seen source explains of it, at the sound's own rate and channels."""
+"""A stretch of audio into what each seen source explains of it, at the audio's own rate and channels."""
 
 from fractions import Fraction
 from math import gcd, lcm
@@ -45,7 +45,7 @@ class _Transform:
         count = 1 + int(samples / (hop * rate) + 1e-6)
         self.bin_hz = rate / self.length
         self.taper = torch.hann_window(self.length, device=device)
-        # The sound is padded by half a window: the frame that is centred on a sample begins with it.
+        # The audio is padded by half a window: the frame that is centred on a sample begins with it.
         self.begins = [round(n * hop * rate) for n in range(count)]
         self.padded = max(self.begins[-1], samples) + self.length
 
@@ -72,7 +72,7 @@ class _Transform:
 def separate_window(
     model: AudioVisual, audio: Tensor, rate: int, queries: Tensor, heard: Tensor | None = None
 ) -> Tensor:
-    """One stretch of sound into what each query explains.
+    """One stretch of audio into what each query explains.
 
     Args:
         model: with a separator.
@@ -80,7 +80,7 @@ def separate_window(
             `stretch_grid` agree wherever they reach `CONTEXT` further on both sides.
         rate: samples a second.
         queries: ``[1, K, D, T]`` features of the sources over the same seconds.
-        heard: ``[1, S]``, the same sound as the model is to hear it; the channels' mean by default.
+        heard: ``[1, S]``, the same audio as the model is to hear it; the channels' mean by default.
 
     Returns:
         ``[K, C, S]``; masks of all sources add up to at most one.
@@ -88,7 +88,7 @@ def separate_window(
     settings = model.config.separator
     transform = _Transform(rate, settings.window, settings.hop, audio.shape[1], audio.device)
     spectrum = transform.forward(audio)
-    # The same sound at a higher rate has more samples in a window: bring its level to the training's.
+    # The same audio at a higher rate has more samples in a window: bring its level to the training's.
     mixture = spectrum.mean(0, keepdim=True) if heard is None else transform.forward(heard)
     mixture = mixture * (model.config.sample_rate / rate)
     features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])

@@ -1,4 +1,4 @@
-"""How a file's sound is listened to: at a usual level, without a constant offset, on channels that do not cancel."""
+"""How a file's audio is listened to: at a usual level, without a constant offset, on channels that do not cancel."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from avlearn.media.source import Source, remembered
 _NORMAL = (-34.0, -12.0)  # dB of full scale: levels that stay as they are
 _MIDDLE = -22.0  # dB of full scale that any other level is brought to
 _QUIET = -45.0  # dB of full scale below which people are told
-_SILENT = 1e-5  # root mean square below which there is no sound: rounding to 16 bits leaves about as much
+_SILENT = 1e-5  # root mean square below which there is no audio: rounding to 16 bits leaves about as much
 _CANCEL = 0.1  # of what the mean of unrelated channels has: with less, they cancel each other
 _OFFSET = 0.01  # of the root mean square: a smaller constant changes nothing
 
@@ -34,7 +34,7 @@ class AudioNormalizer:
     def __call__(self, audio: np.ndarray) -> np.ndarray:
         """Samples of the chosen channels' mean, as read from ``source``, as the model is to hear them.
 
-        Zeros stay zeros: where a track has no sound, none is made.
+        Zeros stay zeros: where a track has no audio, none is made.
         """
         if not self.offset and self.gain == 1:
             return audio
@@ -49,7 +49,7 @@ class AudioNormalizer:
 
 
 def audio_normalizer(source: Source) -> AudioNormalizer:
-    """Look through a file's sound, once.
+    """Look through a file's audio, once.
 
     A level that is usual stays as it is, to the bit; any other is brought to the middle of what is usual.
 
@@ -57,7 +57,7 @@ def audio_normalizer(source: Source) -> AudioNormalizer:
         source: the file, with the track and channel that were chosen.
 
     Raises:
-        MediaError: the file cannot be read, or has no sound track.
+        MediaError: the file cannot be read, or has no audio track.
     """
     channel, offset, gain, notes = remembered(source, "normalizer", lambda: _measured(source))
     return AudioNormalizer(source if channel is None else Selected(source, channel=channel), offset, gain, notes)
@@ -80,7 +80,7 @@ def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]
         loudest = int(own.argmax())
         shares = np.eye(channels)[loudest]
         channel = loudest + 1
-        notes.append(f"the audio channels cancel each other when mixed: only channel {channel} is listened to")
+        notes.append(f"the audio channels cancel each other when mixed: only channel {channel} is used")
     power = np.einsum("c,ncd,d->n", shares, moments, shares) * counts
     # By its energy: pauses do not make a file quiet.
     loudness = np.sqrt((power**2 / counts).sum() / max(power.sum(), 1e-30))
@@ -90,5 +90,5 @@ def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]
     level = 20 * np.log10(loudness)
     gain = 1.0 if _NORMAL[0] <= level <= _NORMAL[1] else float(10 ** ((_MIDDLE - level) / 20))
     if level < _QUIET:
-        notes.append(f"the sound is quiet ({level:.0f} dB of full scale): it was amplified to be listened to")
+        notes.append(f"the audio is quiet ({level:.0f} dB of full scale): it was amplified for the model")
     return channel, offset if abs(offset) > _OFFSET * loudness else 0.0, gain, tuple(notes)

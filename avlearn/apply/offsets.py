@@ -1,4 +1,4 @@
-"""Every window of a file's picture against its sound at every offset: what all of synchronization reads."""
+"""Every window of a file's video against its audio at every offset: what all of synchronization reads."""
 
 from dataclasses import dataclass
 
@@ -21,22 +21,22 @@ from avlearn.objectives.similarity import offset_scores
 
 STILL = 0.1  # mean change of a pixel from frame to frame, of 255, below which nothing moves
 _REST = 25  # frames without motion in which nothing is to be seen
-PHASES = 4  # the sound is heard at this many places within a step: offsets finer than the step
-_CHUNK = 20.0  # seconds of sound that are encoded at a time
+PHASES = 4  # the audio is heard at this many places within a step: offsets finer than the step
+_CHUNK = 20.0  # seconds of audio that are encoded at a time
 _LEAST = 3  # steps of a last window, where whole ones have as many
 _NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in one that is twice as long
 
 
 @dataclass(frozen=True)
 class EncodedAudio:
-    """A file's whole sound in the common space.
+    """A file's whole audio in the common space.
 
     Attributes:
         features: ``[PHASES, dim, U]``; phase p of step u begins at ``(first + u + p / PHASES) * step`` seconds from
-            the start of the file. Silence before the first and after the last sound is left out: that there is
+            the start of the file. Silence before the first and after the last audio is left out: that there is
             none tells nothing.
         first: steps of silence left out at the start.
-        loudness: ``[T, 16]`` of the whole sound in frames of the model's, for `last_seen`.
+        loudness: ``[T, 16]`` of the whole audio in frames of the model's, for `last_seen`.
     """
 
     features: Tensor
@@ -46,13 +46,13 @@ class EncodedAudio:
 
 @dataclass(frozen=True)
 class OffsetCurves:
-    """Similarity of picture and sound over offsets, for each window of the picture.
+    """Similarity of video and audio over offsets, for each window of the video.
 
     Attributes:
         offsets: ``[O]`` seconds on a grid of a fraction of the model's step, positive when the audio leads.
         starts: ``[W]`` seconds of the windows from the start of the file.
         lengths: ``[W]`` seconds of the windows.
-        scores: ``[W, O]`` mean similarity; NaN where less than half of the window has sound.
+        scores: ``[W, O]`` mean similarity; NaN where less than half of the window has audio.
         steps: ``[W, O]`` steps of the model in that mean.
         fresh: ``[W]`` share of each window that moves and was not seen and heard before: only that is evidence.
         motion: mean change of a pixel from frame to frame, of 255, in the window where it is largest.
@@ -83,10 +83,10 @@ class OffsetCurves:
 
 @torch.inference_mode()
 def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck) -> EncodedAudio | None:
-    """A file's whole sound, at `PHASES` places within each step; None where all of it is silence.
+    """A file's whole audio, at `PHASES` places within each step; None where all of it is silence.
 
     Raises:
-        NoAudioError: the track holds no sound to speak of.
+        NoAudioError: the track holds no audio to speak of.
     """
     rate = model.config.sample_rate
     step = round(model.step * rate)
@@ -106,7 +106,7 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
             phases.append(audio[0, begin : begin + steps * step])
         features = model.audio_features(torch.stack(phases))
         check.add_audio(features[:1])
-        heard = check_finite(model.project_audio(features), "the sound")
+        heard = check_finite(model.project_audio(features), "the audio")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
         lower = 0 if first else margin // step
@@ -117,7 +117,7 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
         if last:
             break
     if not pieces:
-        raise NoAudioError(f"{normalizer.source}: the sound track is shorter than two steps of the model")
+        raise NoAudioError(f"{normalizer.source}: the audio track is shorter than two steps of the model")
     loud = (torch.cat(levels) >= SILENCE).nonzero()
     if not len(loud):
         return None
@@ -127,30 +127,30 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
 
 @torch.inference_mode()
 def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = None) -> OffsetCurves | None:
-    """Compare every window of the picture with the sound at all offsets; None where the sound is silent.
+    """Compare every window of the video with the audio at all offsets; None where the audio is silent.
 
     Windows last as long as those of the training and overlap by half.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         model: from `avlearn.load`.
-        max_offset: seconds searched on each side; by default half of what the picture lasts, from 2.24 to 5.
+        max_offset: seconds searched on each side; by default half of what the video lasts, from 2.24 to 5.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
     """
     info = probe_both(path)
     check = InDistributionCheck(model)
     normalizer = audio_normalizer(path)
-    sound = encode_audio(normalizer, model, check)
-    if sound is None:
+    encoded = encode_audio(normalizer, model, check)
+    if encoded is None:
         return None
     if max_offset is None:
         max_offset = min(max(info.video.duration / 2, _NEAR), _FAR)
     config = model.config
     reach = round(max_offset / model.step)
     steps = torch.arange(-reach, reach + 1)
-    # Compared with sound that comes o steps later, the sound lags by o steps: it leads by -o.
+    # Compared with audio that comes o steps later, the audio lags by o steps: it leads by -o.
     fine = model.step / PHASES
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
     keep = delays.abs() <= reach * PHASES
@@ -169,22 +169,22 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
         check.add_video(features, frames)
         seen.add(round((clip.start - first) * config.fps), frames)
-        placed = check_finite(model.project_video(features), "the picture").expand(PHASES, -1, -1, -1, -1)
-        begin = round((clip.start - first) / model.step) - sound.first
-        scores = offset_scores(placed, sound.features, config.pool_scale, begin, steps)
+        placed = check_finite(model.project_video(features), "the video").expand(PHASES, -1, -1, -1, -1)
+        begin = round((clip.start - first) / model.step) - encoded.first
+        scores = offset_scores(placed, encoded.features, config.pool_scale, begin, steps)
         index = begin + torch.arange(length)[None] + steps[:, None]
-        known = ((index >= 0) & (index < sound.features.shape[2])).sum(1)
+        known = ((index >= 0) & (index < encoded.features.shape[2])).sum(1)
         rows.append(scores.T.flatten()[keep].cpu().numpy()[::-1])
         counts.append(known.repeat_interleave(PHASES)[keep].numpy()[::-1])
         starts.append(clip.start - first)
         lengths.append(length * model.step)
     if not rows:
         if info.video.duration >= 2 * model.step:
-            most = f"of {info.video.duration:.2f} s of picture less than {model.step:.2f} s can be decoded"
+            most = f"of {info.video.duration:.2f} s of video less than {model.step:.2f} s can be decoded"
             raise MediaError(f"{printable(path)} is damaged: {most}")
-        raise NoVideoError(f"{path}: the picture is shorter than a step of the model")
+        raise NoVideoError(f"{path}: the video is shorter than a step of the model")
     offsets = -(delays[keep].numpy() * fine)[::-1]
-    fresh, loop = seen.fresh(sound, round(config.seconds * config.fps))
+    fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
     ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
     shares = [fresh[begin:end].mean() for begin, end in ranges.T]
@@ -210,12 +210,12 @@ class _FrameHistory:
         change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
         self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
 
-    def fresh(self, sound: EncodedAudio, apart: int) -> tuple[np.ndarray, int | None]:
+    def fresh(self, encoded: EncodedAudio, apart: int) -> tuple[np.ndarray, int | None]:
         """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``; and the `period`."""
         seen = np.stack(self.thumbnails)
-        heard = np.full((len(seen), sound.loudness.shape[1]), sound.loudness.min(initial=0))
-        there = min(len(seen), len(sound.loudness))
-        heard[:there] = sound.loudness[:there]
+        heard = np.full((len(seen), encoded.loudness.shape[1]), encoded.loudness.min(initial=0))
+        there = min(len(seen), len(encoded.loudness))
+        heard[:there] = encoded.loudness[:there]
         moving = maximum_filter1d(np.array(self.moving), _REST)
         ago = last_seen(seen, heard, apart)
         return ((ago == 0) & moving).astype(float), period(ago)

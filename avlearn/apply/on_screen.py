@@ -1,4 +1,4 @@
-"""Is what makes the sound in the picture? Evidence of a window, and the probability by it."""
+"""Is what makes the sound on screen? Evidence of a window, and the probability by it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class OnScreenEvidence:
 
     Attributes:
         height: similarity at the map's peak above the map's median.
-        fit: similarity of picture and sound, pooled over places.
-        timing: by how much it is above that of the sound at other times, a soft maximum over these.
+        fit: similarity of video and audio, pooled over places.
+        timing: by how much it is above that of the audio at other times, a soft maximum over these.
     """
 
     height: float
@@ -39,7 +39,7 @@ def on_screen_evidence(model: AudioVisual, placed: Tensor, heard: Tensor, maps: 
         model: the towers.
         placed: ``[B, D, T', Y, X]``.
         heard: ``[B, D, T']`` of the same seconds.
-        maps: ``[B, Y', X']`` of place and sound.
+        maps: ``[B, Y', X']`` of place and audio.
     """
     offsets = torch.arange(-_OTHERS, _OTHERS + 1)
     curves = offset_scores(placed, heard, model.config.pool_scale, 0, offsets).cpu().numpy()
@@ -63,7 +63,7 @@ def on_screen_probability(model: AudioVisual, evidence: Sequence[OnScreenEvidenc
     Args:
         model: from `avlearn.load`.
         evidence: of N windows.
-        levels: ``[N]`` root mean square of their sound, of full scale.
+        levels: ``[N]`` root mean square of their audio, of full scale.
     """
     calibration = model.calibrations.on_screen
     if calibration:

@@ -25,7 +25,7 @@ from avlearn.signal.mfcc import mfcc
 _FPS, _RATE = 25, 16000  # of all three
 _SIDE = 224  # pixels, of all three
 _FACES = 25  # steps of SyncNet in a part
-_FEWEST = 30  # windows of SyncNet: at the largest offset that is searched, half of them have sound
+_FEWEST = 30  # windows of SyncNet: at the largest offset that is searched, half of them have audio
 _SQUARE = 1.1  # sides of a face crop differ by less, as a ratio
 _SLACK = 0.04  # seconds by which sound may end before a window: codecs round to their frames
 
@@ -103,28 +103,28 @@ def sync_with_released(
 ) -> tuple[ReleasedSyncResult, ...]:
     """What each network says of a file of any length, in memory that does not grow with it.
 
-    SyncNet sees the whole picture, or ``crop``, as a face; the others see the middle square of the picture.
+    SyncNet sees the whole video, or ``crop``, as a face; the others see the middle square of the frame.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         networks: of `load_released`.
-        crop: left, top, width and height of the face, pixels of the picture as displayed.
+        crop: left, top, width and height of the face, pixels of the frame as displayed.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
     """
     if not networks:
         return ()
     probe_both(path)
-    heard, loudest = _sound(path)
+    heard, loudest = _audio_extent(path)
     if loudest < SILENCE:
-        return tuple(ReleasedSyncResult(_name(network), reason="the sound is silent") for network in networks)
+        return tuple(ReleasedSyncResult(_name(network), reason="the audio is silent") for network in networks)
     return tuple(_ask(path, heard, network, crop) for network in networks)
 
 
 @torch.inference_mode()
 def _ask(path: Source, heard: float, network: Network, crop: Crop | None) -> ReleasedSyncResult:
-    """What a network says of a file whose sound ends so many seconds after the first frame."""
+    """What a network says of a file whose audio ends so many seconds after the first frame."""
     if isinstance(network, SyncNet):
         return _ask_syncnet(path, heard, network, crop)
     if isinstance(network, Synchformer):
@@ -144,7 +144,7 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
     left, top, width, height = crop or (0, 0, info.video.width, info.video.height)
     if left + width > info.video.width or top + height > info.video.height:
         return ReleasedSyncResult(
-            name, reason=f"the crop reaches beyond the picture, {info.video.width}x{info.video.height}"
+            name, reason=f"the crop reaches beyond the frame, {info.video.width}x{info.video.height}"
         )
     if max(width, height) > _SQUARE * min(width, height):
         return ReleasedSyncResult(
@@ -152,7 +152,7 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
         )
 
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
-        # A step more on both sides: the first sees the cut as the sound's beginning, the last lacks what comes after.
+        # A step more on both sides: the first sees the cut as the audio's beginning, the last lacks what comes after.
         window = (_FACES + 4 + 2) / _FPS
         left_over = int(heard * _FPS + 1e-3)
         for clip in stream(path, window, _FACES / _FPS, fps=_FPS, sample_rate=_RATE, mono=True):
@@ -175,21 +175,21 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
 def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> ReleasedSyncResult:
     """Segments are seen once each; those of a window are compared every half window, and at the end."""
     name, segments = _name(network), network.segments
-    pictures, sounds = deque(maxlen=segments), deque(maxlen=segments)
+    video_segments, audio_segments = deque(maxlen=segments), deque(maxlen=segments)
     votes = _Votes()
     waiting = segments  # segments until the next comparison
     for clip in _windows(path, heard, 0.64, 0.32, _SIDE):
         audio = torch.from_numpy(clip.audio)
-        pictures.append(network.video_features(_middle(clip.video).unsqueeze(1)))
-        sounds.append(network.audio_features(segment_mel(audio.unsqueeze(1))))
+        video_segments.append(network.video_features(_middle(clip.video).unsqueeze(1)))
+        audio_segments.append(network.audio_features(segment_mel(audio.unsqueeze(1))))
         waiting -= 1
         if not waiting:
-            votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
+            votes.add(network.compare(torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
             waiting = segments // 2
     if not votes.count:
         return ReleasedSyncResult(name, reason=_too_short(0.32 * (segments + 1)))
     if waiting < segments // 2:
-        votes.add(network.compare(torch.cat([*pictures], 1), torch.cat([*sounds], 1)))
+        votes.add(network.compare(torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
     if network.head.out_features == 2:
         return ReleasedSyncResult(name, values={"synchronizable": round(float(votes.mean[1]), 4)})
     desync = (abs(OFFSETS[votes.first]) + abs(OFFSETS[votes.last])) / 2
@@ -239,8 +239,8 @@ class _Votes:
         return grid[int(self.mean.argmax())]
 
 
-def _sound(path: Source) -> tuple[float, float]:
-    """Seconds from the first frame to the sound's end, and the loudest second's root mean square."""
+def _audio_extent(path: Source) -> tuple[float, float]:
+    """Seconds from the first frame to the audio's end, and the loudest second's root mean square."""
     end = loudest = 0.0
     for clip in stream(path, 1.0, 1.0, video=False, sample_rate=_RATE, mono=True):
         end += clip.audio.shape[1] / _RATE
@@ -249,7 +249,7 @@ def _sound(path: Source) -> tuple[float, float]:
 
 
 def _windows(path: Source, heard: float, window: float, hop: float, size: int) -> Iterator[Clip]:
-    """Whole windows of picture and sound; window and hop are of whole frames."""
+    """Whole windows of video and audio; window and hop are of whole frames."""
     end = probe(path).start + heard + _SLACK
     for clip in stream(path, window, hop, fps=_FPS, size=size, sample_rate=_RATE, mono=True):
         if len(clip.video) < round(window * _FPS) or clip.start + window > end:
@@ -257,9 +257,9 @@ def _windows(path: Source, heard: float, window: float, hop: float, size: int) -
         yield clip
 
 
-def _face(picture: np.ndarray) -> np.ndarray:
+def _face(frame: np.ndarray) -> np.ndarray:
     """To SyncNet's size, by the interpolation that its authors' face crops went through."""
-    return cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
 
 
 def _middle(frames: np.ndarray) -> Tensor:
@@ -269,7 +269,7 @@ def _middle(frames: np.ndarray) -> Tensor:
 
 
 def _too_short(needed: float) -> str:
-    return f"it takes at least {needed:g} s of picture and sound together"
+    return f"it takes at least {needed:g} s of video and audio together"
 
 
 def _in_words(offset: float) -> str:

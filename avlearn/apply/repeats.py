@@ -3,12 +3,12 @@
 import numpy as np
 
 _SIDE = 8  # cells a side that frames are averaged to
-_BANDS = 16  # of the sound
+_BANDS = 16  # of the audio
 _DIMENSIONS = 8  # that both are projected to: enough to tell one moment from another
 _RUN = 12  # frames that have to match one after another
 _STRIDE = 3  # between the frames of a run that are compared
 _HOP = 6  # frames from one run to the next
-# Of the mean square difference of two moments of the file: below it they are one. Sound changes more within a frame.
+# Of the mean square difference of two moments of the file: below it they are one. Audio changes more within a frame.
 _ALIKE_SEEN, _ALIKE_HEARD = 0.05, 0.35
 _ROWS = 256  # runs that are compared at a time
 _ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch again and again: its seams differ
@@ -23,7 +23,7 @@ def thumbnails(frames: np.ndarray) -> np.ndarray:
 
 
 def loudness(audio: np.ndarray, samples: int) -> np.ndarray:
-    """Log power in bands, of a sound ``[S]`` in frames of so many samples, each seen with the next: ``[T, 16]``."""
+    """Log power in bands, of audio ``[S]`` in frames of so many samples, each seen with the next: ``[T, 16]``."""
     count = len(audio) // samples
     if not count:
         return np.zeros((0, _BANDS), np.float32)
@@ -39,7 +39,7 @@ def loudness(audio: np.ndarray, samples: int) -> np.ndarray:
 def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
     """How many frames ago each frame was shown and heard as it is now, 0 where it is new: int ``[T]``.
 
-    A frame is a repetition when a run of frames around it matches an earlier one in picture and sound, at the same
+    A frame is a repetition when a run of frames around it matches an earlier one in video and audio, at the same
     distance for both. Between frames the earlier run is interpolated: a loop need not last a whole number of them.
 
     Args:

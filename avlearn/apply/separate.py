@@ -41,16 +41,16 @@ Progress = Callable[[str, float, float], None]
 
 @dataclass(frozen=True)
 class Track:
-    """A part of the input's sound, as long as all of it.
+    """A part of the input's audio, as long as all of it.
 
     Attributes:
         name: ``source1``, ``source2``, ...; ``onscreen``, ``offscreen``; or ``residual``.
         audio: the WAV.
-        video: the MP4 or MKV with this sound alone; None for the residual.
+        video: the MP4 or MKV with this audio alone; None for the residual.
         share: of the input's energy.
         id: of the source, as `avlearn localize --sources` numbers them; None where a place was asked for.
-        place: x and y of the source as fractions of the picture, the median over time; None but for sources.
-        present: share of the picture's time for which the source is there; None but for sources.
+        place: x and y of the source as fractions of the frame, the median over time; None but for sources.
+        present: share of the video's time for which the source is there; None but for sources.
         confidence: that it is the sound of its own place, in [0, 1]; None for what is off screen and for the residual.
         evidence: what that stands on; None but for sources, and for one whose track is silent.
     """
@@ -92,9 +92,9 @@ class SeparateResult:
         verdict: ``separated``, ``nothing on screen explains the sound``, ``silent``, or ``this model cannot tell``.
         reason: why it is not ``separated``, in plain words; else None.
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
-        delay: seconds by which the sound was moved later to be measured, where it is out of sync; the tracks lie as in
+        delay: seconds by which the audio was moved later to be measured, where it is out of sync; the tracks lie as in
             the input.
-        notes: lines for people: of an offset, of a quiet sound.
+        notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
     """
 
@@ -154,13 +154,13 @@ def separate_file(
     form: Format = "float",
     progress: Progress | None = None,
 ) -> SeparateResult:
-    """Split a file's sound by what is seen to make it.
+    """Split a file's audio by what is seen to make it.
 
     The places that make sound are followed over time; what is seen there asks the U-Net for masks. Tracks and
     residual add up to the input at its own rate, length and channels, whatever its length in constant memory.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         model: from `avlearn.load`, with a separator.
         out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``; or, with ``onscreen``,
             ``NAME_onscreen`` and ``NAME_offscreen``, both with video. An earlier call's files give way.
@@ -172,7 +172,7 @@ def separate_file(
 
     Raises:
         ModelError: the model has no separator.
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
         AvlearnError: a source that was asked for is not there.
         OutputError: the results cannot be written.
     """
@@ -256,7 +256,7 @@ def _verdict(
         what = "which track is whose" if confidences else "whether anything on screen makes the sound"
         return CANNOT_TELL, f"{CANNOT_TELL} {what}: {why}; {ADVICE}"
     if not confidences:
-        return NOTHING_ON_SCREEN, "nothing in the picture stands out as a source of the sound"
+        return NOTHING_ON_SCREEN, "nothing in the video stands out as a source of the sound"
     return NOTHING_ON_SCREEN, "nothing on screen seems to explain the sound"
 
 
@@ -277,18 +277,18 @@ def _separated(
     workers: int,
     delay: float,
 ) -> Generator[tuple[np.ndarray, np.ndarray, TrackSimilarity], None, None]:
-    """The file's whole sound, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
+    """The file's whole audio, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
 
-    Stretches begin where the transform, the U-Net and the picture's steps begin alike. What their masks are made from
+    Stretches begin where the transform, the U-Net and the video's steps begin alike. What their masks are made from
     on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
-    step too early or too late hold little of the sound: where it is moved by ``delay``, it meets the picture to the
-    sample, on a grid that begins less than a step of the picture before it.
+    step too early or too late hold little of the audio: where it is moved by ``delay``, it meets the video to the
+    sample, on a grid that begins less than a step of the video before it.
     """
     step, grid = model.step, stretch_grid(model, rate)
     size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
     shift = round(delay * rate)
-    before = floor(shift / rate / step + 1e-9)  # steps of the picture
-    lead = shift - round(before * step * rate)  # samples of the sound
+    before = floor(shift / rate / step + 1e-9)  # steps of the video
+    lead = shift - round(before * step * rate)  # samples of the audio
 
     def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
         clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
@@ -304,12 +304,12 @@ def _separated(
         audio, begin, kept, features = stretch
         if not len(places.weights):
             return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), TrackSimilarity.none(0)
-        shown = begin / rate  # when the picture of this sound is seen
+        shown = begin / rate  # when the video of this audio is seen
         weights = places.weights_at(shown + np.arange(features.shape[2]) * step)
         queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
         mixed = normalizer(normalizer.downmix(audio))
-        sound, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
-        tracks = separate_window(model, sound, rate, queries, heard).cpu().numpy()
+        given, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
+        tracks = separate_window(model, given, rate, queries, heard).cpu().numpy()
         tracks *= places.presence_at(shown + np.arange(audio.shape[1]) / rate)[:, None]
         steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
         return (

@@ -33,7 +33,7 @@ def parse_choice(text: str) -> Choice:
     ordered = len(numbers) == 2 or (len(numbers) == 4 and numbers[0] < numbers[2] and numbers[1] < numbers[3])
     if not ordered or not all(0 <= number <= 1 for number in numbers):
         raise AvlearnError(
-            f"'{text}' names no source: give left, right, x,y or x0,y0,x1,y1 in fractions of the picture, "
+            f"'{text}' names no source: give left, right, x,y or x0,y0,x1,y1 in fractions of the frame, "
             "or a number that `avlearn localize --sources` prints"
         )
     return numbers
@@ -46,7 +46,7 @@ def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> lis
         found: maps along the file.
         most: how many of the strongest.
         choices: what is asked for instead. In a box, such as a half, the strongest source is looked for with the
-            rest of the picture hidden; a point is a source whatever the maps say.
+            rest of the frame hidden; a point is a source whatever the maps say.
 
     Raises:
         AvlearnError: there is no source of that number, too many are asked for, or one of them twice.

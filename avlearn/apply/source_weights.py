@@ -17,13 +17,13 @@ _FADE = 0.08  # seconds in which sources fade out where the video ends
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """How much each cell of the picture belongs to each source, over time.
+    """How much each cell of the frame belongs to each source, over time.
 
     Attributes:
         times: ``[N]`` seconds.
         weights: float32 ``[K, N, Y, X]``, each sums to one; a source that is away keeps its last place.
-        there: float32 ``[K, N]``, 1 where the source is in the picture.
-        end: seconds at which the picture ends.
+        there: float32 ``[K, N]``, 1 where the source is in the video.
+        end: seconds at which the video ends.
     """
 
     times: np.ndarray
@@ -41,7 +41,7 @@ class SourceWeights:
         return torch.from_numpy(self.weights[:, before] * (1 - share) + self.weights[:, after] * share)
 
     def presence_at(self, instants: np.ndarray) -> np.ndarray:
-        """How much each source is in the picture, in [0, 1]: float32 ``[K, T]``; none is once the picture has ended."""
+        """How much each source is in the video, in [0, 1]: float32 ``[K, T]``; none is once the video has ended."""
         shown = np.stack([np.interp(instants, self.times, there) for there in self.there])
         return (shown * ((self.end - instants) / _FADE).clip(0, 1)).astype(np.float32)
 
@@ -56,7 +56,7 @@ def source_weights(
         found: the maps that they were found in.
         shape: Y, X of the features.
         scale: sharpness of the weights.
-        end: seconds at which the picture ends.
+        end: seconds at which the video ends.
     """
     maps = F.adaptive_avg_pool2d(torch.from_numpy(found.maps), shape)
     count = len(found.times)

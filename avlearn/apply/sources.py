@@ -9,23 +9,23 @@ from scipy.optimize import linear_sum_assignment
 from avlearn.apply.windows import SILENCE
 
 STANDS_OUT = 0.5  # of the strongest peak's height: chosen on validation clips of two sources, and of one
-_APART = 0.2  # of the picture: a peak nearer than this to a stronger one is part of it
-_REACH = 0.25  # of the picture: how far a source may move from one map to the next
+_APART = 0.2  # of the frame: a peak nearer than this to a stronger one is part of it
+_REACH = 0.25  # of the frame: how far a source may move from one map to the next
 _GAP = 2.0  # seconds for which a source may be away
 _LASTS = 1.0  # seconds that a source has to be there in all, or half of a shorter file
 
 
 @dataclass(frozen=True)
 class SoundSource:
-    """Something in the picture that makes sound.
+    """Something in the video that makes sound.
 
     Attributes:
         id: 1 for the strongest, then 2, ...
-        boxes: float32 ``[N, 4]`` x0, y0, x1, y1 as fractions of the picture at the maps' times; NaN where it is not
+        boxes: float32 ``[N, 4]`` x0, y0, x1, y1 as fractions of the frame at the maps' times; NaN where it is not
             there.
         heights: float32 ``[N]``, similarity at its peak above the map's median; 0 where it is not there.
-        loudness: dB of full scale while it is there. The sound's energy is shared among the sources that are there by
-            their heights, which says how well each fits the whole sound: an estimate, no separation. NaN where
+        loudness: dB of full scale while it is there. The audio's energy is shared among the sources that are there by
+            their heights, which says how well each fits the whole audio: an estimate, no separation. NaN where
             levels are not known.
         audible: probability in [0, 1] that something on screen makes the sound, over the maps in which it is there.
     """
@@ -68,9 +68,9 @@ def find_sources(
 
     Args:
         times: ``[N]`` seconds, rising, of the maps.
-        maps: ``[N, Y, X]`` similarity of place and sound.
+        maps: ``[N, Y, X]`` similarity of place and audio.
         most: sources at most; the strongest are taken.
-        levels: ``[N]`` root mean square of the sound, of full scale; in silence there is no source.
+        levels: ``[N]`` root mean square of the audio, of full scale; in silence there is no source.
         audible: ``[N]`` in [0, 1], that something on screen makes it; 1 by default.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Is a file's sound in sync with its picture? By how much is it off, and does that change?"""
+"""Is a file's audio in sync with its video? By how much is it off, and does that change?"""
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -29,7 +29,7 @@ _FURTHEST = 10.0  # seconds that --max-offset allows
 
 @dataclass(frozen=True)
 class SyncResult:
-    """How far sound and picture are apart.
+    """How far audio and video are apart.
 
     Offsets are positive when the audio leads (the repair delays it by that much).
 
@@ -38,7 +38,7 @@ class SyncResult:
         status: ``in sync``, ``out of sync``, or ``undecidable``.
         offset: seconds; of the longest segment where there are steps, at the start of the file where it drifts;
             None where the file cannot be synchronized.
-        best: seconds, the offset that fits best, also where that is not good enough to be named; None where the sound
+        best: seconds, the offset that fits best, also where that is not good enough to be named; None where the audio
             is silent. The confidence is of this one.
         drift: milliseconds a minute by which the offset grows; None where it does not significantly.
         steps: one dict an edit, in order: ``time`` (seconds from the start, good to about a second), ``before``
@@ -50,14 +50,14 @@ class SyncResult:
             ``this model cannot tell``, ...
         reason: why it cannot; else "".
         tolerance: seconds that count as in sync.
-        offsets: ``[O]`` seconds, the grid of the curve; empty where the sound is silent.
-        scores: ``[O]`` mean similarity at each offset, steps and drift taken out (NaN where too little sound overlaps).
+        offsets: ``[O]`` seconds, the grid of the curve; empty where the audio is silent.
+        scores: ``[O]`` mean similarity at each offset, steps and drift taken out (NaN where too little audio overlaps).
         windows: one dict a window: ``start``, ``offset``, ``confidence`` (share of the window's posterior), ``fresh``
             (share of it that moves and was not seen and heard before: only that counts).
-        evidence: what the confidence stands on; None where the sound is silent.
+        evidence: what the confidence stands on; None where the audio is silent.
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
-        notes: further lines for people, of the file: of a quiet sound, of a loop.
+        notes: further lines for people, of the file: of quiet audio, of a loop.
         others: what released networks say, where they were asked (see `sync_with_released`).
         advice: further lines, of what may help: of another model, or a wider search.
     """
@@ -109,27 +109,27 @@ class SyncResult:
 def sync_file(
     path: Source, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
 ) -> SyncResult:
-    """Find the offset between a file's sound and its picture, and whether it changes.
+    """Find the offset between a file's audio and its video, and whether it changes.
 
-    Every window of the picture is compared with the sound at all offsets on a grid of a fraction of the
+    Every window of the video is compared with the audio at all offsets on a grid of a fraction of the
     model's step. The windows' best offsets tell of edits and of a drift; with these taken out, the windows'
     curves are added up and the peak is interpolated.
 
     Args:
-        path: any file with picture and sound.
+        path: any file with video and audio.
         model: from `avlearn.load`.
-        max_offset: seconds searched on each side; by default half of what the picture lasts, from 2.24 to 5.
+        max_offset: seconds searched on each side; by default half of what the video lasts, from 2.24 to 5.
         tolerance: seconds that count as in sync.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
     """
     curves = offset_curves(path, model, max_offset)
     if curves is None:
         return _undecidable(path, SILENT, tolerance, model)
     heard = np.isfinite(curves.scores).any(1)
     if not heard.any():
-        reason = f"there is no sound within {curves.offsets[-1]:.1f} s of the picture"
+        reason = f"there is no audio within {curves.offsets[-1]:.1f} s of the video"
         return _undecidable(path, reason, tolerance, model, _further(curves))
     step = model.step
     # A mean over n steps of similarity that is random around zero tells as much as n such steps.
@@ -197,7 +197,7 @@ def _why_not(
 ) -> tuple[str, str, tuple[str, ...]]:
     """Verdict, reason and advice of a file that cannot be synchronized; all empty where it can."""
     if curves.motion < STILL:
-        return _CANNOT, "the picture does not move", ()
+        return _CANNOT, "the video does not move", ()
     if unlike:
         return CANNOT_TELL, "; ".join([unlike, *_jumps(curves, model)]), (ADVICE,)
     if confidence < _SURE:
@@ -228,7 +228,7 @@ def _loop(curves: OffsetCurves) -> tuple[str, ...]:
 
 
 def _further(curves: OffsetCurves) -> tuple[str, ...]:
-    """A hint for sound that lies further off than was searched."""
+    """A hint for audio that lies further off than was searched."""
     if curves.period or curves.offsets[-1] > _FURTHEST - 0.5:
         return ()
     return (f"--max-offset {_FURTHEST:g} looks further",)

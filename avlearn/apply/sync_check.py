@@ -1,4 +1,4 @@
-"""What is known of a file before its sound is traced to places: its offset, and whether the model knows such files."""
+"""What is known of a file before its audio is traced to places: its offset, and whether the model knows such files."""
 
 from dataclasses import dataclass
 from shlex import quote
@@ -18,7 +18,7 @@ class SyncCheck:
 
     Attributes:
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was not measured.
-        delay: seconds by which the sound is moved later to be measured.
+        delay: seconds by which the audio is moved later to be measured.
         notes: lines for people.
         starts, fresh: ``[W]`` seconds of its windows, and the share of each that is no repetition.
     """
@@ -53,13 +53,13 @@ class SyncCheck:
 
 
 def check_sync(path: Source, model: AudioVisual) -> SyncCheck:
-    """Look at a file's offset first: off by half a step of the model, picture and sound do not meet.
+    """Look at a file's offset first: off by half a step of the model, video and audio do not meet.
 
     An offset is corrected where it is one for the whole file, its confidence is calibrated, and it is more than a
     quarter of a step; it is told where it is more than the tolerance of synchronization.
 
     Raises:
-        MediaError: the file cannot be read, or has no picture or no sound.
+        MediaError: the file cannot be read, or has no video or no audio.
     """
     found = sync_file(path, model)
     delay, notes = 0.0, [*found.notes, *coarse(model)]

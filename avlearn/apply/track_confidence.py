@@ -19,7 +19,7 @@ class TrackEvidence:
 
     Attributes:
         fit: similarity of the track, heard alone, with its place.
-        margin: by how much it is above that with the places of the other tracks, and with most of the picture.
+        margin: by how much it is above that with the places of the other tracks, and with most of the video.
         share: of the input's power, its logarithm to the base of 10, because what little a place gets is mostly spilt
             from others.
     """
@@ -31,10 +31,10 @@ class TrackEvidence:
 
 @dataclass
 class TrackSimilarity:
-    """How well K tracks, heard alone, fit the places in the picture. Sums, over the steps of all stretches together.
+    """How well K tracks, heard alone, fit the places in the video. Sums, over the steps of all stretches together.
 
     Attributes:
-        similar: ``[K, K + 1]`` similarity of each track with each place and, last, with the picture's median, times
+        similar: ``[K, K + 1]`` similarity of each track with each place and, last, with the video's median, times
             the track's level.
         level: ``[K]`` root mean square of the tracks.
         power: ``[K + 1]`` of the tracks and, last, of the input.
@@ -92,7 +92,7 @@ def track_similarity(
         audio: float32 ``[C, S]``, the input.
         tracks: float32 ``[K, C, S]``.
         rate: samples a second.
-        features: ``[1, D, T, Y, X]`` of the picture over the same seconds.
+        features: ``[1, D, T, Y, X]`` of the video over the same seconds.
         weights: ``[K, T, Y, X]``, of which cells each source's place is made.
         kept: the steps that count; the others are context.
     """

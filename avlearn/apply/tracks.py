@@ -102,7 +102,7 @@ class WavFiles:
 
 
 def write_videos(source: str | Path, wavs: Sequence[Path]) -> list[Path]:
-    """The picture of a file with each of the sounds, beside them, all at once: MP4, or MKV where MP4 cannot hold it.
+    """The video of a file with each track, beside them, all at once: MP4, or MKV where MP4 cannot hold it.
 
     Raises:
         MediaError, OutputError: as `remux`.

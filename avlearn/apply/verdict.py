@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 CANNOT_TELL = "this model cannot tell"
 NOTHING_ON_SCREEN = "nothing on screen explains the sound"
-SILENT = "the sound track is silent"
-_NAMES = {"video": "picture", "audio": "sound"}
+SILENT = "the audio track is silent"
 
 
 def undecided(verdict: str) -> int:
@@ -20,7 +19,7 @@ def unlike_training(known: Mapping[str, bool | None], trained_on: str) -> str | 
         known: whether ``video`` and ``audio`` are in-distribution; None where that was never measured.
         trained_on: what the model was trained on, in a few words.
     """
-    names = [_NAMES[kind] for kind, inside in known.items() if inside is False]
+    names = [kind for kind, inside in known.items() if inside is False]
     if not names:
         return None
     be = "is" if len(names) == 1 else "are"

@@ -16,7 +16,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 
 _SHORTEST = 0.5  # seconds of a last stretch
-SILENCE = 1e-4  # root mean square below which sound counts as none: -80 dB of full scale
+SILENCE = 1e-4  # root mean square below which audio counts as none: -80 dB of full scale
 
 
 def check_finite(values: Tensor, what: str) -> Tensor:
@@ -31,16 +31,16 @@ def check_finite(values: Tensor, what: str) -> Tensor:
 
 
 def probe_both(path: Source) -> MediaInfo:
-    """Probe a file that has to have picture and sound.
+    """Probe a file that has to have video and audio.
 
     Raises:
         NoVideoError, NoAudioError: one is missing.
     """
     info = probe(path)
     if info.video is None:
-        raise NoVideoError(f"{path} has no picture")
+        raise NoVideoError(f"{path} has no video")
     if info.audio is None:
-        raise NoAudioError(f"{path} has no sound track")
+        raise NoAudioError(f"{path} has no audio track")
     return info
 
 
@@ -52,8 +52,8 @@ class Window:
         start: seconds from the start of the file.
         frames: uint8 ``[T, H, W, 3]``, T a whole number of steps.
         audio: ``[1, S]`` of the same steps, as the model hears it.
-        features: ``[1, D, T', Y, X]`` of the picture.
-        audio_features: ``[1, D, T']`` of the sound of the same steps.
+        features: ``[1, D, T', Y, X]`` of the video.
+        audio_features: ``[1, D, T']`` of the audio of the same steps.
     """
 
     start: float
@@ -64,7 +64,7 @@ class Window:
 
 
 def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
-    """Windows as long as those of the training, every ``hop`` seconds; picture and sound of equal length.
+    """Windows as long as those of the training, every ``hop`` seconds; video and audio of equal length.
 
     A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then
     shorter than a step is filled up to one, with its last frame and with silence.
@@ -89,6 +89,6 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
         audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
         with torch.inference_mode():
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
-            features = check_finite(model.video_features(video), "the picture")
-            audio_features = check_finite(model.audio_features(audio), "the sound")
+            features = check_finite(model.video_features(video), "the video")
+            audio_features = check_finite(model.audio_features(audio), "the audio")
         yield Window(clip.start - first, frames, audio, features, audio_features)

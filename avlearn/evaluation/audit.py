@@ -1,10 +1,10 @@
-"""The shortcut audit: can the offset be told without comparing picture and sound?
+"""The shortcut audit: can the offset be told without comparing video and audio?
 
-The true offset of a pair of windows is the place of the picture's in the clip less the place of the sound's. So data
+The true offset of a pair of windows is the place of the video's in the clip less the place of the audio's. So data
 leak it where a window gives away its own place: a fade, a click, leading silence, padding, the traces of a codec. In
-the evaluation the sound begins where the clip begins, and then the picture's place is the offset itself; where pictures
-lie at one place and sounds are shifted, the sound's is. (SparseSync, Iashin et al., BMVC 2022, found such traces of
-codecs in LRS3.) Each test of synchronization is therefore made again with the sound alone, with the picture alone, and
+the evaluation the audio begins where the clip begins, and then the video's place is the offset itself; where videos
+lie at one place and audio is shifted, the audio's is. (SparseSync, Iashin et al., BMVC 2022, found such traces of
+codecs in LRS3.) Each test of synchronization is therefore made again with the audio alone, with the video alone, and
 with a model that is given nothing to compare.
 """
 
@@ -121,10 +121,10 @@ def audit(
 ) -> Audit:
     """Look for shortcuts in the clips of manifests.
 
-    Windows are cut as `avlearn.evaluation` cuts them, at places of 21 steps. By the sound alone and by the picture
+    Windows are cut as `avlearn.evaluation` cuts them, at places of 21 steps. By the audio alone and by the video
     alone a regularised logistic regression tells the places of clips that it was not fitted on, from levels and spectra
     or brightness, change and detail, and the model's features. The model scores its own offsets twice: with the
-    picture black, and with the sound of another clip. A leak is better than chance by a t-test over clips, at 1 % over
+    video black, and with the audio of another clip. A leak is better than chance by a t-test over clips, at 1 % over
     all tests (Bonferroni).
 
     Args:
@@ -164,8 +164,8 @@ def audit_cache(
     clip, place = np.repeat(np.arange(count), _PLACES), place.flatten()
     start = (clip % 2) / cache.fps + place * model.step
     for given, features_of in (
-        ("the sound alone", audio_window_features),
-        ("the picture alone", video_window_features),
+        ("the audio alone", audio_window_features),
+        ("the video alone", video_window_features),
     ):
         features = features_of(model, cache, clip, start)
         hint = most_informative(features, place)
@@ -175,10 +175,10 @@ def audit_cache(
         lead = rng.integers(scorer.offsets, size=count)
         cut = scorer.cut(lead)
         blank = score_offsets(scorer, cache, cut, blank=True)
-        scored.append(("the model with a black picture", "", blank, lead, group, scorer.unit))
+        scored.append(("the model with black frames", "", blank, lead, group, scorer.unit))
         cut = replace(cut, audio_clips=(np.arange(count) + count // 2) % count)
         scored.append(
-            ("the model with another clip's sound", "", score_offsets(scorer, cache, cut), lead, group, scorer.unit)
+            ("the model with another clip's audio", "", score_offsets(scorer, cache, cut), lead, group, scorer.unit)
         )
     checks = []
     for given, hint, scores, truth, groups, unit in scored:

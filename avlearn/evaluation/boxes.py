@@ -32,9 +32,9 @@ from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.fusion import ShiftBCE, cam
 
 _SIDE = 224  # pixels of the maps that are compared, as published
-_COARSE = (56, 56)  # of those that are kept: what is marked under sound of nothing in the picture needs no detail
+_COARSE = (56, 56)  # of those that are kept: what is marked under audio of nothing in the video needs no detail
 _HEARD = 10.0  # seconds around the annotated instant that released networks are offered
-_SHOWN = 0.04  # seconds for which they are shown its picture
+_SHOWN = 0.04  # seconds for which they are shown its frame
 _NEGATIVES = ("silence", "noise", "another clip")
 
 
@@ -70,7 +70,7 @@ class Annotated:
     Attributes:
         row: the clip.
         instant: seconds on the file's own clock.
-        boxes: ``[K, 4]`` as left, top, right, bottom, shares of the picture; of all annotators.
+        boxes: ``[K, 4]`` as left, top, right, bottom, shares of the frame; of all annotators.
         agree: boxes a pixel needs to count fully.
     """
 
@@ -127,7 +127,7 @@ class _Ours:
         self.model, self.objective = model, objective
 
     def read(self, item: Annotated) -> tuple[Tensor, Tensor]:
-        """Frames ``[1, 3, T, H, W]`` in [0, 1] and sound ``[1, S]``."""
+        """Frames ``[1, 3, T, H, W]`` in [0, 1] and audio ``[1, S]``."""
         config = self.model.config
         middle = round(config.seconds * config.fps) // 2 / config.fps
         clip = read_clip(
@@ -136,9 +136,9 @@ class _Ours:
         )  # fmt: skip
         return frames_to_input(torch.from_numpy(clip.video)[None]), torch.from_numpy(clip.audio)
 
-    def maps(self, frames: Tensor, sounds: list[Tensor]) -> Tensor:
+    def maps(self, frames: Tensor, audio: list[Tensor]) -> Tensor:
         """``[K, Y, X]``, as `avlearn localize` makes them; of a fused network, its class activation."""
-        model, frames, heard = self.model, frames.to(self.model.device), torch.cat(sounds).to(self.model.device)
+        model, frames, heard = self.model, frames.to(self.model.device), torch.cat(audio).to(self.model.device)
         if self.objective is not None:
             return cam(self.objective, model, frames, heard).cpu()
         seen = views(model, frames).expand(-1, len(heard), -1, -1, -1, -1)
@@ -153,23 +153,23 @@ class _Ours:
 
 
 class _Released:
-    """What a released network makes of it, as its authors' evaluator feeds it: one picture, and the sound around."""
+    """What a released network makes of it, as its authors' evaluator feeds it: one frame, and the audio around."""
 
     def __init__(self, network: Localizer) -> None:
         self.network = network
 
     def read(self, item: Annotated) -> tuple[Tensor, Tensor]:
-        """A picture ``[1, 3, H, W]`` in [0, 1] and sound ``[1, S]``."""
+        """A frame ``[1, 3, H, W]`` in [0, 1] and audio ``[1, S]``."""
         source, seconds = item.row.source, min(_HEARD, item.row.duration)
         frames = read_clip(source, item.start(_SHOWN, 0.0), _SHOWN, fps=1 / _SHOWN, audio=False).video
         begin = item.start(seconds, seconds / 2)
-        sound = read_clip(source, begin, seconds, sample_rate=SAMPLE_RATE, mono=True, video=False)
-        return frames_to_input(torch.from_numpy(frames)).transpose(0, 1), torch.from_numpy(sound.audio)
+        clip = read_clip(source, begin, seconds, sample_rate=SAMPLE_RATE, mono=True, video=False)
+        return frames_to_input(torch.from_numpy(frames)).transpose(0, 1), torch.from_numpy(clip.audio)
 
-    def maps(self, image: Tensor, sounds: list[Tensor]) -> Tensor:
+    def maps(self, image: Tensor, audio: list[Tensor]) -> Tensor:
         """``[K, Y, X]``."""
         paper = self.network.paper
-        heard = torch.cat([localizer_spectrogram(sound, paper) for sound in sounds])
+        heard = torch.cat([localizer_spectrogram(each, paper) for each in audio])
         return self.network.heatmap(picture(image, paper), heard)
 
     def guided(self, found: Tensor, image: Tensor, objects: ObjectMap | None) -> np.ndarray:
@@ -189,14 +189,14 @@ def box_metrics(
     objective: ShiftBCE | None = None,
     objects: ObjectMap | None = None,
 ) -> list[MetricResult]:
-    """What `avlearn.metrics.ciou.benchmark` gives; without ``objects`` also what is marked under other sounds.
+    """What `avlearn.metrics.ciou.benchmark` gives; without ``objects`` also what is marked under other audio.
 
-    These are silence, noise as loud as the clip's sound, and the sound of the clip before. What counts as marked is
+    These are silence, noise as loud as the clip's audio, and the audio of the clip before. What counts as marked is
     chosen on every other item (`universal_threshold`) and measured on the rest; with a single item it is left out.
 
-    Our models see a window of their training around the instant, all of the picture. Released networks see the picture
+    Our models see a window of their training around the instant, all of the video. Released networks see the frame
     of the instant and hear what their evaluators make of the ten seconds around it; LVS sees the middle square, and as
-    in its evaluator that is compared with boxes of the whole picture.
+    in its evaluator that is compared with boxes of the whole frame.
 
     Args:
         network: one of ours with a common space or an ``objective``, or a released one.
@@ -214,12 +214,12 @@ def box_metrics(
     def compared() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         _, before = reader.read(items[-1])
         for number, item in enumerate(items):
-            seen, sound = reader.read(item)
-            noise = torch.randn(sound.shape, generator=torch.Generator().manual_seed(number))
-            others = [torch.zeros_like(sound), noise * sound.square().mean().sqrt(), before]
-            found = reader.maps(seen, [sound, *others] if objects is None else [sound])
+            seen, audio = reader.read(item)
+            noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(number))
+            others = [torch.zeros_like(audio), noise * audio.square().mean().sqrt(), before]
+            found = reader.maps(seen, [audio, *others] if objects is None else [audio])
             kept.append(enlarge(found.numpy(), _COARSE).astype(np.float32))
-            before = sound
+            before = audio
             yield reader.guided(found[:1], seen, objects)[0], item.truth()
 
     metrics = benchmark(compared(), name)

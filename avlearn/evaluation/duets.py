@@ -1,4 +1,4 @@
-"""Two things sound in one picture: what does `avlearn separate` give of each?"""
+"""Two things sound in one video: what does `avlearn separate` give of each?"""
 
 import tempfile
 
@@ -62,7 +62,7 @@ def duet_metrics(model: AudioVisual, rows: list[Row]) -> list[MetricResult]:
             references.append(truth[:, :samples])
     samples = min(found.shape[1] for found in estimates)
     given, truth = (np.stack([sounds[:, :samples] for sounds in kind]) for kind in (estimates, references))
-    return separation(given, truth, ideal_mask_tracks(model, truth)["phase-sensitive"], "two in one picture")
+    return separation(given, truth, ideal_mask_tracks(model, truth)["phase-sensitive"], "two in one video")
 
 
 def _in_order(result: SeparateResult, sounding: list[SceneObject], row: Row) -> np.ndarray:

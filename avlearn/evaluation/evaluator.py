@@ -13,7 +13,7 @@ from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
 from avlearn.objectives.fusion import ShiftBCE
 
-NO_COMMON_SPACE = "the model's objective taught it no common space of picture and sound"
+NO_COMMON_SPACE = "the model's objective taught it no common space of video and audio"
 _WORKERS = 4  # processes that decode
 
 

@@ -58,7 +58,7 @@ def choose_one_of_two(subject: Subject, listed: CandidateClips) -> list[Row]:
 def localization_metrics(
     model: AudioVisual, cache: ClipCache, rows: list[Row], name: str, objective: ShiftBCE | None = None
 ) -> list[MetricResult]:
-    """Metrics of localization; of boxes that leave the middle free; their control with shifted sound.
+    """Metrics of localization; of boxes that leave the middle free; their control with shifted audio.
 
     The last ones are those of the same network before any training, where it has a common space.
 
@@ -104,14 +104,14 @@ def untrained(model: AudioVisual) -> AudioVisual:
 def shifted_maps(
     model: AudioVisual, cache: ClipCache, cut: WindowCuts, firsts: Sequence[int], objective: ShiftBCE | None = None
 ) -> list[np.ndarray]:
-    """Maps of pictures with sound from steps ``firsts`` of the sound's windows on: ``[N, Y, X]`` for each."""
+    """Maps of videos with audio from steps ``firsts`` of the audio's windows on: ``[N, Y, X]`` for each."""
     found: list[list[np.ndarray]] = [[] for _ in firsts]
-    for frames, sound in cut_windows(model, cache, cut):
+    for frames, audio in cut_windows(model, cache, cut):
         if objective is not None:
             for maps, first in zip(found, firsts, strict=True):
-                maps.append(cam(objective, model, frames, sound, first).cpu().numpy())
+                maps.append(cam(objective, model, frames, audio, first).cpu().numpy())
             continue
-        seen, heard = views(model, frames), model.project_audio(model.audio_features(sound))
+        seen, heard = views(model, frames), model.project_audio(model.audio_features(audio))
         for maps, first in zip(found, firsts, strict=True):
             maps.append(stitched_map(seen, heard[:, :, first : first + seen.shape[3]]).cpu().numpy())
     return [np.concatenate(maps) for maps in found]

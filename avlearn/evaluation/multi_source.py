@@ -47,7 +47,7 @@ class MultiSourceEvaluator(Evaluator):
 
 @torch.inference_mode()
 def multi_source_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row]) -> list[MetricResult]:
-    """IIoU and IAUC with each thing's own sound over the same picture, and how often both are found in the mixture.
+    """IIoU and IAUC with each thing's own audio over the same video, and how often both are found in the mixture.
 
     Args:
         model: one with a common space.
@@ -147,9 +147,9 @@ def _motion(cache: ClipCache, index: int, time: float, seconds: float) -> np.nda
 
 
 def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: int) -> list[MetricResult]:
-    """Of maps ``[2 P, Y, X]`` with each thing's own sound, and with the mixture, which cannot point at both."""
-    pictures = len(boxes) // 2
-    which = np.repeat(np.arange(pictures), 2)
+    """Of maps ``[2 P, Y, X]`` with each thing's own audio, and with the mixture, which cannot point at both."""
+    videos = len(boxes) // 2
+    which = np.repeat(np.arange(videos), 2)
     centre = centre_maps(len(boxes), (size, size), float(box_mask(boxes, size).mean()))
     ideal = ideal_maps(boxes, asked.shape[1:], size)
     ours, mixture, flat, middle, best = (
@@ -158,8 +158,8 @@ def _interactive(asked: np.ndarray, mixed: np.ndarray, boxes: np.ndarray, size: 
     )
     return [
         MetricResult(
-            "localization", f"{label}, each with its own sound", ours[k], flat[k],
-            *max((mixture[k], "the mixture's map"), (middle[k], "centre")), best[k], pictures,
+            "localization", f"{label}, each with its own audio", ours[k], flat[k],
+            *max((mixture[k], "the mixture's map"), (middle[k], "centre")), best[k], videos,
         )
         for k, label in enumerate(("IIoU@0.5", "IAUC"))
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sound of nothing in the picture: how much is marked all the same, and is it told apart?"""
+"""Audio of nothing in the video: how much is marked all the same, and is it told apart?"""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ class NegativeAudioEvaluator(Evaluator):
             raise NotMeasurableError(NO_COMMON_SPACE)
         rows = choose_one_of_two(self.subject, listed)
         if len(rows) < 2:
-            raise NotMeasurableError("one clip alone has no other's sound")
+            raise NotMeasurableError("one clip alone has no other's audio")
         return rows
 
     def measure(self, rows: list[Row]) -> EvaluatorResult:
@@ -42,13 +42,13 @@ class NegativeAudioEvaluator(Evaluator):
 
 @torch.inference_mode()
 def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) -> dict[str, tuple]:
-    """Each clip's picture with its own sound and with sound of nothing in it.
+    """Each clip's video with its own audio and with audio of nothing in it.
 
     Args:
         model: the towers.
         cache: N decoded clips.
         start: seconds at which the windows begin.
-        seed: of the noise, as loud as the clip's own sound, and of whose sound it is that comes from off screen.
+        seed: of the noise, as loud as the clip's own audio, and of whose audio it is that comes from off screen.
 
     Returns:
         By `OWN` and `KINDS`: maps ``[N, Y, X]``, evidence (a list of N), levels ``[N]``.
@@ -59,28 +59,28 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
     own = WindowCuts(starts, starts, model.config.seconds)
     others = replace(own, audio_clips=(np.arange(count) + rng.integers(1, count, count)) % count)
     found: dict[str, tuple[list, list, list]] = {kind: ([], [], []) for kind in (OWN, *KINDS)}
-    for (frames, sound), (_, other) in zip(
+    for (frames, audio), (_, other) in zip(
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
     ):
         seen, placed = views(model, frames), model.project_video(model.video_features(frames))
-        noise = torch.from_numpy(rng.standard_normal(sound.shape, np.float32)).to(sound) * _level(sound)[:, None]
-        for kind, audio in zip(found, (sound, sound * 0, noise, other), strict=True):
-            heard = model.project_audio(model.audio_features(audio))
+        noise = torch.from_numpy(rng.standard_normal(audio.shape, np.float32)).to(audio) * _level(audio)[:, None]
+        for kind, played in zip(found, (audio, audio * 0, noise, other), strict=True):
+            heard = model.project_audio(model.audio_features(played))
             heat = stitched_map(seen, heard).cpu().numpy()
             maps, evidence, levels = found[kind]
             maps.append(heat)
             evidence += on_screen_evidence(model, placed, heard, heat)
-            levels.append(_level(audio).cpu().numpy())
+            levels.append(_level(played).cpu().numpy())
     return {kind: (np.concatenate(maps), ev, np.concatenate(levels)) for kind, (maps, ev, levels) in found.items()}
 
 
-def _level(sound: torch.Tensor) -> torch.Tensor:
+def _level(audio: torch.Tensor) -> torch.Tensor:
     """Root mean square of ``[B, S]``: ``[B]``."""
-    return sound.square().mean(1).sqrt()
+    return audio.square().mean(1).sqrt()
 
 
 def negative_audio_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row], seed: int) -> list[MetricResult]:
-    """What is marked in silence, noise and sound from off screen, and how well these are told from sound on screen.
+    """What is marked in silence, noise and audio from off screen, and how well these are told from audio on screen.
 
     The threshold of the maps is chosen on every other clip, and the areas are those of the rest.
 
@@ -88,7 +88,7 @@ def negative_audio_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row]
         model: one with a common space.
         cache: decoded clips of a world, each with one sounding thing.
         rows: of the clips, with truth.
-        seed: of the sounds.
+        seed: of the audio.
     """
     size = model.config.size
     found = heard_with(model, cache, 0.0, seed)

@@ -40,8 +40,8 @@ def cached_features(model: AudioVisual, cache: ClipCache, labels: np.ndarray) ->
     video, audio = [], []
     for first in range(0, len(cache.video), BATCH):
         frames = torch.from_numpy(np.array(cache.video[first : first + BATCH])).to(model.device)
-        sound = torch.from_numpy(np.array(cache.audio[first : first + BATCH])).to(model.device)
-        features, heard = model.video_features(frames_to_input(frames)), model.audio_features(sound)
+        samples = torch.from_numpy(np.array(cache.audio[first : first + BATCH])).to(model.device)
+        features, heard = model.video_features(frames_to_input(frames)), model.audio_features(samples)
         steps = min(features.shape[2], heard.shape[2])
         seen, said = pooled_features(model, features[:, :, :steps], heard[:, :, :steps])
         video.append(seen.cpu().numpy())

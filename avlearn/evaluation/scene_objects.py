@@ -11,12 +11,12 @@ from avlearn.errors import DataError
 
 @dataclass(frozen=True)
 class SceneObject:
-    """Something of a class in the picture.
+    """Something of a class in the video.
 
     Attributes:
         stem: its number among the clip's stems.
         sounding: whether it is heard.
-        boxes: ``[T, 4]`` x0, y0, x1, y1 as fractions of the picture, frame by frame; NaN where nothing of it shows.
+        boxes: ``[T, 4]`` x0, y0, x1, y1 as fractions of the frame, frame by frame; NaN where nothing of it shows.
     """
 
     stem: int
@@ -30,7 +30,7 @@ class SceneObject:
 
 
 def scene_objects(row: Row) -> list[SceneObject]:
-    """What the truth of a clip says is in its picture.
+    """What the truth of a clip says is in its video.
 
     Raises:
         DataError: it cannot be read, or is no truth of a clip.
@@ -45,7 +45,7 @@ def scene_objects(row: Row) -> list[SceneObject]:
             if source["onscreen"]
         ]
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise DataError(f"{row.truth} does not say what is in the picture of its clip: {error}") from error
+        raise DataError(f"{row.truth} does not say what is in the video of its clip: {error}") from error
 
 
 def motion_map(frames: np.ndarray, cells: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How well are sounds told apart, by the pictures of what makes them?"""
+"""How well are sounds told apart, by video of what makes them?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,8 +84,8 @@ def separate_mixtures(model: AudioVisual, mixture: np.ndarray, queries: np.ndarr
     """What each of ``queries [M, K, D, T]`` gets of ``mixture [M, S]``: ``[M, K, S]``."""
     rate = model.config.sample_rate
     found = []
-    for sound, seen in zip(mixture, queries, strict=True):
-        audio, features = (torch.from_numpy(values)[None].to(model.device) for values in (sound, seen))
+    for mixed, seen in zip(mixture, queries, strict=True):
+        audio, features = (torch.from_numpy(values)[None].to(model.device) for values in (mixed, seen))
         found.append(separate_window(model, audio, rate, features)[:, 0].cpu().numpy())
     return np.stack(found)
 

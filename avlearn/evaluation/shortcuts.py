@@ -1,4 +1,4 @@
-"""What the sound alone, or the picture alone, gives away of where in its clip a window was cut."""
+"""What the audio alone, or the video alone, gives away of where in its clip a window was cut."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -59,25 +59,25 @@ def most_informative(features: WindowFeatures, place: np.ndarray) -> str:
 
 @torch.inference_mode()
 def audio_window_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> WindowFeatures:
-    """Of sounds of clips ``clip [M]`` from ``start [M]`` seconds on, each encoded on its own: how loud they are, how
+    """Of audio of clips ``clip [M]`` from ``start [M]`` seconds on, each encoded on its own: how loud they are, how
     they begin and end, and what the model sees there. Levels are relative to the window's own.
     """
     low, high = [], []
     for k in range(0, len(clip), BATCH):
         audio = audio_windows(cache, clip[k : k + BATCH], start[k : k + BATCH], model.config.seconds).to(model.device)
-        low.append(_sound(audio, _steps(model)))
+        low.append(_audio_values(audio, _steps(model)))
         high.append(_edges(model.audio_features(audio)))
-    return _joined(_sound_names(_steps(model)), low, high)
+    return _joined(_audio_names(_steps(model)), low, high)
 
 
 @torch.inference_mode()
 def video_window_features(model: AudioVisual, cache: ClipCache, clip: np.ndarray, start: np.ndarray) -> WindowFeatures:
-    """Of pictures likewise: brightness, change and detail of each step, and what the model sees at both ends."""
+    """Of videos likewise: brightness, change and detail of each step, and what the model sees at both ends."""
     low, high = [], []
     for k in range(0, len(clip), BATCH):
         rows = slice(k, k + BATCH)
         video = video_windows(cache, clip[rows], start[rows], model.config.seconds, model.device)
-        low.append(_picture(video, _steps(model)))
+        low.append(_video_values(video, _steps(model)))
         high.append(_edges(model.video_features(video).mean((3, 4))))
     names = [f"the {kind} in step {k}" for kind in ("brightness", "change", "detail") for k in range(_steps(model))]
     return _joined(names, low, high)
@@ -106,7 +106,7 @@ def _level(audio: Tensor) -> Tensor:
     return 20 * (audio.square().mean(-1).sqrt() + _SILENCE).log10()
 
 
-def _sound_names(steps: int) -> list[str]:
+def _audio_names(steps: int) -> list[str]:
     ends = ("first", "last")
     return [
         *(f"the {kind} in step {k}" for kind in ("level", "sharpest jump") for k in range(steps)),
@@ -115,8 +115,8 @@ def _sound_names(steps: int) -> list[str]:
     ]
 
 
-def _sound(audio: Tensor, steps: int) -> Tensor:
-    """``[B, S]`` to ``[B, F]``, as `_sound_names` has them."""
+def _audio_values(audio: Tensor, steps: int) -> Tensor:
+    """``[B, S]`` to ``[B, F]``, as `_audio_names` has them."""
     parts = audio[:, : audio.shape[1] // steps * steps].unflatten(1, (steps, -1))
     levels = _level(parts)
     middle = levels.median(1, keepdim=True).values
@@ -132,7 +132,7 @@ def _sound(audio: Tensor, steps: int) -> Tensor:
     return torch.cat(found, 1)
 
 
-def _picture(video: Tensor, steps: int) -> Tensor:
+def _video_values(video: Tensor, steps: int) -> Tensor:
     """``[B, 3, T, H, W]`` to brightness, change and detail of each step: ``[B, 3 steps]``."""
     grey = video.mean(1)
     change = (grey[:, 1:] - grey[:, :-1]).abs().mean((2, 3))

@@ -83,7 +83,7 @@ class OffsetScorer:
     def __init__(self, model: AudioVisual, objective: Objective | None):
         if objective is None and not model.config.common_space:
             raise ModelError(
-                "this model's objective taught it no common space of picture and sound, and its folder holds no "
+                "this model's objective taught it no common space of video and audio, and its folder holds no "
                 "objective that could score offsets: nothing about it can be said of synchronization"
             )
         self.model, self.objective = model, objective and objective.to(model.device)
@@ -103,8 +103,8 @@ class OffsetScorer:
             heard = self.model.audio_features(audio)
             none = torch.zeros(len(video), dtype=torch.long, device=video.device)
             placed = (
-                check_finite(self.model.project_video(seen), "the picture"),
-                check_finite(self.model.project_audio(heard), "the sound"),
+                check_finite(self.model.project_video(seen), "the video"),
+                check_finite(self.model.project_audio(heard), "the audio"),
             )
             yield EmbeddedBatch(*placed, none, none, seen, heard)
 

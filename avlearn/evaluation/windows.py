@@ -17,12 +17,12 @@ OFFSETS = 21  # steps among which an offset is sought: 0.8 s on each side, where
 
 @dataclass(frozen=True)
 class WindowCuts:
-    """Where windows begin, and whose sound is heard.
+    """Where windows begin, and whose audio is heard.
 
     Attributes:
         video_starts, audio_starts: ``[N]`` seconds from the start of each clip; video begins with a frame.
         seconds: of the audio.
-        audio_clips: ``[N]``, the clip that the sound is of; each clip's own by default.
+        audio_clips: ``[N]``, the clip that the audio is of; each clip's own by default.
     """
 
     video_starts: np.ndarray
@@ -32,7 +32,7 @@ class WindowCuts:
 
 
 def on_grid(model: AudioVisual, lead: np.ndarray, room: float) -> WindowCuts:
-    """Pictures that begin ``lead [N]`` seconds, whole steps, into sound that is ``room`` seconds longer than they are.
+    """Videos that begin ``lead [N]`` seconds, whole steps, into audio that is ``room`` seconds longer than they are.
 
     Odd clips start a frame later than even ones: on and off the grid of the steps.
     """
@@ -41,10 +41,10 @@ def on_grid(model: AudioVisual, lead: np.ndarray, room: float) -> WindowCuts:
 
 
 def off_grid(model: AudioVisual, lead: np.ndarray, room: float) -> WindowCuts:
-    """Pictures that begin ``lead [N]`` seconds, any number, into such sound."""
+    """Videos that begin ``lead [N]`` seconds, any number, into such audio."""
     fps = model.config.fps
-    picture = np.ceil(lead * fps - 1e-6) / fps
-    return WindowCuts(picture, picture - lead, model.config.seconds + room)
+    video_start = np.ceil(lead * fps - 1e-6) / fps
+    return WindowCuts(video_start, video_start - lead, model.config.seconds + room)
 
 
 def cut_windows(model: AudioVisual, cache: ClipCache, cut: WindowCuts) -> Iterator[tuple[Tensor, Tensor]]:

@@ -97,7 +97,7 @@ def _ratios(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
 def _solve(gram: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Filters whose output is nearest to the tracks; references that span each other share the weight."""
     try:
-        # Not Cholesky: sound without high frequencies makes rounding errors of the matrix indefinite.
+        # Not Cholesky: audio without high frequencies makes rounding errors of the matrix indefinite.
         return np.linalg.solve(gram, seen.T).T
     except np.linalg.LinAlgError:
         nearest: np.ndarray = np.linalg.lstsq(gram, seen.T)[0].T

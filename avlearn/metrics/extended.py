@@ -24,7 +24,7 @@ def precision_recall(
     Args:
         overlaps: ``[N]`` cIoU, ignored where nothing is visible.
         confidences: ``[N]``.
-        visible: bool ``[N]``, has the sound a source in the picture?
+        visible: bool ``[N]``, has the sound a source in the frame?
         thresholds: ``[T]``.
         at: cIoU from which the place is right.
 

@@ -157,7 +157,7 @@ def localization(
     threshold: float = HALF_HEIGHT,
     name: str = "",
 ) -> list[MetricResult]:
-    """Pointing, overlap and, where something silent is in the picture, sounding over silent.
+    """Pointing, overlap and, where something silent is in the video, sounding over silent.
 
     Chance is a flat map (it points anywhere and marks everything), the prior the stronger of a blob
     at the centre and of the motion's map, the oracle is the truth on a grid of as many cells as the
@@ -211,14 +211,14 @@ def localization(
 def control(
     maps: np.ndarray, boxes: np.ndarray, silent: np.ndarray, size: int | tuple[int, int], name: str
 ) -> MetricResult:
-    """Sounding over silent with the sound shifted: near one half where nothing but timing is used.
+    """Sounding over silent with the audio shifted: near one half where nothing but timing is used.
 
     Args:
-        maps: ``[N, h, w]``, of the same pictures with sound of another time.
+        maps: ``[N, h, w]``, of the same videos with audio of another time.
         boxes, silent, size, name: as in `localization`.
     """
     value = sounding_over_muted(enlarge(_finite(maps), size), boxes, silent).mean()
     return MetricResult(
-        "localization", f"the same, sound shifted (control), {name}", float(value), 0.5, None, "",
+        "localization", f"the same, audio shifted (control), {name}", float(value), 0.5, None, "",
         0.5, len(maps),
     )  # fmt: skip

@@ -15,7 +15,7 @@ class MetricResult:
         task, name: what was measured, and how.
         value: what was measured.
         chance: what guessing gives.
-        prior, prior_name: what a method that ignores sound or picture gives, and which.
+        prior, prior_name: what a method that ignores audio or video gives, and which.
         oracle: the best that the protocol allows.
         n: number of items.
         unit: "" for a share in [0, 1], else ``dB`` or ``ms``.

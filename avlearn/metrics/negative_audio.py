@@ -1,4 +1,4 @@
-"""Sound of nothing in the picture: how much of it is marked all the same?
+"""Audio of nothing in the video: how much of it is marked all the same?
 
 Silence, noise and sound from off the screen (Juanola et al., ICASSP 2025). One threshold serves all
 items, so a map may mark nothing, as it should here.
@@ -40,14 +40,14 @@ def harmonic_mean(a: float, b: float) -> float:
 def negative_audio(
     maps: np.ndarray, truth: np.ndarray, negatives: Mapping[str, np.ndarray], threshold: float, name: str = ""
 ) -> list[MetricResult]:
-    """Overlap with the picture's own sound, area marked with others, and harmonic means of both.
+    """Overlap with the video's own audio, area marked with others, and harmonic means of both.
 
-    The prior of an area is that marked with the true sound: a model that does not listen cannot do less.
+    The prior of an area is that marked with the true audio: a model that does not listen cannot do less.
 
     Args:
-        maps: ``[N, H, W]``, with the picture's own sound, in the model's own units.
+        maps: ``[N, H, W]``, with the video's own audio, in the model's own units.
         truth: ``[N, H, W]`` in [0, 1].
-        negatives: by kind ("silence", "noise", "off screen"), maps of the same pictures.
+        negatives: by kind ("silence", "noise", "off screen"), maps of the same videos.
         threshold: of all maps (see `universal_threshold`), better chosen on other items.
         name: of the set, for the metrics' names.
     """
@@ -63,7 +63,7 @@ def negative_audio(
 
     kinds = [
         MetricResult(
-            "localization", label(f"pIA, {kind}"), float(a.mean()), None, own, "the true sound", 0.0, len(a),
+            "localization", label(f"pIA, {kind}"), float(a.mean()), None, own, "the true audio", 0.0, len(a),
             higher_is_better=False,
         )
         for kind, a in areas.items()

@@ -1,4 +1,4 @@
-"""Retrieval: which of the clips' sounds belongs to this picture, and the other way round."""
+"""Retrieval: which of the clips' audio belongs to this video, and the other way round."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def recall_at(similarity: np.ndarray, k: int) -> list[MetricResult]:
     """Recall at k both ways.
 
     Args:
-        similarity: ``[N, N]``, pictures in rows, sounds in columns, the true pairs on the diagonal.
+        similarity: ``[N, N]``, videos in rows, audio in columns, the true pairs on the diagonal.
         k: how many of the best count.
     """
     n = len(similarity)

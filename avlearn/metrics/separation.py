@@ -98,7 +98,7 @@ def best_order_improvement(
     mixture = np.broadcast_to(np.asarray(mixture)[:, None], references.shape)
     base = float(np.einsum("nkk->nk", _pairwise(mixture, references)).mean())
     return MetricResult(
-        "separation", _named("SI-SDRi", _named(name, "sound alone, in the best order").removeprefix(", ")),
+        "separation", _named("SI-SDRi", _named(name, "audio alone, in the best order").removeprefix(", ")),
         float(best.mean()) - base, None, 0.0, "mixture", None, len(ratios), "dB",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Results to pictures and one self-contained page."""
+"""Results to images and one self-contained page."""
 
 from avlearn.report.page import Page
 

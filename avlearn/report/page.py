@@ -1,4 +1,4 @@
-"""One HTML file that holds everything it shows: text, tables, pictures and sound."""
+"""One HTML file that holds everything it shows: text, tables, images and audio."""
 
 import base64
 import html
@@ -17,7 +17,7 @@ from PIL import Image
 from avlearn.files import write_text
 from avlearn.metrics.metric_result import HEADER, MetricResult
 
-Picture = np.ndarray | Figure
+ImageLike = np.ndarray | Figure
 
 
 class Page:
@@ -83,16 +83,16 @@ class Page:
         said = f"<caption>{_inline(caption)}</caption>" if caption else ""
         self._body.append(f"<table>{said}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
 
-    def image(self, picture: Picture | Sequence[Picture], caption: str, alt: str = "") -> None:
-        """Add a picture, or several side by side where there is room.
+    def image(self, image: ImageLike | Sequence[ImageLike], caption: str, alt: str = "") -> None:
+        """Add an image, or several side by side where there is room.
 
         Args:
-            picture: uint8 ``[H, W]`` or ``[H, W, 3]``, a matplotlib figure, or a list of them.
+            image: uint8 ``[H, W]`` or ``[H, W, 3]``, a matplotlib figure, or a list of them.
             caption: below it.
             alt: for those who cannot see it; the caption by default.
         """
-        pictures = list(picture) if isinstance(picture, list | tuple) else [picture]
-        drawn = [_picture(one, alt or caption) for one in pictures]
+        images = list(image) if isinstance(image, list | tuple) else [image]
+        drawn = [_image(one, alt or caption) for one in images]
         inside = f'<div class="row">{"".join(drawn)}</div>' if len(drawn) > 1 else drawn[0]
         self._body.append(f"<figure>{inside}<figcaption>{_inline(caption)}</figcaption></figure>")
 
@@ -167,12 +167,12 @@ def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(picture: Picture, alt: str) -> str:
+def _image(image: ImageLike, alt: str) -> str:
     alt = html.escape(alt)
-    if isinstance(picture, Figure):
-        return _chart(picture, alt)
-    height, width = picture.shape[:2]
-    source = _data("image/jpeg", _jpeg(Image.fromarray(picture)))
+    if isinstance(image, Figure):
+        return _chart(image, alt)
+    height, width = image.shape[:2]
+    source = _data("image/jpeg", _jpeg(Image.fromarray(image)))
     return f'<img src="{source}" alt="{alt}" width="{width}" height="{height}">'
 
 
@@ -220,7 +220,7 @@ def _part(title: str, kind: str, content: object, caption: str) -> str:
     said = f"<p>{_inline(caption)}</p>" if caption else ""
     label = f"{title}: {caption}" if caption else title
     if kind == "image":
-        return _picture(content, label) + said
+        return _image(content, label) + said
     if kind == "audio":
         return _player(kind, _data("audio/wav", _wav(*content)), label) + said
     if kind == "video":

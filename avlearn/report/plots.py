@@ -1,4 +1,4 @@
-"""Arrays to pictures.
+"""Arrays to images.
 
 Charts are matplotlib figures in black on white, for which a page puts its own ink and background.
 Frames are uint8 arrays.
@@ -23,24 +23,24 @@ TRAINING, HELD_OUT, MARK = "#3b82f6", "#ea580c", "#dc2626"  # seen well on white
 _WIDTH = 4.6  # inches: one column of a page, and all of a phone's
 
 
-def png_bytes(picture: np.ndarray | Figure) -> bytes:
+def png_bytes(image: np.ndarray | Figure) -> bytes:
     """uint8 ``[H, W, 3]``, or a figure, as a PNG."""
     buffer = BytesIO()
-    if isinstance(picture, Figure):
-        picture.savefig(buffer, format="png", dpi=150)
+    if isinstance(image, Figure):
+        image.savefig(buffer, format="png", dpi=150)
     else:
-        Image.fromarray(picture).save(buffer, "png", optimize=True)
+        Image.fromarray(image).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 
-def write_png(path: str | Path, picture: np.ndarray | Figure) -> None:
+def write_png(path: str | Path, image: np.ndarray | Figure) -> None:
     """Write uint8 ``[H, W, 3]`` or a figure.
 
     Raises:
         OutputError: the file cannot be written; nothing is left of it.
     """
     with replacing(path) as part:
-        part.write_bytes(png_bytes(picture))
+        part.write_bytes(png_bytes(image))
 
 
 @lru_cache(maxsize=257)
@@ -200,18 +200,18 @@ def spectrogram(audio: np.ndarray, rate: int) -> Figure:
         audio: ``[S]`` or ``[C, S]`` in [-1, 1].
         rate: samples a second.
     """
-    sound = np.asarray(audio, np.float32)
-    sound = sound.mean(0) if sound.ndim == 2 else sound
+    samples = np.asarray(audio, np.float32)
+    samples = samples.mean(0) if samples.ndim == 2 else samples
     window = max(round(0.032 * rate), 64)
-    padded = np.pad(sound, window // 2)
-    # About as many columns as the picture has pixels: more would only make the page heavier.
-    hop = max(len(sound) // 400, window // 8)
+    padded = np.pad(samples, window // 2)
+    # About as many columns as the chart has pixels: more would only make the page heavier.
+    hop = max(len(samples) // 400, window // 8)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     level = np.abs(np.fft.rfft(frames * np.hanning(window))).T / (window / 4)
     figure, axes = _chart(1.9)
     axes.imshow(
         20 * np.log10(level + 1e-9), origin="lower", aspect="auto", cmap="magma", vmin=-80, vmax=0,
-        extent=(0, len(sound) / rate, 0, rate / 2000), interpolation="none",
+        extent=(0, len(samples) / rate, 0, rate / 2000), interpolation="none",
     )  # fmt: skip
     axes.set_xlabel("seconds")
     axes.set_ylabel("kHz")

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def video(path, seconds: float, grey: int):
-    """Without sound."""
+    """Without audio."""
     rng = np.random.default_rng(grey)
     frames = rng.integers(grey, grey + 30, (round(seconds * 10), 48, 64, 3), dtype=np.uint8)
     write_video(path, frames, 10)

@@ -61,7 +61,7 @@ def test_without_a_model_nothing_is_measured(clip, tmp_path):
 
 def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp_path, monkeypatch):
     def sync_file(path, model, tolerance):
-        raise MediaError(f"{path} is damaged: its sound at 0.70 s cannot be decoded")
+        raise MediaError(f"{path} is damaged: its audio at 0.70 s cannot be decoded")
 
     monkeypatch.setattr(fix, "sync_file", sync_file)
     with pytest.raises(OutputError, match=r"cannot write .*/fixed.mp4: .*cannot be read back \(it is damaged.*a .mkv"):

@@ -24,7 +24,7 @@ def clip(small_world):
 
 
 def copy(clip, out, sound=None, start=0.0, seconds=None):
-    """The clip with another sound."""
+    """The clip with another audio."""
     whole = read_clip(clip, start, seconds)
     write_video(out, whole.video, whole.fps, audio=whole.audio if sound is None else sound, sample_rate=16000)
     return out
@@ -70,8 +70,8 @@ def test_in_silence_nothing_is_audible_and_nothing_drawn(clip, model, tmp_path):
     result = localize_file(silent, model, tmp_path / "o.mp4", sources=True)
     assert (result.audible, result.verdict, result.sources) == (0.0, "silent", [])
     assert all(w["silent"] and w["audible"] == 0 for w in result.windows)
-    assert result.reason == "the sound track is silent"
-    assert result.text().startswith(f"{silent}: the sound track is silent: there is nothing to localize\n")
+    assert result.reason == "the audio track is silent"
+    assert result.text().startswith(f"{silent}: the audio track is silent: there is nothing to localize\n")
     before, after = (read_clip(p, audio=False).video.astype(int) for p in (silent, tmp_path / "o.mp4"))
     assert np.abs(before - after).mean() < 3  # what the encoder changes
     loud = localize_file(clip, model, tmp_path / "o.mp4")
@@ -100,6 +100,6 @@ def test_what_would_be_lost_or_cannot_be_is_refused_first(clip, model, tmp_path)
     with pytest.raises(OutputError, match=r"must end in one of \.npz"):
         localize_file(own, model, tmp_path / "o.mp4", maps=tmp_path / "maps.txt")
     write_video(tmp_path / "mute.mp4", np.zeros((25, 64, 64, 3), np.uint8), 25)
-    with pytest.raises(NoAudioError, match="no sound track"):
+    with pytest.raises(NoAudioError, match="no audio track"):
         localize_file(tmp_path / "mute.mp4", model, tmp_path / "o.mp4")
     assert not (tmp_path / "o.mp4").exists()

@@ -1,4 +1,4 @@
-"""A file's sound is brought to what models hear, and nothing is done to sound that is so already."""
+"""A file's audio is brought to what models hear, and nothing is done to audio that is so already."""
 
 import numpy as np
 import pytest

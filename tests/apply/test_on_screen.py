@@ -1,4 +1,4 @@
-"""Is what makes the sound in the picture?"""
+"""Is what makes the sound on screen?"""
 
 import json
 from dataclasses import asdict

@@ -31,7 +31,7 @@ FPS, RATE = 25, 16000
 
 
 def flashes(path, seconds: float, lead: float = 0.0, sound: float | None = None, side: int = 96):
-    """A picture that flashes at random, and a sound that beeps with it, `lead` seconds earlier."""
+    """A video that flashes at random, and audio that beeps with it, `lead` seconds earlier."""
     rng = np.random.default_rng(3)
     lit = rng.random(round(seconds * FPS) + 100) < 0.3
     frames = [np.full((side, side, 3), 230 if on else 20, np.uint8) for on in lit[50 : 50 + round(seconds * FPS)]]
@@ -48,7 +48,7 @@ def is_lit(video: torch.Tensor) -> torch.Tensor:
 
 
 class FlashNet(SyncNet):
-    """Embeds whether the first picture is lit, and whether its sound is loud."""
+    """Embeds whether the first video is lit, and whether its audio is loud."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -62,14 +62,14 @@ class FlashNet(SyncNet):
 
 
 def scores(lit: torch.Tensor, loud: torch.Tensor, offsets: tuple[float, ...]) -> torch.Tensor:
-    """As the authors define the classes: at offset o the sound is of what is shown o seconds later."""
+    """As the authors define the classes: at offset o the audio is of what is shown o seconds later."""
     pairs = [(lit[max(o, 0) : len(lit) + min(o, 0)], loud[max(-o, 0) : len(loud) + min(-o, 0)]) for o in
              (round(offset * FPS) for offset in offsets)]  # fmt: skip
     return torch.stack([50 * (a == b).float().mean() for a, b in pairs])[None]
 
 
 class FlashFormer(Synchformer):
-    """Features of a segment are its pictures and sounds, of which the first half is new."""
+    """Features of a segment are its videos and sounds, of which the first half is new."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -123,7 +123,7 @@ def syncnet():
 
 @pytest.fixture(scope="module")
 def face(tmp_path_factory):
-    """1.8 seconds of 256 x 240 pixels with noise for a sound."""
+    """1.8 seconds of 256 x 240 pixels with noise for audio."""
     rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("face") / "face.mp4"
     frames = rng.integers(0, 255, (45, 15, 16, 3), np.uint8).repeat(16, 1).repeat(16, 2)
@@ -212,13 +212,13 @@ def test_syncnet_sees_the_crop(tmp_path):
 
 
 def test_where_the_sound_ends_the_clip_ends(tmp_path):
-    """Silence behind it is not sound of the picture."""
+    """Silence behind it is not audio of the video."""
     net = FlashNet()
     answer = sync_with_released(flashes(tmp_path / "a.mkv", 6.0, sound=4.0), [net, FlashFormer()])
     whole = sync_with_released(flashes(tmp_path / "b.mp4", 4.0), [FlashNet()])[0]
     assert answer[0].values["lse_d"] == pytest.approx(whole.values["lse_d"], abs=0.03)
     assert sum(part.shape[2] - 6 for part in net.seen) + 6 == 100
-    assert answer[1].reason == "it takes at least 4.8 s of picture and sound together"
+    assert answer[1].reason == "it takes at least 4.8 s of video and audio together"
 
 
 def test_no_answer_has_its_reason(tmp_path):
@@ -226,18 +226,18 @@ def test_no_answer_has_its_reason(tmp_path):
     short = sync_with_released(flashes(tmp_path / "short.mp4", 1.2), networks)
     assert [answer.offset for answer in short] == [None] * 3
     assert [answer.reason for answer in short] == [
-        f"it takes at least {needed} s of picture and sound together" for needed in (1.4, 4.8, 5)
+        f"it takes at least {needed} s of video and audio together" for needed in (1.4, 4.8, 5)
     ]
     silent = tmp_path / "silent.mp4"
     write_video(silent, np.zeros((130, 64, 64, 3), np.uint8), FPS, audio=np.zeros((1, 83200), np.float32),
                 sample_rate=RATE)  # fmt: skip
-    assert {answer.reason for answer in sync_with_released(silent, networks)} == {"the sound is silent"}
+    assert {answer.reason for answer in sync_with_released(silent, networks)} == {"the audio is silent"}
     wide, noise = tmp_path / "wide.mp4", np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
     write_video(wide, np.zeros((40, 64, 128, 3), np.uint8), FPS, audio=noise, sample_rate=RATE)
     assert "--crop" in sync_with_released(wide, networks[:1])[0].reason
     assert (
         sync_with_released(wide, networks[:1], (100, 0, 64, 64))[0].reason
-        == "the crop reaches beyond the picture, 128x64"
+        == "the crop reaches beyond the frame, 128x64"
     )
     write_video(tmp_path / "mute.mp4", np.zeros((40, 64, 64, 3), np.uint8), FPS)
     with pytest.raises(NoAudioError):

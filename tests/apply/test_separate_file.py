@@ -189,7 +189,7 @@ def test_silence_and_stills_are_told_in_plain_words(model, tmp_path):
     noise = (0.1 * np.random.default_rng(1).standard_normal((1, 32000))).astype(np.float32)
     write_video(tmp_path / "silent.mp4", moving, 25, audio=noise * 0, sample_rate=16000)
     silent = separate_file(tmp_path / "silent.mp4", model, tmp_path / "out")
-    assert silent.reason == "the sound track is silent"
+    assert silent.reason == "the audio track is silent"
     assert [track.name for track in silent.tracks] == ["residual"]
     write_video(tmp_path / "still.mp4", np.zeros_like(moving), 25, audio=noise, sample_rate=16000)
     still = separate_file(tmp_path / "still.mp4", model, tmp_path / "out")

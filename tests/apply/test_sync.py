@@ -84,12 +84,12 @@ def test_the_curve_has_the_sign_of_the_design(tmp_path, small_world, model):
     curves = offset_curves(tmp_path / "late.mp4", model)
     assert curves.offsets[0] == -curves.offsets[-1]
     mean = np.nanmean(curves.scores, 0)
-    assert curves.offsets[np.nanargmax(mean)] == pytest.approx(-0.4, abs=0.04)  # late sound lags
+    assert curves.offsets[np.nanargmax(mean)] == pytest.approx(-0.4, abs=0.04)  # late audio lags
     assert "audio lags by" in sync_file(tmp_path / "late.mp4", model).verdict
 
 
 def test_the_sound_that_silence_leaves_tells_of_the_offset(tmp_path, small_world, model):
-    """Two seconds early, half the sound of a clip of four seconds is gone."""
+    """Two seconds early, half the audio of a clip of four seconds is gone."""
     errors = []
     for clip in sorted((small_world / "clips").glob("*.mp4"))[:6]:
         remux(clip, tmp_path / "early.mp4", audio_delay=-2.0)
@@ -142,7 +142,7 @@ def test_an_edit_is_placed_and_not_mended(clip, tmp_path, model):
 
 
 def test_what_cannot_be_synchronized_is_not_fixed(tmp_path, model):
-    result = SimpleNamespace(path="a.mp4", offset=None, reason="the sound track is silent", advice=())
+    result = SimpleNamespace(path="a.mp4", offset=None, reason="the audio track is silent", advice=())
     with pytest.raises(SyncError, match="silent"):
         fix_file(result, tmp_path / "fixed.mp4")
 
@@ -154,7 +154,7 @@ def test_a_picture_that_cannot_be_decoded_is_not_called_short(clip, tmp_path, mo
     for at, size in places[1:]:
         damaged[at : at + size] = bytes(size)
     (tmp_path / "a.mp4").write_bytes(damaged)
-    with pytest.raises(MediaError, match=r"is damaged: of 20\.00 s of picture less than 0\.\d+ s can be decoded"):
+    with pytest.raises(MediaError, match=r"is damaged: of 20\.00 s of video less than 0\.\d+ s can be decoded"):
         offset_curves(tmp_path / "a.mp4", model)
 
 

@@ -120,11 +120,11 @@ def test_of_silence_every_tool_says_that_it_is_silent(clips, model, tmp_path):
     for words, code in ((["sync"], 3), (["localize", "-o", out + ".mp4"], 0), (["separate", "-o", out], 0)):
         done = runner.invoke(app, [words[0], str(tmp_path / "s.mp4"), *words[1:]])
         assert done.exit_code == code, done.output
-        assert "the sound track is silent" in done.output
+        assert "the audio track is silent" in done.output
 
 
 def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path):
-    """Another clip's sound, the clip's own half a second late, its own, and silence."""
+    """Another clip's audio, the clip's own half a second late, its own, and silence."""
     own, other = read_clip(clips[0]), read_clip(clips[7], video=False)
     late = np.pad(own.audio, ((0, 0), (8000, 0)))[:, : own.audio.shape[1]]
     sounds = [other.audio, late, own.audio, own.audio * 0]
@@ -182,7 +182,7 @@ def test_a_quiet_copy_has_the_verdict_of_the_loud_one(clips, model, tmp_path, ga
     loud, quiet = (sync_file(tmp_path / f"{name}.mp4", model) for name in ("loud", "low"))
     assert loud.status == quiet.status == "in sync"
     assert quiet.offset == pytest.approx(loud.offset, abs=0.01)
-    assert "the sound is quiet" in quiet.text() and "the sound is quiet" not in loud.text()
+    assert "the audio is quiet" in quiet.text() and "the audio is quiet" not in loud.text()
 
 
 def test_localize_and_separate_measure_at_the_offset_of_the_file(clips, model, tmp_path):
@@ -201,7 +201,7 @@ def test_localize_and_separate_measure_at_the_offset_of_the_file(clips, model, t
 
 
 def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_path):
-    """Late by two and a half steps of the picture: led by half a step too early or late, masks hold next to nothing."""
+    """Late by two and a half steps of the video: led by half a step too early or late, masks hold next to nothing."""
     clip = read_clip(clips[3])
     remux(clips[3], tmp_path / "stamps.mp4", audio_delay=0.2)
     later = np.pad(clip.audio, ((0, 0), (round(0.2 * clip.sample_rate), 0)))[:, : clip.audio.shape[1]]

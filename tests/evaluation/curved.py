@@ -1,4 +1,4 @@
-"""Clips whose picture and sound carry the same curves, and towers that read them: what a perfect model would find."""
+"""Clips whose video and audio carry the same curves, and towers that read them: what a perfect model would find."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ CURVES, RATE = 8, 200  # a clip's curves, and their samples a second
 
 
 def curved_clips(count: int, seconds: float, seed: int = 0) -> ClipCache:
-    """Each row of a picture is the brightness of a curve; the sound has them by turns, sample for sample."""
+    """Each row of a video is the brightness of a curve; the audio has them by turns, sample for sample."""
     rng = np.random.default_rng(seed)
     curves = gaussian_filter1d(rng.normal(size=(count, round(seconds * RATE), CURVES)), 12, axis=1)
     curves = np.clip(curves / curves.std() / 4 + 0.5, 0, 1)

@@ -55,7 +55,7 @@ def test_clean_clips_pass(model, clips):
     found = checks_of(model, *clips)
     assert not leaking(found)
     assert [check.given for check in found[::2]] == [
-        "the sound alone", "the picture alone", "the model with a black picture", "the model with another clip's sound",
+        "the audio alone", "the video alone", "the model with black frames", "the model with another clip's audio",
     ]  # fmt: skip
     assert found[1].metric.chance == pytest.approx(61 / 441) and found[1].metric.prior == pytest.approx(1 / 7)
     result = Audit(found, CLIPS)
@@ -73,9 +73,9 @@ def test_a_leak_in_the_sound_is_found_there(model, clips, leak):
         audio *= 0.2
         audio[:, int(0.8 * RATE) : int(0.8 * RATE) + 50 : 2] = 1.0
     found = checks_of(model, video, audio)
-    assert "the sound alone" in leaking(found) and "the picture alone" not in leaking(found)
+    assert "the audio alone" in leaking(found) and "the video alone" not in leaking(found)
     result = Audit(found, CLIPS)
-    assert "LEAK: the sound alone tells" in result.text() and "most telling" in result.text()
+    assert "LEAK: the audio alone tells" in result.text() and "most telling" in result.text()
     values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert values["schema"] == "avlearn.audit/1" and not values["clean"]
 
@@ -83,7 +83,7 @@ def test_a_leak_in_the_sound_is_found_there(model, clips, leak):
 def test_a_leak_in_the_picture_is_found_there(model, clips):
     video = (clips[0] * np.minimum(np.arange(1, 101) / 12, 1)[None, :, None, None, None]).astype(np.uint8)
     found = checks_of(model, video, clips[1])
-    assert "the picture alone" in leaking(found) and "the sound alone" not in leaking(found)
+    assert "the video alone" in leaking(found) and "the audio alone" not in leaking(found)
 
 
 def test_few_clips_are_refused(untrained, small_world):

@@ -48,7 +48,7 @@ def test_it_has_figures_of_localization_with_its_objective_alone(model, objectiv
     metrics = {f.name: f for f in evaluate(model, [muted], tasks=["localization"], objective=objective).metrics}
     assert metrics["pointing, other class"].n == 4
     assert "sounding over silent, other class" in metrics
-    assert metrics["the same, sound shifted (control), other class"].n == 8
+    assert metrics["the same, audio shifted (control), other class"].n == 8
     assert not any("untrained" in name for name in metrics)
 
 

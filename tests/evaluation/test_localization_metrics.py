@@ -34,7 +34,7 @@ def test_the_default_model_hears_which_of_two_things_sounds(worlds):
 def test_each_of_two_sounds_points_at_its_own_thing(worlds):
     metrics = evaluate(load("default"), [worlds / "duets"], tasks=["localization"]).metrics
     assert [metric.name for metric in metrics] == [
-        "IIoU@0.5, each with its own sound", "IAUC, each with its own sound", "both sources found",
+        "IIoU@0.5, each with its own audio", "IAUC, each with its own audio", "both sources found",
     ]  # fmt: skip
     iiou, _, both = metrics
     assert iiou.value > iiou.prior + 0.2 and iiou.prior < 0.2 and iiou.n == both.n == 6

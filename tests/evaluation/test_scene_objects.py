@@ -1,4 +1,4 @@
-"""What a clip's truth says is in its picture, and truths that say nothing."""
+"""What a clip's truth says is in its video, and truths that say nothing."""
 
 import json
 from types import SimpleNamespace
@@ -30,6 +30,6 @@ def test_boxes_are_shares_of_the_picture(tmp_path):
      json.dumps({"sources": [{**SOURCE, "boxes": [["a", 1, 1, 1]]}]})],
 )  # fmt: skip
 def test_what_is_no_truth_is_one_line(tmp_path, text):
-    with pytest.raises(DataError, match=r"a\.json does not say what is in the picture") as caught:
+    with pytest.raises(DataError, match=r"a\.json does not say what is in the video") as caught:
         scene_objects(row(tmp_path / "a.json", text))
     assert len(str(caught.value).splitlines()) == 1

@@ -56,7 +56,7 @@ def test_every_offset_is_wrong_as_often_as_right():
 
 
 class Wide(Objective):
-    """Scores by a sound that is as long as in its training: 25 offsets."""
+    """Scores by audio that is as long as in its training: 25 offsets."""
 
     common_space = False
 

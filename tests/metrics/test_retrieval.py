@@ -5,7 +5,7 @@ from avlearn.metrics.retrieval import hits, recall_at
 
 
 def test_recall_differs_by_direction():
-    # Sound 0 is the nearest of every picture; each sound's nearest picture is its own.
+    # Audio 0 is the nearest of every video; each audio's nearest video is its own.
     similarity = np.array([[3.0, 0.0, 0.0], [2.0, 1.0, 0.0], [2.0, 0.0, 1.0]])
     sound, picture = recall_at(similarity, 1)
     assert sound.value == pytest.approx(1 / 3) and "video to audio" in sound.name

@@ -108,8 +108,8 @@ def test_the_best_order_is_that_of_each_item():
     mixed = np.stack([leaky[0], leaky[1, [2, 0, 1]], leaky[2, [1, 0, 2]]])
     best = best_order_improvement(mixed, truth, mixture, "x")
     assert best.value == pytest.approx(given.value) and best.value > 10
-    assert (best.name, best.prior, best.n, best.unit) == ("SI-SDRi, x, sound alone, in the best order", 0.0, 3, "dB")
-    assert best_order_improvement(mixed, truth, mixture).name == "SI-SDRi, sound alone, in the best order"
+    assert (best.name, best.prior, best.n, best.unit) == ("SI-SDRi, x, audio alone, in the best order", 0.0, 3, "dB")
+    assert best_order_improvement(mixed, truth, mixture).name == "SI-SDRi, audio alone, in the best order"
 
 
 def test_ideal_masks_are_shares_of_a_hann_transform():
