@@ -12,8 +12,8 @@ def towers(common_space: bool) -> SimpleNamespace:
     """Of a model whose encoders are in the common space already."""
     return SimpleNamespace(
         config=SimpleNamespace(common_space=common_space, pool_scale=30.0),
-        place=lambda features: F.normalize(features, dim=1),
-        hear=lambda features: F.normalize(features, dim=1),
+        project_video=lambda features: F.normalize(features, dim=1),
+        project_audio=lambda features: F.normalize(features, dim=1),
     )
 
 
