@@ -238,14 +238,25 @@ def check_imports(block: Block) -> None:
         inspect.signature(names[call.func.id]).bind(*call.args, **keywords)
 
 
-def test_pages_of_the_api_name_what_is_there():
+def test_pages_name_what_is_there():
+    """Of the API: what is printed from docstrings, and what is linked. Of the architecture: files."""
     for page in PAGES:
-        for name in re.findall(r"^::: (\S+)$", (ROOT / page).read_text(), re.MULTILINE):
-            module, _, attribute = name.rpartition(".")
-            try:
-                import_module(name)
-            except ImportError:
-                assert hasattr(import_module(module), attribute), f"{page}: {name}"
+        text = (ROOT / page).read_text()
+        for name in re.findall(r"^::: (\S+)$|\]\[(avlearn\.[\w.]+)\]", text, re.MULTILINE):
+            assert is_public("".join(name)), f"{page}: {name}"
+    for file in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()):
+        within = file.replace("NAME", "*") if "/" in file else f"**/{file}"
+        assert any((ROOT / "avlearn").glob(within)) or (ROOT / file).is_file(), f"docs/architecture.md: {file}"
+
+
+def is_public(name: str) -> bool:
+    """Whether it is a module, or a name of one."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        import_module(name)
+    except ImportError:
+        return hasattr(import_module(module), attribute)
+    return True
 
 
 @pytest.mark.parametrize(

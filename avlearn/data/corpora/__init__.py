@@ -24,12 +24,12 @@ _READERS = {
 
 
 def register_corpus(name: str, reader: Callable[..., list[Entry]]) -> None:
-    """Make a corpus available to :func:`read_corpus`.
+    """Make a corpus available to `read_corpus`.
 
     Args:
         name: of the corpus.
         reader: called with the folder of the media files and that of the published lists, both as a
-            :class:`~avlearn.data.corpora.tree.Tree`, and with the corpus' own options; gives its entries.
+            `avlearn.data.corpora.tree.Tree`, and with the corpus' own options; gives its entries.
 
     Raises:
         ValueError: another corpus has that name.
@@ -40,7 +40,7 @@ def register_corpus(name: str, reader: Callable[..., list[Entry]]) -> None:
 
 
 def list_corpora() -> list[str]:
-    """Names that :func:`read_corpus` knows, in alphabetical order; those of plugins too."""
+    """Names that `read_corpus` knows, in alphabetical order; those of plugins too."""
     load_plugins()
     return sorted(_READERS)
 
@@ -49,7 +49,7 @@ def read_corpus(name: str, folder: str | Path, annotations: str | Path | None = 
     """What a published corpus lists, in the order of its lists; no media file is opened.
 
     Args:
-        name: one of :func:`list_corpora`.
+        name: one of `list_corpora`.
         folder: where the media files lie, in any arrangement that the corpus is found in.
         annotations: folder of the published lists, if it is another.
         options: of this corpus alone, such as ``fold=2`` for UCF101.

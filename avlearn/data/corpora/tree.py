@@ -85,7 +85,7 @@ class Tree:
         raise DataError(f"{self.folder} holds no {what}")
 
     def splits(self, pattern: str, what: str) -> list[tuple[str, Path]]:
-        """The lists of train, val and test, as far as they are there; without any, as :meth:`need`.
+        """The lists of train, val and test, as far as they are there; without any, as `need`.
 
         The pattern's first group is the split.
         """
@@ -99,17 +99,17 @@ def _unreadable(error: OSError) -> None:
 
 
 def read_lines(path: Path, parse: Callable[[str], Any], form: str) -> Iterator[Any]:
-    """As :func:`checked`, of each line that is not blank, stripped."""
+    """As `checked`, of each line that is not blank, stripped."""
     return checked(path, _lines(path), parse, form)
 
 
 def read_table(path: Path, parse: Callable[[list[str]], Any], form: str, comment: str = "", **dialect: Any) -> Iterator:
-    """As :func:`checked`, of each row of a CSV that is not blank and no comment; ``dialect`` is of ``csv.reader``."""
+    """As `checked`, of each row of a CSV that is not blank and no comment; ``dialect`` is of ``csv.reader``."""
     return checked(path, _rows(path, comment, dialect), parse, form)
 
 
 def read_records(path: Path, parse: Callable[[dict[str, str]], Any], columns: str) -> Iterator[Any]:
-    """As :func:`checked`, of each row of a CSV with a header, as a dict; the header must hold the ``columns``."""
+    """As `checked`, of each row of a CSV with a header, as a dict; the header must hold the ``columns``."""
     header: list[str] = []
 
     def record(row: list[str]) -> Any:
@@ -123,7 +123,7 @@ def read_records(path: Path, parse: Callable[[dict[str, str]], Any], columns: st
 
 
 def read_items(path: Path, items: Callable[[Any], Iterable], parse: Callable[[Any], Any], form: str) -> Iterator[Any]:
-    """As :func:`checked`, of each of the ``items`` of a JSON file."""
+    """As `checked`, of each of the ``items`` of a JSON file."""
     try:
         numbered = enumerate(items(json.loads(path.read_bytes().decode("utf-8-sig"))), 1)
     except json.JSONDecodeError as error:
