@@ -17,7 +17,7 @@ from avlearn.apply.sync import sync_file
 from avlearn.config import ModelConfig, Spectrogram
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.linear_probe import probe_model
+from avlearn.evaluation.linear_probe import probe_model
 from avlearn.media import write_video
 from avlearn.models import registry
 from avlearn.models.audio.ast import AST

@@ -8,8 +8,8 @@ import argparse
 import json
 
 from avlearn.errors import AvlearnError
+from avlearn.evaluation.linear_probe import probe_manifests
 from avlearn.files import write_text
-from avlearn.linear_probe import probe_manifests
 
 
 def main() -> None:

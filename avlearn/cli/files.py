@@ -359,7 +359,7 @@ def probe(
 
         tell(look(listened(file, track, channel)), json_path)
     elif file is None and data and model is not None:
-        from avlearn.linear_probe import probe_manifests
+        from avlearn.evaluation.linear_probe import probe_manifests
 
         remark("note: avlearn linear-probe is the name of this command now")
         tell(probe_manifests(model, data), json_path)

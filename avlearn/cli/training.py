@@ -113,7 +113,7 @@ def linear_probe(
 
     Example: avlearn linear-probe --model runs/sync_world --data clips/manifest.parquet
     """
-    from avlearn.linear_probe import probe_manifests
+    from avlearn.evaluation.linear_probe import probe_manifests
 
     tell(probe_manifests(model, data, device, precision), json_path)
 

@@ -1,7 +1,6 @@
 """Where does the sound come from, of one thing that sounds and one that moves in silence?"""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evalua
 from avlearn.evaluation.result import EvaluatorResult
 from avlearn.evaluation.scene_objects import motion_map, scene_objects
 from avlearn.evaluation.selection import AROUND, one_of_two
+from avlearn.evaluation.untrained import untrained
 from avlearn.evaluation.windows import WindowCuts, cut_windows, on_grid
 from avlearn.metrics import MetricResult
 from avlearn.metrics.ciou import off_centre
@@ -89,15 +89,6 @@ def localization_metrics(
         control(shifted, np.tile(boxes, (2, 1)), np.tile(silent, (2, 1)), size, name),
         *(MetricResult(f.task, f.name, f.value, f.chance, oracle=f.oracle, n=f.n) for f in before),
     ]
-
-
-def untrained(model: AudioVisual) -> AudioVisual:
-    """The same towers as they are before any training, the same ones each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
-    found.precision = model.precision
-    return found
 
 
 @torch.inference_mode()

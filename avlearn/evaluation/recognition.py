@@ -7,11 +7,12 @@ from avlearn.apply.embed import pooled_features
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.evaluation.evaluator import CandidateClips, Evaluator
+from avlearn.evaluation.linear_probe import ClipFeatures, probe_features
 from avlearn.evaluation.result import EvaluatorResult
 from avlearn.evaluation.selection import solos
 from avlearn.evaluation.separation import require_solos
+from avlearn.evaluation.untrained import untrained
 from avlearn.evaluation.windows import BATCH
-from avlearn.linear_probe import ClipFeatures, probe_features, untrained
 from avlearn.metrics import MetricResult
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input

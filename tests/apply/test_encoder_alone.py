@@ -11,7 +11,8 @@ from avlearn.apply.embed import embed_files
 from avlearn.apply.encoder_alone import load_features
 from avlearn.data.manifest import Row
 from avlearn.errors import ModelError
-from avlearn.linear_probe import probe_model, untrained
+from avlearn.evaluation.linear_probe import probe_model
+from avlearn.evaluation.untrained import untrained
 from avlearn.media import write_video
 from avlearn.models import create_model
 from avlearn.models.audiovisual import AudioVisual

@@ -6,9 +6,9 @@ import pytest
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import evaluate
-from avlearn.evaluation.localization import untrained as before_training
 from avlearn.evaluation.multi_source import is_found, stems
 from avlearn.evaluation.scene_objects import motion_map, scene_objects
+from avlearn.evaluation.untrained import untrained as before_training
 from avlearn.models.folder import load
 
 

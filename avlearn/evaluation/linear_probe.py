@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,6 +14,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
+from avlearn.evaluation.untrained import untrained
 from avlearn.metrics import MetricResult, table
 from avlearn.metrics.recognition import confusion_matrix, recognition
 from avlearn.models.audiovisual import AudioVisual
@@ -75,19 +75,6 @@ class ClipFeatures:
     def take(self, index: np.ndarray) -> "ClipFeatures":
         """A subset."""
         return ClipFeatures(self.video[index], self.audio[index], self.labels[index])
-
-
-def untrained(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual | EncoderAlone:
-    """The same network before training: the reference that a probe has to beat."""
-    state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    if isinstance(model, EncoderAlone):
-        twin = model.untrained()
-    else:
-        twin = AudioVisual(model.config).eval().to(model.device)
-        twin.precision = model.precision
-    torch.set_rng_state(state)
-    return twin
 
 
 def fit_classifier(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray):

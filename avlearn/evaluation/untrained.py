@@ -1,0 +1,24 @@
+"""The network before any training: the reference that a metric of learned features has to beat."""
+
+from dataclasses import replace
+
+import torch
+
+from avlearn.apply.encoder_alone import EncoderAlone
+from avlearn.models.audiovisual import AudioVisual
+
+
+def untrained(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual | EncoderAlone:
+    """The same towers, or the same encoder, with weights as they are drawn before training; without heads.
+
+    Args:
+        model: on any device, in evaluation mode; the result is too.
+        seed: of the weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if isinstance(model, EncoderAlone):
+            return model.untrained()
+        found = AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
+    found.precision = model.precision
+    return found
