@@ -1,21 +1,47 @@
-"""The configuration of a model: what its folder stores, declared without PyTorch, for recipes are read without it."""
+"""What a model is: its window, front end, towers and separator, each declared once.
 
-from dataclasses import dataclass, field
+Recipes, model folders and code use these classes. PyTorch is not imported: a recipe is read without it.
+"""
+
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from avlearn.validation import STRICT, Line
+from avlearn.validation import Line, Section, Width
 
 Channels = Annotated[int, Field(ge=1, le=4096)]
+Name = Annotated[str, Field(max_length=64)]
 Mean = Annotated[float, Field(ge=-10, le=10)]
 Std = Annotated[float, Field(ge=1e-6, le=1e6)]
 Seconds = Annotated[float, Field(ge=0.001, le=600)]
 Scale = Annotated[float, Field(gt=0, le=1e6)]
 
 
-@dataclass(frozen=True)
-class Spectrogram:
+def _colours(values: object) -> object:
+    """Folders of before have an empty list where nothing is said; JSON has lists for tuples."""
+    return (tuple(values) or None) if isinstance(values, list) else values
+
+
+Means = Annotated[tuple[Mean, Mean, Mean] | None, BeforeValidator(_colours)]
+Stds = Annotated[tuple[Std, Std, Std] | None, BeforeValidator(_colours)]
+
+
+class Window(Section):
+    """What the towers see and hear at once: frames and samples a second, the short side in pixels, seconds."""
+
+    fps: float = Field(25.0, ge=0.1, le=1000)
+    size: int = Field(64, ge=8, le=1024)
+    sample_rate: int = Field(16000, ge=1000, le=192_000)
+    seconds: Seconds = 2.0
+
+
+class ClipWindow(Window):
+    """A window of a training clip; ``context``: seconds of audio before and after it, for shifts."""
+
+    context: float = Field(0.96, ge=0, le=600)
+
+
+class Spectrogram(Section):
     """What an audio encoder sees of a sound.
 
     Attributes:
@@ -29,22 +55,19 @@ class Spectrogram:
             at a step than it lasts.
     """
 
-    __pydantic_config__ = STRICT
-
     kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] = "log_mel"
-    n_fft: Annotated[int, Field(ge=2, le=8192)] = 512
-    window: Annotated[float, Field(gt=0, le=1)] = 0.025
-    hop: Annotated[float, Field(gt=0, le=1)] = 0.01
-    mels: Annotated[int, Field(ge=1, le=1024)] = 64
-    bins: Annotated[int, Field(ge=2, le=4097)] | None = None
-    floor: Annotated[float, Field(gt=0, le=1)] = 1e-5
-    mean: Annotated[float, Field(ge=-1e4, le=1e4)] = -5.0
-    std: Annotated[float, Field(ge=1e-6, le=1e6)] = 4.0
-    margin: Annotated[int, Field(ge=0, le=100_000)] = 0
+    n_fft: int = Field(512, ge=2, le=8192)
+    window: float = Field(0.025, gt=0, le=1)
+    hop: float = Field(0.01, gt=0, le=1)
+    mels: int = Field(64, ge=1, le=1024)
+    bins: int | None = Field(None, ge=2, le=4097)
+    floor: float = Field(1e-5, gt=0, le=1)
+    mean: float = Field(-5.0, ge=-1e4, le=1e4)
+    std: float = Field(4.0, ge=1e-6, le=1e6)
+    margin: int = Field(0, ge=0, le=100_000)
 
 
-@dataclass(frozen=True)
-class SeparatorConfig:
+class Separator(Section):
     """A separation network; window and hop of its transform in seconds.
 
     Attributes:
@@ -62,46 +85,62 @@ class SeparatorConfig:
         sources: of a mixture in training, and outputs of ``none``.
     """
 
-    __pydantic_config__ = STRICT
-
     channels: tuple[Channels, Channels, Channels, Channels, Channels] = (16, 32, 64, 96, 128)
-    window: Annotated[float, Field(ge=0.001, le=0.5)] = 0.064
-    hop: Annotated[float, Field(ge=0.0005, le=0.25)] = 0.016
+    window: float = Field(0.064, ge=0.001, le=0.5)
+    hop: float = Field(0.016, ge=0.0005, le=0.25)
     scale: Literal["log", "linear"] = "log"
-    bins: Annotated[int, Field(ge=16, le=2048)] = 256
+    bins: int = Field(256, ge=16, le=2048)
     mask: Literal["ratio", "binary", "phase_sensitive", "complex"] = "phase_sensitive"
     conditioning: Literal["film", "bottleneck", "product", "none"] = "film"
     query: Literal["place", "frame", "pooled"] = "place"
-    sources: Annotated[int, Field(ge=1, le=16)] = 2
+    sources: int = Field(2, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "Separator":
+        if self.mask == "complex" and self.scale == "log":
+            raise ValueError("separator.mask: complex takes scale=linear")
+        if self.hop > self.window / 2:
+            raise ValueError("separator.hop: it is longer than half the window")
+        return self
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """All that is needed to build the model without the recipe that trained it.
+class Towers(Section):
+    """The encoders of video and audio, by their registered names, and the space that their features are projected into.
 
-    `avlearn.models.audiovisual.AudioVisual` holds it to its annotations, and so does `avlearn.models.folder.load` the
-    ``config.json`` of a folder.
+    Attributes:
+        video_options, audio_options: of the encoders' builders.
+        video_mean, video_std: of the colours, in [0, 1]; None: the encoder's own.
+        dim: of the space.
+        resample: audio features to the steps of the video, where theirs last otherwise.
+        segment: seconds that the encoders see at once; None: all.
     """
 
-    __pydantic_config__ = STRICT
+    video: Name = "dsconv_tiny"
+    audio: Name = "conv2d_tiny"
+    video_options: dict[str, object] = Field(default_factory=dict)
+    audio_options: dict[str, object] = Field(default_factory=dict)
+    video_mean: Means = None
+    video_std: Stds = None
+    dim: Width = 128
+    spectrogram: Spectrogram = Spectrogram()
+    resample: bool | None = False
+    segment: Seconds | None = None
 
-    video: Annotated[str, Field(max_length=64)] = "dsconv_tiny"
-    audio: Annotated[str, Field(max_length=64)] = "conv2d_tiny"
-    video_options: dict[str, object] = field(default_factory=dict)
-    audio_options: dict[str, object] = field(default_factory=dict)
-    video_mean: tuple[Mean, Mean, Mean] | tuple[()] = ()  # of the colours; empty: the encoder's own
-    video_std: tuple[Std, Std, Std] | tuple[()] = ()
-    dim: Annotated[int, Field(ge=1, le=65536)] = 128
-    fps: Annotated[float, Field(ge=0.1, le=1000)] = 25.0
-    size: Annotated[int, Field(ge=8, le=1024)] = 64  # short side of the input, pixels
-    sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = 16000
-    seconds: Seconds = 2.0  # the video window it was trained on
+
+class ModelConfig(Window, Towers):
+    """All that is needed to build the model without the recipe that trained it; ``config.json`` of a folder holds it.
+
+    Attributes:
+        labels: of the classifiers; empty where there are none.
+        trained_on: one line, for the message about files unlike it.
+        score_scale: one over the temperature that training ended with.
+        common_space: whether its objective taught the towers to meet there.
+    """
+
+    resample: bool = False
     pool_scale: Scale = 20.0
-    spectrogram: Spectrogram = field(default_factory=Spectrogram)
-    resample: bool = False  # audio features to the steps of the video, where theirs last otherwise
-    segment: Seconds | None = None  # seconds that the encoders see at once; None: all
-    separator: SeparatorConfig | None = None
-    labels: Annotated[tuple[Line, ...], Field(max_length=10_000)] = ()  # of the classifiers; empty where there are none
-    trained_on: Line = ""  # one line, for the message about files unlike it
-    score_scale: Scale = 20.0  # one over the temperature that training ended with
-    common_space: bool = True  # whether its objective taught the towers to meet there
+    separator: Separator | None = None
+    labels: Annotated[tuple[Line, ...], Field(max_length=10_000)] = ()
+    trained_on: Line = ""
+    score_scale: Scale = 20.0
+    common_space: bool = True

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from avlearn.errors import ModelError
 from avlearn.files import printable
@@ -28,6 +28,13 @@ Steps = Annotated[int, Field(ge=1, le=10**8)]
 Width = Annotated[int, Field(ge=1, le=16384)]  # channels, samples of a transform
 
 Line = Annotated[str, Field(max_length=4096), AfterValidator(printable)]  # of text that is printed
+
+
+class Section(BaseModel):
+    """What is declared once, and read from recipes and from the folders of models."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
 
 T = TypeVar("T")
 

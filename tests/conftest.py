@@ -39,12 +39,12 @@ def untrained(tmp_path_factory) -> Path:
     """Folder of a model with a separator and classifiers, as it is before training."""
     import torch
 
-    from avlearn.config import ModelConfig, SeparatorConfig
+    from avlearn.config import ModelConfig, Separator
     from avlearn.models.audiovisual import AudioVisual
     from avlearn.models.folder import save
 
     torch.manual_seed(0)
-    config = ModelConfig(separator=SeparatorConfig(), labels=("ball", "bell"), trained_on="nothing")
+    config = ModelConfig(separator=Separator(), labels=("ball", "bell"), trained_on="nothing")
     folder = tmp_path_factory.mktemp("models") / "untrained"
     save(AudioVisual(config).eval(), folder, "# untrained\n")
     return folder

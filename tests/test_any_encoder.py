@@ -43,8 +43,8 @@ OBJECTIVES = ("dense", "shift_bce", "infonce")
 def front_end(audio: Encoder) -> Spectrogram:
     """What an encoder hears."""
     if audio.axes == ("C", "N"):
-        return Spectrogram("waveform")
-    return Spectrogram("mfcc", mean=0.0) if audio.bins == 13 else Spectrogram(mels=audio.bins or 64)
+        return Spectrogram(kind="waveform")
+    return Spectrogram(kind="mfcc", mean=0.0) if audio.bins == 13 else Spectrogram(mels=audio.bins or 64)
 
 
 def trained_once(monkeypatch, video: str, audio: str, name: str) -> AudioVisual:
@@ -56,7 +56,7 @@ def trained_once(monkeypatch, video: str, audio: str, name: str) -> AudioVisual:
     recipe = load_recipe("sync_kinetics", words)
     size = VIDEO[video].shape[-1]
     config = ModelConfig(
-        "tiny_video", "tiny_audio", dim=16, size=size, seconds=1.28, resample=True,
+        video="tiny_video", audio="tiny_audio", dim=16, size=size, seconds=1.28, resample=True,
         spectrogram=front_end(AUDIO[audio].build()),
     )  # fmt: skip
     model = AudioVisual(config)
@@ -88,7 +88,7 @@ def test_every_kind_of_audio_encoder_learns_under_three_objectives(audio, monkey
 @pytest.mark.parametrize(("frames", "samples"), [(1, 300), (5, 3200), (27, 17280)])
 def test_any_number_of_frames_gives_whole_steps_of_both(video, frames, samples, monkeypatch):
     monkeypatch.setitem(registry._builders, "tiny_video", (Spec("video", "", 0), VIDEO[video].build))
-    model = AudioVisual(ModelConfig("tiny_video", resample=True)).eval()
+    model = AudioVisual(ModelConfig(video="tiny_video", resample=True)).eval()
     with torch.inference_mode():
         seen, heard = model(torch.rand(1, 3, frames, 64, 64), torch.randn(1, samples) / 10)
     assert seen.isfinite().all()

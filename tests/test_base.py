@@ -18,7 +18,7 @@ from avlearn.training.run import pretrain
 def base(tmp_path_factory) -> str:
     """A model unlike what recipes describe."""
     folder = tmp_path_factory.mktemp("base") / "base"
-    config = ModelConfig(fps=12.5, size=48, sample_rate=8000, dim=32, spectrogram=Spectrogram(hop=0.02, mels=32))
+    config = ModelConfig(fps=12.5, size=48, sample_rate=8000, dim=32, spectrogram=Spectrogram(hop=0.02, n_fft=1024))
     save(AudioVisual(config).eval(), folder, "# base\n")
     return str(folder)
 
@@ -27,7 +27,7 @@ def base(tmp_path_factory) -> str:
 def test_what_a_base_decides_is_taken_from_it(base, name, key):
     recipe = complete(load_recipe(name, [f"{key}={base}"]))
     assert (recipe.clip.fps, recipe.clip.size, recipe.clip.sample_rate) == (12.5, 48, 8000)
-    assert (recipe.model.dim, recipe.model.spectrogram.hop, recipe.model.spectrogram.mels) == (32, 0.02, 32)
+    assert (recipe.model.dim, recipe.model.spectrogram.hop, recipe.model.spectrogram.n_fft) == (32, 0.02, 1024)
     assert recipe.clip.seconds == load_recipe(name).clip.seconds
     assert complete(recipe) == recipe
     again = read_recipe(recipe.model_dump())

@@ -3,11 +3,12 @@
 import pytest
 from pydantic import TypeAdapter
 
+from avlearn.config import Spectrogram
 from avlearn.errors import RecipeError
 from avlearn.objectives import OBJECTIVES
 from avlearn.recipe import list_recipes
 from avlearn.recipe.schema import Recipe
-from avlearn.tasks import load_recipe
+from avlearn.tasks import load_recipe, read_recipe
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -225,3 +226,23 @@ def test_another_encoder_leaves_what_was_said_of_the_one_before(tmp_path):
     above.write_text("defaults: [owens_efros_audioset]\nname: mine\nmodel: {video: c3d}\n")
     model = load_recipe(above).model
     assert (model.video, model.video_options, model.audio_options) == ("c3d", {}, {"in_chans": 1})
+
+
+def test_a_run_of_before_says_null_of_what_its_encoder_decides():
+    """Recipes of finished runs had every key of the spectrogram, and no colours as null."""
+    recipe = load_recipe("sync_kinetics", ["data.train=x"])
+    values = recipe.model_dump(mode="json")
+    assert values["model"]["spectrogram"]["kind"] is None and values["model"]["video_mean"] is None
+    keys = ("base", "video", "audio", "video_options", "audio_options", "video_weights", "audio_weights", "video_mean",
+            "video_std", "dim", "spectrogram", "resample", "segment")  # fmt: skip
+    assert set(values["model"]) == set(keys)
+    assert set(values["clip"]) == {"fps", "size", "sample_rate", "seconds", "context"}
+    assert set(values["model"]["spectrogram"]) == set(Spectrogram.model_fields)
+    again = read_recipe(values)
+    assert (again.clip, again.model.spectrogram, again.model.dim) == (recipe.clip, recipe.model.spectrogram, 256)
+
+
+@pytest.mark.parametrize(("key", "value"), [("hop", 2), ("mels", 0), ("bins", 1), ("n_fft", "512a")])
+def test_bounds_of_a_spectrogram_are_those_of_the_model(key, value):
+    with pytest.raises(RecipeError, match=rf"model\.spectrogram\.{key}"):
+        load_recipe("sync_world", [f"model.spectrogram.{key}={value}"])

@@ -1,7 +1,5 @@
 """The network before any training: the reference that a metric of learned features has to beat."""
 
-from dataclasses import replace
-
 import torch
 
 from avlearn.apply.encoder_alone import EncoderAlone
@@ -19,6 +17,6 @@ def untrained(model: AudioVisual | EncoderAlone, seed: int = 0) -> AudioVisual |
         torch.manual_seed(seed)
         if isinstance(model, EncoderAlone):
             return model.untrained()
-        found = AudioVisual(replace(model.config, separator=None, labels=())).eval().to(model.device)
+        found = AudioVisual(model.config.model_copy(update={"separator": None, "labels": ()})).eval().to(model.device)
     found.precision = model.precision
     return found

@@ -1,7 +1,5 @@
 """The two towers with the heads that stand on them: a separator and classifiers."""
 
-from dataclasses import replace
-
 from torch import Tensor, nn
 
 from avlearn.config import ModelConfig
@@ -36,9 +34,9 @@ class AudioVisual(TwoTower):
         if config.separator:
             try:
                 bin_hz = Stft(config.sample_rate, config.separator.window, config.separator.hop).bin_hz
-                self.separator = MaskUNet(self.video.num_features, config.separator, config.sample_rate / 2, bin_hz)
             except ValueError as error:
                 raise ModelError(f"model.separator: {error}") from error
+            self.separator = MaskUNet(self.video.num_features, config.separator, config.sample_rate / 2, bin_hz)
         self.classifiers = nn.ModuleDict()
         if config.labels:
             sizes = {"video": 3 * self.video.num_features, "audio": 3 * self.audio.num_features}
@@ -52,7 +50,7 @@ class AudioVisual(TwoTower):
         Args:
             changes: fields of the configuration, ``separator`` and ``labels`` among them; what they name is untrained.
         """
-        model = AudioVisual(replace(self.config, **changes)).to(self.device)
+        model = AudioVisual(self.config.model_copy(update=changes)).to(self.device)
         heads = {"separator": "separator.", "labels": "classifiers."}
         new = tuple(prefix for key, prefix in heads.items() if key in changes)
         model.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith(new)}, strict=False)

@@ -1,7 +1,6 @@
 """A model's folder: ``model.safetensors``, ``config.json``, the card ``README.md``, and what was measured of it."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from avlearn.config import ModelConfig
@@ -25,7 +24,7 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(model.state_dict(), folder / "model.safetensors")
-    config = {"format": FORMAT, **asdict(model.config)}
+    config = {"format": FORMAT, **model.config.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "README.md").write_text(card)
     in_distribution.save(model.in_distribution, folder)

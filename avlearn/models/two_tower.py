@@ -1,7 +1,6 @@
 """Two towers: encoders of video and audio, on one clock and in one space."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ class TwoTower(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        validated(ModelConfig, asdict(config), "model")  # what could not be read back is not made
+        validated(ModelConfig, config.model_dump(), "model")  # what could not be read back is not made
         self.config = config
         self.video = create_encoder(config.video, config.video_options, "video").as_tower()
         self.audio = create_encoder(config.audio, config.audio_options, "audio").as_tower()

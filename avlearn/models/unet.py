@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.config import SeparatorConfig
+from avlearn.config import Separator
 
 _STRIDES = ((2, 2), (2, 2), (2, 1), (2, 1))  # frequency, time
 _PATCH = 2  # bins, and frames, that the first convolution makes one of
@@ -117,18 +117,11 @@ class MaskUNet(nn.Module):
         config: what it is like.
         highest: Hz of the top bin.
         bin_hz: of the transform at the training's sample rate.
-
-    Raises:
-        ValueError: settings do not go together.
     """
 
-    def __init__(self, features: int, config: SeparatorConfig, highest: float, bin_hz: float):
+    def __init__(self, features: int, config: Separator, highest: float, bin_hz: float):
         super().__init__()
         channels = config.channels
-        if config.mask == "complex" and config.scale == "log":
-            raise ValueError("mask complex takes the scale linear")
-        if config.hop > config.window / 2:
-            raise ValueError("the hop is longer than half the window")
         self.config, self.highest = config, highest
         self.bins = config.bins if config.scale == "log" else round(highest / bin_hz)
         self.normalise = nn.BatchNorm1d(features, affine=False)

@@ -4,24 +4,18 @@ import re
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, create_model, field_validator, model_validator
 
-from avlearn.validation import Count, Positive, Seconds, Share, Steps, Weight, Width
+from avlearn.config import ClipWindow, Spectrogram, Towers
+from avlearn.validation import Count, Positive, Section, Share, Steps, Weight
 
 # Every number has bounds, see avlearn.validation.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Colours = tuple[Share, Share, Share]
 Text = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")]
 Whole = Annotated[int, Field(ge=-(10**6), le=10**6)]
 Real = Annotated[float, Field(ge=-1e6, le=1e6)]
 Option = Whole | Real | bool | Text | Annotated[list[Whole], Field(max_length=64)]
 Options = Annotated[dict[Text, Option], Field(max_length=64)]
-
-
-class Section(BaseModel):
-    """Part of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True, allow_inf_nan=False)
 
 
 class World(Section):
@@ -49,32 +43,12 @@ class Data(Section):
     max_bad: Share = 0.05
 
 
-class ClipWindow(Section):
-    """What a training window holds; seconds, pixels, samples a second."""
-
-    fps: float = Field(25.0, ge=0.01, le=250)
-    size: int = Field(64, ge=16, le=2048)
-    sample_rate: int = Field(16000, ge=4000, le=192000)
-    seconds: Seconds = 2.0
-    context: float = Field(0.96, ge=0, le=600)
-
-
-class SpectrogramOptions(Section):
-    """What the audio encoder hears (`avlearn.signal.Spectrogram`); seconds. Null: as that encoder needs it.
-
-    A transform (``n_fft``) that neither the recipe nor the encoder sets is long enough for the window.
-    """
-
-    kind: Literal["log_mel", "log_linear", "mfcc", "waveform"] | None = None
-    n_fft: Width | None = None
-    window: Seconds | None = None
-    hop: Seconds | None = None
-    mels: Width | None = None
-    bins: int | None = Field(None, ge=2, le=16384)
-    floor: Positive | None = None
-    mean: Real | None = None
-    std: Positive | None = None
-    margin: int | None = Field(None, ge=0, le=16384)
+# The fields of a spectrogram with their bounds, each of which may be left to the encoder.
+SpectrogramOptions = create_model(
+    "SpectrogramOptions",
+    __base__=Section,
+    **{name: (Annotated[f.annotation | None, f], None) for name, f in Spectrogram.model_fields.items()},
+)
 
 
 # Of the section `model`, what is said of one encoder and of no other.
@@ -84,31 +58,26 @@ BOUND = {
 }
 
 
-class Model(Section):
-    """The two towers, by the names of their encoders; they start as those of the trained model ``base``, if given.
+class Model(Towers):
+    """The two towers (`avlearn.config.Towers`); they start as those of the trained model ``base``, if given.
 
     - ``video_weights``, ``audio_weights``: what a tower starts from instead, as `create_model` takes it. What such
       weights need besides stands in the recipe, so that nothing but the recipe is needed later.
-    - ``video_mean``, ``video_std``: of the colours, in [0, 1], where they are not to be the encoder's own.
-    - ``resample``: the sound's steps to the picture's; null: where they last otherwise.
+    - ``spectrogram``: what is not said, or null, is as the audio encoder needs it; a transform (``n_fft``) that neither
+      says is long enough for the window.
+    - ``resample``: null: where steps last otherwise.
 
     What is said of an encoder goes when a recipe, or an override, that builds on this one names another
     (`BOUND`): each brings its own front end, and the options that keep time where offsets are measured.
     """
 
     base: Text | None = None
-    video: Text = "dsconv_tiny"
-    audio: Text = "conv2d_tiny"
-    video_options: Options = {}
-    audio_options: Options = {}
+    video_options: Options = Field(default_factory=dict)
+    audio_options: Options = Field(default_factory=dict)
     video_weights: Text | None = None
     audio_weights: Text | None = None
-    video_mean: Colours | None = None
-    video_std: Colours | None = None
-    dim: Width = 128
     spectrogram: SpectrogramOptions = SpectrogramOptions()
     resample: bool | None = None
-    segment: Seconds | None = None
 
     @model_validator(mode="after")
     def _one_start(self) -> "Model":

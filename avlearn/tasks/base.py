@@ -1,23 +1,18 @@
 """What a trained model decides for a recipe that starts from it, or trains a separator on it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TypeVar
 
 from pydantic import BaseModel
 
-from avlearn.config import ModelConfig
+from avlearn.config import ModelConfig, Towers
 from avlearn.errors import RecipeError
 from avlearn.models.folder import load
 from avlearn.recipe import Recipe
-from avlearn.recipe.schema import Model
+from avlearn.recipe.schema import SpectrogramOptions
 
 _CLIP = ("fps", "size", "sample_rate")
-_MODEL = (
-    "video", "audio", "video_options", "audio_options", "video_mean", "video_std", "dim", "spectrogram", "resample",
-    "segment",
-)  # fmt: skip
-
+_MODEL = tuple(Towers.model_fields)
 
 R = TypeVar("R", bound=Recipe)
 
@@ -65,7 +60,5 @@ def _of_run(begun: Recipe) -> tuple[dict, dict]:
 
 def _of_config(config: ModelConfig) -> tuple[dict, dict]:
     stored = {key: getattr(config, key) for key in _MODEL}
-    stored["spectrogram"] = asdict(config.spectrogram)
-    stored |= {key: stored[key] or None for key in ("video_mean", "video_std")}
-    model = Model.model_validate(stored)
-    return {key: getattr(config, key) for key in _CLIP}, {key: getattr(model, key) for key in _MODEL}
+    stored["spectrogram"] = SpectrogramOptions(**config.spectrogram.model_dump())
+    return {key: getattr(config, key) for key in _CLIP}, stored

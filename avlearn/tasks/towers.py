@@ -3,10 +3,9 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from math import isclose
 
-from avlearn.config import ModelConfig, Spectrogram
+from avlearn.config import ModelConfig, Spectrogram, Towers, Window
 from avlearn.errors import ModelError, RecipeError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
@@ -31,39 +30,31 @@ def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None 
     Raises:
         ModelError: an encoder is unknown, or of the other kind.
     """
-    clip, options = recipe.clip, recipe.model
+    clip, options, usual = recipe.clip, recipe.model, Spectrogram()
     model_spec(options.video, "video")
     audio = model_spec(options.audio, "audio")
-    heard = {key: value for key, value in options.spectrogram.model_dump().items() if value is not None}
+    heard = options.spectrogram.model_dump(exclude_none=True)
     if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
         heard = {**audio.front_end, **heard}
     if "n_fft" not in heard:  # the usual length, or the next power of two that holds the window
-        samples = round(heard.get("window", Spectrogram.window) * clip.sample_rate)
-        heard["n_fft"] = min(max(Spectrogram.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
-    return ModelConfig(
-        video=options.video,
-        audio=options.audio,
-        video_options={**(keeping or {}), **options.video_options},
-        audio_options={**audio.tower, **options.audio_options},
-        video_mean=options.video_mean or (),
-        video_std=options.video_std or (),
-        dim=options.dim,
-        fps=clip.fps,
-        size=clip.size,
-        sample_rate=clip.sample_rate,
-        seconds=clip.seconds,
-        spectrogram=Spectrogram(**heard),
-        resample=options.resample is not False,
-        segment=options.segment,
-        trained_on=origin,
-    )
+        samples = round(heard.get("window", usual.window) * clip.sample_rate)
+        heard["n_fft"] = min(max(usual.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
+    said = {
+        **{key: getattr(clip, key) for key in Window.model_fields},
+        **{key: getattr(options, key) for key in Towers.model_fields},
+        "video_options": {**(keeping or {}), **options.video_options},
+        "audio_options": {**audio.tower, **options.audio_options},
+        "spectrogram": Spectrogram(**heard),
+        "resample": options.resample is not False,
+    }
+    return ModelConfig(**said, trained_on=origin)
 
 
 def build_model(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None = None) -> AudioVisual:
     """The recipe's towers, as they are before the training; arguments as of `model_config`."""
     model = AudioVisual(model_config(recipe, origin, keeping))
     if recipe.model.resample is None:
-        model.config = replace(model.config, resample=model.audio_step_differs)
+        model.config = model.config.model_copy(update={"resample": model.audio_step_differs})
     return model
 
 
@@ -131,4 +122,4 @@ def _start_from(model: AudioVisual, name_or_path: str) -> None:
     base = load(name_or_path)
     for part in ("video", "audio", "video_head", "audio_head"):
         getattr(model, part).load_state_dict(getattr(base, part).state_dict())
-    model.config = replace(model.config, **{key: getattr(base.config, key) for key in LEARNED_KEYS})
+    model.config = model.config.model_copy(update={key: getattr(base.config, key) for key in LEARNED_KEYS})

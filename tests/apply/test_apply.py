@@ -1,7 +1,5 @@
 """The readouts on files: contracts that hold whatever the model has learned."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -127,7 +125,7 @@ def test_the_default_model_measures_and_mends_a_delay(tmp_path, small_world):
 def test_a_model_without_a_common_space_is_refused_where_it_is_needed(model, stereo, tmp_path):
     config = model.config
     try:
-        model.config = replace(config, common_space=False)
+        model.config = config.model_copy(update=dict(common_space=False))
         for tool, out in ((sync_file, []), (localize_file, ["out.mp4"]), (separate_file, ["out"])):
             with pytest.raises(ModelError, match="no common space"):
                 tool(stereo, model, *(tmp_path / name for name in out))

@@ -66,10 +66,9 @@ def test_a_calibration_of_other_evidence_is_refused_before_tracks_are_written(un
 
 @pytest.mark.parametrize("seconds", [0.16, 0.4])
 def test_models_with_short_windows_see_the_whole_file(untrained, clip, seconds):
-    from dataclasses import replace
 
     model = load(untrained)
-    model.config = replace(model.config, seconds=seconds)
+    model.config = model.config.model_copy(update=dict(seconds=seconds))
     starts, video, _ = embed_file(clip, model)
     assert len(starts) == len(video) and starts[-1] > 3
     assert np.diff(starts).max() < seconds

@@ -1,6 +1,5 @@
 """Annotated clips: a bright square at its box at the annotated instant alone, found by networks that look for it."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -183,7 +182,7 @@ def test_what_there_is_nothing_to_measure_on_is_refused(untrained, small_world, 
 
 def test_boxes_take_no_room_for_a_search_of_the_offset(untrained, clips):
     model = load(untrained)
-    model.config = replace(model.config, seconds=7.0)  # of the clips' 8
+    model.config = model.config.model_copy(update=dict(seconds=7.0))  # of the clips' 8
     found = evaluate(model, [clips])
     assert {metric.task for metric in found.metrics} == {"localization"}
     with pytest.raises(DataError, match=r"no clip lasts the 8\.64 s"):

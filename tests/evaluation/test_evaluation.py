@@ -27,12 +27,12 @@ def test_what_cannot_be_measured_is_said(untrained, small_world):
         evaluate(model, manifests, tasks=["synk"])
     with pytest.raises(DataError, match="12 clips have one source alone"):
         evaluate(model, manifests, tasks=["sync", "recognition"])
-    model.config = replace(model.config, common_space=False)
+    model.config = model.config.model_copy(update=dict(common_space=False))
     with pytest.raises(DataError, match="neither a common space nor an objective"):
         evaluate(model, manifests, tasks=["sync"])
     with pytest.raises(DataError, match="nothing can be measured"):
         evaluate(model, manifests)
-    model.config = replace(model.config, seconds=3.0)
+    model.config = model.config.model_copy(update=dict(seconds=3.0))
     with pytest.raises(DataError, match=r"no clip lasts the 4\.64 s"):
         evaluate(model, manifests)
 

@@ -1,6 +1,5 @@
 """A model that has no common space is localized by its objective's class activation."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ def muted(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(untrained) -> AudioVisual:
     found = load(untrained)
-    found.config = replace(found.config, common_space=False)
+    found.config = found.config.model_copy(update=dict(common_space=False))
     return found
 
 

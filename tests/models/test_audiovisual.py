@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avlearn.config import ModelConfig, SeparatorConfig, Spectrogram
+from avlearn.config import ModelConfig, Separator, Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load, model_folder, save
@@ -81,7 +81,7 @@ def test_segments_are_seen_and_heard_alone():
 def test_samples_and_their_encoder_meet_the_picture():
     config = ModelConfig(
         audio="waveform_multisensory", audio_options={"in_chans": 1}, sample_rate=21000, resample=True,
-        spectrogram=Spectrogram("waveform"),
+        spectrogram=Spectrogram(kind="waveform"),
     )  # fmt: skip
     with torch.inference_mode():
         video, audio = AudioVisual(config).eval()(torch.rand(1, 3, 50, 32, 32), torch.randn(1, 42000) * 0.1)
@@ -93,23 +93,43 @@ def test_samples_and_their_encoder_meet_the_picture():
     [
         ({"fps": 30.0, "resample": True}, r"model\.resample: a step lasts 1066\.67 samples"),
         ({"segment": 0.6}, r"model\.segment: 0\.6 s is no whole number of steps of 0\.08 s"),
-        ({"spectrogram": Spectrogram("log_linear", bins=100)}, r"model\.spectrogram: 257 bins do not make 100 bands"),
+        (
+            {"spectrogram": Spectrogram(kind="log_linear", bins=100)},
+            r"model\.spectrogram: 257 bins do not make 100 bands",
+        ),
         (
             {"spectrogram": Spectrogram(hop=0.1)},
             r"model\.spectrogram: a hop of 1600 samples does not go with n_fft",
         ),
-        ({"separator": SeparatorConfig(mask="complex")}, r"model\.separator: mask complex takes the scale linear"),
-        ({"separator": SeparatorConfig(hop=0.05)}, r"model\.separator: the hop is longer than half the window"),
         ({"seconds": 0.04}, r"model\.seconds: 0\.04 s is shorter than a step of dsconv_tiny, 0\.08 s at 25 frames"),
         ({"segment": 600.0}, r"model\.segment: 600 s at 25 frames a second of 64 x 64 have 61 million pixels"),
         ({"size": 1024}, r"model\.seconds: 2 s at 25 frames a second of 1024 x 1024 have 52 million .*: lower seconds"),
-        ({"size": 10**8}, r"model: size: Input should be less than or equal to 1024"),
-        ({"labels": ("a",) * 10_001}, r"model: labels: "),
     ],
 )
 def test_what_does_not_fit_is_refused(options, said):
     with pytest.raises(ModelError, match=said):
         AudioVisual(ModelConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: Separator(mask="complex"), "complex takes scale=linear"),
+        (lambda: Separator(hop=0.05), "longer than half the window"),
+        (lambda: ModelConfig(size=10**8), "size"),
+        (lambda: ModelConfig(labels=("a",) * 10_001), "labels"),
+        (lambda: Spectrogram(hop=float("nan")), "hop"),
+        (lambda: ModelConfig(sise=64), "sise"),
+    ],
+)
+def test_a_declaration_holds_what_it_says(build, said):
+    with pytest.raises(ValueError, match=said):
+        build()
+
+
+def test_changed_copies_are_checked_where_a_model_is_built():
+    with pytest.raises(ModelError, match=r"model: size: Input should be less than or equal to 1024"):
+        AudioVisual(ModelConfig().model_copy(update={"size": 10**8}))
 
 
 def test_a_folder_brings_back_the_same_numbers(untrained):
@@ -186,7 +206,7 @@ def test_what_is_no_configuration(tmp_path, content):
 def test_every_key_has_its_type_and_bounds(tmp_path, key, values):
     for value in values:
         given = {**DEFAULT[key], **value} if isinstance(value, dict) else value
-        refused(written(tmp_path / "a", {**DEFAULT, key: given}), key if key != "another" else "Unexpected", "")
+        refused(written(tmp_path / "a", {**DEFAULT, key: given}), key if key != "another" else "Extra inputs", "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from avlearn.config import SeparatorConfig
+from avlearn.config import Separator
 from avlearn.models.unet import MaskUNet, at_frames, log_frequency_warp
 
 BIN = 15.625  # Hz, of 1024 samples at 16 kHz
@@ -14,7 +14,7 @@ BIN = 15.625  # Hz, of 1024 samples at 16 kHz
 def unet(**options: object) -> MaskUNet:
     """Small, and not as it begins: what is zero before training would hide what it is for."""
     torch.manual_seed(0)
-    net = MaskUNet(6, SeparatorConfig((4, 4, 8, 8, 8), bins=64, **options), 8000.0, BIN).eval()
+    net = MaskUNet(6, Separator(channels=(4, 4, 8, 8, 8), bins=64, **options), 8000.0, BIN).eval()
     with torch.no_grad():
         for weights in net.parameters():
             if not weights.any():

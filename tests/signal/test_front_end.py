@@ -26,9 +26,11 @@ def librosa_power(audio: torch.Tensor, options: Spectrogram, rate: int) -> np.nd
 
 
 # Of AVID-CMA, whose values are decibels, a mean and deviation of those; of GDT; of Synchformer.
-LINEAR = Spectrogram("log_linear", 1024, 1024 / 24000, 0.01, bins=257, mean=-6.9, std=4.5)
-GDT = Spectrogram("log_mel", 1024, 0.02, 0.01, 40, floor=1e-8, mean=-12.9, std=17.89)
-SYNCHFORMER = Spectrogram("log_mel", 1024, 0.025, 0.01, 128, floor=1e-6, mean=-4.2677393, std=2 * 4.5689974)
+LINEAR = Spectrogram(kind="log_linear", n_fft=1024, window=1024 / 24000, hop=0.01, bins=257, mean=-6.9, std=4.5)
+GDT = Spectrogram(kind="log_mel", n_fft=1024, window=0.02, hop=0.01, mels=40, floor=1e-8, mean=-12.9, std=17.89)
+SYNCHFORMER = Spectrogram(
+    kind="log_mel", n_fft=1024, window=0.025, hop=0.01, mels=128, floor=1e-6, mean=-4.2677393, std=2 * 4.5689974
+)
 
 
 def test_log_linear_bands_are_means_of_librosas_bins():
@@ -45,7 +47,7 @@ def test_log_linear_bands_are_means_of_librosas_bins():
 
 def test_all_bins_are_bands_where_no_number_is_given():
     audio = sound(16000)
-    options = Spectrogram("log_linear", 512, 0.032, 0.01)
+    options = Spectrogram(kind="log_linear", n_fft=512, window=0.032, hop=0.01)
     expected = np.log(librosa_power(audio, options, 16000) + 1e-5)
     assert np.abs(FrontEnd(16000, options)(audio)[:, 0].numpy() - (expected + 5) / 4).max() < 1e-4
 
@@ -61,7 +63,7 @@ def test_log_mel_bands_are_librosas(options, rate):
 
 
 def test_cepstra_are_of_windows_around_the_middles_of_frames():
-    audio, options = sound(16000), Spectrogram("mfcc", mean=2.0, std=3.0)
+    audio, options = sound(16000), Spectrogram(kind="mfcc", mean=2.0, std=3.0)
     found = FrontEnd(16000, options)(audio)
     assert found.shape == (2, 1, 13, 100)
     # Frame 40 is of the samples 6,400 to 6,560; its window begins 120 before. The first of all is emphasised by none.
@@ -69,13 +71,13 @@ def test_cepstra_are_of_windows_around_the_middles_of_frames():
     assert (found[..., 40:41] - alone).abs().max() < 1e-4
     click = torch.zeros(1, 16000)
     click[0, 37 * 160 + 80] = 1.0
-    energy = FrontEnd(16000, Spectrogram("mfcc"))(click)[0, 0, 0]
+    energy = FrontEnd(16000, Spectrogram(kind="mfcc"))(click)[0, 0, 0]
     assert abs(int(energy.argmax()) - 37) <= 1  # windows of two and a half frames hear it alike
 
 
 def test_samples_are_left_as_they_are():
     audio = sound(21000)
-    front_end = FrontEnd(21000, Spectrogram("waveform"))
+    front_end = FrontEnd(21000, Spectrogram(kind="waveform"))
     assert torch.equal(front_end(audio), audio[:, None])
     assert front_end.hop == 1 / 21000
 
@@ -93,10 +95,10 @@ def test_margins_are_silence_on_either_side():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (Spectrogram("log_linear", 512, 0.02, bins=200), "257 bins do not make 200 bands"),
-        (Spectrogram("log_linear", 512, 0.02, bins=513), "257 bins do not make 513 bands"),
+        (Spectrogram(kind="log_linear", n_fft=512, window=0.02, bins=200), "257 bins do not make 200 bands"),
+        (Spectrogram(kind="log_linear", n_fft=512, window=0.02, bins=513), "257 bins do not make 513 bands"),
         (Spectrogram(n_fft=8), "a window of 600 samples does not go with n_fft 8"),
-        (Spectrogram("mfcc"), "16000 samples a second, not 24000"),
+        (Spectrogram(kind="mfcc"), "16000 samples a second, not 24000"),
     ],
 )
 @pytest.mark.filterwarnings("error")  # a refusal is told once, and not by what others make of it before

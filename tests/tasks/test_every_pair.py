@@ -69,4 +69,4 @@ def test_a_front_end_that_is_not_the_encoders_is_refused_in_a_line(audio, said):
     with pytest.raises(ModelError, match=rf"^model\.spectrogram: {said}"):
         AudioVisual(ModelConfig(audio=audio, audio_options=options, resample=True))
     with pytest.raises(ModelError, match=r"^model\.spectrogram: Conv2d takes \[B, C, F, N\]"):
-        AudioVisual(ModelConfig(spectrogram=Spectrogram("waveform"), resample=True))
+        AudioVisual(ModelConfig(spectrogram=Spectrogram(kind="waveform"), resample=True))

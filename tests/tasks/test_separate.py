@@ -1,24 +1,22 @@
 """Separation: on one clock, of the right sources, by every loss and conditioning."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from avlearn.config import ModelConfig, SeparatorConfig
+from avlearn.config import ModelConfig, Separator
 from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
 
-SMALL = SeparatorConfig((4, 4, 8, 8, 8), 0.032, 0.016, bins=32)
+SMALL = Separator(channels=(4, 4, 8, 8, 8), window=0.032, hop=0.016, bins=32)
 LIGHT = {"flip": False, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
 
 
 def model_with(**separator: object) -> AudioVisual:
     torch.manual_seed(0)
-    return AudioVisual(ModelConfig(separator=replace(SMALL, **separator)))
+    return AudioVisual(ModelConfig(separator=SMALL.model_copy(update=separator)))
 
 
 def clips(count: int = 4, seconds: float = 4.0) -> ClipCache:

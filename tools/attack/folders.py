@@ -5,14 +5,13 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from avlearn.config import ModelConfig, SeparatorConfig, Spectrogram
+from avlearn.config import ModelConfig, Separator, Spectrogram
 from avlearn.models import registry
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load, save
@@ -52,10 +51,10 @@ def _models(folder: Path) -> None:
     """Models of several kinds, each a folder."""
     torch.manual_seed(0)
     configs = (
-        ModelConfig(separator=SeparatorConfig(channels=(4, 4, 4, 4, 4)), labels=("a", "b")),
-        ModelConfig(segment=0.64, dim=8, spectrogram=Spectrogram("log_linear"), resample=True),
-        ModelConfig("dsconv_small", fps=20.0, resample=True, video_mean=(0.5,) * 3, video_std=(0.2,) * 3),
-        ModelConfig(separator=SeparatorConfig((4, 4, 4, 4, 4), scale="linear", mask="complex", conditioning="none")),
+        ModelConfig(separator=Separator(channels=(4, 4, 4, 4, 4)), labels=("a", "b")),
+        ModelConfig(segment=0.64, dim=8, spectrogram=Spectrogram(kind="log_linear"), resample=True),
+        ModelConfig(video="dsconv_small", fps=20.0, resample=True, video_mean=(0.5,) * 3, video_std=(0.2,) * 3),
+        ModelConfig(separator=Separator(channels=(4, 4, 4, 4, 4), scale="linear", mask="complex", conditioning="none")),
     )
     for number, config in enumerate(configs):
         model = AudioVisual(config)
@@ -206,4 +205,4 @@ def _text(rng: random.Random, originals: dict[str, Path], target: Path) -> Calla
 
 
 def _opened(folder: Path) -> object:
-    return asdict(load(folder).config)
+    return load(folder).config.model_dump()

@@ -24,7 +24,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def measure(task: SynchronizeModule, held_out: ClipCache) -> dict[str, float | N
     model, objective = task.model.eval(), task.objective.eval()
     if not objective.frozen:
         read = {"pool_scale": objective.pool_scale, "score_scale": torch.as_tensor(objective.scale).item()}
-        model.config = replace(model.config, common_space=objective.common_space, **read)
+        model.config = model.config.model_copy(update=dict(common_space=objective.common_space, **read))
     own = type(objective).offset_scores is not Objective.offset_scores
     if not own and not model.config.common_space:
         return dict.fromkeys(MEASURES)

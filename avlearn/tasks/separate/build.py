@@ -1,11 +1,9 @@
 """From a recipe to what is trained."""
 
-from dataclasses import fields
-
 import torch
 from torch.utils.data import Dataset
 
-from avlearn.config import SeparatorConfig
+from avlearn.config import Separator
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.mixing import Mixing
 from avlearn.errors import DataError
@@ -24,8 +22,7 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
     towers = build_model(recipe, words) if settings.base is None else load(settings.base)
     if settings.base is None:
         start(towers, recipe)
-    keys = {field.name for field in fields(SeparatorConfig)}
-    separator = SeparatorConfig(**{key: value for key, value in settings.model_dump().items() if key in keys})
+    separator = Separator(**settings.model_dump(include=set(Separator.model_fields)))
     model = towers.with_heads(separator=separator, common_space=settings.base is not None)
     if settings.train_video:  # what was measured and trained on its features is of no use for others
         model = model.with_heads(labels=())

@@ -1,7 +1,6 @@
 """From a recipe to what is trained."""
 
 import sys
-from dataclasses import replace
 
 import torch
 from torch.utils.data import Dataset
@@ -47,7 +46,8 @@ def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, i
         # Evaluation mode, so that the statistics of batch norms stay as well.
         model.eval().requires_grad_(False)
     else:
-        model.config = replace(model.config, pool_scale=objective.pool_scale, common_space=objective.common_space)
+        learned = {"pool_scale": objective.pool_scale, "common_space": objective.common_space}
+        model.config = model.config.model_copy(update=learned)
     module = SynchronizeModule(model, objective, recipe.augment.model_dump(), recipe.seed)
     settings = recipe.trainer
     module.economize(settings.accumulate, settings.checkpoint_activations, settings.compile)

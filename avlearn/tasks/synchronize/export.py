@@ -1,7 +1,6 @@
 """The model that synchronization has trained, as it is kept."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,7 +23,7 @@ def export(experiment: Experiment, folder: Path, card: str) -> None:
     model = module.model.eval()
     if not module.objective.frozen:
         scale = torch.as_tensor(module.objective.scale).item()
-        model.config = replace(model.config, score_scale=round(scale, 4))
+        model.config = model.config.model_copy(update={"score_scale": round(scale, 4)})
     model.in_distribution = _measure(model, experiment)
     save(model, folder, card)
     save_objective(module.objective, folder)

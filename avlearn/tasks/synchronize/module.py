@@ -58,7 +58,7 @@ class SynchronizeModule(TaskModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """The inverse."""
-        self.model.config = replace(self.model.config, **checkpoint["read"])
+        self.model.config = self.model.config.model_copy(update=checkpoint["read"])
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
         """By the norm over all weights, whether a process has them whole or in part."""
