@@ -1,6 +1,7 @@
 """Names of files and the one way to write them: checked before the work, whole or not there at all."""
 
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,21 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
+def unfinished(path: str | Path) -> Path:
+    """The name that a file, or a folder of files that appear together, has while it is written."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+def drop_unfinished(path: str | Path) -> None:
+    """Remove what a killed process had begun to write to a file, or to a folder of files that appear together."""
+    part = unfinished(path)
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: str | Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
     """A name to write to beside ``path``; renamed to it when all went well, removed otherwise.
@@ -41,8 +57,7 @@ def replacing(path: str | Path, errors: tuple[type[Exception], ...] = (OSError,)
     Raises:
         OutputError: what the disk, or the library, said.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    path, part = Path(path), unfinished(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give a file's name")
     if not path.parent.is_dir():

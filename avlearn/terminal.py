@@ -98,6 +98,21 @@ def be_quiet() -> None:
     _quiet = True
 
 
+_verbose = False  # whether errors are told with where they come from
+
+
+def be_verbose() -> None:
+    """Show what libraries log, and where an error comes from, from here on."""
+    global _verbose
+    _verbose = True
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
+def is_verbose() -> bool:
+    """Whether errors are told with where they come from."""
+    return _verbose
+
+
 def is_quiet() -> bool:
     """Whether results, warnings and errors alone are shown."""
     return _quiet

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from small_runs import command
 
-from avlearn.apply import embed, sync, sync_files
+from avlearn.apply import embed, sync
+from avlearn.apply.run_many import Listening, run_many
+from avlearn.apply.tools import SYNC
 from avlearn.data import scan, transcode
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError, MediaError
@@ -68,8 +70,8 @@ def test_a_file_that_changes_under_a_tool_is_a_row_or_a_line(clip, change, untra
     whole, other = clip.read_bytes(), tmp_path / "other.mp4"
     other.write_bytes(whole)
     monkeypatch.setattr(sync, "offset_curves", changing(sync.offset_curves, change))
-    row = sync_files._sync_one((str(untrained), "cpu", "32"), None, 0.04, (), None, clip)
-    assert (row.status, row.reason) == ("error", "was changed while it was read: try again")
+    _, row = next(run_many(SYNC, [clip], Listening(str(untrained))))
+    assert row.reason == "was changed while it was read: try again"
     clip.write_bytes(whole)
     monkeypatch.setattr(scan, "_facts", changing(scan._facts, change))
     found = scan._look(str(clip))

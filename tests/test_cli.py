@@ -141,12 +141,13 @@ def wrong(tmp_path_factory):
         (["sync", "mute.mp4"], "no sound"),
         (["sync", "none.txt"], "none.txt does not exist"),
         (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
+        (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
         (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --with"),
         (["sync", "mute.mp4", "--crop", "0,0,64", "--with", "text.mp4"], "is no box"),
         (["sync", "mute.mp4", "--with", "none.pt"], "none.pt does not exist"),
         (["localize", "text.mp4"], "not a media file"),
-        (["separate", "."], "is a folder"),
+        (["separate", "mute.mp4", "-o", "text.mp4"], "is a file"),
         (["separate", "mute.mp4"], "no sound"),
         (["separate", "mute.mp4", "--source", "middle"], "names no source"),
         (["separate", "mute.mp4", "--format", "16"], "is no format"),
@@ -180,6 +181,83 @@ def test_quiet_leaves_results_and_errors(small_world, tmp_path):
     done = run("-q", "sync", listed, "--workers", 1)
     assert done.returncode == 2 and done.stderr == "" and "none.mp4" in done.stdout
     assert "[2/2]" in run("sync", listed, "--workers", 1).stderr
+
+
+@pytest.fixture(scope="module")
+def some(small_world, tmp_path_factory):
+    """A folder with a clip, a link to another of the same stem, and a text that has a video's name."""
+    folder = tmp_path_factory.mktemp("some")
+    clips = sorted((small_world / "clips").glob("*.mp4"))
+    (folder / "a.mp4").write_bytes(clips[0].read_bytes())
+    (folder / "a.mov").symlink_to(clips[1])
+    (folder / "bad.mp4").write_text("hello")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["probe"], []),
+        (["classify"], []),
+        (
+            ["localize", "-o", "out"],
+            [f"out/a_{kind}_localized.{suffix}" for kind in ("mov", "mp4") for suffix in ("mp4", "npz")],
+        ),
+        (["separate"], [f"some_separated/a_{kind}/a_residual.wav" for kind in ("mov", "mp4")]),
+        (["embed", "-o", "f.npz"], ["f.npz"]),
+    ],
+)
+def test_a_tool_takes_a_folder_and_goes_on_over_bad_files(some, tmp_path, monkeypatch, words, written):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some").symlink_to(some)
+    done = CliRunner().invoke(app, [words[0], "some", *words[1:], "--workers", "1", "--json", "out.json"])
+    assert done.exit_code == 2, done.output
+    rows = [line for line in done.stdout.splitlines() if line.split(" (")[0].endswith((".mp4", ".mov"))]
+    assert len(rows) == 3 and sum("some/bad.mp4 (is not a media file" in row for row in rows) == 1
+    told = json.loads((tmp_path / "out.json").read_text())
+    failed = told["failed"] if words[0] == "embed" else [one for one in told if one.get("status") == "error"]
+    assert [one["path"] for one in failed] == ["some/bad.mp4"]
+    assert all((tmp_path / name).is_file() for name in written)
+    assert not [path for path in tmp_path.rglob("*") if ".part" in path.name]
+
+
+def test_outputs_of_many_files_are_checked_before_the_work(some, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a_mp4_localized.mp4").write_text("mine")
+    done = CliRunner().invoke(app, ["localize", str(some), "-o", "out"])
+    assert isinstance(done.exception, AvlearnError) and "a_mp4_localized.mp4 is there already" in str(done.exception)
+    done = CliRunner().invoke(app, ["localize", str(some), "--maps", "maps.npz"])
+    assert isinstance(done.exception, AvlearnError) and "--maps takes one FILE" in str(done.exception)
+
+
+def test_an_address_is_read_where_a_file_would_be(small_world):
+    clip = sorted((small_world / "clips").glob("*.mp4"))[0]
+    told = [
+        json.loads(CliRunner().invoke(app, ["classify", name, "--json", "-"]).stdout) | {"path": ""}
+        for name in (str(clip), clip.as_uri())
+    ]
+    assert told[0] == told[1]
+
+
+def test_options_of_all_commands_stand_before_or_behind_them():
+    for words in (["--plugin", "no_such", "recipe", "list"], ["recipe", "list", "--plugin=no_such"]):
+        assert "the plugin no_such cannot be imported" in run(*words).stderr
+    plain, traced = run("models", "show", "nope"), run("models", "show", "nope", "-v")
+    assert plain.stderr.count("\n") == 1 and "Traceback" in traced.stderr
+    assert traced.stderr.splitlines()[-1] == plain.stderr.strip()
+
+
+def test_models_may_leave_the_word_list_out():
+    assert run("models", "x3d_s").stdout == run("models", "list", "x3d_s").stdout
+    assert "list" in run("models", "-h").stdout
+
+
+def test_a_long_curve_is_a_line_of_json(small_world):
+    clip = next((small_world / "clips").glob("*.mp4"))
+    lines = CliRunner().invoke(app, ["sync", str(clip), "--json", "-"]).stdout.splitlines()
+    assert len([line for line in lines if line.startswith((' "offsets": [', ' "scores": [')) and "]" in line]) == 2
+    assert len(lines) < 60
 
 
 def test_sync_as_json_has_a_stable_schema(small_world):

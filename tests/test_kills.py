@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from avlearn.apply.sync_files import sync_files
+from avlearn.apply.run_many import Listening, run_many
+from avlearn.apply.tools import SYNC
 from avlearn.data.cache import decode_once
 from avlearn.data.clips import ClipDataset, WindowRule
 from avlearn.data.loader import clip_loader
@@ -62,7 +63,8 @@ def transcode(world: Path, out: Path, begun: Callable[..., None]) -> None:
 
 
 def measure(world: Path, out: Path, begun: Callable[..., None]) -> None:
-    for _ in sync_files([row.path for row in read_manifest(world / "manifest.parquet")] * 100, "default", workers=2):
+    paths = [row.path for row in read_manifest(world / "manifest.parquet")] * 100
+    for _ in run_many(SYNC, paths, Listening(), workers=2):
         begun()
 
 

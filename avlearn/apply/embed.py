@@ -128,24 +128,57 @@ def embed_files(
         MediaError: none of the files can be read.
         OutputError: the suffix is neither, the file is there already, or it cannot be written.
     """
-    out = check_output(out, SUFFIXES, [path for path in paths if isinstance(path, str | Path)], overwrite)
-    columns: dict[str, list] = {"path": [], "start": [], "video": [], "audio": []}
-    failed = []
+    check_output(out, SUFFIXES, [path for path in paths if isinstance(path, str | Path)], overwrite)
+    found, failed = [], []
     for path in paths:
         try:
             with opened(path) as file:
                 listened = select_audio(file, track, channel) if track or channel else file
-                starts, video, audio = embed_file(listened, model)
+                found.append(file_features(listened, model))
         except MediaError as error:
-            failed.append((_text(path), str(error).removeprefix(printable(path)).lstrip(": ")))
-            continue
-        columns["path"] += [_text(path)] * len(starts)
-        columns["start"] += starts.tolist()
-        columns["video"] += list(video)
-        columns["audio"] += list(audio)
-    if len(failed) == len(paths):
+            failed.append((str(path), str(error).removeprefix(printable(path)).lstrip(": ")))
+    return write_features(out, found, failed)
+
+
+@dataclass(frozen=True)
+class FileFeatures:
+    """Features of the windows of a file: starts ``[N]`` in seconds, video and audio float32 ``[N, ...]``."""
+
+    path: str
+    starts: np.ndarray
+    video: np.ndarray
+    audio: np.ndarray
+
+
+def file_features(path: Source, model: AudioVisual | EncoderAlone) -> FileFeatures:
+    """`embed_file` with the file's name."""
+    return FileFeatures(str(path), *embed_file(path, model))
+
+
+def write_features(
+    out: str | Path, found: Sequence[FileFeatures], failed: Sequence[tuple[str, str]] = ()
+) -> EmbedResult:  # fmt: skip
+    """Write the table of `embed_files`.
+
+    Args:
+        out: the file to write.
+        found: of the files that could be read.
+        failed: path and reason of the others.
+
+    Raises:
+        MediaError: none could be read.
+        OutputError: the file cannot be written.
+    """
+    out, failed = Path(out), [(_text(path), reason) for path, reason in failed]
+    if not found:
         more = f" (and {len(failed) - 1} other files that cannot be read)" if len(failed) > 1 else ""
         raise MediaError(f"{failed[0][0]}: {failed[0][1]}{more}")
+    columns = {
+        "path": [_text(file.path) for file in found for _ in file.starts],
+        "start": [start for file in found for start in file.starts.tolist()],
+        "video": [row for file in found for row in file.video],
+        "audio": [row for file in found for row in file.audio],
+    }
     with replacing(out) as part:
         if out.suffix.lower() == ".npz":
             with part.open("wb") as file:
@@ -155,9 +188,9 @@ def embed_files(
             import pyarrow.parquet
 
             pyarrow.parquet.write_table(pyarrow.table(columns), part)
-    return EmbedResult(str(out), len(columns["start"]), len(paths) - len(failed), failed)
+    return EmbedResult(str(out), len(columns["start"]), len(found), failed)
 
 
-def _text(path: Source) -> str:
+def _text(path: str) -> str:
     """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from avlearn.errors import OutputError
+from avlearn.files import unfinished
 from avlearn.media import remux
 from avlearn.media.wav import without_clock
 
@@ -32,7 +33,7 @@ def staged_folder(folder: Path, stem: str, stale: Sequence[str]) -> Iterator[Pat
     Raises:
         OutputError: what the disk said.
     """
-    part = folder / f".{stem}.part"
+    part = unfinished(folder / stem)
     there = folder.exists()
     if there and not folder.is_dir():
         raise OutputError(f"{folder} is a file: the tracks go to a folder, give another name")

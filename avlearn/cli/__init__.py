@@ -1,6 +1,7 @@
 """The command line: each command parses, calls, prints. What is heavy is imported inside."""
 
 import sys
+import traceback
 from typing import NoReturn
 
 from avlearn.cli import data, files, models, training  # noqa: F401 (adds their commands)
@@ -8,7 +9,7 @@ from avlearn.cli.app import app
 from avlearn.errors import AvlearnError
 from avlearn.files import is_file
 from avlearn.interrupts import STOPPED, arrived, exit_code, heed
-from avlearn.terminal import terminal
+from avlearn.terminal import is_verbose, terminal
 
 __all__ = ["app", "main"]
 
@@ -27,6 +28,8 @@ def main() -> None:
         try:
             app(_arguments(sys.argv[1:]))
         except AvlearnError as error:
+            if is_verbose():
+                traceback.print_exc()
             print(f"avlearn: error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
         except STOPPED as error:

@@ -1,6 +1,7 @@
 """The application that commands are added to, its help, and the options before a command."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated
 
 import click
@@ -34,12 +35,34 @@ class _Group(TyperGroup):
 
 
 class _All(_Group):
-    """All commands, by what they are for."""
+    """All commands, by what they are for; the options before a command may stand behind it, too."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Take words for the options of all commands, wherever they stand before a ``--``."""
+        ended = args.index("--") if "--" in args else len(args)
+        first, rest, words = [], [], iter(args[:ended])
+        for word in words:
+            if word in ("-q", "--quiet", "-v", "--verbose") or word.startswith("--plugin="):
+                first.append(word)
+            elif word == "--plugin":
+                first += [word, *islice(words, 1)]
+            else:
+                rest.append(word)
+        return super().parse_args(context, [*first, *rest, *args[ended:]])
 
     def sections(self, names: list[str]) -> dict[str, Sequence[str]]:
         """What is in none of ours comes last."""
         named = [name for ours in _SECTIONS.values() for name in ours]
         return {**_SECTIONS, "Others": [name for name in names if name not in named]}
+
+
+class _Listing(_Group):
+    """A group whose command ``list`` need not be named."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Put ``list`` before what names no command."""
+        named = args and (args[0] in self.commands or args[0] in context.help_option_names)
+        return super().parse_args(context, args if named else ["list", *args])
 
 
 def _summary(command: click.Command) -> str:
@@ -61,6 +84,8 @@ def _group(cls: type[_Group] = _Group, **options: object) -> typer.Typer:
 app = _group(_All)
 recipe_app = _group(help="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
+models_app = _group(_Listing, help="List the encoders, or draw the stages of one: avlearn models show NAME")
+app.add_typer(models_app, name="models")
 weights_app = _group(help="Weights that were released for the encoders.")
 app.add_typer(weights_app, name="weights")
 
@@ -82,11 +107,21 @@ def before_command(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results, warnings and errors.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also where an error comes from, and what libraries log.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Learns from the fact that things which move make sound. Start with: avlearn quickstart"""
+    """Learns from the fact that things which move make sound. Start with: avlearn quickstart
+
+    These options may stand behind the command, too.
+    """
+    if verbose:
+        from avlearn.terminal import be_verbose
+
+        be_verbose()
     if quiet:
         from avlearn.terminal import be_quiet
 

@@ -1,42 +1,40 @@
 """Commands on files of one's own: in sync, where a sound is from, what it is, apart from others."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from avlearn.cli.app import app
+from avlearn.cli.many import listed, many, output_folder, refuse
 from avlearn.cli.options import (
     Channel,
     Device,
-    File,
+    Files,
     Json,
     ModelName,
     Overwrite,
     Precision,
     Track,
+    Workers,
+    anywhere,
     exists,
     listened,
-    local,
+    readable,
     tell,
     there,
 )
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output
-from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_bars, remark
 
 if TYPE_CHECKING:
-    from avlearn.apply.released_sync import Network
+    from avlearn.media.source import Selected
 
 
 @app.command()
 def sync(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="LIST: a .txt with a path a line.", parser=there),
-    ],
+    source: Files,
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
@@ -61,7 +59,7 @@ def sync(
     crop: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Where SyncNet's face is, in pixels: no face is detected.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")] = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -81,11 +79,10 @@ def sync(
 
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
     """
-    from dataclasses import replace
-
-    from avlearn.apply.sync import sync_file
-    from avlearn.apply.sync_files import EXIT_CODES, sync_files
-    from avlearn.data.lists import listed_sources
+    from avlearn.apply.run_many import Listening
+    from avlearn.apply.sync_and_ask import load_network, sync_and_ask
+    from avlearn.apply.tools import SYNC
+    from avlearn.media.source import opened
     from avlearn.models.folder import load
 
     if drift and not fix:
@@ -93,45 +90,35 @@ def sync(
     face = _box(crop) if crop else None
     if face and not released:
         raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
-    files = listed_sources(source)
-    if files is not None:
-        if fix or out or track or channel:
-            raise AvlearnError("--fix, --output, --audio-track and --channel take one FILE")
-        results = sync_files(
-            files, model, max_offset=max_offset, tolerance=tolerance, released=released or (), crop=face,
-            workers=workers, device=device, precision=precision,
-        )  # fmt: skip
-        raise typer.Exit(_sync_many(results, len(files), json_path))
+    options = {"max_offset": max_offset, "tolerance": tolerance, "released": tuple(released or ()), "crop": face}
+    for weights in released or ():
+        load_network(weights)
+    if (files := listed(source)) is not None:
+        refuse({"--fix": fix, "--output": out})
+        listening = Listening(model, device, precision, track, channel)
+        table, stopped = many(SYNC, files, listening, options=options, workers=workers)
+        tell(table, json_path)
+        raise typer.Exit(stopped or table.exit_code)
     _check_sync_outputs(source, fix, out, overwrite)
-    networks = _load_networks(released) if released else []
     loaded = load(model, device, precision)
-    heard = listened(source, track, channel, loaded)
-    result = sync_file(heard, loaded, max_offset=max_offset, tolerance=tolerance)
-    if networks:
-        from avlearn.apply.released_sync import sync_with_released
+    with opened(source) as file:
+        heard = listened(file, track, channel, loaded)
+        result = sync_and_ask(heard, loaded, **options)
+        tell(result, json_path)
+        if result.status == "undecidable":
+            _tell_of_other_tracks(file)
+        if out:
+            from avlearn.report.plots import offset_curve, write_png
 
-        result = replace(result, others=sync_with_released(heard, networks, face))
-    tell(result, json_path)
-    if result.status == "undecidable":
-        _tell_of_other_tracks(source)
-    if out:
-        from avlearn.report.plots import offset_curve, write_png
+            write_png(out, offset_curve(result.offsets, result.scores, result.offset))
+        if fix:
+            from avlearn.apply.fix import fix_file
 
-        write_png(out, offset_curve(result.offsets, result.scores, result.offset))
-    if fix:
-        from avlearn.apply.fix import fix_file
-
-        typer.echo(fix_file(result, fix, source=heard, model=loaded, resample=drift).text(), err=json_path == "-")
-    raise typer.Exit(0 if fix else EXIT_CODES[result.status])
+            typer.echo(fix_file(result, fix, source=heard, model=loaded, resample=drift).text(), err=json_path == "-")
+    raise typer.Exit(0 if fix else SYNC.exit_code(result))
 
 
-def _load_networks(paths: list[Path]) -> "list[Network]":
-    from avlearn.apply.released_sync import load_released
-
-    return [load_released(path) for path in paths]
-
-
-def _check_sync_outputs(source: Path, fix: Path | None, curve: Path | None, overwrite: bool) -> None:
+def _check_sync_outputs(source: Path | str, fix: Path | None, curve: Path | None, overwrite: bool) -> None:
     from avlearn.media.containers import CONTAINERS
 
     if fix:
@@ -140,7 +127,7 @@ def _check_sync_outputs(source: Path, fix: Path | None, curve: Path | None, over
         check_output(curve, (".png",), [source], overwrite)
 
 
-def _tell_of_other_tracks(file: Path) -> None:
+def _tell_of_other_tracks(file: "Selected") -> None:
     from avlearn.media.selection import audio_tracks
 
     tracks = audio_tracks(file)
@@ -156,39 +143,20 @@ def _box(text: str) -> tuple[int, int, int, int]:
     return tuple(map(int, parts))
 
 
-def _sync_many(results: Generator, count: int, json_path: str | None) -> int:
-    """A line a file as it gets done, then all of them in order; the exit code."""
-    from contextlib import closing
-
-    from avlearn.apply.sync_files import EXIT_CODES, SyncTable
-
-    done = {}
-    stopped = 0
-    with closing(results):
-        try:
-            for number, result in results:
-                done[number] = result
-                remark(f"[{len(done)}/{count}] {result.text(advice=False)}")
-        except STOPPED as error:
-            stopped = exit_code(error)
-    table = SyncTable([done[number] for number in sorted(done)])
-    tell(table, json_path)
-    if stopped:
-        typer.echo(f"avlearn: stopped with {len(done)} of {count} done", err=True)
-    return stopped or EXIT_CODES[table.worst]
-
-
 @app.command()
 def localize(
-    file: File,
+    source: Files,
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
-    out: Annotated[Path | None, typer.Option("--output", "-o", metavar="MP4", help="Else NAME_localized.mp4.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="MP4|FOLDER", help="Else NAME_localized[.mp4].")
+    ] = None,
     sources: Annotated[bool, typer.Option("--sources", help="List the sources too, and draw their boxes.")] = False,
     maps: Annotated[Path | None, typer.Option(metavar="NPZ", help="The maps; else beside the video.")] = None,
     track: Track = None,
     channel: Channel = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -196,29 +164,52 @@ def localize(
 
     The heatmap is the fainter, the less anything on screen explains the sound. An offset is corrected to measure.
 
-    Exit code: 0 answered, 3 the model cannot tell (the files are written all the same), 2 error.
+    Of many files each has its NAME_localized.mp4 in a folder, lying there as the files lie, and a row of the table,
+    what cannot be read too.
+
+    Exit code: 0 answered, 3 the model cannot tell (the files are written all the same), 2 error; of many files, the
+    worst in this order.
 
     Example: avlearn localize street.mp4 -o street_heat.mp4
+
+    Example: avlearn localize videos/ -o heat/
 
     Example: avlearn localize street.mp4 --sources --json street.json
     """
     from avlearn.apply.localize import check_outputs, localize_file
-    from avlearn.apply.verdict import undecided
+    from avlearn.apply.run_many import Listening, output_names
+    from avlearn.apply.tools import LOCALIZE
+    from avlearn.media.source import opened
     from avlearn.models.folder import load
 
-    target = out or Path(f"{file.stem}_localized.mp4")
-    check_outputs(file, target, maps, overwrite=overwrite)
+    if (files := listed(source)) is not None:
+        refuse({"--maps": maps})
+        folder = output_folder(out, source, "localized")
+        targets = [folder / f"{name}_localized.mp4" for name in output_names(files)]
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        for path, target in zip(files, targets, strict=True):
+            check_outputs(path, target, None, overwrite=overwrite)
+        table, stopped = many(
+            LOCALIZE, files, Listening(model, device, precision, track, channel), options={"sources": sources},
+            each=[{"out": target} for target in targets], workers=workers,
+            outputs=[part for target in targets for part in (target, target.with_suffix(".npz"))],
+        )  # fmt: skip
+        tell(table, json_path)
+        raise typer.Exit(stopped or table.exit_code)
+    target = out or Path(f"{Path(source).stem}_localized.mp4")
+    check_outputs(source, target, maps, overwrite=overwrite)
     loaded = load(model, device, precision)
-    heard = listened(file, track, channel, loaded)
-    with progress_bars() as progress:
+    with opened(source) as file, progress_bars() as progress:
+        heard = listened(file, track, channel, loaded)
         result = localize_file(heard, loaded, target, maps=maps, sources=sources, progress=progress)
     tell(result, json_path)
-    raise typer.Exit(undecided(result.verdict))
+    raise typer.Exit(LOCALIZE.exit_code(result))
 
 
 @app.command()
 def separate(
-    file: File,
+    origin: Files,
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
@@ -236,20 +227,28 @@ def separate(
     form: Annotated[str, typer.Option("--format", metavar="float|24", help="Of the WAV files.")] = "float",
     track: Track = None,
     channel: Channel = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Give each visible source its own track; tracks and residual add up to the input.
 
-    Exit code: 0 answered, 3 the model cannot tell which track is whose (they are written all the same), 2 error.
+    Of many files each has a folder of its own, lying as the files lie, and a row of the table, what cannot be read too.
+
+    Exit code: 0 answered, 3 the model cannot tell which track is whose (they are written all the same), 2 error; of
+    many files, the worst in this order.
 
     Example: avlearn separate duet.mp4 --sources 2 -o duet/
 
+    Example: avlearn separate duets/ -o tracks/
+
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
+    from avlearn.apply.run_many import Listening, output_names
     from avlearn.apply.separate import separate_file, track_patterns
     from avlearn.apply.source_choice import parse_choice
-    from avlearn.apply.verdict import undecided
+    from avlearn.apply.tools import SEPARATE
+    from avlearn.media.source import opened
     from avlearn.models.folder import load
 
     if form not in ("float", "24"):
@@ -257,59 +256,82 @@ def separate(
     if onscreen and source:
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
-    target = check_folder(out or Path(f"{file.stem}_separated"), track_patterns(file.stem), overwrite)
-    loaded = load(model, device, precision)
-    heard = listened(file, track, channel, loaded)
-    with progress_bars() as progress:
-        result = separate_file(
-            heard, loaded, target, sources=sources, choices=choices, onscreen=onscreen, form=form,
-            progress=progress,
+    options = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
+    if (files := listed(origin)) is not None:
+        folder = output_folder(out, origin, "separated")
+        targets = [folder / name for name in output_names(files)]
+        stems = [Path(str(path)).stem for path in files]
+        for target, stem in zip(targets, stems, strict=True):
+            check_folder(target, track_patterns(stem), overwrite)
+        table, stopped = many(
+            SEPARATE, files, Listening(model, device, precision, track, channel), options=options, workers=workers,
+            each=[{"out_dir": target} for target in targets],
+            outputs=[target / stem for target, stem in zip(targets, stems, strict=True)],
         )  # fmt: skip
+        tell(table, json_path)
+        raise typer.Exit(stopped or table.exit_code)
+    stem = Path(origin).stem
+    target = check_folder(out or Path(f"{stem}_separated"), track_patterns(stem), overwrite)
+    loaded = load(model, device, precision)
+    with opened(origin) as file, progress_bars() as progress:
+        heard = listened(file, track, channel, loaded)
+        result = separate_file(heard, loaded, target, progress=progress, **options)
     tell(result, json_path)
-    raise typer.Exit(undecided(result.verdict))
+    raise typer.Exit(SEPARATE.exit_code(result))
 
 
 @app.command()
 def classify(
-    file: File,
+    source: Files,
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
     top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
     track: Track = None,
     channel: Channel = None,
+    workers: Workers = None,
     json_path: Json = None,
 ) -> None:
     """What is happening? Labels from picture, sound, and both.
 
-    Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error.
+    Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error; of many
+    files, the worst in this order.
 
     Example: avlearn classify clip.mp4 --json -
+
+    Example: avlearn classify videos/ --json labels.json
     """
     from avlearn.apply.classify import classify_file
-    from avlearn.apply.verdict import undecided
+    from avlearn.apply.run_many import Listening
+    from avlearn.apply.tools import CLASSIFY
+    from avlearn.media.source import opened
     from avlearn.models.folder import load
 
+    if (files := listed(source)) is not None:
+        listening = Listening(model, device, precision, track, channel)
+        table, stopped = many(CLASSIFY, files, listening, options={"top": top}, workers=workers)
+        tell(table, json_path)
+        raise typer.Exit(stopped or table.exit_code)
     loaded = load(model, device, precision)
-    result = classify_file(listened(file, track, channel, loaded), loaded, top=top)
+    with opened(source) as file:
+        result = classify_file(listened(file, track, channel, loaded), loaded, top=top)
     tell(result, json_path)
-    raise typer.Exit(undecided(result.verdict))
+    raise typer.Exit(CLASSIFY.exit_code(result))
 
 
 @app.command()
 def embed(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="LIST: a .txt with a path a line.", parser=local),
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="As for avlearn sync.", parser=anywhere),
     ],
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
     out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
-    track: Annotated[
-        str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of each file.")
-    ] = None,
+    track: Track = None,
     channel: Channel = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -324,23 +346,30 @@ def embed(
     if not any(map(exists, files)):
         others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""
         raise AvlearnError(f"{files[0]} does not exist{others}")
-    from avlearn.apply.embed import SUFFIXES, embed_files
-    from avlearn.apply.encoder_alone import load_features
-    from avlearn.data.lists import listed_sources
+    from avlearn.apply.embed import SUFFIXES, write_features
+    from avlearn.apply.run_many import Failure, Listening
+    from avlearn.apply.tools import EMBED
 
-    check_output(out, SUFFIXES, files, overwrite)
-    sources = [found for file in files for found in listed_sources(file) or [file]]
-    result = embed_files(
-        sources, load_features(model, device, precision), out, track=track, channel=channel, overwrite=overwrite
-    )
+    check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
+    sources = [found for file in files for found in listed(file) or [file]]
+    listening = Listening(model, device, precision, track, channel)
+    table, stopped = many(EMBED, sources, listening, workers=workers)
+    if stopped:
+        raise typer.Exit(stopped)
+    failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
+    found = [result for result in table.results if not isinstance(result, Failure)]
+    result = write_features(out, found, failed)
+    if len(sources) > 1:
+        typer.echo(table.text(), err=json_path == "-")
     tell(result, json_path)
     raise typer.Exit(2 if result.failed else 0)
 
 
 @app.command()
 def probe(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="A media file to look into.", parser=there)
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="A media file, or several.", parser=readable),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=there)] = None,
@@ -348,20 +377,40 @@ def probe(
         str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of FILE.")
     ] = None,
     channel: Channel = None,
+    workers: Workers = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Look into a media file: streams, sizes, rates, durations, and which tracks are used.
 
-    Example: avlearn probe clip.mp4
-    """
-    if file is not None and not data and model is None:
-        from avlearn.media import probe as look
+    Of many files each is a row, what is wrong with it too; the exit code is then 2.
 
-        tell(look(listened(file, track, channel)), json_path)
-    elif file is None and data and model is not None:
+    Example: avlearn probe clip.mp4
+
+    Example: avlearn probe videos/ --json streams.json
+    """
+    if source is not None and not data and model is None:
+        _probe(source, track, channel, workers, json_path)
+    elif source is None and data and model is not None:
         from avlearn.evaluation.linear_probe import probe_manifests
 
         remark("note: avlearn linear-probe is the name of this command now")
         tell(probe_manifests(model, data), json_path)
     else:
         raise AvlearnError("probe takes a FILE; a linear probe of a model is: avlearn linear-probe --data MANIFEST")
+
+
+def _probe(
+    source: Path | str, track: str | None, channel: str | None, workers: int | None, json_path: str | None
+) -> None:  # fmt: skip
+    from avlearn.media import probe as look
+    from avlearn.media.source import opened
+
+    if (files := listed(source)) is not None:
+        from avlearn.apply.run_many import Listening
+        from avlearn.apply.tools import PROBE
+
+        table, stopped = many(PROBE, files, Listening(track=track, channel=channel), workers=workers)
+        tell(table, json_path)
+        raise typer.Exit(stopped or table.exit_code)
+    with opened(source) as file:
+        tell(look(listened(file, track, channel)), json_path)

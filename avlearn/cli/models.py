@@ -5,39 +5,39 @@ from typing import Annotated
 
 import typer
 
-from avlearn.cli.app import app, weights_app
+from avlearn.cli.app import models_app, weights_app
 from avlearn.cli.options import Json, tell
 from avlearn.errors import AvlearnError
 
 
-@app.command()
-def models(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Like 'slowfast*', or the word show.")] = "*",
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="After show: whose stages to draw.")] = None,
-    clip: Annotated[str | None, typer.Option(metavar="TxHxW", help="Of the stages' sizes.")] = None,
-    json_path: Json = None,
+@models_app.command("list")
+def models_list(
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Like 'slowfast*'.")] = "*", json_path: Json = None
 ) -> None:
-    """List the encoders: what each costs, and who published it; or draw the stages of one.
+    """List the encoders: what each costs, and who published it. The word list may be left out.
 
     Example: avlearn models 'slowfast*'
-
-    Example: avlearn models show slowfast_r50_8x8 --clip 32x256x256
     """
-    if pattern != "show" and (name, clip) != (None, None):
-        raise AvlearnError("to draw the stages of a network: avlearn models show NAME [--clip TxHxW]")
-    if pattern == "show":
-        from avlearn.models.anatomy import anatomy
-
-        if name is None:
-            raise AvlearnError("whose stages? avlearn models show NAME")
-        sides = clip.split("x") if clip else None
-        if sides and not all(side.isdigit() for side in sides):
-            raise AvlearnError(f"'{clip}' is no clip: give frames, rows and columns, like 16x112x112")
-        typer.echo(anatomy(name, [int(side) for side in sides] if sides else None).text())
-        return
     from avlearn.models.listing import model_list
 
     tell(model_list(pattern), json_path)
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    clip: Annotated[str | None, typer.Option(metavar="TxHxW", help="Of the stages' sizes.")] = None,
+) -> None:
+    """Draw the stages of an encoder, with the size of what comes out of each.
+
+    Example: avlearn models show slowfast_r50_8x8 --clip 32x256x256
+    """
+    sides = clip.split("x") if clip else None
+    if sides and not all(side.isdigit() for side in sides):
+        raise AvlearnError(f"'{clip}' is no clip: give frames, rows and columns, like 16x112x112")
+    from avlearn.models.anatomy import anatomy
+
+    typer.echo(anatomy(name, [int(side) for side in sides] if sides else None).text())
 
 
 @weights_app.command("import")

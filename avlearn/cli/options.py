@@ -21,24 +21,35 @@ if TYPE_CHECKING:
     from avlearn.models.audiovisual import AudioVisual
 
 
-def local(name: str) -> Path:
-    """A name on this machine: `Path` would make ``http:/`` of an address's ``http://``."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name):
-        raise AvlearnError(f"{name} is not a local file: fetch it first, and give the file's name")
-    return Path(name)
+_SHORT = 100  # letters of JSON that stay on one line
+
+
+def anywhere(name: str) -> Path | str:
+    """The name of a file here, or an address that fsspec opens: `Path` would make ``http:/`` of its ``http://``."""
+    return name if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) else Path(name)
 
 
 def there(name: str) -> Path:
-    """The name of something to read (``-``: standard input). Looked for now: what reads it takes seconds to load."""
-    path = local(name)
+    """The name of something here to read (``-``: standard input).
+
+    It is looked for now: what reads it takes seconds to load.
+    """
+    path = anywhere(name)
+    if isinstance(path, str):
+        raise AvlearnError(f"{name} is not a local file: fetch it first, and give the file's name")
     if not exists(path):
         raise AvlearnError(f"{name} does not exist")
     return path
 
 
-def exists(path: Path) -> bool:
-    """Whether there is something to read; standard input always is."""
-    return str(path) == "-" or os.path.exists(path)
+def readable(name: str) -> Path | str:
+    """As `there`, or the address of a media file."""
+    return name if isinstance(anywhere(name), str) else there(name)
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is something to read; standard input always is, and whoever reads an address finds out."""
+    return isinstance(path, str) or str(path) == "-" or os.path.exists(path)
 
 
 def json_target(name: str | None) -> str | None:
@@ -48,7 +59,15 @@ def json_target(name: str | None) -> str | None:
     return name
 
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A video file.", parser=there)]
+Files = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|FOLDER|LIST|MANIFEST",
+        help="A video file or its address, or several. LIST: a .txt, or - for standard input, with a path a line.",
+        parser=readable,
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")]
 ModelName = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
 ]  # fmt: skip
@@ -82,7 +101,7 @@ def tell(result: object, json_path: str | None) -> None:
     if json_path is None:
         typer.echo(result.text())
         return
-    text = json.dumps(result.to_dict(), indent=1)
+    text = _json(result.to_dict())
     if json_path == "-":
         typer.echo(text)
         return
@@ -90,17 +109,32 @@ def tell(result: object, json_path: str | None) -> None:
     write_text(json_path, text + "\n")
 
 
-def listened(file: Path, track: str | None, channel: str | None, model: "AudioVisual | None" = None) -> "Selected":
-    """A file with the audio track and channel that were asked for; says which of several it is."""
+def _json(value: object, margin: str = "") -> str:
+    """JSON with a line a key and a line an item; what is short is on one line, and so is an array of numbers."""
+    whole, inner = json.dumps(value), margin + " "
+    if isinstance(value, dict) and len(whole) > _SHORT:
+        lines = [f"{inner}{json.dumps(key)}: {_json(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+    if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        lines = [inner + _json(item, inner) for item in value]
+        return "[\n" + ",\n".join(lines) + f"\n{margin}]"
+    return whole
+
+
+def listened(
+    file: "Selected", track: str | None, channel: str | None, model: "AudioVisual | None" = None
+) -> "Selected":  # fmt: skip
+    """A file that is held open, with the audio track and channel that were asked for; says which of several it is."""
     from avlearn.media.selection import audio_tracks, select_audio, track_number
 
     if track == "best":
         if model is None:
             raise AvlearnError("--audio-track best goes with a model: it is the track most in sync")
-        from avlearn.apply.best_track import best_track
+        from avlearn.apply.best_track import choose_audio
 
-        track = str(best_track(file, model))
-    selected = select_audio(file, track, channel)
+        selected = choose_audio(file, track, channel, model)
+    else:
+        selected = select_audio(file, track, channel)
     tracks = audio_tracks(file)
     if len(tracks) > 1 and (number := track_number(selected)) is not None:
         remark(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses")

@@ -11,11 +11,12 @@ from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
 from avlearn.apply.localize import _verdict as localized
 from avlearn.apply.localize import localize_file
+from avlearn.apply.run_many import ResultTable
 from avlearn.apply.separate import _verdict as separated
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.apply.sync_check import SyncCheck
-from avlearn.apply.sync_files import SyncTable
+from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.cli import app
 from avlearn.media import read_clip, remux, write_video
@@ -152,7 +153,7 @@ def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
     for sure, used in ((False, own), (True, model)):
         result = sync_file(clips[0], used)
         assert ("not calibrated" not in result.text()) == sure
-        assert ("not calibrated" not in SyncTable([result]).text()) == sure
+        assert ("not calibrated" not in ResultTable(SYNC, [result]).text()) == sure
 
 
 def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from avlearn.apply.run_many import Failure, Listening, ResultTable, output_names, run_many
 from avlearn.apply.sync import sync_file
-from avlearn.apply.sync_files import EXIT_CODES, SyncFailure, SyncTable, sync_files
+from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
-from avlearn.errors import ModelError
+from avlearn.errors import ModelError, OutputError
+from avlearn.media import Slice
 from avlearn.models.folder import load
 
 
@@ -26,24 +29,24 @@ def clips(small_world):
 def test_processes_give_what_one_gives(clips, tmp_path):
     (tmp_path / "bad.mp4").write_text("hello")
     paths = [clips[0], tmp_path / "bad.mp4", tmp_path / "missing.mp4", clips[1]]
-    found = dict(sync_files(paths, "default", workers=1))
+    found = dict(run_many(SYNC, paths, Listening(), workers=1))
     assert sorted(found) == [0, 1, 2, 3]
     assert found[0].to_dict() == sync_file(clips[0], load("default")).to_dict()
-    assert found[1].status == "error"
+    assert found[1].to_dict()["status"] == "error"
     assert found[1].reason.startswith("is not a media file")
     assert found[2].reason == "does not exist"
     assert found[3].status == "in sync"
     with pytest.raises(ModelError, match="no model 'unheard_of'"):
-        next(sync_files(paths, "unheard_of"))
+        next(run_many(SYNC, paths, Listening("unheard_of")))
 
 
 def test_the_worst_decides(clips):
     fine = sync_file(clips[0], load("default"))
     results = [fine, replace(fine, status="out of sync"), replace(fine, status="undecidable")]
-    results.append(SyncFailure("x.mp4", "does not exist"))
-    codes = [EXIT_CODES[SyncTable(results[: k + 1]).worst] for k in range(4)]
+    results.append(Failure("x.mp4", "does not exist", SYNC.schema))
+    codes = [ResultTable(SYNC, results[: k + 1]).exit_code for k in range(4)]
     assert codes == [0, 1, 3, 2]
-    table = SyncTable(results[::-1])
+    table = ResultTable(SYNC, results[::-1])
     assert table.text().splitlines()[-1] == "1 in sync, 1 out of sync, 1 undecidable, 1 error"
     assert json.loads(json.dumps(table.to_dict()))[0] == {
         "schema": "avlearn.sync/2", "path": "x.mp4", "status": "error", "reason": "does not exist",
@@ -57,7 +60,7 @@ def test_advice_for_many_files_is_given_once(clips):
     said = f"note: {ADVICE}"
     assert unlike.status == "undecidable" and unlike.text().splitlines()[-1] == said
     assert ADVICE not in unlike.text(advice=False)
-    lines = SyncTable([unlike, SyncFailure("x.mp4", "does not exist"), unlike]).text().splitlines()
+    lines = ResultTable(SYNC, [unlike, Failure("x.mp4", "does not exist"), unlike]).text().splitlines()
     assert lines[-1] == said and not any(ADVICE in line for line in lines[:-1])
 
 
@@ -77,4 +80,12 @@ def test_ctrl_c_leaves_what_is_done(clips, tmp_path):
     done = json.loads((tmp_path / "out.json").read_text())
     assert 3 <= len(done) < 300
     assert f"stopped with {len(done)} of 300 done" in said
-    assert len(out.splitlines()) == len(done) + 2
+    assert len(out.splitlines()) == len(done) + 3
+
+
+def test_outputs_are_named_as_the_files_lie_and_no_two_alike():
+    names = output_names(["/x/a.mp4", Path("/x/b/a.mp4"), "/x/b/A.mov", Slice(Path("/x/c.tar"), 512, 9)])
+    assert list(map(str, names)) == ["a", "b/a_mp4", "b/A_mov", "c"]
+    assert list(map(str, output_names(["s3://bucket/a.mp4"]))) == ["a"]
+    with pytest.raises(OutputError, match=r"x/a\.mp4 is named twice"):
+        output_names(["/x/a.mp4", "/x/b.mp4", "/x/a.mp4"])

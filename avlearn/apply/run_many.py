@@ -1,0 +1,246 @@
+"""A tool on many files, in parallel processes: what cannot be read is a row of the table, not the end."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
+
+from avlearn.apply.best_track import choose_audio
+from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.errors import AvlearnError, ModelError, OutputError
+from avlearn.files import printable
+from avlearn.media.source import Source, opened
+from avlearn.media.unchanged import unchanged
+from avlearn.terminal import aligned
+
+ERROR = 2  # exit code of a file that cannot be worked on
+_WORSE = (0, 1, 3, ERROR)  # exit codes: of many files a command has the last that occurs
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool as it is used on many files.
+
+    Attributes:
+        schema: of its results as JSON, and of failures beside them.
+        function: ``module:name`` of what is called with a file, the model where it takes one, and options.
+        loader: ``module:name`` of what opens its model by name, device and precision; "" where it takes none.
+        status: of a result, in a word or a few.
+        exit_code: of a result.
+        cells: of a result, by the headings of the table.
+    """
+
+    schema: str
+    function: str
+    loader: str
+    status: Callable[[Any], str]
+    exit_code: Callable[[Any], int]
+    cells: Callable[[Any], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be worked on: its path, and why."""
+
+    path: str
+    reason: str
+    schema: str = ""
+
+    def to_dict(self) -> dict:
+        """JSON types."""
+        return {"schema": self.schema, "path": self.path, "status": "error", "reason": self.reason}
+
+    def text(self) -> str:
+        """For people."""
+        return f"{printable(self.path)}: error: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """Results of a tool for many files, in their order."""
+
+    tool: Tool
+    results: list[Any]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the files', in the order 0, 1, 3, 2."""
+        return max(map(self._code, self.results), key=_WORSE.index, default=0)
+
+    def to_dict(self) -> list[dict]:
+        """A list of what each file's ``to_dict`` gives."""
+        return [result.to_dict() for result in self.results]
+
+    def text(self) -> str:
+        """A row a file with what others say below it, how many there are of each status, and what may help."""
+        cells = [{} if isinstance(result, Failure) else self.tool.cells(result) for result in self.results]
+        headings = list(dict.fromkeys(heading for row in cells for heading in row))
+        rows = [
+            (self._status(result), *(row.get(heading, "") for heading in headings), _named(result))
+            for result, row in zip(self.results, cells, strict=True)
+        ]
+        head, rule, *lines = aligned(("status", *headings, "file"), rows).splitlines()
+        said = [[f"  {answer.text()}" for answer in getattr(result, "others", ())] for result in self.results]
+        lines = [line for row, answers in zip(lines, said, strict=True) for line in (row, *answers)]
+        advice = dict.fromkeys(clause for result in self.results for clause in getattr(result, "advice", ()))
+        return "\n".join([head, rule, *lines, self._counted(), *(f"note: {clause}" for clause in advice)])
+
+    def _counted(self) -> str:
+        ranks = {self._status(result): _WORSE.index(self._code(result)) for result in self.results}
+        counts = {status: 0 for status in sorted(ranks, key=ranks.get)}
+        for result in self.results:
+            counts[self._status(result)] += 1
+        return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    def _status(self, result: Any) -> str:
+        return "error" if isinstance(result, Failure) else self.tool.status(result)
+
+    def _code(self, result: Any) -> int:
+        return ERROR if isinstance(result, Failure) else self.tool.exit_code(result)
+
+
+def in_a_line(tool: Tool, result: Any) -> str:
+    """A result while others are under way."""
+    if isinstance(result, Failure):
+        return result.text()
+    cells = [f"{heading} {cell}" for heading, cell in tool.cells(result).items() if cell]
+    return f"{printable(result.path)}: {', '.join([tool.status(result), *cells])}"
+
+
+def _named(result: Any) -> str:
+    reason = getattr(result, "reason", "")
+    return printable(result.path) + (f" ({reason})" if reason else "")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """With which model, and to which audio of each file.
+
+    Attributes:
+        model, device, precision: as for `avlearn.load`.
+        track, channel: as for `avlearn.apply.best_track.choose_audio`.
+    """
+
+    model: str = "default"
+    device: str = "cpu"
+    precision: str = "32"
+    track: str | None = None
+    channel: str | None = None
+
+
+def run_many(
+    tool: Tool,
+    paths: Sequence[Source],
+    listening: Listening,
+    *,
+    options: Mapping[str, object] | None = None,
+    each: Sequence[Mapping[str, object]] | None = None,
+    workers: int | None = None,
+) -> Generator[tuple[int, Any], None, None]:
+    """A tool on many files; close the generator to end the processes at once.
+
+    Args:
+        tool: one of `avlearn.apply.tools`.
+        paths: the files.
+        listening: the model, and the audio of each file.
+        options: of the tool, for all files.
+        each: more of them for each file, as where its results go.
+        workers: processes of one thread each; all cores by default, and one where an accelerator does the work. One
+            file alone is worked on in this one.
+
+    Raises:
+        ModelError: there is no such model, or it is none for this tool.
+        OutputError: a result cannot be written.
+
+    Yields:
+        Number of a file and its result, or its `Failure`, as they get done.
+    """
+    named = (listening.model, listening.device, listening.precision) if tool.loader else ()
+    # What is wrong with a model is wrong for all files.
+    if tool.loader and _loaded(tool.loader, named).device.type != "cpu":
+        workers = workers or 1
+    work = _Work(_found(tool.function), tool.loader, named, listening, dict(options or {}), tool.schema)
+    items = list(zip(paths, each or [{}] * len(paths), strict=True))
+    found = enumerate(map(work, items)) if len(items) == 1 else in_processes(work, items, workers)
+    for number, result in found:
+        if result is CRASHED:
+            result = Failure(str(paths[number]), "the process died of it", tool.schema)
+        yield number, result
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process does with each of its files; ``func`` names the module that the processes' server imports."""
+
+    func: Callable[..., Any]
+    loader: str
+    named: tuple[str, ...]
+    listening: Listening
+    options: dict[str, object] = field(default_factory=dict)
+    schema: str = ""
+
+    def __call__(self, item: tuple[Source, Mapping[str, object]]) -> Any:
+        path, own = item
+        if parent_process() is not None:
+            _take_one_thread()
+        model = (_loaded(self.loader, self.named),) if self.loader else ()
+        try:
+            return unchanged(self._use)(path, model, own)
+        except (ModelError, OutputError):  # wrong for all files
+            raise
+        except AvlearnError as error:
+            return Failure(str(path), str(error).removeprefix(printable(path)).lstrip(": "), self.schema)
+
+    def _use(self, path: Source, model: tuple[Any, ...], own: Mapping[str, object]) -> Any:
+        with opened(path) as file:
+            heard = choose_audio(file, self.listening.track, self.listening.channel, *model)
+            return self.func(heard, *model, **self.options, **own)
+
+
+@lru_cache(maxsize=1)
+def _loaded(loader: str, named: tuple[str, ...]) -> Any:
+    return _found(loader)(*named)
+
+
+def _take_one_thread() -> None:
+    """All cores have a process each."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _found(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
+
+
+def output_names(paths: Sequence[Source]) -> list[Path]:
+    """A name for what is made of each file, without a suffix: as the files lie below the folder common to all.
+
+    Where files differ in their suffix alone, it is a part of the name.
+
+    Raises:
+        OutputError: a file is named twice: one result would replace the other.
+    """
+    files = [Path(str(path).partition("://")[2] or str(path)).absolute() for path in paths]
+    common = Path(os.path.commonpath([file.parent for file in files]))
+    plain = Counter(str(file.with_suffix("")).casefold() for file in files)
+    names = [
+        file.with_suffix("") if plain[str(file.with_suffix("")).casefold()] == 1 else _suffix_within(file)
+        for file in files
+    ]
+    taken = Counter(str(name).casefold() for name in names)
+    for path, name in zip(paths, names, strict=True):
+        if taken[str(name).casefold()] > 1:
+            raise OutputError(f"{path} is named twice, or another has its name: what is made of it has one name alone")
+    return [name.relative_to(common) for name in names]
+
+
+def _suffix_within(file: Path) -> Path:
+    return file.with_name(file.name.replace(".", "_"))

@@ -1,0 +1,73 @@
+"""The tools as they are used on many files: what is called, and what each result is in a table."""
+
+from typing import Any
+
+from avlearn.apply.run_many import Tool
+from avlearn.apply.verdict import undecided
+
+SYNC_CODES = {"in sync": 0, "out of sync": 1, "undecidable": 3}
+_MODEL = "avlearn.models.folder:load"
+
+
+def _sync_cells(result: Any) -> dict[str, str]:
+    return {
+        "offset": "" if result.offset is None else f"{result.offset * 1000:+.0f} ms",
+        "drift": f"{result.drift:+.0f} ms/min" if result.drift else "",
+        "edits": str(len(result.steps)) if result.steps else "",
+        "confidence": f"{result.confidence:.2f}{'' if result.calibrated else ', not calibrated'}",
+    }
+
+
+def _localize_cells(result: Any) -> dict[str, str]:
+    return {
+        "audible": f"{result.audible:.2f}{'' if result.calibrated else ', not calibrated'}",
+        "strongest at": "{:.0%}, {:.0%}".format(*result.peak),
+        "sources": "" if result.sources is None else str(len(result.sources)),
+    }
+
+
+def _separate_cells(result: Any) -> dict[str, str]:
+    sure = max((track.confidence for track in result.tracks if track.confidence is not None), default=None)
+    calibrated = "" if result.calibrated else ", not calibrated"
+    return {
+        "tracks": str(len(result.tracks)),
+        "left over": f"{result.residual.share:.0%}",
+        "best confidence": "" if sure is None else f"{sure:.2f}{calibrated}",
+    }
+
+
+def _classify_cells(result: Any) -> dict[str, str]:
+    return {kind: "{} {:.2f}".format(*ranked[0]) for kind, ranked in result.labels.items()}
+
+
+def _probe_cells(info: Any) -> dict[str, str]:
+    video, audio = info.video, info.audio
+    return {
+        "container": info.container.partition(",")[0],
+        "duration": f"{info.duration:.2f} s",
+        "video": f"{video.codec} {video.width}x{video.height} {video.fps:.2f} fps" if video else "none",
+        "audio": f"{audio.codec} {audio.sample_rate} Hz x{audio.channels}" if audio else "none",
+    }
+
+
+SYNC = Tool(
+    "avlearn.sync/2", "avlearn.apply.sync_and_ask:sync_and_ask", _MODEL,
+    lambda result: result.status, lambda result: SYNC_CODES[result.status], _sync_cells,
+)  # fmt: skip
+LOCALIZE = Tool(
+    "avlearn.localize/2", "avlearn.apply.localize:localize_file", _MODEL,
+    lambda result: result.verdict, lambda result: undecided(result.verdict), _localize_cells,
+)  # fmt: skip
+SEPARATE = Tool(
+    "avlearn.separate/2", "avlearn.apply.separate:separate_file", _MODEL,
+    lambda result: result.verdict, lambda result: undecided(result.verdict), _separate_cells,
+)  # fmt: skip
+CLASSIFY = Tool(
+    "avlearn.classify/1", "avlearn.apply.classify:classify_file", _MODEL,
+    lambda result: result.verdict, lambda result: undecided(result.verdict), _classify_cells,
+)  # fmt: skip
+PROBE = Tool("avlearn.probe/1", "avlearn.media:probe", "", lambda _: "read", lambda _: 0, _probe_cells)
+EMBED = Tool(
+    "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_features",
+    lambda _: "read", lambda _: 0, lambda result: {"windows": str(len(result.starts))},
+)  # fmt: skip
