@@ -1,7 +1,7 @@
 """How probable it is that a readout is right: Platt's map from the evidence for it (Platt, 1999)."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,6 @@ from scipy.special import expit
 from avlearn.errors import ModelError
 
 FORMAT = "avlearn.confidence/1"
-
-
-@dataclass(frozen=True)
-class OffsetEvidence:
-    """What speaks for an offset, from the windows' curves.
-
-    Attributes:
-        height: mean similarity there, above the windows' medians, -2 to 2.
-        margin: log(1 + nats by which it beats the best offset that is more than two steps away); it grows with the
-            number of windows.
-        agreement: share of the windows, by the audio they have there, whose own best offset is within a step.
-    """
-
-    height: float
-    margin: float
-    agreement: float
 
 
 def check_calibration(kind: type, calibration: dict) -> None:

@@ -139,13 +139,12 @@ def localize_file(
         MediaError: the file cannot be read, or has no video or no audio.
         OutputError: the results cannot be written.
     """
-    info = probe_both(path)
-    out = Path(out)
+    info, out = probe_both(path), Path(out)
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
     check_outputs(path, out, maps_path, overwrite=True)
     say = progress or (lambda *_: None)
-    first = check_sync(path, model)
-    found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), first.delay)
+    checked = check_sync(path, model)
+    found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), checked.delay)
     say("looking", info.video.duration, info.video.duration)
     audible = on_screen_probability(model, found.evidence, found.levels)
     silent = found.levels < SILENCE
@@ -154,23 +153,11 @@ def localize_file(
     frames = _drawn(path, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
     audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
     write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
-    with replacing(maps_path) as part:
-        np.savez_compressed(
-            part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)
-        )  # fmt: skip
-    windows = [
-        {
-            "time": round(float(time), 3),
-            "audible": round(float(chance), 4),
-            "silent": bool(quiet),
-            "peak": peak_of(heat),
-        }
-        for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
-    ]
+    _write_maps(maps_path, found, audible)
     weights = audible if audible.any() else np.ones(len(audible))
     calibrated = model.calibrations.on_screen is not None
-    why = first.why_not(model, calibrated) or ""
-    verdict = _verdict(audible, silent, first.fresh_at(found.times), first, why)
+    why = checked.why_not(model, calibrated) or ""
+    verdict = _verdict(audible, silent, checked.fresh_at(found.times), checked, why)
     return LocalizeResult(
         path=str(path),
         video=str(out),
@@ -179,21 +166,41 @@ def localize_file(
         calibrated=calibrated,
         verdict=verdict,
         reason=SILENT if verdict == "silent" else why if verdict in (CANNOT_TELL, "partly on screen") else "",
-        in_distribution=first.in_distribution,
-        delay=round(first.delay, 4),
+        in_distribution=checked.in_distribution,
+        delay=round(checked.delay, 4),
         peak=peak_of(np.average(found.maps, axis=0, weights=weights)),
-        windows=windows,
+        windows=_windows(found, audible, silent),
         sources=[_source(source) for source in chosen] if sources else None,
-        notes=first.notes,
-        notice=why if first.unlike else None,
+        notes=checked.notes,
+        notice=why if checked.unlike else None,
     )
 
 
-def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, first: SyncCheck, why: str) -> str:
+def _write_maps(path: Path, found: FileMaps, audible: np.ndarray) -> None:
+    with replacing(path) as part:
+        np.savez_compressed(
+            part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)
+        )  # fmt: skip
+
+
+def _windows(found: FileMaps, audible: np.ndarray, silent: np.ndarray) -> list[dict]:
+    """One dict a window."""
+    return [
+        {
+            "time": round(float(time), 3),
+            "audible": round(float(chance), 4),
+            "silent": bool(quiet),
+            "peak": peak_of(heat),
+        }
+        for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
+    ]
+
+
+def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, checked: SyncCheck, why: str) -> str:
     """Of windows ``[N]``, of which repetitions count once, by a model that cannot tell for a reason, or can."""
     if silent.all():
         return "silent"
-    if first.unlike:
+    if checked.unlike:
         return CANNOT_TELL
     explained = audible[~silent] >= _EXPLAINED
     share = explained.mean()

@@ -43,6 +43,11 @@ class EncodedAudio:
     first: int
     loudness: np.ndarray
 
+    def steps_known(self, begin: int, length: int, shifts: Tensor) -> Tensor:
+        """How many of ``length`` steps from ``begin`` on have audio, shifted by ``shifts [O]`` steps: ``[O]``."""
+        index = begin + torch.arange(length)[None] + shifts[:, None]
+        return ((index >= 0) & (index < self.features.shape[2])).sum(1)
+
 
 @dataclass(frozen=True)
 class OffsetCurves:
@@ -151,15 +156,13 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
     reach = round(max_offset / model.step)
     steps = torch.arange(-reach, reach + 1)
     # Compared with audio that comes o steps later, the audio lags by o steps: it leads by -o.
-    fine = model.step / PHASES
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
     keep = delays.abs() <= reach * PHASES
     step_frames = round(model.step * config.fps)
     hop = max(round(config.seconds / 2 / model.step), 1) * model.step
     least = min(_LEAST, round(config.seconds / model.step))
     rows, counts, starts, lengths = [], [], [], []
-    seen = _FrameHistory()
-    first = None
+    seen, first = _FrameHistory(), None
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
         length = len(clip.video) // step_frames
@@ -172,18 +175,13 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
         placed = check_finite(model.project_video(features), "the video").expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - encoded.first
         scores = offset_scores(placed, encoded.features, config.pool_scale, begin, steps)
-        index = begin + torch.arange(length)[None] + steps[:, None]
-        known = ((index >= 0) & (index < encoded.features.shape[2])).sum(1)
         rows.append(scores.T.flatten()[keep].cpu().numpy()[::-1])
-        counts.append(known.repeat_interleave(PHASES)[keep].numpy()[::-1])
+        counts.append(encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)[keep].numpy()[::-1])
         starts.append(clip.start - first)
         lengths.append(length * model.step)
     if not rows:
-        if info.video.duration >= 2 * model.step:
-            most = f"of {info.video.duration:.2f} s of video less than {model.step:.2f} s can be decoded"
-            raise MediaError(f"{printable(path)} is damaged: {most}")
-        raise NoVideoError(f"{path}: the video is shorter than a step of the model")
-    offsets = -(delays[keep].numpy() * fine)[::-1]
+        raise _no_window(path, info.video.duration, model.step)
+    offsets = -(delays[keep].numpy() * model.step / PHASES)[::-1]
     fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
     ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
@@ -193,6 +191,14 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
         np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,
         check,
     )  # fmt: skip
+
+
+def _no_window(path: Source, duration: float, step: float) -> MediaError:
+    """The error about a video that gives not even one step."""
+    if duration >= 2 * step:
+        most = f"of {duration:.2f} s of video less than {step:.2f} s can be decoded"
+        return MediaError(f"{printable(path)} is damaged: {most}")
+    return NoVideoError(f"{path}: the video is shorter than a step of the model")
 
 
 class _FrameHistory:

@@ -1,39 +1,34 @@
 """The sound of each thing that is seen, by itself."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from glob import escape
 from itertools import zip_longest
-from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from avlearn.apply.confidence import check_calibration
 from avlearn.apply.feature_file import FeatureFile
-from avlearn.apply.file_maps import maps_along
-from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
-from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
-from avlearn.apply.parallel import in_order, single_threads
+from avlearn.apply.file_maps import FileMaps, maps_along
+from avlearn.apply.normalize_audio import audio_normalizer
+from avlearn.apply.parallel import single_threads
+from avlearn.apply.separate_stretches import Stretch, separate_stretches
 from avlearn.apply.source_choice import MAX_SOURCES, Choice, chosen_sources
 from avlearn.apply.source_weights import SourceWeights, source_weights
 from avlearn.apply.sources import SoundSource
 from avlearn.apply.sync_check import SyncCheck, check_sync
-from avlearn.apply.track_confidence import TrackEvidence, TrackSimilarity, track_confidence, track_similarity
+from avlearn.apply.track_confidence import TrackEvidence, TrackSimilarity, track_confidence
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.errors import ModelError
 from avlearn.files import printable
-from avlearn.media import stream
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
-_STRETCH = 10.0  # seconds that are separated at a time, at least
 _EXPLAINS = 0.5  # confidence that one track at least has where something on screen makes the sound
 
 Progress = Callable[[str, float, float], None]
@@ -176,46 +171,110 @@ def separate_file(
         AvlearnError: a source that was asked for is not there.
         OutputError: the results cannot be written.
     """
+    _check_separator(model)
+    info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
+    checked, normalizer = check_sync(path, model), audio_normalizer(path)
+    say, rate, channels = progress or (lambda *_: None), info.audio.sample_rate, info.audio.channels
+    stale = track_patterns(stem)
+    with (
+        single_threads() as workers,
+        staged_folder(out_dir, stem, stale) as part,
+        closing(FeatureFile(part)) as features,
+    ):
+        found = maps_along(
+            normalizer, model, features.append, lambda done: say("looking", done, info.duration), workers, checked.delay
+        )
+        silent = not (found.levels >= SILENCE).any()
+        chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
+        weights = _weights(model, chosen, found, features)
+        names = _names(len(chosen), onscreen)
+        wavs = [part / f"{stem}_{name}.wav" for name in names]
+        stretches = separate_stretches(path, normalizer, model, features, weights, rate, workers, checked.delay)
+        with WavFiles(wavs, rate, channels, form, info.duration) as files, closing(stretches):
+            sums = _write_tracks(
+                stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, info.duration)
+            )
+        say("writing the videos", 0, 1)
+        videos = write_videos(path, wavs if onscreen else wavs[:-1])
+        say("writing the videos", 1, 1)
+    tracks, confidences = _tracks(model, chosen, sums, onscreen, names, [out_dir / wav.name for wav in wavs], videos)
+    verdict, reason = _verdict(silent, confidences, checked, model)
+    return SeparateResult(
+        str(path), round(sums.samples / rate, 3), rate, channels, form, model.calibrations.tracks is not None, tracks,
+        verdict, reason, checked.in_distribution, round(checked.delay, 4), checked.notes,
+        reason if checked.unlike else None,
+    )  # fmt: skip
+
+
+def _check_separator(model: AudioVisual) -> None:
     if model.separator is None:
         raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
     if model.calibrations.tracks:
         check_calibration(TrackEvidence, model.calibrations.tracks)
-    info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
-    first, normalizer = check_sync(path, model), audio_normalizer(path)
-    say = progress or (lambda *_: None)
-    stale = track_patterns(stem)
-    rate, channels = info.audio.sample_rate, info.audio.channels
-    with single_threads() as workers, staged_folder(out_dir, stem, stale) as part, closing(FeatureFile(part)) as seen:
-        found = maps_along(
-            normalizer, model, seen.append, lambda done: say("looking", done, info.duration), workers, first.delay
-        )
-        silent = not (found.levels >= SILENCE).any()
-        chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
-        weights = source_weights(chosen, found, seen.shape[1:], model.config.pool_scale, seen.steps * model.step)
-        names = ["onscreen", "offscreen"] if onscreen else [f"source{k + 1}" for k in range(len(chosen))] + ["residual"]
-        wavs = [part / f"{stem}_{name}.wav" for name in names]
-        similarity = TrackSimilarity.none(len(chosen))
-        energy, total, samples = np.zeros(len(names)), 0.0, 0
-        with (
-            WavFiles(wavs, rate, channels, form, info.duration) as files,
-            closing(_separated(path, normalizer, model, seen, weights, rate, workers, first.delay)) as stretches,
-        ):
-            for audio, estimates, similarity_there in stretches:
-                given = estimates.sum(0, keepdims=True) if onscreen else estimates
-                tracks = np.concatenate([given, audio[None] - given.sum(0, keepdims=True)])
-                files.write(tracks)
-                similarity += similarity_there
-                energy += np.square(tracks, dtype=np.float64).sum((1, 2))
-                total += float(np.square(audio, dtype=np.float64).sum())
-                samples += audio.shape[1]
-                say("separating", samples / rate, info.duration)
-        say("writing the videos", 0, 1)
-        videos = write_videos(path, wavs if onscreen else wavs[:-1])
-        say("writing the videos", 1, 1)
-    evidence = similarity.evidence()
+
+
+def _names(sources: int, onscreen: bool) -> list[str]:
+    """Of the tracks, the one that holds what belongs to no other last."""
+    return ["onscreen", "offscreen"] if onscreen else [*(f"source{k + 1}" for k in range(sources)), "residual"]
+
+
+def _weights(
+    model: AudioVisual, chosen: Sequence[SoundSource], found: FileMaps, features: FeatureFile
+) -> SourceWeights:
+    return source_weights(chosen, found, features.shape[1:], model.config.pool_scale, features.steps * model.step)
+
+
+@dataclass
+class _Sums:
+    """Over the stretches of a file.
+
+    Attributes:
+        similarity: of tracks and places.
+        energy: ``[K]`` of the tracks that are written.
+        input_energy: of the file's audio.
+        samples: how many there are.
+    """
+
+    similarity: TrackSimilarity
+    energy: np.ndarray
+    input_energy: float = 0.0
+    samples: int = 0
+
+    def add(self, stretch: Stretch, onscreen: bool) -> np.ndarray:
+        """Add a stretch; its tracks ``[K, C, S]``, all sources in one where ``onscreen``, and what they leave."""
+        given = stretch.tracks.sum(0, keepdims=True) if onscreen else stretch.tracks
+        tracks = np.concatenate([given, stretch.audio[None] - given.sum(0, keepdims=True)])
+        self.similarity += stretch.similarity
+        self.energy += np.square(tracks, dtype=np.float64).sum((1, 2))
+        self.input_energy += float(np.square(stretch.audio, dtype=np.float64).sum())
+        self.samples += stretch.audio.shape[1]
+        return tracks
+
+
+def _write_tracks(
+    stretches: Iterable[Stretch], files: WavFiles, sources: int, onscreen: bool, progress: Callable[[int], None]
+) -> _Sums:
+    """Write all stretches, and add them up; ``progress`` is told how many samples are written."""
+    sums = _Sums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
+    for stretch in stretches:
+        files.write(sums.add(stretch, onscreen))
+        progress(sums.samples)
+    return sums
+
+
+def _tracks(
+    model: AudioVisual,
+    chosen: Sequence[SoundSource],
+    sums: _Sums,
+    onscreen: bool,
+    names: Sequence[str],
+    wavs: Sequence[Path],
+    videos: Sequence[Path],
+) -> tuple[list[Track], list[float]]:
+    """The tracks that were written, and the confidence of each source."""
+    evidence = sums.similarity.evidence()
     confidences = [round(track_confidence(model, each), 4) for each in evidence]
-    shares = energy / max(total, 1e-12)
-    verdict, reason = _verdict(silent, confidences, first, model)
+    shares = sums.energy / max(sums.input_energy, 1e-12)
     tracks = []
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
         facts = {}
@@ -224,33 +283,19 @@ def separate_file(
         elif not onscreen and k < len(chosen):
             facts = {"id": chosen[k].id or None, "confidence": confidences[k], "evidence": evidence[k]}
             facts |= _place(chosen[k])
-        where = [None if file is None else str(out_dir / file.name) for file in (wav, video)]
-        tracks.append(Track(name, *where, round(float(shares[k]), 4), **facts))
-    return SeparateResult(
-        path=str(path),
-        duration=round(samples / rate, 3),
-        sample_rate=rate,
-        channels=channels,
-        format=form,
-        calibrated=model.calibrations.tracks is not None,
-        tracks=tracks,
-        verdict=verdict,
-        reason=reason,
-        in_distribution=first.in_distribution,
-        delay=round(first.delay, 4),
-        notes=first.notes,
-        notice=reason if first.unlike else None,
-    )
+        shown = None if video is None else str(wav.with_name(video.name))
+        tracks.append(Track(name, str(wav), shown, round(float(shares[k]), 4), **facts))
+    return tracks, confidences
 
 
 def _verdict(
-    silent: bool, confidences: Sequence[float], first: SyncCheck, model: AudioVisual
+    silent: bool, confidences: Sequence[float], checked: SyncCheck, model: AudioVisual
 ) -> tuple[str, str | None]:
     """The verdict, and the reason where it is not ``separated``."""
     if silent:
         return "silent", SILENT
-    why = first.why_not(model, model.calibrations.tracks is not None)
-    if not first.unlike and max(confidences, default=0.0) >= _EXPLAINS:
+    why = checked.why_not(model, model.calibrations.tracks is not None)
+    if not checked.unlike and max(confidences, default=0.0) >= _EXPLAINS:
         return "separated", None
     if why:
         what = "which track is whose" if confidences else "whether anything on screen makes the sound"
@@ -265,60 +310,3 @@ def _place(source: SoundSource) -> dict:
     x0, y0, x1, y1 = (float(edge) for edge in np.nanmedian(source.boxes, 0))
     present = float(np.isfinite(source.boxes[:, 0]).mean())
     return {"place": (round((x0 + x1) / 2, 3), round((y0 + y1) / 2, 3)), "present": round(present, 3)}
-
-
-def _separated(
-    path: Source,
-    normalizer: AudioNormalizer,
-    model: AudioVisual,
-    seen: FeatureFile,
-    places: SourceWeights,
-    rate: int,
-    workers: int,
-    delay: float,
-) -> Generator[tuple[np.ndarray, np.ndarray, TrackSimilarity], None, None]:
-    """The file's whole audio, that of each place, and how well they agree: ``[C, S]`` and ``[K, C, S]`` at a time.
-
-    Stretches begin where the transform, the U-Net and the video's steps begin alike. What their masks are made from
-    on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
-    step too early or too late hold little of the audio: where it is moved by ``delay``, it meets the video to the
-    sample, on a grid that begins less than a step of the video before it.
-    """
-    step, grid = model.step, stretch_grid(model, rate)
-    size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
-    shift = round(delay * rate)
-    before = floor(shift / rate / step + 1e-9)  # steps of the video
-    lead = shift - round(before * step * rate)  # samples of the audio
-
-    def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
-        clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
-        for number, clip in enumerate(clips):
-            count = clip.audio.shape[1]
-            kept = slice(margin if number else lead, count if count < size + 2 * margin else size + margin)
-            begin = round(before * step * rate) + number * size
-            features = seen.read(round(begin / rate / step), ceil(count / rate / step) + 1)
-            yield clip.audio, begin, kept, features
-
-    @torch.inference_mode()
-    def separated(stretch: tuple[np.ndarray, int, slice, Tensor]) -> tuple[np.ndarray, np.ndarray, TrackSimilarity]:
-        audio, begin, kept, features = stretch
-        if not len(places.weights):
-            return audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), TrackSimilarity.none(0)
-        shown = begin / rate  # when the video of this audio is seen
-        weights = places.weights_at(shown + np.arange(features.shape[2]) * step)
-        queries = torch.einsum("bdtyx,ktyx->bkdt", features, weights).to(model.device)
-        mixed = normalizer(normalizer.downmix(audio))
-        given, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
-        tracks = separate_window(model, given, rate, queries, heard).cpu().numpy()
-        tracks *= places.presence_at(shown + np.arange(audio.shape[1]) / rate)[:, None]
-        steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
-        return (
-            audio[:, kept],
-            tracks[:, :, kept],
-            track_similarity(
-                model, mixed, normalizer.downmix(tracks) * normalizer.gain, rate, features, weights, steps
-            ),
-        )
-
-    with closing(in_order(separated, stretches(), workers)) as found:
-        yield from found

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avlearn.apply.confidence import OffsetEvidence, probability
-from avlearn.apply.drift import Timeline, fit_timeline
+from avlearn.apply.confidence import probability
+from avlearn.apply.drift import Timeline
+from avlearn.apply.offset_estimate import OffsetEstimate, OffsetEvidence, estimate_offset
 from avlearn.apply.offsets import PHASES, STILL, OffsetCurves, offset_curves
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
 from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.signal.peak import vertex
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
     from avlearn.apply.released_sync import ReleasedSyncResult
 
 _SURE = 0.5  # confidence below which no offset is named
-_OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
 _CANNOT = "cannot be synchronized"
 _COARSE = 0.16  # seconds a step of the model lasts, from which on small offsets cannot be measured
 _FEW = 0.5  # of the model's frames a second: a video with fewer moves in jumps
@@ -127,64 +126,35 @@ def sync_file(
     curves = offset_curves(path, model, max_offset)
     if curves is None:
         return _undecidable(path, SILENT, tolerance, model)
-    heard = np.isfinite(curves.scores).any(1)
-    if not heard.any():
+    found = estimate_offset(curves, model)
+    if found is None:
         reason = f"there is no audio within {curves.offsets[-1]:.1f} s of the video"
         return _undecidable(path, reason, tolerance, model, _further(curves))
-    step = model.step
-    # A mean over n steps of similarity that is random around zero tells as much as n such steps.
-    nats = model.config.score_scale * step / model.config.seconds
-    middles = curves.starts[heard] + curves.lengths[heard] / 2
-    # What stands still, or was there before, is no further evidence.
-    fresh = curves.fresh[heard] if curves.fresh[heard].any() else np.ones(heard.sum())
-    steps = np.where(np.isfinite(curves.scores), curves.steps, 0)[heard]
-    rows = curves.scores[heard] - np.nanmedian(curves.scores[heard], 1, keepdims=True)
-    peaks = [_peak(row, row * count * nats, curves.offsets, step) for row, count in zip(rows, steps, strict=True)]
-    own = np.array([peak.offset for peak in peaks])
-    timeline = fit_timeline(middles, own, np.array([peak.mass for peak in peaks]) * fresh, step / 8)
-    steps = steps * fresh[:, None]
-    scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
-    peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
-    evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
     calibration = model.calibrations.sync
-    confidence = probability(evidence, calibration) if calibration else peak.mass
+    confidence = probability(found.evidence, calibration) if calibration else found.mass
     unlike = curves.in_distribution.reason()
-    refusal, reason, advice = _why_not(curves, peak, confidence, unlike, model)
-    span = float(curves.starts[-1] + curves.lengths[-1])
-    values = _values(timeline, peak.offset, middles, span)
+    refusal, reason, advice = _why_not(curves, found, confidence, unlike, model)
+    values = found.values(float(curves.starts[-1] + curves.lengths[-1]))
     inside = max(abs(v) for v in values) <= tolerance
-    edits = [
-        {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
-        for edge, (before, after) in zip(timeline.edges, pairwise(values), strict=False)
-    ]
-    drift = round(timeline.slope * 60_000, 1) if timeline.slope else None
-    offset = values[0] if drift else peak.offset
-    verdict = refusal or _verdict(offset, drift, edits, values, inside, tolerance)
-    windows = [
-        {
-            "start": round(float(start), 3),
-            "offset": round(p.offset, 4),
-            "confidence": round(p.mass, 4),
-            "fresh": round(float(new), 3),
-        }
-        for start, p, new in zip(curves.starts[heard], peaks, curves.fresh[heard], strict=True)
-    ]
+    edits = _edits(found.timeline, values)
+    drift = round(found.timeline.slope * 60_000, 1) if found.timeline.slope else None
+    offset = values[0] if drift else found.offset
     return SyncResult(
         path=str(path),
         status="undecidable" if reason else "in sync" if inside else "out of sync",
         offset=None if reason else round(offset, 4),
-        best=round(peak.offset, 4),
+        best=round(found.offset, 4),
         drift=None if reason else drift,
         steps=[] if reason else edits,
         confidence=round(confidence, 4),
         calibrated=calibration is not None,
-        verdict=verdict,
+        verdict=refusal or _verdict(offset, drift, edits, values, inside, tolerance),
         reason=reason,
         tolerance=tolerance,
         offsets=curves.offsets,
-        scores=scores,
-        windows=windows,
-        evidence=evidence,
+        scores=found.scores,
+        windows=_windows(curves, found),
+        evidence=found.evidence,
         in_distribution=curves.in_distribution.result(),
         notice=unlike,
         notes=curves.notes + _loop(curves),
@@ -192,8 +162,29 @@ def sync_file(
     )
 
 
+def _edits(timeline: Timeline, values: list[float]) -> list[dict]:
+    """One dict an edit between segments of such offsets."""
+    return [
+        {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
+        for edge, (before, after) in zip(timeline.edges, pairwise(values), strict=False)
+    ]
+
+
+def _windows(curves: OffsetCurves, found: OffsetEstimate) -> list[dict]:
+    """One dict a window that has audio."""
+    return [
+        {
+            "start": round(float(start), 3),
+            "offset": round(peak.offset, 4),
+            "confidence": round(peak.mass, 4),
+            "fresh": round(float(fresh), 3),
+        }
+        for start, fresh, peak in zip(curves.starts[found.known], curves.fresh[found.known], found.peaks, strict=True)
+    ]
+
+
 def _why_not(
-    curves: OffsetCurves, peak: "_Peak", confidence: float, unlike: str | None, model: AudioVisual
+    curves: OffsetCurves, found: OffsetEstimate, confidence: float, unlike: str | None, model: AudioVisual
 ) -> tuple[str, str, tuple[str, ...]]:
     """Verdict, reason and advice of a file that cannot be synchronized; all empty where it can."""
     if curves.motion < STILL:
@@ -203,7 +194,7 @@ def _why_not(
     if confidence < _SURE:
         reasons = [f"no offset stands out, confidence {confidence:.2f}", *_jumps(curves, model)]
         return _CANNOT, "; ".join(reasons), _further(curves)
-    if min(peak.index, len(curves.offsets) - 1 - peak.index) < PHASES:
+    if min(found.index, len(curves.offsets) - 1 - found.index) < PHASES:
         edge = f"the best offset lies at the end of the {curves.offsets[-1]:.1f} s that were searched"
         return _CANNOT, edge, _further(curves)
     return "", "", ()
@@ -253,64 +244,6 @@ def _undecidable(
         str(path), "undecidable", None, None, None, [], 0.0, model.calibrations.sync is not None,
         _CANNOT, reason, tolerance, none, none, [], None, {"video": None, "audio": None}, None, advice=advice,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Peak:
-    """The best offset of a curve, its index, and the posterior's share within a step of it."""
-
-    offset: float
-    index: int
-    mass: float
-
-
-def _peak(scores: np.ndarray, logits: np.ndarray, offsets: np.ndarray, reach: float) -> _Peak:
-    """Where logits ``[O]`` are largest, between the grid's points by a parabola through scores ``[O]``."""
-    known = np.isfinite(logits)
-    logits = np.where(known, logits, -np.inf)
-    mass = np.exp(logits - logits.max())
-    mass /= mass.sum()
-    best = int(np.argmax(logits))
-    offset = float(offsets[best]) + vertex(np.where(known, scores, np.nan), best) * float(offsets[1] - offsets[0])
-    return _Peak(offset, best, float(mass[np.abs(offsets - offsets[best]) <= reach + 1e-6].sum()))
-
-
-def _added_up(
-    rows: np.ndarray, steps: np.ndarray, shifts: np.ndarray, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean curve ``[O]`` of curves ``[W, O]``, each moved back by its shift, and the steps ``[O]`` that are in it.
-
-    NaN where less than half a window was heard (half of the most that was, in a shorter file).
-    """
-    total, weight = np.zeros(len(offsets)), np.zeros(len(offsets))
-    for row, count, shift in zip(np.nan_to_num(rows), steps, shifts, strict=True):
-        share = np.interp(offsets + shift, offsets, count, left=0, right=0)
-        weight += share
-        total += share * np.interp(offsets + shift, offsets, row)
-    enough = weight >= min(steps.max(), weight.max()) / 2
-    return np.where(enough, total / np.maximum(weight, 1e-9), np.nan), weight
-
-
-def _evidence(
-    peak: _Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, steps: np.ndarray, curves: OffsetCurves,
-    model: AudioVisual,
-) -> OffsetEvidence:  # fmt: skip
-    full = model.config.seconds / model.step
-    nats = np.nan_to_num(scores * weight, nan=-np.inf) * model.config.score_scale / full * _OVERLAP
-    rivals = nats[np.abs(curves.offsets - peak.offset) > 2 * model.step]
-    margin = max(float(nats[peak.index] - rivals.max()), 0.0) if len(rivals) else 0.0
-    shares = steps[:, peak.index] / steps.max()
-    agreeing = shares[np.abs(own - peak.offset) <= model.step].sum() / max(shares.sum(), 1e-9)
-    return OffsetEvidence(
-        round(float(scores[peak.index]), 4), round(float(np.log1p(margin)), 4), round(float(agreeing), 4)
-    )
-
-
-def _values(timeline: Timeline, offset: float, middles: np.ndarray, span: float) -> list[float]:
-    """The offset of each segment in order; at the start and at the end of a file that drifts."""
-    if timeline.slope:
-        return [offset + timeline.slope * (time - float(middles.mean())) for time in (0.0, span)]
-    return [offset + float(timeline.shifts[timeline.segment == s][0]) for s in range(len(timeline.edges) + 1)]
 
 
 def _milliseconds(offset: float) -> str:

@@ -10,6 +10,7 @@ import torch
 
 import avlearn.apply.file_maps as file_maps
 import avlearn.apply.separate as separate
+import avlearn.apply.separate_stretches as separate_stretches
 from avlearn.apply.feature_file import FeatureFile
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order
@@ -69,7 +70,7 @@ def test_a_file_in_stretches_is_the_file_in_one_piece(model, tmp_path, monkeypat
     path = film(tmp_path / "half_a_minute.mp4", 30, 44100, 1)
     found = []
     for seconds in (2.7, 1000.0):
-        monkeypatch.setattr(separate, "_STRETCH", seconds)
+        monkeypatch.setattr(separate_stretches, "_STRETCH", seconds)
         monkeypatch.setattr(file_maps, "_LOOK", seconds)
         found.append(samples(separate_file(path, model, tmp_path / "out", choices=[LEFT, RIGHT])))
     cut, whole = found

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from avlearn.apply.confidence import OffsetEvidence, calibrate, probability
+from avlearn.apply.confidence import calibrate, probability
+from avlearn.apply.offset_estimate import OffsetEvidence
 from avlearn.errors import ModelError
 
 

@@ -1,0 +1,100 @@
+"""A file's audio separated in stretches, as if it were in one piece."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from math import ceil, floor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.apply.feature_file import FeatureFile
+from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
+from avlearn.apply.normalize_audio import AudioNormalizer
+from avlearn.apply.parallel import in_order
+from avlearn.apply.source_weights import SourceWeights
+from avlearn.apply.track_confidence import TrackSimilarity, track_similarity
+from avlearn.media import stream
+from avlearn.media.source import Source
+from avlearn.models.audiovisual import AudioVisual
+
+_STRETCH = 10.0  # seconds that are separated at a time, at least
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a file's audio, and what each source explains of it.
+
+    Attributes:
+        audio: float32 ``[C, S]``.
+        tracks: float32 ``[K, C, S]``.
+        similarity: of the tracks with the places of the sources.
+    """
+
+    audio: np.ndarray
+    tracks: np.ndarray
+    similarity: TrackSimilarity
+
+
+def separate_stretches(
+    path: Source,
+    normalizer: AudioNormalizer,
+    model: AudioVisual,
+    features: FeatureFile,
+    weights: SourceWeights,
+    rate: int,
+    workers: int,
+    delay: float,
+) -> Generator[Stretch, None, None]:
+    """A file's whole audio, separated by K sources, stretch by stretch in order.
+
+    Stretches begin where the transform, the U-Net and the video's steps begin alike. What their masks are made from
+    on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
+    step too early or too late hold little of the audio: where it is moved by ``delay``, it meets the video to the
+    sample, on a grid that begins less than a step of the video before it.
+
+    Args:
+        path: the file.
+        normalizer: of its audio.
+        model: with a separator.
+        features: of the whole video.
+        weights: of the sources.
+        rate: of the file's audio, samples a second.
+        workers: threads that separate.
+        delay: seconds by which the audio is moved later against the video.
+    """
+    step, grid = model.step, stretch_grid(model, rate)
+    size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
+    shift = round(delay * rate)
+    before = floor(shift / rate / step + 1e-9)  # steps of the video
+    lead = shift - round(before * step * rate)  # samples of the audio
+
+    def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
+        clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
+        for number, clip in enumerate(clips):
+            count = clip.audio.shape[1]
+            kept = slice(margin if number else lead, count if count < size + 2 * margin else size + margin)
+            begin = round(before * step * rate) + number * size
+            shown = features.read(round(begin / rate / step), ceil(count / rate / step) + 1)
+            yield clip.audio, begin, kept, shown
+
+    @torch.inference_mode()
+    def separated(cut: tuple[np.ndarray, int, slice, Tensor]) -> Stretch:
+        audio, begin, kept, shown = cut
+        if not len(weights.weights):
+            return Stretch(audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), TrackSimilarity.none(0))
+        start = begin / rate  # seconds of the video, where this audio begins
+        cells = weights.weights_at(start + np.arange(shown.shape[2]) * step)
+        queries = torch.einsum("bdtyx,ktyx->bkdt", shown, cells).to(model.device)
+        mixed = normalizer(normalizer.downmix(audio))
+        given, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
+        tracks = separate_window(model, given, rate, queries, heard).cpu().numpy()
+        tracks *= weights.presence_at(start + np.arange(audio.shape[1]) / rate)[:, None]
+        steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
+        alone = normalizer.downmix(tracks) * normalizer.gain
+        similarity = track_similarity(model, mixed, alone, rate, shown, cells, steps)
+        return Stretch(audio[:, kept], tracks[:, :, kept], similarity)
+
+    with closing(in_order(separated, stretches(), workers)) as found:
+        yield from found
