@@ -11,7 +11,7 @@ from small_runs import command
 from avlearn.apply import embed, sync
 from avlearn.apply.run_many import Listening, run_many
 from avlearn.apply.tools import SYNC
-from avlearn.data import scan, transcode
+from avlearn.data import content, transcode
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError, MediaError
 from avlearn.media.source import Selected
@@ -73,8 +73,8 @@ def test_a_file_that_changes_under_a_tool_is_a_row_or_a_line(clip, change, untra
     _, row = next(run_many(SYNC, [clip], Listening(str(untrained))))
     assert row.reason == "was changed while it was read: try again"
     clip.write_bytes(whole)
-    monkeypatch.setattr(scan, "_facts", changing(scan._facts, change))
-    found = scan._look(str(clip))
+    monkeypatch.setattr(content, "_facts", changing(content._facts, change))
+    found = content.look(str(clip))
     assert found["flags"] == ["undecodable"] and "was changed while it was read" in found["reason"]
     clip.write_bytes(whole)
     encode = transcode.__dict__["_encode"].__wrapped__

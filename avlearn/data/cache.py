@@ -45,7 +45,8 @@ class ClipCache:
     @property
     def seconds(self) -> float:
         """Length of every clip."""
-        return self.video.shape[1] / self.fps
+        frames: int = self.video.shape[1]
+        return frames / self.fps
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _opened(entry: Path, form: _Format) -> ClipCache | None:
 
 
 def _checksum(video: np.ndarray, audio: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(audio), zlib.crc32(np.ascontiguousarray(video)))
+    return zlib.crc32(np.ascontiguousarray(audio).data, zlib.crc32(np.ascontiguousarray(video).data))
 
 
 def _decode_all(

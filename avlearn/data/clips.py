@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,7 +72,7 @@ class WindowRule:
         return sound + offset * self.step, sound, offset
 
 
-class ClipDataset(Dataset):
+class ClipDataset(Dataset[dict[str, Any]]):
     """Windows over the rows of a manifest, in files of their own or in shards.
 
     An item is asked for by clip and seed of its window; seeds of windows that will be asked for later may follow, to
@@ -105,7 +105,7 @@ class ClipDataset(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, pick: Pick) -> dict:
+    def __getitem__(self, pick: Pick) -> dict[str, Any]:
         """An item.
 
         Returns:
@@ -136,7 +136,7 @@ class ClipDataset(Dataset):
 
     def _arrays(self, index: int, seed: int, further: Sequence[int] = ()) -> "_Arrays":
         if self.cache:
-            return self._cut(index, seed)
+            return self._cut(self.cache, index, seed)
         if (index, seed) in self._kept:
             return self._kept.pop((index, seed))
         try:
@@ -150,12 +150,12 @@ class ClipDataset(Dataset):
             del self._kept[next(iter(self._kept))]
         return first
 
-    def _cut(self, index: int, seed: int) -> "_Arrays":
+    def _cut(self, cache: ClipCache, index: int, seed: int) -> "_Arrays":
         rule = self.rule
-        picture, sound, offset = rule.draw(self.cache.seconds, seed)
+        picture, sound, offset = rule.draw(cache.seconds, seed)
         first, start = round(picture * rule.fps), round(sound * rule.sample_rate)
-        video = self.cache.video[index, first : first + rule.frames]
-        audio = self.cache.audio[index, start : start + rule.samples]
+        video = cache.video[index, first : first + rule.frames]
+        audio = cache.audio[index, start : start + rule.samples]
         return np.array(video), np.array(audio), offset
 
     def _read(self, index: int, seeds: Sequence[int]) -> list["_Arrays"]:
@@ -183,8 +183,8 @@ class ClipDataset(Dataset):
 _Arrays = tuple[np.ndarray, np.ndarray, int]  # video, audio, offset
 
 
-def collate(items: list[dict]) -> dict:
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     """Stack what could be read; the reasons of what could not are in ``skipped``."""
     good = [item for item in items if "audio" in item]
-    batch: dict = {"skipped": [item["skipped"] for item in items if "skipped" in item]}
+    batch: dict[str, Any] = {"skipped": [item["skipped"] for item in items if "skipped" in item]}
     return batch | (default_collate(good) if good else {})

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 from torch.utils.data import Dataset
@@ -13,7 +14,7 @@ from avlearn.data.sampling import StepSampler
 
 
 def clip_loader(
-    data: Dataset, sampler: StepSampler, workers: int = 0, fold: Callable[[list], dict] = collate
+    data: Dataset[Any], sampler: StepSampler, workers: int = 0, fold: Callable[[list[Any]], dict[str, Any]] = collate
 ) -> StatefulDataLoader:
     """A loader of the sampler's batches.
 

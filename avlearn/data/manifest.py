@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.csv
@@ -13,7 +14,8 @@ import pyarrow.parquet
 from avlearn.data.tables import read_table
 from avlearn.errors import DataError
 from avlearn.files import check_output, printable, replacing
-from avlearn.media.source import Slice, Source
+from avlearn.media import Slice
+from avlearn.media.source import Source
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,12 @@ def _path(value: object) -> str:
 
 def _number(value: object, low: float, high: float) -> float:
     if isinstance(value, str) and "_" not in value:
+        text = value
         try:
-            value = float(value)
+            value = float(text)
         except ValueError:
-            comma = "; write a decimal point" if "," in value else ""
-            raise ValueError(f"{_short(value)} is no number{comma}") from None
+            comma = "; write a decimal point" if "," in text else ""
+            raise ValueError(f"{_short(text)} is no number{comma}") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{_short(value)} is no number")
     if not low <= value <= high:  # not of NaN
@@ -177,7 +180,7 @@ def _count(high: int) -> Callable[[object], int]:
     return lambda value: _whole(value, high)
 
 
-def _list(value: object) -> list:
+def _list(value: object) -> list[Any]:
     try:
         found = json.loads(_text(value, 2**24))
     except (ValueError, RecursionError):
@@ -198,7 +201,7 @@ def _events(value: object) -> tuple[Event, ...]:
     return tuple(map(_event, _list(value)))
 
 
-def _event(item: object) -> Event:
+def _event(item: Any) -> Event:
     try:
         box = item.get("box")
         return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
@@ -235,7 +238,7 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
         OutputError: the suffix is neither, or the file cannot be written.
     """
     path = check_output(path, SUFFIXES, overwrite=True)
-    columns: dict[str, list] = {name: [] for name in _TYPES}
+    columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
     for row in rows:
         for name, values in columns.items():
             value = getattr(row, name)
@@ -252,7 +255,7 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
             pyarrow.parquet.write_table(table, part)
 
 
-def _plain(item: str | Event) -> str | dict:
+def _plain(item: str | Event) -> str | dict[str, Any]:
     if isinstance(item, str):
         return item
     return {key: value for key, value in asdict(item).items() if value is not None}
@@ -283,9 +286,10 @@ def read_manifest(path: str | Path) -> list[Row]:
     return [_row(dict(zip(names, values, strict=True)), path, number) for number, values in enumerate(cells, 1)]
 
 
-def _column(name: str, cells: list, path: Path) -> list:
+def _column(name: str, cells: list[Any], path: Path) -> list[Any]:
     """What the cells hold; None where they are empty."""
-    read, found = _READ[name], []
+    read = _READ[name]
+    found: list[Any] = []
     for number, cell in enumerate(cells, 1):
         try:
             found.append(None if cell is None or cell == "" else read(cell))
@@ -294,7 +298,7 @@ def _column(name: str, cells: list, path: Path) -> list:
     return found
 
 
-def _row(cells: dict, path: Path, number: int) -> Row:
+def _row(cells: dict[str, Any], path: Path, number: int) -> Row:
     values = {name: value for name, value in cells.items() if value is not None}
     for name in ("path", "duration"):
         if name not in values:

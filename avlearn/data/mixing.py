@@ -12,7 +12,8 @@ SPREAD = 5.0  # dB by which a sound is made louder or softer beside the first
 def _gains(rng: np.random.Generator, sounds: int) -> np.ndarray:
     """Of the sounds of a mixture ``[sounds]``, 0 dB on average."""
     level = np.concatenate([[0.0], rng.uniform(-SPREAD, SPREAD, sounds - 1)])
-    return 10 ** ((level - level.mean()) / 20)
+    gains: np.ndarray = 10 ** ((level - level.mean()) / 20)
+    return gains
 
 
 @dataclass(frozen=True)

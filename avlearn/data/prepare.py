@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
+from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.resumable import CRASHED, Journal, in_processes
@@ -24,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 _PATIENCE, _PACE = 600, 20  # seconds that a clip may take, and seconds a second of it beside them
 _SHOWN = 10  # reasons that a report for people names
-_NO_SHARDS = {"content": "", "tars": {}, "names": [], "places": []}
+_NO_SHARDS: dict[str, Any] = {"content": "", "tars": {}, "names": [], "places": []}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Preparation:
     bytes_before: int
     bytes_after: int
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         passed_over = [{"path": path, "reason": reason} for path, reason in self.passed_over]
         values = asdict(self) | {"manifest": str(self.manifest), "passed_over": passed_over}
@@ -215,8 +216,9 @@ class _Store:
         self.out, self.settings = out, settings
         self.journal = Journal(out / ".prepare.journal")
         sweep(out)
-        self.records: dict[str, dict] = {}
-        self.shards, self.places = _NO_SHARDS, {}
+        self.records: dict[str, dict[str, Any]] = {}
+        self.shards = _NO_SHARDS
+        self.places: dict[str, tuple[str, int]] = {}
         for record in self.journal.records:
             if "tars" in record:
                 self.shards, self.places = record, dict(zip(record["names"], record["places"], strict=True))
@@ -264,8 +266,8 @@ class _Store:
         for row, name in zip(rows, names, strict=True):
             content.update(facts(row, name))
         if shards and self.shards["content"] == content.hexdigest():
-            places = zip(rows, self.shards["places"], strict=True)
-            return [replace(row, path=self.out / tar, offset=offset) for row, (tar, offset) in places]
+            held = zip(rows, self.shards["places"], strict=True)
+            return [replace(row, path=self.out / tar, offset=offset) for row, (tar, offset) in held]
         if self.shards["tars"]:
             self._unpack({*names})
         if not shards:
@@ -336,7 +338,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _transcode(settings: Settings, item: tuple[Row, Path]) -> dict | str:
+def _transcode(settings: Settings, item: tuple[Row, Path]) -> dict[str, Any] | str:
     """What the journal keeps of a clip, or why it cannot be used."""
     row, target = item
     _made(target.parent)

@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
@@ -52,11 +52,11 @@ class Journal:
             self._lock.close()
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
         found = [_record(line) for line in whole.splitlines()]
-        self.records: list[dict] = [record for record in found if record is not None]
+        self.records: list[dict[str, Any]] = [record for record in found if record is not None]
         if damaged := len(found) - len(self.records):
             print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
 
-    def add(self, record: dict) -> None:
+    def add(self, record: dict[str, Any]) -> None:
         """Append a record; it is there whatever happens to this process next."""
         line = _line(record)
         try:
@@ -65,7 +65,7 @@ class Journal:
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
 
-    def rewrite(self, records: Sequence[dict]) -> None:
+    def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
         """Replace all records by others, at once; no more can be added."""
         with replacing(self.path) as part:
             part.write_bytes(b"".join(map(_line, records)))
@@ -78,12 +78,12 @@ class Journal:
         self._lock.close()
 
 
-def _line(record: dict) -> bytes:
+def _line(record: dict[str, Any]) -> bytes:
     text = json.dumps(record).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _record(line: bytes) -> dict | None:
+def _record(line: bytes) -> dict[str, Any] | None:
     """The inverse; None for what was not written so."""
     checksum, _, text = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
@@ -122,7 +122,7 @@ def _until_one_dies(
 ) -> Generator[tuple[int, Any], None, list[tuple[int, Any]]]:
     """Work ``left`` off; returns the items that were under way when a process died."""
     others = set(multiprocessing.active_children())
-    flying = {}
+    flying: dict[Future[Any], tuple[int, Any]] = {}
     context = start_server(getattr(work, "func", work).__module__)
     pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
     try:
@@ -201,5 +201,8 @@ def begin_worker(*_: object) -> None:
 
 def _follow_parent() -> None:
     # Workers of a killed parent would wait for work for ever, and write while the next run does.
-    wait_for([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    wait_for([parent.sentinel])
     os._exit(1)

@@ -1,66 +1,32 @@
-"""A look into every file of a data set: what it holds, and what is wrong with it."""
+"""The manifest of a data set: its videos found, and each looked into once."""
 
-import hashlib
 import os
-import signal
 import stat
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import av
-import numpy as np
-from av.video.reformatter import Interpolation
-
-from avlearn.data.manifest import LATEST, LONGEST, Entry, Row, write_manifest
+from avlearn.data.content import FLAGS, Facts, look, unusable
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
+from avlearn.data.manifest import Entry, Row, write_manifest
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.walk import walk_files
-from avlearn.errors import DataError, MediaError
+from avlearn.errors import DataError
 from avlearn.files import check_output, printable
-from avlearn.media import MediaInfo, probe
-from avlearn.media.aspect import believed
-from avlearn.media.decode_audio import LOUDEST, NO_SOUND, to_float
-from avlearn.media.source import audio_stream, open_media, video_stream
-from avlearn.media.unchanged import unchanged
 
 SUFFIXES = (
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v", ".3g2", ".3gp", ".asf", ".divx",
     ".dv", ".f4v", ".m1v", ".m2p", ".m2ts", ".m2v", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv", ".mts", ".mxf", ".nut",
     ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".vob", ".wmv", ".wtv", ".y4m",
 )  # fmt: skip
-FLAGS = {
-    "missing": "there is no such file",
-    "undecodable": "the file is damaged, or no media file",
-    "no-video": "there is no picture",
-    "no-audio": "there is no sound track",
-    "silent": "the sound track holds silence",
-    "static": "the picture never changes",
-    "short": "shorter than asked for",
-    "variable-fps": "frames follow no fixed rate",
-    "start-offset": "picture and sound begin more than 40 ms apart",
-    "duplicate": "another file with the same content comes first",
-}
-
 Progress = Callable[[int, int], None]
 
 _SHOWN = 10  # reasons that a summary for people names
 _VERSION = 1  # of what a journal holds of a file
-_OFFSET = 0.040  # seconds: a frame at 25 a second, the least that people and models notice
-# Three windows tell a healthy file at a cost that does not grow with its length. Sound that comes in bursts and a
-# picture that changes now and then can hide from them, so what looks dead is looked at again in many more.
-_WINDOW, _FEW, _MANY = 0.5, 3, 40
-# Below -60 dBFS lies dither and the ringing of codecs around digital silence; the noise of a quiet room lies above.
-_SILENCE = 1e-3
-# Levels of 255 by which the mean of a cell moves at most while the picture is still and is only encoded anew at each
-# keyframe: 2 to 6 where nothing moves, dozens where a mouth opens. Starved codecs make still pictures move.
-_STILL = 6
-_CELLS, _BLOCK = 32, 8  # cells a side at most, and pixels of a cell's side at least: a codec's block
-_REACH = 20.0  # seconds decoded ahead of a window at most: a film with a keyframe a minute is looked at there
-_PATIENCE, _PACE = 600, 1e6  # seconds that a file may take, and bytes a second beside them, until it counts as hung
 
 
 @dataclass(frozen=True)
@@ -87,7 +53,8 @@ def find_videos(folder: str | Path) -> Found:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
-    entries, passed_over = [], Counter()
+    entries: list[Entry] = []
+    passed_over: Counter[str] = Counter()
     for file in sorted(walk_files(folder, passed_over)):
         parts = file.relative_to(folder).parts
         other = _unusable(file)
@@ -180,7 +147,7 @@ class ScanSummary:
     rows: list[Row]
     passed_over: dict[str, int] = field(default_factory=dict)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types: ``seconds`` and ``usable`` are of the clips that can be used, ``flags`` counts all."""
         usable = [row for row in self.rows if not row.reason]
         counts = Counter(flag for row in self.rows for flag in row.flags)
@@ -222,19 +189,19 @@ def scan_folder(folder: str | Path) -> list[Row]:
 
 def _look_at_all(
     entries: Sequence[Entry], base: Path, journal: Journal | None, workers: int | None, progress: Progress | None
-) -> list[dict]:
+) -> list[Facts]:
     """What was found in the file of each entry."""
     keys = [_key(entry.path, base) for entry in entries]
     paths = {key: str(entry.path) for key, entry in zip(keys, entries, strict=True)}
     known = {tuple(line["key"]): line["found"] for line in journal.records} if journal else {}
     found = {key: known[key] for key in paths if key in known}
-    found |= {key: _cannot("missing") for key in paths if key[-1] is None}
+    found |= {key: unusable("missing") for key in paths if key[-1] is None}
     todo = [key for key in paths if key not in found]
     if progress:
         progress(len(found), len(paths))
-    with closing(in_processes(_look, [paths[key] for key in todo], workers)) as results:
+    with closing(in_processes(look, [paths[key] for key in todo], workers)) as results:
         for number, result in results:
-            found[todo[number]] = _cannot("undecodable", "the decoder crashed") if result is CRASHED else result
+            found[todo[number]] = unusable("undecodable", "the decoder crashed") if result is CRASHED else result
             if journal:
                 journal.add({"key": todo[number], "found": found[todo[number]]})
             if progress:
@@ -242,7 +209,7 @@ def _look_at_all(
     return [found[key] for key in keys]
 
 
-def _key(path: Path, base: Path) -> tuple:
+def _key(path: Path, base: Path) -> tuple[int, str, int | None, int | None]:
     """What changes when a file does; the last is None where there is none."""
     place = os.path.relpath(path, base)
     try:
@@ -252,8 +219,9 @@ def _key(path: Path, base: Path) -> tuple:
     return _VERSION, place, status.st_size, status.st_mtime_ns
 
 
-def _rows(entries: Sequence[Entry], found: list[dict], min_duration: float) -> list[Row]:
-    rows, seen = [], set()
+def _rows(entries: Sequence[Entry], found: list[Facts], min_duration: float) -> list[Row]:
+    rows: list[Row] = []
+    seen: set[object] = set()
     for entry, facts in zip(entries, found, strict=True):
         flags = set(facts["flags"])
         if not flags & {"missing", "undecodable"} and facts["duration"] < min_duration:
@@ -265,169 +233,3 @@ def _rows(entries: Sequence[Entry], found: list[dict], min_duration: float) -> l
         facts = facts | {"flags": tuple(flag for flag in FLAGS if flag in flags)}
         rows.append(Row(entry.path, labels=entry.labels, split=entry.split, events=entry.events, **facts))
     return rows
-
-
-def _cannot(flag: str, reason: str = "") -> dict:
-    return {"flags": [flag], "reason": reason or FLAGS[flag]}
-
-
-def _look(path: str) -> dict:
-    """Values of the columns that the content decides."""
-    try:
-        # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.
-        signal.alarm(_PATIENCE + int(os.path.getsize(path) / _PACE))
-        return _content(path)
-    except OSError as error:
-        return _cannot("undecodable", error.strerror or str(error))
-    except MediaError as error:
-        return _cannot("undecodable", str(error).replace(path, "it"))
-    finally:
-        signal.alarm(0)
-
-
-@unchanged
-def _content(path: str) -> dict:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    return {"hash": digest, "bytes": os.path.getsize(path)} | _facts(path)
-
-
-def _facts(path: str) -> dict:
-    facts = {}
-    try:
-        info = probe(path)
-        facts = _described(info)
-        if abs(facts["start"]) > LATEST or facts["duration"] > LONGEST:
-            return _cannot("undecodable", f"it says that it lasts {facts['duration']:g} s from {facts['start']:g} s")
-        flags = _flags(path, info)
-    except MediaError as error:
-        return facts | _cannot("undecodable", str(error).replace(path, "").strip(" :"))
-    except Exception as error:  # a hostile file may bring anything out of a decoder, and the others still count
-        return facts | _cannot("undecodable", f"{type(error).__name__}: {error}".replace(path, "it"))
-    lacking = next((FLAGS[flag] for flag in ("no-video", "no-audio") if flag in flags), "")
-    if not lacking and facts["duration"] == 0:
-        lacking = "picture and sound have no time in common"
-    return facts | {"flags": flags, "reason": lacking}
-
-
-def _described(info: MediaInfo) -> dict:
-    streams = [stream for stream in (info.video, info.audio) if stream]
-    facts = {"start": info.start, "duration": max(min(s.start + s.duration for s in streams) - info.start, 0.0)}
-    if video := info.video:
-        facts |= {"video_codec": video.codec, "fps": video.fps, "width": video.width, "height": video.height}
-    if audio := info.audio:
-        facts |= {"audio_codec": audio.codec, "sample_rate": audio.sample_rate, "channels": audio.channels}
-    return facts
-
-
-def _flags(path: str, info: MediaInfo) -> list[str]:
-    video, audio = info.video, info.audio
-    flags = []
-    if video is None:
-        flags.append("no-video")
-    else:
-        flags += ["variable-fps"] if video.variable_fps else []
-        flags += ["static"] if _is_static(path, video.start, max(video.duration, video.stated)) else []
-    if audio is None:
-        flags.append("no-audio")
-    else:
-        flags += ["silent"] if _is_silent(path, audio.start, max(audio.duration, audio.stated)) else []
-    if video and audio and abs(video.start - audio.start) > _OFFSET:
-        flags.append("start-offset")
-    return flags
-
-
-def _is_static(path: str, start: float, duration: float) -> bool:
-    for windows in (_FEW, _MANY):
-        first, moves = None, False
-        for frame in _looks(path, "video", start, duration, windows):
-            cells = _cells(frame)
-            first = cells if first is None else first
-            moves |= bool(np.abs(cells - first).max() > _STILL)
-        if moves:
-            return False
-    return True
-
-
-def _cells(frame: av.VideoFrame) -> np.ndarray:
-    """Mean lightness of the picture's cells, int16."""
-    across, down = (max(1, min(_CELLS, side // _BLOCK)) for side in (frame.width, frame.height))
-    small = frame.reformat(across, down, "gray", interpolation=Interpolation.AREA, threads=1)
-    return small.to_ndarray().astype(np.int16)
-
-
-def _is_silent(path: str, start: float, duration: float) -> bool:
-    for windows in (_FEW, _MANY):
-        if max(map(_peak, _looks(path, "audio", start, duration, windows)), default=0.0) > _SILENCE:
-            return False
-    return True
-
-
-def _peak(frame: av.AudioFrame) -> float:
-    channels = frame.layout.nb_channels
-    if channels >= 8 and not frame.format.is_packed:  # PyAV cannot reach planes past the eighth
-        frame = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)[0]
-    peak = float(np.abs(to_float(frame, channels)).max(initial=0.0))
-    if not peak <= LOUDEST:  # nor where one is no number
-        raise MediaError(f"its sound has {NO_SOUND}")
-    return peak
-
-
-def _looks(path: str, kind: str, start: float, duration: float, windows: int) -> Iterator[av.frame.Frame]:
-    """Decoded frames of windows spread evenly over a stream; all of a stream that is not longer than they are.
-
-    Raises:
-        MediaError: a window holds damage only, or no picture. One without sound is silent: tracks may have gaps.
-    """
-    spans = [(start, start + max(duration, _WINDOW))]
-    if duration > windows * _WINDOW:
-        begins = [start + (duration - _WINDOW) * (k + 0.5) / windows for k in range(windows)]
-        spans = [(begin, begin + _WINDOW) for begin in begins]
-    with open_media(path) as container:
-        stream = video_stream(container) if kind == "video" else audio_stream(container)
-        for begin, end in spans:
-            empty = True
-            # Transport streams are searched by time, and no keyframe may follow: then again from the start.
-            for place in (begin, 0.0) if kind == "video" else (begin,):
-                if begin > start:
-                    # Where a container cannot be searched, decoding goes on: windows come in order.
-                    with suppress(av.error.FFmpegError):
-                        container.seek(int(place / stream.time_base), stream=stream)
-                for frame in _window(container, stream, begin, end):
-                    empty = False
-                    yield frame
-                if not empty:
-                    break
-            if empty and kind == "video":
-                raise MediaError(f"the picture ends before its {duration:.1f} s are over")
-
-
-def _window(
-    container: av.container.InputContainer, stream: av.stream.Stream, begin: float, end: float
-) -> Iterator[av.frame.Frame]:
-    """Frames that are shown (or heard) from ``begin`` to ``end``."""
-    last, error = None, None
-    for packet in container.demux(stream):
-        try:
-            decoded = believed(packet).decode()
-        except (av.error.InvalidDataError, av.error.EOFError) as failure:
-            error = failure
-            continue
-        for frame in decoded:
-            now = begin if frame.time is None else frame.time
-            if last is None and now < begin - _REACH:
-                begin, end = now, now + end - begin
-            # Of what comes before the window, only the last frame can still be shown in it.
-            if last is not None and now > begin:
-                yield last
-                if now >= end:
-                    return
-            last = frame
-    if last is not None and (last.time is None or _end(last) + _WINDOW > begin):
-        yield last
-    elif error is not None:
-        raise MediaError(f"nothing can be decoded at {begin:.1f} s: {error.strerror}")
-
-
-def _end(frame: av.frame.Frame) -> float:
-    return frame.time + float((frame.duration or 0) * frame.time_base)

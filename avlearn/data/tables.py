@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.compute
@@ -19,7 +20,7 @@ _LONGEST = 2**24  # characters of a cell
 _UTF8 = "save it in UTF-8 (in Excel: CSV UTF-8)"
 
 
-def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
     """Columns of a table, by name.
 
     Args:
@@ -39,7 +40,7 @@ def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, l
     return (_read_parquet if path.suffix.lower() == ".parquet" else _read_text)(path, types)
 
 
-def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
     try:
         size = path.stat().st_size
         metadata = pyarrow.parquet.read_metadata(path)
@@ -88,7 +89,7 @@ def _check_size(metadata: pyarrow.parquet.FileMetaData, size: int, path: Path) -
         raise DataError(f"{path} unpacks to {total} bytes, from a file of {size}")
 
 
-def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list:
+def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list[Any]:
     """Values of a column, when the text in it is known to be no more than ``size`` lets expect."""
     compute, total = pyarrow.compute, 0
     for chunk in column.chunks:
@@ -99,17 +100,18 @@ def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list:
             total += compute.sum(lengths.take(chunk.indices)).as_py() or 0
     if total > _ROOM + _PACKED * size:
         raise DataError(f"{where} holds {total} bytes of text, in a file of {size}")
-    return column.to_pylist()
+    cells: list[Any] = column.to_pylist()
+    return cells
 
 
-def _read_text(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list]:
+def _read_text(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
     limit = csv.field_size_limit(_LONGEST)
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names, rows = _header(path, file)
             wanted = {name: names.index(name) for name in types if name in names}
-            columns: dict[str, list] = {name: [] for name in wanted}
+            columns: dict[str, list[Any]] = {name: [] for name in wanted}
             for number, row in enumerate(rows, 1):
                 if len(row) != len(names):
                     raise DataError(f"{path}, row {number}: it has {len(row)} cells, the first line {len(names)}")

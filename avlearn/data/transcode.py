@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,6 +29,7 @@ from avlearn.media.picture import displayed
 from avlearn.media.resample import Resampled
 from avlearn.media.sound_track import SoundTrack
 from avlearn.media.source import audio_stream, open_media, video_stream
+from avlearn.media.ticks import tick
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import WRITE_ERRORS
 
@@ -62,7 +64,7 @@ class Settings:
     crf: int = 20
 
 
-def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, dict]:
+def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, dict[str, Any]]:
     """Write a clip whose picture and sound both begin at 0 and end by the picture's end.
 
     Rotation and the shape of pixels are baked in; nothing is enlarged; frames keep their instants, so that a fixed
@@ -152,8 +154,9 @@ class _Sound:
         while last > self.written + step * rate and not self._ended:
             first, count = self.written, min(last - self.written, _CHUNK * rate)
             piece, end = self._read.read(first, count), self._read.end()
-            self._ended = end is not None and end < first + count
-            self._track.write(piece[:, : max(end - first, 0)] if self._ended else piece)
+            if end is not None and end < first + count:
+                self._ended, piece = True, piece[:, : max(end - first, 0)]
+            self._track.write(piece)
             self._read.forget(self.written)
 
     def finish(self) -> None:
@@ -169,16 +172,16 @@ def _fixed_rate(source: Path) -> Fraction | None:
         stream = video_stream(container)
         if stream is None:
             raise NoVideoError("there is no picture")
-        base, untimed = stream.time_base, is_untimed(container, stream)
-        stamps = [p.dts if untimed or p.pts is None else p.pts for p in container.demux(stream) if p.size]
+        base, untimed = tick(stream), is_untimed(container, stream)
+        stated = [p.dts if untimed or p.pts is None else p.pts for p in container.demux(stream) if p.size]
         rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
-    stamps = sorted({stamp for stamp in stamps if stamp is not None})
+    stamps = sorted({stamp for stamp in stated if stamp is not None})
     if len(stamps) > 1:
         # Headers may be wrong where ticks are coarse: rates of whole numbers, and those of NTSC, are tried too.
         mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * base)
         rates += [Fraction(round(mean)), Fraction(round(mean * 1001 / 1000) * 1000, 1001)]
     misfits = {rate: _misfit(stamps, base * rate) / rate for rate in rates if rate}
-    best = min(misfits, key=misfits.get, default=None)
+    best = min(misfits, key=lambda rate: misfits[rate], default=None)
     return best if best and misfits[best] <= base else None
 
 
@@ -197,6 +200,8 @@ def _pictures(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fractio
     size = None
     with open_media(source) as container:
         stream = video_stream(container)
+        if stream is None:
+            raise NoVideoError("there is no picture")
         aspect = pixel_aspect(stream)
         for instant, lasts, frame, damaged in presented(container, stream):
             if damaged and size:
@@ -213,7 +218,8 @@ def _pictures(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fractio
 def _size(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Even width and height, the short side at most so long, nothing enlarged."""
     scale = min(1.0, short_side / min(width, height))
-    return tuple(max(2, min(round(side * scale / 2) * 2, side // 2 * 2)) for side in (width, height))
+    across, down = (max(2, min(round(side * scale / 2) * 2, side // 2 * 2)) for side in (width, height))
+    return across, down
 
 
 def _converted(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
@@ -259,17 +265,20 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
     Raises:
         MediaError: a frame, its instant, or sound is not what should have been written.
     """
-    shown, heard, first = [], 0, None
+    shown: list[int | None] = []
+    heard, first = 0, None
     with open_media(path) as container:
         picture, sound = video_stream(container), audio_stream(container)
+        if picture is None or sound is None:
+            raise MediaError("what was written holds no video or no audio")
         for packet in container.demux(picture, sound):
             for frame in packet.decode():
-                if packet.stream is picture:
+                if isinstance(frame, av.VideoFrame):
                     shown += [] if frame.is_corrupt else [frame.pts]
-                else:
+                elif isinstance(frame, av.AudioFrame):
                     first = frame.time if first is None else first
                     heard += frame.samples
-        scale = base / picture.time_base
+        scale = base / tick(picture)
     if shown != [tick * scale for tick in ticks]:
         raise MediaError(f"what was written shows {len(shown)} frames, not {len(ticks)} at their instants")
     # AAC comes in frames of 1024 samples.
@@ -277,9 +286,11 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
         raise MediaError(f"what was written sounds for {heard} samples from {first} s, not {samples} from 0")
 
 
-def _described(path: Path) -> dict:
+def _described(path: Path) -> dict[str, Any]:
     info = probe(path)
     video, audio = info.video, info.audio
+    if video is None or audio is None:
+        raise MediaError("what was written holds no video or no audio")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
     return {

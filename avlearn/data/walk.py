@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def walk_files(folder: Path, passed_over: Counter, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def walk_files(
+    folder: Path, passed_over: Counter[str], on_error: Callable[[OSError], None] | None = None
+) -> Iterator[Path]:
     """Files below a folder, in stable order.
 
     Args:

@@ -130,8 +130,7 @@ def _decoded(
     begun = False  # after a seek the first packet may be a piece of one
     for packet in demuxed(container, [stream]):
         try:
-            frames: list[av.AudioFrame] = packet.decode()
-            for frame in frames:
+            for frame in stream.decode(packet):
                 begun = True
                 yield frame
         except (av.error.InvalidDataError, av.error.EOFError):

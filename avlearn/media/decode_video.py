@@ -126,7 +126,7 @@ def presented(
         if stamps is not None and packet.dts is not None and packet.size:
             heapq.heappush(stamps, packet.dts)
         try:
-            frames: list[av.VideoFrame] = believed(packet).decode()
+            frames = stream.decode(believed(packet))
         except (av.error.InvalidDataError, av.error.EOFError):
             damaged = True
             continue

@@ -192,7 +192,7 @@ def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tup
             break
         if frame is None:
             try:
-                frame = next(iter(believed(packet).decode()), None)
+                frame = next(iter(stream.decode(believed(packet))), None)
             except (av.error.InvalidDataError, av.error.EOFError):
                 continue
         if frame is not None and len(stamps) >= _PACKETS:

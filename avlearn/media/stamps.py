@@ -47,7 +47,7 @@ def shown_at(path: Source) -> dict[int, int] | None:
             if packet.size:
                 presented, decoded = stamps(packet)
                 decoded_at[presented] = decoded
-            order += [frame.pts for frame in believed(packet).decode()]
+            order += [frame.pts for frame in stream.decode(believed(packet))]
         shown = [pts for pts in order if pts is not None]
         if len(shown) < len(order) or sorted(shown) != sorted(decoded_at):
             raise OutputError(f"{path} does not say when its frames are shown, and not all can be decoded")

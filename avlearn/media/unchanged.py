@@ -11,17 +11,18 @@ from avlearn.media.open_file import OpenFile, Slice
 from avlearn.media.source import Source, file_of
 
 P = ParamSpec("P")
+S = TypeVar("S", bound=Source)
 R = TypeVar("R")
 
 
-def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate[Source, P], R]:
+def unchanged(read: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Make a function that reads a file, its first argument, raise MediaError where that was changed meanwhile.
 
     A file counts as changed that was replaced, written to or deleted; one that is held open, that was written to.
     """
 
     @wraps(read)
-    def checked(source: Source, *args: P.args, **kwargs: P.kwargs) -> R:
+    def checked(source: S, *args: P.args, **kwargs: P.kwargs) -> R:
         before, error = _state(source), None
         try:
             result = read(source, *args, **kwargs)
@@ -33,7 +34,7 @@ def unchanged(read: Callable[Concatenate[Source, P], R]) -> Callable[Concatenate
             raise error
         return result
 
-    return cast("Callable[Concatenate[Source, P], R]", checked)  # its first argument may be named, too
+    return cast("Callable[Concatenate[S, P], R]", checked)  # its first argument may be named, too
 
 
 def _state(source: Source) -> tuple[int, ...] | None:

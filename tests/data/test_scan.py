@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from avlearn.data import content
 from avlearn.data import scan as scanning
 from avlearn.data.manifest import Entry, Event, read_manifest
 from avlearn.data.scan import FLAGS, ScanSummary, find_videos, folder_entries, scan, scan_folder
@@ -282,14 +283,14 @@ def test_a_file_cut_short_opens_and_is_undecodable(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanning, "_look", refused)
+    monkeypatch.setattr(scanning, "look", refused)
     assert flagged(make(tmp_path / "a.mp4")) == (("undecodable",), "Permission denied")
 
 
 def refused(path: str) -> dict:
-    scanning.hashlib = None
-    scanning.open = _refuse
-    return scanning._look(path)
+    content.hashlib = None
+    content.open = _refuse
+    return content.look(path)
 
 
 def _refuse(*_):
@@ -372,7 +373,7 @@ def test_a_file_that_changed_meanwhile_is_looked_at_again(tmp_path):
 def test_a_file_that_kills_the_decoder(folder, tmp_path, monkeypatch):
     entries = folder_entries(folder)
     expected = scan(entries, tmp_path / "a.parquet")
-    monkeypatch.setattr(scanning, "_look", deadly)
+    monkeypatch.setattr(scanning, "look", deadly)
     rows = scan(entries, tmp_path / "b.parquet", workers=3)
     assert [row.reason for row in rows if row.path.name == "05.mp4"] == ["the decoder crashed"]
     assert [row for row in rows if row.path.name != "05.mp4"] == [r for r in expected if r.path.name != "05.mp4"]
@@ -381,23 +382,23 @@ def test_a_file_that_kills_the_decoder(folder, tmp_path, monkeypatch):
 def deadly(path: str) -> dict:
     if path.endswith("05.mp4"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return scanning._look(path)
+    return content.look(path)
 
 
 def test_a_file_that_hangs(tmp_path, monkeypatch):
     entries = [Entry(make(tmp_path / f"{k}.mp4", seed=k)) for k in range(3)]
-    monkeypatch.setattr(scanning, "_look", endless)
+    monkeypatch.setattr(scanning, "look", endless)
     rows = scan(entries, tmp_path / "manifest.csv", workers=2)
     assert [row.reason for row in rows] == ["", "the decoder crashed", ""]
 
 
 def endless(path: str) -> dict:
-    scanning._PATIENCE, known = 1, scanning._facts
-    scanning._facts = _sleep if path.endswith("1.mp4") else known
+    content._PATIENCE, known = 1, content._facts
+    content._facts = _sleep if path.endswith("1.mp4") else known
     try:
-        return scanning._look(path)
+        return content.look(path)
     finally:
-        scanning._facts = known
+        content._facts = known
 
 
 def _sleep(_: str) -> None:

@@ -70,7 +70,8 @@ def read_corpus(name: str, folder: str | Path, annotations: str | Path | None = 
         if option not in known:
             raise DataError(f"{name} has no option '{option}'{_nearest(option, known)}")
     media = Tree(folder)
-    return reader(media, media if annotations is None else Tree(annotations), **options)
+    entries: list[Entry] = reader(media, media if annotations is None else Tree(annotations), **options)
+    return entries
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from avlearn.data.corpora.tree import Tree, read_items, read_lines, read_table
+from avlearn.data.corpora.tree import Tree, matched, read_items, read_lines, read_table
 from avlearn.data.manifest import Entry
 from avlearn.errors import DataError
 
@@ -28,7 +28,7 @@ def ucf101(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
     check_fold(fold, 3)
 
     def entry(split: str, line: str) -> Entry:
-        published, label = re.fullmatch(r"((\w+)/\S+)(?:\s+\d+)?", line).groups()
+        published, label = matched(r"((\w+)/\S+)(?:\s+\d+)?", line)
         return Entry(media.find(published), (label,), split)
 
     what = f"trainlist0{fold}.txt of UCF101: it is offered at https://www.crcv.ucf.edu/data/UCF101.php"
@@ -69,7 +69,7 @@ def _something(version: int) -> Callable[..., list[Entry]]:
         Labels: the template without its brackets ("Putting something on something"); of the test as far as there
         are answers. Splits: train, val, test.
         """
-        answers = {}
+        answers: dict[str, str] = {}
         for path in lists.pick(r"test-answers\.csv").values():
             answers |= read_table(path, lambda row: (row[0], row[1]), "ID;LABEL", delimiter=";")
 

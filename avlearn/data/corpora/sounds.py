@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree  # nosec B405
 
 from avlearn.data.corpora.actions import check_fold
-from avlearn.data.corpora.tree import Tree, checked, read_items, read_lines, read_records, read_table
+from avlearn.data.corpora.tree import Tree, checked, matched, read_items, read_lines, read_records, read_table
 from avlearn.data.manifest import Entry, Event
 from avlearn.errors import DataError
 
@@ -98,14 +98,14 @@ def flickr_soundnet(media: Tree, lists: Tree) -> list[Entry]:
     drawn = {path.stem: path for path in lists.lists if path.suffix == ".xml" and path.parent.name == "Annotations"}
 
     def train(line: str) -> Entry:
-        (video,) = re.fullmatch(r"(\d+)(?:\.\w+)?", line).groups()
+        (video,) = matched(r"(\d+)(?:\.\w+)?", line)
         return Entry(media.find(f"{video}.mp4"), (), "train")
 
     def test(row: list[str]) -> Entry:
         video = str(int(row[0]))
         return Entry(media.find(f"{video}.mp4"), (), "test", _boxes(drawn[video]) if video in drawn else ())
 
-    entries = []
+    entries: list[Entry] = []
     for name, path in sorted(lists.pick(pattern).items(), key=lambda item: item[0] == "flickr_test.csv"):
         entries += read_table(path, test, "ID,NUMBER") if "test" in name else read_lines(path, train, "ID.wav")
     return entries
@@ -123,7 +123,7 @@ def _boxes(path: Path) -> tuple[Event, ...]:
         raise DataError(f"{path}, line {error.position[0]}: {error}") from error
 
     def event(item: tuple[int, ElementTree.Element]) -> Event:
-        left, top, right, bottom = (int(side.text) / 256 for side in item[1][-4:])
+        left, top, right, bottom = (int(side.text or "") / 256 for side in item[1][-4:])
         return Event(str(item[0]), 0.0, 0.0, (left, top, right, bottom))
 
     boxes = [(number, box) for number, one in enumerate(annotators, 1) for box in one.iter("bbox")]

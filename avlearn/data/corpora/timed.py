@@ -88,7 +88,7 @@ def ava(media: Tree, lists: Tree, start: float = 0.0) -> list[Entry]:
     actions = lists.need(r"ava_action_list_v2\.2\w*\.pbtxt", f"ava_action_list_v2.2.pbtxt {offer}")
     terms = re.findall(r'name:\s*"([^"]*)"\s*(?:label_)?id:\s*(\d+)', actions.read_text("utf-8", "replace"))
     names = {number: name for name, number in terms}
-    excluded = set()
+    excluded: set[tuple[str, float]] = set()
     for path in lists.pick(r"ava_(train|val)_excluded_timestamps_v2\.2\.csv").values():
         excluded.update(read_table(path, lambda row: (row[0], float(row[1])), "ID,SECOND"))
 

@@ -98,12 +98,26 @@ def _unreadable(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
+def matched(pattern: str, text: str) -> tuple[str | Any, ...]:
+    """Groups of a pattern that is all of a text.
+
+    Raises:
+        ValueError: it is not.
+    """
+    found = re.fullmatch(pattern, text)
+    if found is None:
+        raise ValueError(f"{text!r} is of another form")
+    return found.groups()
+
+
 def read_lines(path: Path, parse: Callable[[str], Any], form: str) -> Iterator[Any]:
     """As `checked`, of each line that is not blank, stripped."""
     return checked(path, _lines(path), parse, form)
 
 
-def read_table(path: Path, parse: Callable[[list[str]], Any], form: str, comment: str = "", **dialect: Any) -> Iterator:
+def read_table(
+    path: Path, parse: Callable[[list[str]], Any], form: str, comment: str = "", **dialect: Any
+) -> Iterator[Any]:
     """As `checked`, of each row of a CSV that is not blank and no comment; ``dialect`` is of ``csv.reader``."""
     return checked(path, _rows(path, comment, dialect), parse, form)
 
@@ -122,7 +136,9 @@ def read_records(path: Path, parse: Callable[[dict[str, str]], Any], columns: st
     return checked(path, _rows(path, "", {}), record, columns)
 
 
-def read_items(path: Path, items: Callable[[Any], Iterable], parse: Callable[[Any], Any], form: str) -> Iterator[Any]:
+def read_items(
+    path: Path, items: Callable[[Any], Iterable[Any]], parse: Callable[[Any], Any], form: str
+) -> Iterator[Any]:
     """As `checked`, of each of the ``items`` of a JSON file."""
     try:
         numbered = enumerate(items(json.loads(path.read_bytes().decode("utf-8-sig"))), 1)

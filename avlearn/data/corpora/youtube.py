@@ -4,8 +4,9 @@ import re
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from avlearn.data.corpora.tree import SPLITS, Tree, read_items, read_records, read_table
+from avlearn.data.corpora.tree import SPLITS, Tree, matched, read_items, read_records, read_table
 from avlearn.data.manifest import Entry, Event
 
 _TIMES = re.compile(r"(?:[_-](\d+(?:\.\d+)?))?(?:[_-](\d+(?:\.\d+)?))?")
@@ -60,7 +61,8 @@ def audioset(media: Tree, lists: Tree) -> list[Entry]:
             known[mids] = tuple(names[mid] for mid in mids.split(","))
         return Entry(clips.find(video, float(start), float(end)), known[mids], split)
 
-    entries, form = [], 'ID, START, END, "MID,MID"'
+    entries: list[Entry] = []
+    form = 'ID, START, END, "MID,MID"'
     for kind, split in (("balanced_train", "train"), ("unbalanced_train", "train"), ("eval", "test")):
         if kind in files:
             entries += read_table(files[kind], partial(entry, split), form, "#", skipinitialspace=True)
@@ -83,7 +85,7 @@ def vggsound(media: Tree, lists: Tree) -> list[Entry]:
     for path in lists.pick(r"vggsound\.csv").values():
         return list(read_table(path, lambda row: entry(*row), "ID,START,LABEL,SPLIT"))
     what = "vggsound.csv of VGGSound: it is offered at https://www.robots.ox.ac.uk/~vgg/data/vggsound"
-    entries = []
+    entries: list[Entry] = []
     for split, path in lists.splits(r"(train|test)\.csv", what):
         parse = partial(lambda split, row: entry(*_stretch(row[0]), row[1], split), split)
         entries += read_table(path, parse, "ID_START.mp4,LABEL")
@@ -92,7 +94,8 @@ def vggsound(media: Tree, lists: Tree) -> list[Entry]:
 
 def _stretch(name: str) -> tuple[str, str]:
     """The video and the start in ``ID_000030`` or ``ID_000030.mp4``; the ID itself may hold underscores."""
-    return re.fullmatch(r"(.{11})_(\d+)(?:\.mp4)?", name).groups()
+    video, start = matched(r"(.{11})_(\d+)(?:\.mp4)?", name)
+    return video, start
 
 
 def vggss(media: Tree, lists: Tree) -> list[Entry]:
@@ -108,7 +111,7 @@ def vggss(media: Tree, lists: Tree) -> list[Entry]:
     what = "vggss.json of VGG-SS: it is offered at https://www.robots.ox.ac.uk/~vgg/research/lvs"
     clips = _Clips(media)
 
-    def entry(item: dict) -> Entry:
+    def entry(item: dict[str, Any]) -> Entry:
         video, start = _stretch(item["file"])
         label, events = item["class"], []
         for box in item["bbox"]:

@@ -50,7 +50,7 @@ def youtube8m(media: Tree, lists: Tree) -> list[Entry]:
 
     pattern = r"(?:train|validate|test).*\.tfrecord|(?:train|validate)_labels\.csv"
     lists.need(pattern, f"validate0000.tfrecord {offer}")
-    entries = []
+    entries: list[Entry] = []
     for prefix, split in (("train", "train"), ("validate", "val"), ("test", "test")):
         for path in lists.pick(rf"{prefix}_labels\.csv").values():
             entries += read_table(path, partial(listed, split), "ID,INDEX INDEX with indices of the vocabulary")
@@ -74,7 +74,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _features(record: bytes) -> dict[str, list[Any]]:
     """Names and values in the first field of an Example, or of a SequenceExample, which is the same there."""
-    features = {}
+    features: dict[str, list[Any]] = {}
     for context in _message(record)[1]:
         for pair in map(_message, _message(context)[1]):
             for kind, bodies in _message(pair[2][0]).items():
@@ -89,16 +89,16 @@ def _features(record: bytes) -> dict[str, list[Any]]:
 
 def _message(data: bytes) -> dict[int, list[Any]]:
     """Values of a protocol buffer's message by the number of their field: integers, or bytes for all else."""
-    fields, at = defaultdict(list), 0
+    at = 0
+    fields: defaultdict[int, list[Any]] = defaultdict(list)
     while at < len(data):
         key, at = _integer(data, at)
         kind = key & 7
-        value, at = _integer(data, at) if kind in (0, 2) else ({1: 8, 5: 4}[kind], at)
-        if kind != 0:
-            value, at = data[at : at + value], at + value
+        number, at = _integer(data, at) if kind in (0, 2) else ({1: 8, 5: 4}[kind], at)
+        begin, at = at, at if kind == 0 else at + number
         if at > len(data):
             raise ValueError("cut short")
-        fields[key >> 3].append(value)
+        fields[key >> 3].append(number if kind == 0 else data[begin:at])
     return fields
 
 

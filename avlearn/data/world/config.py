@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from avlearn.data.world.objects import CLASSES
 from avlearn.errors import DataError
@@ -99,7 +100,7 @@ class WorldConfig:
         return replace(cls(), **{**PRESETS[name], **changes})
 
 
-PRESETS: dict[str, dict] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "standard": {},
     "hard": {
         "sources": (3, 3),

@@ -11,6 +11,7 @@ import numpy as np
 
 from avlearn.data.world import motion, sounds
 
+Curve = np.ndarray | float  # over frames [T, 1, 1], or the same for all
 Layer = tuple[np.ndarray, np.ndarray]  # distance [T, h, w] or [h, w]; colour [3] or [T, 1, 1, 3]
 
 
@@ -49,20 +50,22 @@ def _t(curve: np.ndarray) -> np.ndarray:
     return curve.astype(np.float32)[:, None, None]
 
 
-def _ellipse(u, v, x, y, a, b, power: float = 2.0) -> np.ndarray:
+def _ellipse(u: np.ndarray, v: np.ndarray, x: Curve, y: Curve, a: Curve, b: Curve, power: float = 2.0) -> np.ndarray:
     """Distance to a superellipse: power 1 is a diamond, 2 an ellipse, 6 nearly a box."""
     if power == 2.0:
         r = np.sqrt(((u - x) / a) ** 2 + ((v - y) / b) ** 2)
     else:
         r = (np.abs((u - x) / a) ** power + np.abs((v - y) / b) ** power) ** (1 / power)
-    return (r - 1) * np.minimum(a, b)
+    distance: np.ndarray = (r - 1) * np.minimum(a, b)
+    return distance
 
 
-def _segment(u, v, x0, y0, x1, y1, thick: float) -> np.ndarray:
+def _segment(u: np.ndarray, v: np.ndarray, x0: Curve, y0: Curve, x1: Curve, y1: Curve, thick: float) -> np.ndarray:
     """Distance to a bar from (x0, y0) to (x1, y1)."""
     dx, dy = x1 - x0, y1 - y0
     along = np.clip(((u - x0) * dx + (v - y0) * dy) / (dx * dx + dy * dy + 1e-6), 0, 1)
-    return np.sqrt((u - x0 - along * dx) ** 2 + (v - y0 - along * dy) ** 2) - thick
+    distance: np.ndarray = np.sqrt((u - x0 - along * dx) ** 2 + (v - y0 - along * dy) ** 2) - thick
+    return distance
 
 
 def _colours(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -95,7 +98,7 @@ def ball(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     radius, power = rng.uniform(0.26, 0.36), _power(rng)
     floor = 0.88
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         wide, tall = _t(radius * (1 + 0.35 * squash)), _t(radius * (1 - 0.35 * squash))
         y = floor - tall - _t(height) * (1.7 - 2 * radius)
         return [
@@ -121,7 +124,7 @@ def bell(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     power, wide = _power(rng), rng.uniform(0.42, 0.55)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         x = 0.22 + _t(swing) * (v + 0.9)
         head_x, head_y = _t(-0.78 + 0.47 * hit), _t(-0.35 + 0.38 * hit)
         return [
@@ -147,7 +150,7 @@ def string(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     place, upright = rng.uniform(-0.5, 0.5), rng.random() < 0.5
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         u, v = (v, u) if upright else (u, v)
         return [
             (_ellipse(u, v, 0, 0, 0.95, 0.62, 5.0), other),
@@ -179,7 +182,7 @@ def mouth(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     power, wide = rng.choice([2.0, 3.5]), rng.uniform(0.3, 0.5)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         return [
             (_ellipse(u, v, 0, 0, 0.85, 0.93, power), main),
             (_ellipse(u, v, -0.33, -0.38, 0.13, 0.1), light),
@@ -204,7 +207,7 @@ def fan(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     wide = rng.uniform(0.25, 0.45)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         radius, direction = np.hypot(u, v), np.arctan2(v, u)
         wave = np.cos(blades * (direction - 2 * np.pi * _t(turn)))
         blade = np.maximum(radius - 0.82, (1 - 2 * wide - wave) * radius * 0.5)
@@ -232,7 +235,8 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     def lit(t: np.ndarray) -> np.ndarray:
         index = np.clip(np.searchsorted(events, t, side="right") - 1, 0, len(events) - 1)
         past = t - events[index]
-        return np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
+        glow: np.ndarray = np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
+        return glow
 
     grid = np.arange(0, clock.duration + 0.05, 0.005)
     bend = motion.smooth_walk(rng, grid, 0.22, 0, 1)
@@ -240,7 +244,7 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     power = _power(rng)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         bright = _t(glow * (0.45 + 0.55 * level))[..., None]
         size = _t(0.35 + 0.35 * glow * level)
         return [
@@ -269,7 +273,7 @@ def drum(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, light, dark = _colours(rng, 4)
     power = rng.choice([3.0, 6.0])
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         top = _t(0.05 + 0.10 * skin)
         bright = light * 0.75 + (light * 1.1 - light * 0.75) * _t(skin)[..., None]
         return [
@@ -301,7 +305,7 @@ def shaker(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     main, other, _, dark = _colours(rng, 4)
     power = _power(rng)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         shift = _t(0.5 * x)
         return [
             (_segment(u, v, shift, 0.1, shift * 0.6, 0.9, 0.09), dark),
@@ -331,7 +335,7 @@ def mover(rng: np.random.Generator, clock: Clock) -> Thing:
     main, other, _, _ = _colours(rng, 4)
     power, long = _power(rng), rng.uniform(0.5, 1)
 
-    def draw(u, v):
+    def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
         c, s = _t(np.cos(angle)), _t(np.sin(angle))
         du, dv = u - _t(x), v - _t(y)
         ru, rv = du * c + dv * s, dv * c - du * s

@@ -121,7 +121,8 @@ def _paint(video: np.ndarray, thing: Thing, centre: np.ndarray, width: float, ca
         region += cover[..., None] * (colour.astype(np.float32) - region)
         np.maximum(alpha, cover, out=alpha)
     seen = alpha > 0.5
-    columns, rows = seen.any(1), seen.any(2)
+    columns: np.ndarray = np.any(seen, axis=1)
+    rows: np.ndarray = np.any(seen, axis=2)
     boxes = np.stack(
         [
             low[0] + columns.argmax(1),
@@ -219,7 +220,8 @@ def _levelled(sound: np.ndarray, decibel: float) -> np.ndarray:
     rms = np.sqrt(np.mean(loud**2))
     if rms < 1e-9 or not np.isfinite(decibel):
         return np.zeros_like(sound)
-    return sound * (0.16 * 10 ** (decibel / 20) / rms)
+    levelled: np.ndarray = sound * (0.16 * 10 ** (decibel / 20) / rms)
+    return levelled
 
 
 def _noise_floor(rng: np.random.Generator, samples: int, rate: int) -> np.ndarray:
@@ -228,4 +230,5 @@ def _noise_floor(rng: np.random.Generator, samples: int, rate: int) -> np.ndarra
     hz = np.fft.rfftfreq(samples, 1 / rate)
     spectrum /= np.maximum(hz, 40) ** rng.uniform(0, 0.8)
     noise = np.fft.irfft(spectrum, samples)
-    return noise / noise.std() * 10 ** (rng.uniform(-56, -40) / 20)
+    levelled: np.ndarray = noise / noise.std() * 10 ** (rng.uniform(-56, -40) / 20)
+    return levelled

@@ -98,34 +98,38 @@ def _at_events(samples: int, rate: int, events: np.ndarray, loudness: np.ndarray
 def breath(rng: np.random.Generator, envelope: np.ndarray, rate: int, centre: float, width: float) -> np.ndarray:
     """Noise in a band about ``centre`` Hz, as loud as the envelope ``[S]`` says."""
     noise = rng.standard_normal(len(envelope))
-    return _resonate(noise, min(centre, 0.4 * rate), width * centre, rate) * envelope
+    band: np.ndarray = _resonate(noise, min(centre, 0.4 * rate), width * centre, rate) * envelope
+    return band
 
 
 def _resonate(signal: np.ndarray, centre: float, width: float, rate: int) -> np.ndarray:
     radius = np.exp(-np.pi * width / rate)
     turn = 2 * radius * np.cos(2 * np.pi * centre / rate)
     out = lfilter([1 - radius, 0, radius - 1], [1, -turn, radius * radius], signal)
-    return out / (np.sqrt(np.mean(out**2)) + 1e-9)
+    level: np.ndarray = out / (np.sqrt(np.mean(out**2)) + 1e-9)
+    return level
 
 
 @lru_cache(maxsize=4)
 def _saw_table(size: int = 2048) -> np.ndarray:
     phase = np.arange(size) / size
-    return sum(np.sin(2 * np.pi * k * phase) / k for k in range(1, 16))
+    return sum((np.sin(2 * np.pi * k * phase) / k for k in range(1, 16)), np.zeros(size))
 
 
 def tone(frequency: np.ndarray, rate: int, bright: float) -> np.ndarray:
     """An oscillator that follows ``frequency`` ``[S]`` Hz; ``bright`` mixes a sine with a saw."""
     phase = np.cumsum(frequency) / rate
     saw = _saw_table()[(phase * 2048).astype(int) % 2048]
-    return (1 - bright) * np.sin(2 * np.pi * phase) + bright * saw
+    wave: np.ndarray = (1 - bright) * np.sin(2 * np.pi * phase) + bright * saw
+    return wave
 
 
 def voice(rng: np.random.Generator, envelope: np.ndarray, frequency: np.ndarray, rate: int) -> np.ndarray:
     """A saw through three formants, as loud as the envelope says."""
     source = tone(frequency, rate, 1.0)
-    out = np.zeros(len(envelope))
+    out: np.ndarray = np.zeros(len(envelope))
     for centre in (rng.uniform(300, 850), rng.uniform(900, 2200), rng.uniform(2300, 3200)):
         if centre < 0.45 * rate:
             out += _resonate(source, centre, 90 + 0.06 * centre, rate) * (500 / centre) ** 0.5
-    return out * envelope
+    voiced: np.ndarray = out * envelope
+    return voiced
