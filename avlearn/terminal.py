@@ -113,11 +113,6 @@ def is_verbose() -> bool:
     return _verbose
 
 
-def is_quiet() -> bool:
-    """Whether results, warnings and errors alone are shown."""
-    return _quiet
-
-
 def remark(text: str) -> None:
     """Tell whoever looks on a line that is no part of the result."""
     if not _quiet:
@@ -148,34 +143,43 @@ def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int |
     )
 
 
-def progress_line(label: str) -> Callable[[int, int], None]:
-    """A line that rewrites itself on a terminal, a line every tenth elsewhere."""
+@contextmanager
+def progress_bars() -> Iterator[Callable[..., None]]:
+    """A bar with the time left for each thing that is done, on a terminal alone.
 
-    def say(done: int, total: int) -> None:
-        if _quiet:
-            return
-        if sys.stderr.isatty():
-            print(f"\r{label} {done}/{total}", end="\n" if done == total else "", file=sys.__stderr__)
-        elif done == total or done % max(total // 10, 1) == 0:
-            print(f"{label} {done}/{total}", file=sys.stderr)
+    Yields:
+        A function of what is done (a name for its bar), how much of it, of how much, and what to say beside the bar.
+        The bars are there from its first call on.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    return say
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+    disable = _quiet or not sys.stderr.isatty()
+    bars = Progress(*columns, console=Console(file=sys.__stderr__), disable=disable)
+    tasks: dict[str, TaskID] = {}
+
+    def say(what: str, done: float, total: float, said: str = "") -> None:
+        if not tasks:
+            bars.start()
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, said="")
+        bars.update(tasks[what], completed=done, total=total, said=said)
+
+    try:
+        yield say
+    finally:
+        bars.stop()
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
-    """A bar with the time left for each thing that is done to a long file, on a terminal alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def progress_line(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line every tenth elsewhere, for a function of how many are done, and of how many."""
+    with progress_bars() as bar:
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(file=sys.__stderr__)
-    with Progress(*columns, console=console, disable=_quiet or not sys.stderr.isatty()) as bars:
-        tasks = {}
-
-        def say(what: str, done: float, total: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
+        def say(done: int, total: int) -> None:
+            bar(label, done, total, f"{done}/{total}")
+            if not sys.stderr.isatty() and (done == total or done % max(total // 10, 1) == 0):
+                remark(f"{label} {done}/{total}")
 
         yield say

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from avlearn import cli
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.terminal import Terminal, aligned
+from avlearn.terminal import Terminal, aligned, progress_line
 
 NASTY = "a\x1b[2Jb\x1b]0;title\x07c\nINJECTED\x9b31m\u202e.mp4"
 
@@ -136,3 +137,20 @@ def test_columns_are_as_wide_as_what_is_seen_of_their_cells():
         "日本   1   xxxxxxxx…",
         "[red]  22",
     ]
+
+
+def test_progress_is_a_line_every_tenth_where_nobody_looks(capsys):
+    with progress_line("rendering") as say:
+        for k in range(101):
+            say(k, 100)
+    assert capsys.readouterr().err.splitlines() == [f"rendering {k}/100" for k in range(0, 101, 10)]
+
+
+def test_progress_is_a_bar_on_a_terminal_which_has_its_cursor_back(tmp_path):
+    code = "from avlearn.terminal import *\nwith progress_line('rendering') as say:\n    say(1, 3)\n    say(3, 3)\n"
+    master, slave = pty.openpty()
+    subprocess.run([sys.executable, "-c", code], stderr=slave, check=True, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "rendering" in shown and "3/3" in shown and shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

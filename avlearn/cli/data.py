@@ -44,7 +44,8 @@ def world(
         "fps": fps, "size": size, "sample_rate": rate,
     }  # fmt: skip
     config = WorldConfig.preset(preset, **{k: v for k, v in changes.items() if v is not None})
-    manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=progress_line("rendering"))
+    with progress_line("rendering") as progress:
+        manifest = make_world(out, clips, seed, config, workers=workers, split=split, progress=progress)
     typer.echo(f"wrote {clips} clips and {manifest}")
 
 

@@ -145,17 +145,16 @@ def listened(
 def resumable(label: str) -> Iterator[Callable[[int, int], None]]:
     """Progress of work that the same command goes on with after Ctrl-C."""
     done, of = 0, 0
-    say = progress_line(label)
-
-    def note(count: int, total: int) -> None:
-        nonlocal done, of
-        done, of = count, total
-        say(count, total)
-
     try:
-        yield note
+        with progress_line(label) as say:
+
+            def note(count: int, total: int) -> None:
+                nonlocal done, of
+                done, of = count, total
+                say(count, total)
+
+            yield note
     except STOPPED as error:
         reached = f" with {done} of {of} done" if of else ""
-        line_end = "\n" if of and sys.stderr.isatty() else ""
-        print(f"{line_end}avlearn: stopped{reached}: the same command goes on from there", file=sys.stderr)
+        print(f"avlearn: stopped{reached}: the same command goes on from there", file=sys.stderr)
         raise typer.Exit(exit_code(error)) from None

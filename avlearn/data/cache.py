@@ -18,7 +18,7 @@ import numpy as np
 from avlearn.data.manifest import Row
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import AvlearnError, DataError, OutputError
-from avlearn.files import in_bytes
+from avlearn.files import in_bytes, unfinished
 from avlearn.lock import locked
 from avlearn.media import read_clip
 
@@ -106,7 +106,7 @@ def decode_once(
     shortest = min(row.duration for row in rows)
     form = _Format(fps, size, sample_rate, int(shortest * fps + 1e-3))
     key = _key(rows, form)
-    entry, part = folder / key, folder / f".{key}.part"
+    entry, part = folder / key, unfinished(folder / key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

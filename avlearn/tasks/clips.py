@@ -50,10 +50,11 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
     found = []
     for k, (split, clips) in enumerate((("train", data.world.train_clips), ("val", data.world.val_clips))):
         out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
-        manifest = make_world(
-            out, min(clips, sample[k]) if sample else clips, 2 * data.world.seed + k, config, workers=os.cpu_count(),
-            split=split, progress=progress_line(f"rendering {split} clips"),
-        )  # fmt: skip
+        with progress_line(f"rendering {split} clips") as progress:
+            manifest = make_world(
+                out, min(clips, sample[k]) if sample else clips, 2 * data.world.seed + k, config,
+                workers=os.cpu_count(), split=split, progress=progress,
+            )  # fmt: skip
         found.append((read_manifest(manifest), clips))
     return found
 
@@ -83,10 +84,11 @@ def decode_clips(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row],
         DataError: more of them could not be than the recipe allows.
     """
     clip, data = recipe.clip, recipe.data
-    cache = decode_once(
-        rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
-        progress_line("decoding clips"), data.bad_files,
-    )  # fmt: skip
+    with progress_line("decoding clips") as progress:
+        cache = decode_once(
+            rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
+            progress, data.bad_files,
+        )  # fmt: skip
     for number, reason in cache.bad.items():
         print(f"left out {rows[number].path}: {reason}", file=sys.stderr)
     if cache.bad:

@@ -5,16 +5,17 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from math import isfinite
 from pathlib import Path
 
 import lightning
 from lightning.pytorch.callbacks import Callback
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from avlearn.errors import DataError
+from avlearn.files import unfinished
 from avlearn.interrupts import SIGNALS
-from avlearn.terminal import is_quiet, remark
+from avlearn.terminal import progress_bars, remark
 from avlearn.training.checkpoints import BEFORE, BEST, LAST
 from avlearn.training.divergence import Divergence
 
@@ -98,7 +99,7 @@ class Checkpoints(Callback):
         # Lightning creates no folder for a path of our own, and every process has to take part.
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
-        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        part = unfinished(path)
         try:
             trainer.save_checkpoint(part)
             if trainer.is_global_zero:
@@ -170,18 +171,12 @@ class ProgressLine(Callback):
 
     def __init__(self, clips_per_step: int, every: int):
         self.clips_per_step, self.every = clips_per_step, every
-        self.bar: Progress | None = None
+        self.closing = ExitStack()
 
     def on_train_start(self, trainer, module) -> None:
         """Start the clock."""
         self.first, self.began = trainer.global_step, time.monotonic()
-        if sys.stderr.isatty() and trainer.is_global_zero:
-            self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"),
-                TimeRemainingColumn(), disable=is_quiet(),
-            )  # fmt: skip
-            self.bar.start()
-            self.row = self.bar.add_task("training", total=trainer.max_steps, said="")
+        self.bar = self.closing.enter_context(progress_bars())
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_index) -> None:
         """Say where it stands."""
@@ -192,24 +187,18 @@ class ProgressLine(Callback):
         per_step = seconds / max(step - self.first, 1)
         loss = float(trainer.callback_metrics.get("loss", float("nan")))
         said = f"step {step}/{total}  loss {loss:.3f}  {self.clips_per_step / per_step:.0f} clips/s"
-        if self.bar:
-            self.bar.update(self.row, completed=step, said=said)
-        else:
+        self.bar("training", step, total, said)
+        if not sys.stderr.isatty():
             left = int((total - step) * per_step)
             remark(f"{said}  {left // 60}:{left % 60:02d} left")
 
-    def _stop(self) -> None:
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
-
     def on_train_end(self, trainer, module) -> None:
         """Take the bar away."""
-        self._stop()
+        self.closing.close()
 
     def on_exception(self, trainer, module, exception) -> None:
         """Take the bar away before the error is printed."""
-        self._stop()
+        self.closing.close()
 
 
 class SkipBadFiles(Callback):
