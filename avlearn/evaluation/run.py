@@ -8,6 +8,7 @@ from pathlib import Path
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
 from avlearn.evaluation.boxes import BoxEvaluator, annotated
+from avlearn.evaluation.classification import ClassificationEvaluator
 from avlearn.evaluation.duets import DuetEvaluator
 from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError, Subject
 from avlearn.evaluation.localization import LocalizationEvaluator
@@ -33,6 +34,7 @@ EVALUATORS: list[type[Evaluator]] = [
     SeparationEvaluator,
     DuetEvaluator,
     RecognitionEvaluator,
+    ClassificationEvaluator,
 ]
 
 

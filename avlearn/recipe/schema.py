@@ -202,6 +202,15 @@ class Recipe(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def refuse_tower_settings(recipe: Recipe) -> None:
+    """Raise ValueError for settings that only a training of towers has a use for."""
+    trainer = recipe.trainer
+    if trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile or trainer.strategy == "fsdp":
+        raise ValueError(
+            f"trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task '{recipe.task}' trains no towers"
+        )
+
+
 def section_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
     """Full paths of all keys of a section and of those within."""
     found = []

@@ -42,6 +42,21 @@ def with_base(recipe: R, key: str, name: str | None, begun: Recipe | None = None
     )
 
 
+def with_own_base(recipe: R, section: str, name: str | None, begun: Recipe | None = None) -> R:
+    """`with_base` of the base that a task's own section names, and of ``model.base`` where it names none.
+
+    Raises:
+        RecipeError: as `with_base`, or the recipe names both.
+        ModelError: as `with_base`.
+    """
+    if name is None:
+        return with_base(recipe, "model.base", recipe.model.base, begun)
+    for key in ("base", "video_weights", "audio_weights"):
+        if getattr(recipe.model, key) is not None:
+            raise RecipeError(f"model.{key}: the towers are those of {section}.base; give one of the two")
+    return with_base(recipe, f"{section}.base", name, begun)
+
+
 def _require_agreement(section: BaseModel, theirs: Mapping[str, object], path: str, base: str) -> None:
     """Raise RecipeError where a key that is set differs from the base's."""
     for key, value in theirs.items():

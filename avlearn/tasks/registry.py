@@ -12,7 +12,11 @@ from avlearn.recipe.schema import Recipe
 from avlearn.tasks.task import Experiment, Task
 
 # A task of the package is a folder and a line here; one from elsewhere calls `register_task`.
-_MODULES = {"synchronize": "avlearn.tasks.synchronize", "separate": "avlearn.tasks.separate"}
+_MODULES = {
+    "synchronize": "avlearn.tasks.synchronize",
+    "separate": "avlearn.tasks.separate",
+    "recognize": "avlearn.tasks.recognize",
+}
 _DEFAULT = "synchronize"  # of recipes that name none
 _registered: dict[str, Task] = {}
 

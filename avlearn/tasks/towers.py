@@ -58,6 +58,15 @@ def build_model(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None =
     return model
 
 
+def trained_towers(recipe: Recipe, origin: str, base: str | None) -> AudioVisual:
+    """The model ``base``, or else the recipe's towers with what they start from."""
+    if base is not None:
+        return load(base)
+    model = build_model(recipe, origin)
+    start(model, recipe)
+    return model
+
+
 def coarse_steps(model: AudioVisual) -> list[str]:
     """A line for each encoder whose steps are too long for offsets to be measured, and what mends it."""
     config, said = model.config, []

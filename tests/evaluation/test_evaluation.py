@@ -30,6 +30,7 @@ def test_what_cannot_be_measured_is_said(untrained, small_world):
     model.config = model.config.model_copy(update=dict(common_space=False))
     with pytest.raises(DataError, match="neither a common space nor an objective"):
         evaluate(model, manifests, tasks=["sync"])
+    model.config = model.config.model_copy(update=dict(labels=()))
     with pytest.raises(DataError, match="nothing can be measured"):
         evaluate(model, manifests)
     model.config = model.config.model_copy(update=dict(seconds=3.0))

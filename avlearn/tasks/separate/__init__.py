@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from avlearn.errors import RecipeError
 from avlearn.recipe import Recipe
 from avlearn.tasks.registry import register_task
 from avlearn.tasks.separate.recipe import SeparateRecipe
@@ -20,14 +19,9 @@ class Separate(Task):
 
     def complete(self, recipe: Recipe, begun: Recipe | None = None, *, say: bool = False) -> Recipe:
         """With the clock and the encoders of ``separator.base``, or of ``model.base``."""
-        from avlearn.tasks.base import with_base
+        from avlearn.tasks.base import with_own_base
 
-        if recipe.separator.base is None:
-            return with_base(recipe, "model.base", recipe.model.base, begun)
-        for key in ("base", "video_weights", "audio_weights"):
-            if getattr(recipe.model, key) is not None:
-                raise RecipeError(f"model.{key}: the towers are those of separator.base; give one of the two")
-        return with_base(recipe, "separator.base", recipe.separator.base, begun)
+        return with_own_base(recipe, "separator", recipe.separator.base, begun)
 
     def recall(self, values: dict) -> Recipe:
         """Recipes of earlier versions have the section ``objective``, which says nothing here."""

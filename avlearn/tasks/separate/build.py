@@ -7,21 +7,18 @@ from avlearn.config import Separator
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.mixing import Mixing
 from avlearn.errors import DataError
-from avlearn.models.folder import load
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
 from avlearn.tasks.separate.module import SeenClips, SeparateModule, SeparationLoss
 from avlearn.tasks.separate.recipe import SeparateRecipe
 from avlearn.tasks.task import Experiment
-from avlearn.tasks.towers import build_model, start
+from avlearn.tasks.towers import trained_towers
 
 
 def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Experiment:
     """See `Task.build`."""
     words = origin(recipe)
     settings = recipe.separator
-    towers = build_model(recipe, words) if settings.base is None else load(settings.base)
-    if settings.base is None:
-        start(towers, recipe)
+    towers = trained_towers(recipe, words, settings.base)
     separator = Separator(**settings.model_dump(include=set(Separator.model_fields)))
     model = towers.with_heads(separator=separator, common_space=settings.base is not None)
     if settings.train_video:  # what was measured and trained on its features is of no use for others

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from avlearn.config import Separator
-from avlearn.recipe.schema import Recipe, Text
+from avlearn.recipe.schema import Recipe, Text, refuse_tower_settings
 from avlearn.validation import Share
 
 
@@ -49,9 +49,5 @@ class SeparateRecipe(Recipe):
     def _fitting(self) -> "SeparateRecipe":
         if self.data.cache and (self.separator.places > 1 or self.separator.train_video):
             raise ValueError("data.cache: pictures are looked at once; not with separator.places or .train_video")
-        trainer = self.trainer
-        if trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile or trainer.strategy == "fsdp":
-            raise ValueError(
-                "trainer.accumulate, .checkpoint_activations, .compile, fsdp: the task 'separate' trains no towers"
-            )
+        refuse_tower_settings(self)
         return self
