@@ -18,11 +18,11 @@ class MediaError(AvlearnError):
 
 
 class NoVideoError(MediaError):
-    """The file has no picture (or the picture stream holds no frame)."""
+    """The file has no video (or the video stream holds no frame)."""
 
 
 class NoAudioError(MediaError):
-    """The file has no sound track (or the track holds no sample)."""
+    """The file has no audio track (or the track holds no sample)."""
 
 
 class WindowError(MediaError):
@@ -42,7 +42,7 @@ class ModelError(AvlearnError):
 
 
 class SyncError(AvlearnError):
-    """A file's sound cannot be put in sync with its picture."""
+    """A file's audio cannot be put in sync with its video."""
 
 
 class OutputError(AvlearnError):

@@ -1,4 +1,4 @@
-"""Random changes that keep picture and sound together, batched on the device."""
+"""Random changes that keep video and audio together, batched on the device."""
 
 import torch
 from torch import Tensor

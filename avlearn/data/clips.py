@@ -1,4 +1,4 @@
-"""Windows of clips for the synchronization objectives: a picture, and more sound than belongs to it."""
+"""Windows of clips for the synchronization objectives: video, and more audio than belongs to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from avlearn.media import ClipReader, Window
 class WindowRule:
     """How windows are cut.
 
-    The sound is ``2 * context`` longer than the picture, which starts at a random whole number of steps
+    The audio is ``2 * context`` longer than the video, which starts at a random whole number of steps
     into it: the true offset says nothing about the clip's content, and the positions near the edges are
-    as likely as the rest. The picture starts at any frame, not only at every step's first.
+    as likely as the rest. The video starts at any frame, not only at every step's first.
 
     Attributes:
         fps, size, sample_rate: of the arrays; size is the side of the centre square, pixels.
-        seconds: length of the picture.
-        context: further sound on each side, seconds (a whole number of steps).
+        seconds: length of the video.
+        context: further audio on each side, seconds (a whole number of steps).
         step: seconds of a feature step.
     """
 
@@ -39,37 +39,37 @@ class WindowRule:
 
     @property
     def offsets(self) -> int:
-        """How many offsets the sound allows."""
+        """How many offsets the audio allows."""
         return int(2 * self.context / self.step + 1e-6) + 1
 
     @property
     def frames(self) -> int:
-        """Of the picture."""
+        """Of the video."""
         return round(self.seconds * self.fps)
 
     @property
     def samples(self) -> int:
-        """Of the sound."""
-        return round(self.sound_seconds * self.sample_rate)
+        """Of the audio."""
+        return round(self.audio_seconds * self.sample_rate)
 
     @property
-    def sound_seconds(self) -> float:
-        """Length of the sound."""
+    def audio_seconds(self) -> float:
+        """Length of the audio."""
         return self.seconds + 2 * self.context
 
     def draw(self, duration: float, seed: int) -> tuple[float, float, int]:
-        """Start of the picture, start of the sound (seconds), and the true offset (steps).
+        """Start of the video, start of the audio (seconds), and the true offset (steps).
 
         Raises:
-            DataError: the clip is shorter than the sound's window.
+            DataError: the clip is shorter than the audio's window.
         """
-        slack = duration - self.sound_seconds
+        slack = duration - self.audio_seconds
         if slack < -1e-3:
-            raise DataError(f"a clip of {duration:.2f} s is shorter than the window of {self.sound_seconds:.2f} s")
+            raise DataError(f"a clip of {duration:.2f} s is shorter than the window of {self.audio_seconds:.2f} s")
         rng = np.random.default_rng(seed)
         offset = int(rng.integers(self.offsets))
-        sound = int(rng.integers(int(max(slack, 0) * self.fps + 1e-6) + 1)) / self.fps
-        return sound + offset * self.step, sound, offset
+        audio = int(rng.integers(int(max(slack, 0) * self.fps + 1e-6) + 1)) / self.fps
+        return audio + offset * self.step, audio, offset
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -152,8 +152,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _cut(self, cache: ClipCache, index: int, seed: int) -> "_Arrays":
         rule = self.rule
-        picture, sound, offset = rule.draw(cache.seconds, seed)
-        first, start = round(picture * rule.fps), round(sound * rule.sample_rate)
+        video_start, audio_start, offset = rule.draw(cache.seconds, seed)
+        first, start = round(video_start * rule.fps), round(audio_start * rule.sample_rate)
         video = cache.video[index, first : first + rule.frames]
         audio = cache.audio[index, start : start + rule.samples]
         return np.array(video), np.array(audio), offset
@@ -164,13 +164,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         drawn = [rule.draw(row.duration, seed) for seed in seeds]
         windows = [
             Window(
-                row.start + picture,
+                row.start + video_start,
                 rule.seconds,
-                before=picture - sound,
-                after=rule.sound_seconds - rule.seconds - (picture - sound),
+                before=video_start - audio_start,
+                after=rule.audio_seconds - rule.seconds - (video_start - audio_start),
                 crop="square",
             )
-            for picture, sound, _ in drawn
+            for video_start, audio_start, _ in drawn
         ]
         reader = ClipReader(fps=rule.fps, size=rule.size, sample_rate=rule.sample_rate, mono=True)
         clips = reader.read(row.source, windows)

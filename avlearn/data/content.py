@@ -15,8 +15,8 @@ from av.video.reformatter import Interpolation
 from avlearn.data.manifest import LATEST, LONGEST
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe
-from avlearn.media.aspect import believed
-from avlearn.media.decode_audio import LOUDEST, NO_SOUND, to_float
+from avlearn.media.aspect import repaired
+from avlearn.media.decode_audio import BAD_SAMPLES, LOUDEST, to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.ticks import AnyPacket, tick
 from avlearn.media.unchanged import unchanged
@@ -24,13 +24,13 @@ from avlearn.media.unchanged import unchanged
 FLAGS = {
     "missing": "there is no such file",
     "undecodable": "the file is damaged, or no media file",
-    "no-video": "there is no picture",
-    "no-audio": "there is no sound track",
-    "silent": "the sound track holds silence",
-    "static": "the picture never changes",
+    "no-video": "there is no video",
+    "no-audio": "there is no audio track",
+    "silent": "the audio track holds silence",
+    "static": "the video never changes",
     "short": "shorter than asked for",
     "variable-fps": "frames follow no fixed rate",
-    "start-offset": "picture and sound begin more than 40 ms apart",
+    "start-offset": "video and audio begin more than 40 ms apart",
     "duplicate": "another file with the same content comes first",
 }
 
@@ -41,13 +41,13 @@ _F = TypeVar("_F", av.VideoFrame, av.AudioFrame)
 _Decoder = tuple[av.stream.Stream, Callable[[AnyPacket], list[_F]]]
 
 _OFFSET = 0.040  # seconds: a frame at 25 a second, the least that people and models notice
-# Three windows tell a healthy file at a cost that does not grow with its length. Sound that comes in bursts and a
-# picture that changes now and then can hide from them, so what looks dead is looked at again in many more.
+# Three windows tell a healthy file at a cost that does not grow with its length. Audio that comes in bursts and a
+# video that changes now and then can hide from them, so what looks dead is looked at again in many more.
 _WINDOW, _FEW, _MANY = 0.5, 3, 40
 # Below -60 dBFS lies dither and the ringing of codecs around digital silence; the noise of a quiet room lies above.
 _SILENCE = 1e-3
-# Levels of 255 by which the mean of a cell moves at most while the picture is still and is only encoded anew at each
-# keyframe: 2 to 6 where nothing moves, dozens where a mouth opens. Starved codecs make still pictures move.
+# Levels of 255 by which the mean of a cell moves at most while the video is still and is only encoded anew at each
+# keyframe: 2 to 6 where nothing moves, dozens where a mouth opens. Starved codecs make still videos move.
 _STILL = 6
 _CELLS, _BLOCK = 32, 8  # cells a side at most, and pixels of a cell's side at least: a codec's block
 _REACH = 20.0  # seconds decoded ahead of a window at most: a film with a keyframe a minute is looked at there
@@ -94,7 +94,7 @@ def _facts(path: str) -> Facts:
         return facts | unusable("undecodable", f"{type(error).__name__}: {error}".replace(path, "it"))
     lacking = next((FLAGS[flag] for flag in ("no-video", "no-audio") if flag in flags), "")
     if not lacking and facts["duration"] == 0:
-        lacking = "picture and sound have no time in common"
+        lacking = "video and audio have no time in common"
     return facts | {"flags": flags, "reason": lacking}
 
 
@@ -140,7 +140,7 @@ def _is_static(path: str, start: float, duration: float) -> bool:
 
 
 def _cells(frame: av.VideoFrame) -> np.ndarray:
-    """Mean lightness of the picture's cells, int16."""
+    """Mean lightness of a frame's cells, int16."""
     across, down = (max(1, min(_CELLS, side // _BLOCK)) for side in (frame.width, frame.height))
     small = frame.reformat(across, down, "gray", interpolation=Interpolation.AREA, threads=1)
     return small.to_ndarray().astype(np.int16)
@@ -159,7 +159,7 @@ def _peak(frame: av.AudioFrame) -> float:
         frame = av.AudioResampler("flt", frame.layout, frame.sample_rate).resample(frame)[0]
     peak = float(np.abs(to_float(frame, channels)).max(initial=0.0))
     if not peak <= LOUDEST:  # nor where one is no number
-        raise MediaError(f"its sound has {NO_SOUND}")
+        raise MediaError(f"its audio has {BAD_SAMPLES}")
     return peak
 
 
@@ -167,7 +167,7 @@ def _video(container: av.container.InputContainer) -> _Decoder[av.VideoFrame]:
     stream = video_stream(container)
     if stream is None:
         raise NoVideoError(FLAGS["no-video"])
-    return stream, lambda packet: stream.decode(believed(packet))
+    return stream, lambda packet: stream.decode(repaired(packet))
 
 
 def _audio(container: av.container.InputContainer) -> _Decoder[av.AudioFrame]:
@@ -187,7 +187,7 @@ def _frames(
     """Decoded frames of windows spread evenly over a stream; all of a stream that is not longer than they are.
 
     Raises:
-        MediaError: a window holds damage only, or no picture. One without sound is silent: tracks may have gaps.
+        MediaError: a window holds damage only, or no video. One without audio is silent: tracks may have gaps.
     """
     spans = [(start, start + max(duration, _WINDOW))]
     if duration > windows * _WINDOW:
@@ -209,7 +209,7 @@ def _frames(
                 if not empty:
                     break
             if empty and stream.type == "video":
-                raise MediaError(f"the picture ends before its {duration:.1f} s are over")
+                raise MediaError(f"the video ends before its {duration:.1f} s are over")
 
 
 def _window(

@@ -14,7 +14,10 @@ from avlearn.data.sampling import StepSampler
 
 
 def clip_loader(
-    data: Dataset[Any], sampler: StepSampler, workers: int = 0, fold: Callable[[list[Any]], dict[str, Any]] = collate
+    data: Dataset[Any],
+    sampler: StepSampler,
+    workers: int = 0,
+    collate_fn: Callable[[list[Any]], dict[str, Any]] = collate,
 ) -> StatefulDataLoader:
     """A loader of the sampler's batches.
 
@@ -25,7 +28,7 @@ def clip_loader(
         data: clips by pick.
         sampler: of picks; made for as many workers.
         workers: processes with one thread each; 0 reads in this one.
-        fold: what makes a batch of items.
+        collate_fn: what makes a batch of items.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata's own business
@@ -33,7 +36,7 @@ def clip_loader(
             data,
             batch_sampler=sampler,
             num_workers=workers,
-            collate_fn=fold,
+            collate_fn=collate_fn,
             worker_init_fn=_begin,
             persistent_workers=workers > 0,
             # Forked copies of a process that has threads may hang.

@@ -25,7 +25,7 @@ class Event:
     Attributes:
         label: its class, or the word that is said.
         start, end: seconds on the file's own clock; equal for an instant.
-        box: left, top, right, bottom as shares of the picture's width and height; None for the whole picture.
+        box: left, top, right, bottom as shares of the frame's width and height; None for the whole frame.
 
     Raises:
         ValueError: a value is of another kind, or cannot be true.
@@ -72,9 +72,9 @@ class Row:
     Attributes:
         path: of the file, or of the tar that holds it.
         start: instant of the first frame on the file's own clock, seconds.
-        duration: seconds from there for which there is picture and sound.
-        video_codec, fps, width, height: of the picture as displayed ("" and 0 without).
-        audio_codec, sample_rate, channels: of the sound ("" and 0 without).
+        duration: seconds from there for which there is video and audio.
+        video_codec, fps, width, height: of the video as displayed ("" and 0 without).
+        audio_codec, sample_rate, channels: of the audio ("" and 0 without).
         labels: classes.
         split: ``train``, ``val``, ``test`` or "".
         flags: facts about the clip, like ``silent`` or ``variable-fps``.

@@ -23,7 +23,7 @@ class Mixing:
     Attributes:
         sources: sounds that are seen, of a mixture.
         same_class_share: of mixtures whose sounds are all of one class.
-        offscreen_share: of mixtures with one more sound, whose picture nobody sees.
+        offscreen_share: of mixtures with one more sound, whose source nobody sees.
     """
 
     sources: int = 2

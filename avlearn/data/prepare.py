@@ -100,7 +100,7 @@ def prepare(
         manifest: of a scan; or a folder with a ``manifest.parquet``.
         out: a new folder, or one of the same settings.
         short_side: pixels, at most; even. 160 is for crops of 112, 256 for crops of 224.
-        sample_rate: of the sound, which is mono.
+        sample_rate: of the audio, which is mono.
         crf: x264's quality, 0 (best) to 51.
         shards: pack the clips into so many tar files, and remove the clips.
         workers: processes; all cores by default.

@@ -1,7 +1,7 @@
 """A clip to a file that is cheap to read at random, looked at again after it was written.
 
-The picture follows one pattern: a keyframe every 32 frames; P frames every 8 and where a group ends; between them B
-frames that nothing leans on, so that a reader reaches any frame by decoding five others at most. Without CABAC,
+The video follows one pattern: a keyframe every 32 frames; P frames every 8 and where a group ends; between them B
+frames that no other depends on, so that a reader reaches any frame by decoding five others at most. Without CABAC,
 deblocking and weighted prediction each of them costs about half. Any decoder still plays the file.
 """
 
@@ -23,11 +23,11 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.files import replacing
 from avlearn.media import probe
 from avlearn.media.aspect import pixel_aspect
+from avlearn.media.audio_track import AudioTrack
 from avlearn.media.decode_audio import Samples
 from avlearn.media.decode_video import is_untimed, presented
-from avlearn.media.picture import displayed
 from avlearn.media.resample import Resampled
-from avlearn.media.sound_track import SoundTrack
+from avlearn.media.rgb import displayed
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.ticks import tick
 from avlearn.media.unchanged import unchanged
@@ -42,7 +42,7 @@ _X264 = (
     "cabac=0:no-deblock=1:weightp=0:weightb=0:mbtree=0"
 )
 _BIT_RATE = 64_000
-_CHUNK = 4  # seconds of sound encoded at a time
+_CHUNK = 4  # seconds of audio encoded at a time
 _FINE = Fraction(1, 90_000)  # seconds to which the instants of a variable rate are kept
 _HINT = Fraction(30)  # frames a second that an encoder is told of where there is no rate
 _BT709, _BT601 = 1, 6  # as ITU-T H.273 (2021) numbers matrices, like those that follow
@@ -55,7 +55,7 @@ class Settings:
 
     Attributes:
         short_side: pixels at most; even.
-        sample_rate: of the sound, which is mono; one that AAC has.
+        sample_rate: of the audio, which is mono; one that AAC has.
         crf: x264's quality, 0 (best) to 51.
     """
 
@@ -65,7 +65,7 @@ class Settings:
 
 
 def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, dict[str, Any]]:
-    """Write a clip whose picture and sound both begin at 0 and end by the picture's end.
+    """Write a clip whose video and audio both begin at 0 and end by the video's end.
 
     Rotation and the shape of pixels are baked in; nothing is enlarged; frames keep their instants, so that a fixed
     rate stays fixed and a variable one variable. The same source gives the same bytes.
@@ -98,28 +98,28 @@ def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, di
 def _encode(source: Path, part: Path, settings: Settings) -> tuple[Fraction, list[int], Fraction, int]:
     """First instant on the source's clock; those of the frames from there in ticks, and the tick; samples written."""
     rate = _fixed_rate(source)
-    pictures = _pictures(source, settings.short_side)
-    first = next(pictures)
+    frames = _frames(source, settings.short_side)
+    first = next(frames)
     begin, base = first[0], 1 / rate if rate else _FINE
     ticks, end = [], Fraction(0)
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(part), "w", format="mp4", options=options) as container:
-        picture = _picture_stream(container, first[2], base, rate or _HINT, settings.crf)
-        sound = _Sound(container, source, begin, settings.sample_rate)
-        for instant, lasts, frame in chain([first], pictures):
+        video = _video_stream(container, first[2], base, rate or _HINT, settings.crf)
+        audio = _Audio(container, source, begin, settings.sample_rate)
+        for instant, lasts, frame in chain([first], frames):
             frame.pts, frame.time_base = round((instant - begin) / base), base
             frame.duration = round(lasts / base)
             ticks.append(frame.pts)
             end = ticks[-1] * base + (base if rate else lasts)
-            sound.write_until(instant - begin, _CHUNK)
-            container.mux(picture.encode(frame))
-        container.mux(picture.encode(None))
-        sound.write_until(end)
-        sound.finish()
-    return begin, ticks, base, sound.written
+            audio.write_until(instant - begin, _CHUNK)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        audio.write_until(end)
+        audio.finish()
+    return begin, ticks, base, audio.written
 
 
-def _picture_stream(
+def _video_stream(
     container: av.container.OutputContainer, like: av.VideoFrame, base: Fraction, rate: Fraction, crf: int
 ) -> av.VideoStream:
     stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "x264-params": _X264})
@@ -133,12 +133,12 @@ def _picture_stream(
     return stream
 
 
-class _Sound:
-    """The sound from an instant of the source on, as mono AAC."""
+class _Audio:
+    """The audio from an instant of the source on, as mono AAC."""
 
     def __init__(self, container: av.container.OutputContainer, source: Path, begin: Fraction, rate: int):
         self._read = Resampled(Samples(source, float(begin), strict=True), rate, True)
-        self._track = SoundTrack(container, rate, 1)
+        self._track = AudioTrack(container, rate, 1)
         self._track.stream.bit_rate = _BIT_RATE
         self._track.stream.codec_context.flags |= Flags.bitexact
         self._ended = False
@@ -162,7 +162,7 @@ class _Sound:
     def finish(self) -> None:
         """Encode what is left."""
         if not self.written:
-            raise NoAudioError("no sound plays while there is a picture")
+            raise NoAudioError("no audio plays while there is video")
         self._track.finish()
 
 
@@ -171,7 +171,7 @@ def _fixed_rate(source: Path) -> Fraction | None:
     with open_media(source) as container:
         stream = video_stream(container)
         if stream is None:
-            raise NoVideoError("there is no picture")
+            raise NoVideoError("there is no video")
         base, untimed = tick(stream), is_untimed(container, stream)
         stated = [p.dts if untimed or p.pts is None else p.pts for p in container.demux(stream) if p.size]
         rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
@@ -195,24 +195,24 @@ def _misfit(stamps: list[int], step: Fraction) -> Fraction | float:
     return Fraction(furthest, step.denominator)
 
 
-def _pictures(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+def _frames(source: Path, short_side: int) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
     """Instant, seconds it lasts, and frame as it will be encoded, in order of presentation."""
     size = None
     with open_media(source) as container:
         stream = video_stream(container)
         if stream is None:
-            raise NoVideoError("there is no picture")
+            raise NoVideoError("there is no video")
         aspect = pixel_aspect(stream)
         for instant, lasts, frame, damaged in presented(container, stream):
             if damaged and size:
-                raise MediaError(f"it is damaged: the picture at {float(instant):.2f} s cannot be decoded")
+                raise MediaError(f"it is damaged: the video at {float(instant):.2f} s cannot be decoded")
             # A stream cut out of another begins with frames whose references are gone; no player shows them.
             if damaged:
                 continue
             size = size or _size(*displayed(frame, aspect), short_side)
             yield instant, lasts, _converted(frame, *size)
     if size is None:
-        raise NoVideoError("the picture stream holds no frame")
+        raise NoVideoError("the video stream holds no frame")
 
 
 def _size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -263,22 +263,22 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
     """Decode all of what was written, and compare.
 
     Raises:
-        MediaError: a frame, its instant, or sound is not what should have been written.
+        MediaError: a frame, its instant, or audio is not what should have been written.
     """
     shown: list[int | None] = []
     heard, first = 0, None
     with open_media(path) as container:
-        picture, sound = video_stream(container), audio_stream(container)
-        if picture is None or sound is None:
+        video, audio = video_stream(container), audio_stream(container)
+        if video is None or audio is None:
             raise MediaError("what was written holds no video or no audio")
-        for packet in container.demux(picture, sound):
+        for packet in container.demux(video, audio):
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):
                     shown += [] if frame.is_corrupt else [frame.pts]
                 elif isinstance(frame, av.AudioFrame):
                     first = frame.time if first is None else first
                     heard += frame.samples
-        scale = base / tick(picture)
+        scale = base / tick(video)
     if shown != [tick * scale for tick in ticks]:
         raise MediaError(f"what was written shows {len(shown)} frames, not {len(ticks)} at their instants")
     # AAC comes in frames of 1024 samples.

@@ -1,4 +1,4 @@
-"""The shape of pixels: which is believed, and square where none can be, before a decoder trips over it.
+"""The shape of pixels: which can be true, and square where none can, before a decoder trips over it.
 
 FFmpeg's H.264 decoder ignores an aspect that cannot be true, and then takes every picture for the first of another
 stream, whose references are gone: of a whole file it gives one frame. So such an aspect is made square in the
@@ -14,7 +14,7 @@ import av.stream
 from avlearn.media.bits import Bits
 from avlearn.media.ticks import AnyPacket
 
-_WIDEST = 16  # times that a pixel is believed to be as wide as high, or the other way round
+_WIDEST = 16  # times that a pixel may be as wide as high, or the other way round
 _HEAD = 4096  # bytes of a packet in which its parameter sets lie
 _SET, _PICTURES = 7, range(1, 6)  # kinds of NAL units: sequence parameters; slices of pictures
 _START = b"\x00\x00\x01"
@@ -35,14 +35,14 @@ def _is_credible(across: int, down: int) -> bool:
     return 0 < across <= down * _WIDEST and down <= across * _WIDEST
 
 
-def believe(context: av.VideoCodecContext) -> None:
+def repair_header(context: av.VideoCodecContext) -> None:
     """Make an absurd aspect in the header of H.264 square; before the decoder is opened."""
     extra = context.extradata or b""
     if context.name == "h264" and (mended := _mended(extra, _in_header(extra))):
         context.extradata = mended
 
 
-def believed(packet: AnyPacket) -> AnyPacket:
+def repaired(packet: AnyPacket) -> AnyPacket:
     """A packet for the decoder: an absurd aspect in its parameter sets is made square, in place."""
     context = packet.stream.codec_context
     if packet.size and context is not None and context.name == "h264":

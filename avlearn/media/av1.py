@@ -1,4 +1,4 @@
-"""Which temporal units of an AV1 stream no other leans on, told from their headers (AV1 specification, 2019, 5.5, 5.9).
+"""Temporal units of an AV1 stream that no other depends on, told by their headers (AV1 specification, 2019, 5.5, 5.9).
 
 All that later frames can see of a frame lies in the slots that it refreshes: a shown frame that refreshes none can
 be left out, and every other frame stays the same.
@@ -13,7 +13,7 @@ _KEY, _SWITCH = 0, 3  # kinds of frames
 
 
 def av1_rule(extra: bytes) -> Callable[[bytes], bool] | None:
-    """The test for temporal units that no other leans on.
+    """The test for temporal units that no other depends on.
 
     Args:
         extra: the av1C box, whose sequence header says how frame headers are to be read.

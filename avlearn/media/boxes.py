@@ -16,7 +16,7 @@ _NESTED = (
     b"sinf", b"schi", b"ilst",
 )  # fmt: skip
 _MOST_BOXES = 20_000
-_SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of sound hold, of which the smallest take bytes
+_SAMPLES_A_BYTE = 64  # QuickTime counts the samples that packets of audio hold, of which the smallest take bytes
 _REPEATS = 4  # times that edits may show each sample of a track
 _FEW = 10_000  # samples that edits may show in any case
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avlearn.media.picture import Crop
+from avlearn.media.rgb import Crop
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,8 @@ class Window:
 
     Attributes:
         start, duration: seconds on the file's own clock.
-        before, after: further seconds of sound on either side of the picture.
-        crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed picture.
+        before, after: further seconds of audio on either side of the video.
+        crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed frame.
     """
 
     start: float
@@ -38,7 +38,7 @@ class Clip:
         fps, sample_rate: of the arrays.
         start: seconds on the file's own clock: the instant that frame 0 shows.
         times: float64 ``[T]``, when each frame is first presented, seconds on the file's own clock.
-        before: seconds of sound ahead of ``start``.
+        before: seconds of audio ahead of ``start``.
     """
 
     video: np.ndarray

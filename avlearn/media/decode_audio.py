@@ -20,9 +20,9 @@ _STORED: dict[str, tuple[type[np.generic], int, int]] = {
     "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
     "flt": (np.float32, 0, 1), "dbl": (np.float64, 0, 1),
 }  # fmt: skip
-# The loudest float32 is no sound: filters, means and squares of it overflow. Floats that hold integers reach 2**31.
+# The loudest float32 is no audio: filters, means and squares of it overflow. Floats that hold integers reach 2**31.
 LOUDEST = 2.0**40
-NO_SOUND = "samples that are no numbers, or too loud to be sound"
+BAD_SAMPLES = "samples that are no numbers, or too loud to be audio"
 _INVALID_DATA = 1094995529  # FFmpeg's number for it; PyAV exports none
 
 # Samples ``[n]`` of each channel.
@@ -30,27 +30,27 @@ Channels = Sequence[np.ndarray] | np.ndarray
 
 
 class Samples:
-    """The sound of a file on one grid: sample ``n`` is the instant ``origin + n / rate``.
+    """The audio of a file on one grid: sample ``n`` is the instant ``origin + n / rate``.
 
-    Where the track has no sound, before its start and in its gaps, samples are zero.
+    Where the track has no audio, before its start and in its gaps, samples are zero.
 
     Args:
         source: the file.
         origin: seconds on the file's clock; what lies before is not asked for.
-        strict: refuse a file whose sound cannot be decoded somewhere on the way, instead of passing over it.
+        strict: refuse a file whose audio cannot be decoded somewhere on the way, instead of passing over it.
 
     Attributes:
         rate, channels: of the track.
 
     Raises:
-        NoAudioError: there is no sound track.
+        NoAudioError: there is no audio track.
     """
 
     def __init__(self, source: Source, origin: float, strict: bool = False):
         with open_media(source, look=True) as container:
             stream = audio_stream(container, source)
             if stream is None or not stream.codec_context.sample_rate:
-                raise NoAudioError(f"{source} has no sound track")
+                raise NoAudioError(f"{source} has no audio track")
             self.rate: int = stream.codec_context.sample_rate
             self.channels: int = stream.codec_context.channels
         if isinstance(source, Selected):
@@ -94,7 +94,7 @@ def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[
     with open_media(source) as container:
         stream = audio_stream(container, source)
         if stream is None:
-            raise NoAudioError(f"{source} has no sound track")
+            raise NoAudioError(f"{source} has no audio track")
         wanted = origin - preroll(stream)
         frames = None
         if wanted > float(stated_start(stream)) + 1.0 and not restarts(container):
@@ -135,11 +135,11 @@ def _decoded(
                 yield frame
         except (av.error.InvalidDataError, av.error.EOFError):
             if strict and begun:
-                raise MediaError(f"{source} is damaged: its sound cannot be decoded") from None
+                raise MediaError(f"{source} is damaged: its audio cannot be decoded") from None
 
 
 def preroll(stream: av.AudioStream) -> float:
-    """Seconds to decode ahead of wanted sound, for codecs that lean on what came before.
+    """Seconds to decode ahead of wanted audio, for codecs that depend on what came before.
 
     AAC overlaps its frames; MP3 borrows bits from earlier ones; Opus asks for 80 ms at least (RFC 7845, 4.6), and
     predicts from further back.
@@ -153,7 +153,7 @@ def preroll(stream: av.AudioStream) -> float:
 
 
 def hidden_until(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Seconds before which an edit list hides the sound that is there."""
+    """Seconds before which an edit list hides the audio that is there."""
     cut = "mov" in container.format.name and stream.start_time is not None
     return float(stated_start(stream)) if cut else -np.inf
 
@@ -161,7 +161,7 @@ def hidden_until(container: av.container.InputContainer, stream: av.AudioStream)
 def placed(
     frames: Iterable[av.AudioFrame], base: float, origin: float, rate: int, layout: av.AudioLayout, hidden: float
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames of sound on the grid ``origin + n / rate``: position and float32 ``[C, n]``.
+    """Frames of audio on the grid ``origin + n / rate``: position and float32 ``[C, n]``.
 
     Frames that follow one another are joined without a seam whatever their rounded stamps say; where a run begins
     follows from all of its first stamps together, to a fraction of their tick. Only a stamp that is further off
@@ -189,14 +189,14 @@ def placed(
         for channel, samples in enumerate(block):
             np.concatenate([piece[channel] for piece in pending], out=samples)
         if not max(block.max(initial=0), -block.min(initial=0)) <= LOUDEST:  # nor where one is no number
-            raise _not_sound(NO_SOUND)
+            raise _not_audio(BAD_SAMPLES)
         skip = 0 if shown is None else min(max(shown - at, 0), held)
         pending.clear()
         held = 0
         yield at + skip, block[:, skip:]
 
     for frame, following in _with_next(frames):
-        # PyAV cannot reach planes past the eighth: sound of so many channels is interleaved first.
+        # PyAV cannot reach planes past the eighth: audio of so many channels is interleaved first.
         wide = channels >= 8 and not frame.format.is_packed
         pieces = [frame]
         if wide or frame.sample_rate != rate or frame.layout.nb_channels != channels:
@@ -213,7 +213,7 @@ def placed(
                     if then is not None and abs(then - count - length - known) <= slack:
                         implied = known
                     elif abs(implied - known) > _LEAP * rate:
-                        raise _not_sound("stamps that leap")
+                        raise _not_audio("stamps that leap")
                     else:
                         yield from flush()
                         count, begin, low, high = 0, None, -np.inf, np.inf
@@ -238,8 +238,8 @@ def _with_next(frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame,
         yield before, None
 
 
-def _not_sound(what: str) -> av.error.InvalidDataError:
-    return av.error.InvalidDataError(_INVALID_DATA, f"its sound has {what}")
+def _not_audio(what: str) -> av.error.InvalidDataError:
+    return av.error.InvalidDataError(_INVALID_DATA, f"its audio has {what}")
 
 
 def to_float(frame: av.AudioFrame, channels: int) -> Channels:

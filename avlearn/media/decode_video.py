@@ -10,7 +10,7 @@ import av
 import av.container
 
 from avlearn.errors import MediaError, NoVideoError
-from avlearn.media.aspect import believed, pixel_aspect
+from avlearn.media.aspect import pixel_aspect, repaired
 from avlearn.media.clock import demuxed, restarts
 from avlearn.media.source import Source, frame_rate, open_media, video_stream
 from avlearn.media.ticks import stated_start, tick
@@ -36,18 +36,18 @@ def is_untimed(container: av.container.InputContainer, stream: av.VideoStream) -
 
 
 class Frames:
-    """The picture of a file, decoded in order: for growing instants, the frame that is shown then.
+    """The video of a file, decoded in order: for growing instants, the frame that is shown then.
 
     Args:
         source: the file.
         start: the first instant that will be asked for, seconds on the file's clock.
-        strict: refuse frames that lean on damaged ones, instead of passing over what cannot be decoded.
+        strict: refuse frames that depend on damaged ones, instead of passing over what cannot be decoded.
 
     Attributes:
         aspect: width over height of a pixel, once a frame was given.
 
     Raises:
-        NoVideoError: there is no picture.
+        NoVideoError: there is no video.
         MediaError: a wanted frame is damaged, or stamps go back (strict only).
     """
 
@@ -63,7 +63,7 @@ class Frames:
         with self._opened() as (frames, slack):
             current = next(frames, None)
             if current is None:
-                raise NoVideoError(f"{self.source}: the picture stream holds no frame")
+                raise NoVideoError(f"{self.source}: the video stream holds no frame")
             following = next(frames, None)
             for instant in instants:
                 while following is not None and following[0] <= instant + slack:
@@ -72,7 +72,7 @@ class Frames:
                 if following is None and instant >= time + duration - slack:
                     return
                 if damaged and self.strict:
-                    raise MediaError(f"{self.source} is damaged: its picture at {float(time):.2f} s cannot be decoded")
+                    raise MediaError(f"{self.source} is damaged: its video at {float(time):.2f} s cannot be decoded")
                 yield float(time), frame
 
     @contextmanager
@@ -82,7 +82,7 @@ class Frames:
             with open_media(self.source) as container:
                 stream = video_stream(container)
                 if stream is None:
-                    raise NoVideoError(f"{self.source} has no picture")
+                    raise NoVideoError(f"{self.source} has no video")
                 self.aspect = pixel_aspect(stream)
                 slack = tick_slack(float(tick(stream)))
                 begin = float(stated_start(stream))
@@ -95,7 +95,7 @@ class Frames:
                     continue
                 frames = presented(container, stream, True)
                 first = next(frames, None)
-                # Not every picture that a container calls a keyframe can be decoded alone.
+                # Not every frame that a container calls a keyframe can be decoded alone.
                 if first is not None and first[0] <= self.start + slack and not first[3]:
                     yield chain([first], frames), slack
                     return
@@ -111,7 +111,7 @@ def presented(
         sought: whether packets before the next keyframe are to be passed over.
 
     Yields:
-        Instant and duration in seconds, frame, and whether it leans on what could not be decoded.
+        Instant and duration in seconds, frame, and whether it depends on what could not be decoded.
     """
     base, begin = tick(stream), stated_start(stream)
     usual = 1 / Fraction(frame_rate(stream) or 25).limit_denominator(100_000)
@@ -126,7 +126,7 @@ def presented(
         if stamps is not None and packet.dts is not None and packet.size:
             heapq.heappush(stamps, packet.dts)
         try:
-            frames = stream.decode(believed(packet))
+            frames = stream.decode(repaired(packet))
         except (av.error.InvalidDataError, av.error.EOFError):
             damaged = True
             continue

@@ -8,13 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 
+from avlearn.media.audio_track import AudioTrack
 from avlearn.media.containers import Container
 from avlearn.media.decode_audio import Samples
 from avlearn.media.layout import described
 from avlearn.media.original import Move, Original
 from avlearn.media.probe import probe
 from avlearn.media.retime import Retimed
-from avlearn.media.sound_track import SoundTrack
 
 _CHUNK = 4.0  # seconds of audio encoded at a time
 _BEST_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
@@ -96,7 +96,7 @@ class EncodedAudio:
         return self._add(samples, self.original.begin if self.kind.starts else 0.0, stream)
 
     def _add(self, samples: Samples | Retimed, start: float, like: av.AudioStream | None) -> av.stream.Stream:
-        made = SoundTrack(
+        made = AudioTrack(
             self.target, samples.rate, samples.channels, _encoders(self.target, self.kind, like), start=start,
             stamped=self.kind.starts, rates=self.kind.rates,
             bit_rate=like.codec_context.bit_rate if like is not None else None,
@@ -124,7 +124,7 @@ def _encoders(target: av.container.OutputContainer, kind: Container, like: av.Au
 class _Track:
     """Audio that is encoded: the track of the target, its samples, and the instant of the first (seconds)."""
 
-    track: SoundTrack
+    track: AudioTrack
     samples: Samples | Retimed
     start: float
 

@@ -8,9 +8,9 @@ import numpy as np
 from avlearn.errors import NoVideoError, WindowError
 from avlearn.media.clip import NO_VIDEO, Clip, Window
 from avlearn.media.open_file import Content, OpenFile
-from avlearn.media.picture import Size
 from avlearn.media.probe import MediaInfo, probe
 from avlearn.media.reader import ClipReader
+from avlearn.media.rgb import Size
 from avlearn.media.source import Channel, Selected, Source, file_of
 from avlearn.media.stream import stream
 
@@ -158,7 +158,7 @@ class MediaFile(Selected):
         """
         video = self.info.video
         if video is None:
-            raise NoVideoError(f"{self} has no picture")
+            raise NoVideoError(f"{self} has no video")
         if not len(times):
             return NO_VIDEO
         windows = [Window(float(time), _A_FRAME) for time in times]

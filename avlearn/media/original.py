@@ -51,7 +51,7 @@ def read_original(path: Source, container: av.container.InputContainer, kind: Co
     """
     video = video_stream(container)
     if video is None:
-        raise NoVideoError(f"{path} has no picture")
+        raise NoVideoError(f"{path} has no video")
     # Without stamps of presentation, nothing that an edit list hides can stay hidden.
     origin = probe(path).start if kind.starts else min(frame_times(path, hidden=True), default=0.0)
     starts = [float(stated_start(s)) for s in container.streams.audio if s.start_time is not None]
@@ -75,7 +75,7 @@ class Move:
         index: of its stream; None where none is moved. ``number``: of the track, from 1.
         delay: seconds by which it plays later.
         drift: seconds a second by which that delay grows.
-        hidden: seconds before which an edit list hides its sound.
+        hidden: seconds before which an edit list hides its audio.
     """
 
     index: int | None = None
@@ -98,7 +98,7 @@ def move_of(original: Original, delay: float, drift: float) -> Move:
     stream = audio_stream(original.container, original.path)
     if stream is None:
         if delay or drift:
-            raise NoAudioError(f"{original.path} has no sound track")
+            raise NoAudioError(f"{original.path} has no audio track")
         return Move()
     hidden = hidden_until(original.container, stream)
     return Move(stream.index, track_number(original.path), delay, drift, hidden)

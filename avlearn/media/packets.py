@@ -1,7 +1,7 @@
-"""Which packets of a picture stream nothing else leans on, so that they need not be decoded.
+"""Packets of a video stream that no other depends on (non-reference frames), which need not be decoded.
 
-Told from the bytes of a packet, exactly: a picture that is no reference of any other can be left out and
-every other picture stays the same. VP8 and VP9 carry state (probabilities, motion vectors) from frame to
+Told from the bytes of a packet, exactly: a frame that is no reference of any other can be left out and
+every other stays the same. VP8 and VP9 carry state (probabilities, motion vectors) from frame to
 frame, so that there is no such packet that a few bytes could tell; intra codecs need no rule.
 """
 
@@ -16,7 +16,7 @@ Rule = Callable[[AnyPacket], bool]
 
 
 def droppable_rule(context: av.VideoCodecContext) -> Rule | None:
-    """The test for packets of a stream that no other packet leans on; None where the codec has none."""
+    """The test for packets of a stream that no other depends on; None where the codec has none."""
     name, extra = context.name, context.extradata or b""
     if name == "h264":
         heads = _heads(_length_size(extra, 4))
@@ -64,8 +64,8 @@ def _h264_unused(heads: list[int]) -> bool:
 def _hevc_unused(heads: list[int]) -> bool:
     """Slices all of sub-layer non-reference pictures above which there is no layer (ITU-T H.265, 7.4.2.2).
 
-    Types 0, 2, ... 14 are non-reference for their own temporal sub-layer; pictures of a higher one may lean on
-    them, so only streams of one sub-layer qualify.
+    Types 0, 2, ... 14 are non-reference for their own temporal sub-layer; pictures of a higher one may depend
+    on them, so only streams of one sub-layer qualify.
     """
     slices = [head >> 1 & 63 for head in heads if head >> 1 & 63 < 32]
     return bool(slices) and all(kind < 15 and kind % 2 == 0 for kind in slices)

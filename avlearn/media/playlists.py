@@ -11,7 +11,7 @@ _REACHING = {
     "applehttp", "avisynth", "concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp",
     "vapoursynth", "vobsub", "webm_dash_manifest",
 }  # fmt: skip
-# Options for FFmpeg: the demuxers that read the file itself, of which that of pictures takes no name for a pattern.
+# Options for FFmpeg: the demuxers that read the file itself; that of image sequences takes no name for a pattern.
 ONE_FILE = {"format_whitelist": ",".join(sorted(av.formats_available - _REACHING)), "pattern_type": "none"}
 _FIRST = (b"#EXTM3U", b"ffconcat version", b"v=0\n", b"v=0\r\n", b"# VobSub index file")
 _WITHIN = (b"<MPD", b"<CompositionPlaylist", b":CompositionPlaylist")  # DASH, IMF: after what XML begins with

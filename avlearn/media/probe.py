@@ -11,9 +11,9 @@ import av.stream
 
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import printable
-from avlearn.media.aspect import believed, pixel_aspect
+from avlearn.media.aspect import pixel_aspect, repaired
 from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
-from avlearn.media.picture import displayed
+from avlearn.media.rgb import displayed
 from avlearn.media.source import (
     FASTEST,
     Selected,
@@ -30,7 +30,7 @@ from avlearn.media.ticks import tick
 _PACKETS = 300  # looked at to tell whether the frame rate varies
 _MOST_PACKETS = 3_000  # of video, in which a frame must be found
 _LEAP = 600.0  # seconds that no frame and no pause lasts
-_BYTES_A_SECOND, _STILL = 10, 60.0  # a packet of silence each 20 ms takes 150; a still picture lasts without any
+_BYTES_A_SECOND, _STILL = 10, 60.0  # a packet of silence each 20 ms takes 150; a still image lasts without any
 _CUT_SHORT = 0.5  # seconds by which a stream may end before its header says
 _PADDING = 0.25  # seconds by which a header and the last packet may differ
 
@@ -107,7 +107,7 @@ class TrackInfo:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A file: ``start`` is the instant of its first frame (first sample, without picture), seconds.
+    """A file: ``start`` is the instant of its first frame (first sample, without video), seconds.
 
     ``video`` and ``audio`` are the streams that are read; ``others`` names the rest; ``tracks`` lists every video and
     audio stream.
@@ -170,7 +170,7 @@ def _times(container: av.container.InputContainer, streams: list[av.stream.Strea
         if end < start - _PADDING:
             name = printable(file_name(container))
             raise MediaError(f"{name} is damaged: its {stream.type} begins at {start:.2f} s and ends at {end:.2f} s")
-        # Encoders pad the last packet of sound, which the header takes off again.
+        # Encoders pad the last packet of audio, which the header takes off again.
         borne_out = stated > 0 and abs(end - start - stated) < _PADDING
         found[stream.index] = {
             "start": start,
@@ -192,14 +192,14 @@ def _look(container: av.container.InputContainer, stream: av.VideoStream) -> tup
             break
         if frame is None:
             try:
-                frame = next(iter(stream.decode(believed(packet))), None)
+                frame = next(iter(stream.decode(repaired(packet))), None)
             except (av.error.InvalidDataError, av.error.EOFError):
                 continue
         if frame is not None and len(stamps) >= _PACKETS:
             known = packet.dts  # frames that are shown later may have others before them yet
             break
     if frame is None:
-        raise NoVideoError(f"{printable(file_name(container))}: the picture stream holds no frame")
+        raise NoVideoError(f"{printable(file_name(container))}: the video stream holds no frame")
     return frame, sorted(stamp for stamp in stamps if known is None or stamp <= known)
 
 
@@ -273,26 +273,26 @@ def probe(path: Source) -> MediaInfo:
         Its streams; ``video`` or ``audio`` is None where the file has none.
 
     Raises:
-        MediaError: the file is missing, a folder, no media, or its picture holds no frame.
+        MediaError: the file is missing, a folder, no media, or its video holds no frame.
     """
     return remembered(path, "info", lambda: _probed(path))
 
 
 def _probed(path: Source) -> MediaInfo:
     with open_media(path, failure=" cannot be probed") as container:
-        sound, picture = audio_stream(container, path), video_stream(container)
+        audio_track, video_track = audio_stream(container, path), video_stream(container)
         audio = video = None
-        if sound is not None and sound.codec_context.sample_rate:
+        if audio_track is not None and audio_track.codec_context.sample_rate:
             audio = AudioStream(
-                sound.index, sound.codec_context.name, sound.codec_context.sample_rate,
-                1 if isinstance(path, Selected) and path.channel is not None else sound.codec_context.channels,
-                0.0, 0.0, sound.language,
+                audio_track.index, audio_track.codec_context.name, audio_track.codec_context.sample_rate,
+                1 if isinstance(path, Selected) and path.channel is not None else audio_track.codec_context.channels,
+                0.0, 0.0, audio_track.language,
             )  # fmt: skip
-        if picture is not None:
-            video = _describe_video(container, picture)
+        if video_track is not None:
+            video = _describe_video(container, video_track)
         infos = [info for info in (video, audio) if info is not None]
         if not infos:
-            raise MediaError(f"{printable(path)} holds neither picture nor sound")
+            raise MediaError(f"{printable(path)} holds neither video nor audio")
         used = [info.index for info in infos]
         times = _times(container, [container.streams[index] for index in used])
         video = video and replace(video, **times[video.index])

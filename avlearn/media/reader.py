@@ -15,8 +15,8 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
 from avlearn.media.clip import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.clock import restarts
 from avlearn.media.decode_video import is_untimed
-from avlearn.media.picture import Crop, Size
 from avlearn.media.probe import probe
+from avlearn.media.rgb import Crop, Size
 from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
 from avlearn.media.ticks import stated_start, tick
 from avlearn.media.window_frames import NoPlanError, WindowFrames
@@ -60,7 +60,7 @@ class ClipReader:
     def read(self, source: Source, windows: Sequence[Window]) -> list[Clip]:
         """Clips in the order of the windows.
 
-        Where the picture ends within a window, its clip has fewer frames; where there is no sound, zeros.
+        Where the video ends within a window, its clip has fewer frames; where there is no audio, zeros.
 
         Raises:
             NoVideoError, NoAudioError: the file lacks what was asked for.
@@ -85,9 +85,9 @@ class _Reading:
         video = video_stream(container) if reader.video else None
         audio = audio_stream(container, source) if reader.audio else None
         if reader.video and video is None:
-            raise NoVideoError(f"{source} has no picture")
+            raise NoVideoError(f"{source} has no video")
         if reader.audio and (audio is None or not audio.codec_context.sample_rate):
-            raise NoAudioError(f"{source} has no sound track")
+            raise NoAudioError(f"{source} has no audio track")
         average = self._average_rate(video) if video is not None and not (reader.fps or reader.frames) else 0.0
         self.clips: list[Clip] = []
         instants: list[np.ndarray] = []
@@ -262,14 +262,14 @@ class _Reading:
                     self._refuse_cut_short(stream, window.start + count / clip.fps, at)
                 begin = float(stated_start(stream))
                 if not count or (len(instants) and window.start + window.duration <= begin):
-                    raise WindowError(f"{at} lies outside the picture of {self.source}")
+                    raise WindowError(f"{at} lies outside the video of {self.source}")
             if self.samples and self.ended and self.samples.packets:
                 pts, last = self.samples.packets[-1]
                 end = (pts + (last.duration or 0)) * self.samples.tick
                 if window.start + window.duration > end + _CUT_SHORT:
                     self._refuse_cut_short(self.samples.stream, end, at)
             if self.samples and not self.frames and not clip.audio.any() and not self.samples.overlaps(window):
-                raise WindowError(f"{at} lies outside the sound of {self.source}")
+                raise WindowError(f"{at} lies outside the audio of {self.source}")
         return self.clips
 
     def _refuse_cut_short(self, stream: av.stream.Stream, end: float, at: str) -> None:

@@ -1,4 +1,4 @@
-"""A sound track played faster or slower, by resampling."""
+"""A audio track played faster or slower, by resampling."""
 
 import numpy as np
 import soxr
@@ -10,20 +10,20 @@ _CHUNK = 1 << 16  # samples of the source that are resampled at a time
 
 
 class Retimed:
-    """The sound of a file along another clock: sample n is what the track holds at ``origin + n * speed / rate``.
+    """The audio of a file along another clock: sample n is what the track holds at ``origin + n * speed / rate``.
 
     Read in order, as `Samples` are.
 
     Args:
         path: the file.
         origin: seconds on the file's clock.
-        speed: seconds of the track a second of the result, near 1; above 1 the sound ends earlier, and is higher.
+        speed: seconds of the track a second of the result, near 1; above 1 it ends earlier, and is higher.
 
     Attributes:
         rate, channels: of the track.
 
     Raises:
-        NoAudioError: there is no sound track.
+        NoAudioError: there is no audio track.
     """
 
     def __init__(self, path: Source, origin: float, speed: float):

@@ -15,7 +15,7 @@ import numpy as np
 
 from avlearn.errors import AvlearnError, MediaError, NoAudioError
 from avlearn.files import is_file, printable
-from avlearn.media.aspect import believe
+from avlearn.media.aspect import repair_header
 from avlearn.media.boxes import check_boxes, check_header
 from avlearn.media.open_file import OpenFile, Slice, what_else
 from avlearn.media.playlists import ONE_FILE
@@ -24,7 +24,7 @@ from avlearn.media.playlists import ONE_FILE
 _TOLD = (".mp4", ".m4v", ".mov", ".m4a")
 _MOST_CHANNELS = 64  # FFmpeg's decoders have no more; a header that says so is damaged
 _MOST_SAMPLES = 16 * 768_000  # a second, of all channels together
-# Frames a second that a header is believed: containers without a rate state their clock's ticks, damaged ones anything.
+# Frames a second that a header may state: containers without a rate state their clock's ticks, damaged ones anything.
 _SLOWEST, FASTEST = 1e-4, 250.0
 _MOST_PIXELS = 1 << 26  # of a frame: 8192 x 8192
 _PIXELS_A_BYTE = 1 << 13  # of a file: a black frame of 4096 x 2160 takes a kilobyte, with its headers more
@@ -236,7 +236,7 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
         stream.codec_context.thread_count = 1
         if isinstance(stream, av.VideoStream):
             stream.codec_context.options = {"max_pixels": most}
-            believe(stream.codec_context)
+            repair_header(stream.codec_context)
         elif isinstance(stream, av.AudioStream):
             # PyAV 17.1 to 18.1: a layout shares the memory of a custom order of channels with its owner, and both free
             # it. While this one lives the context gets another, so that each is freed once.
@@ -264,12 +264,12 @@ def standard_layout(channels: int) -> av.AudioLayout:
 
 def _told(container: av.container.InputContainer) -> bool:
     """Whether the header states what a decoder and a reader must know."""
-    sounds = (s.codec_context for s in container.streams.audio)
-    pictures = (s.codec_context for s in container.streams.video)
+    audio = (s.codec_context for s in container.streams.audio)
+    video = (s.codec_context for s in container.streams.video)
     return (
         "mov" in container.format.name
-        and all(c is not None and c.sample_rate and c.channels for c in sounds)
-        and all(c is not None and c.width for c in pictures)
+        and all(c is not None and c.sample_rate and c.channels for c in audio)
+        and all(c is not None and c.width for c in video)
     )
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from av.stream import Disposition
 
 from avlearn.errors import OutputError
-from avlearn.media.aspect import believed
+from avlearn.media.aspect import repaired
 from avlearn.media.clock import demuxed
 from avlearn.media.decode_video import is_untimed
 from avlearn.media.source import Source, open_media, video_stream
@@ -47,7 +47,7 @@ def shown_at(path: Source) -> dict[int, int] | None:
             if packet.size:
                 presented, decoded = stamps(packet)
                 decoded_at[presented] = decoded
-            order += [frame.pts for frame in stream.decode(believed(packet))]
+            order += [frame.pts for frame in stream.decode(repaired(packet))]
         shown = [pts for pts in order if pts is not None]
         if len(shown) < len(order) or sorted(shown) != sorted(decoded_at):
             raise OutputError(f"{path} does not say when its frames are shown, and not all can be decoded")

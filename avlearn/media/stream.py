@@ -11,9 +11,9 @@ from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media.clip import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.decode_audio import Samples
 from avlearn.media.decode_video import Frames
-from avlearn.media.picture import to_rgb
 from avlearn.media.probe import probe
 from avlearn.media.resample import Resampled
+from avlearn.media.rgb import to_rgb
 from avlearn.media.source import Source, boundary, opened
 
 
@@ -36,11 +36,11 @@ def stream(
         path: the file.
         window, hop: seconds.
         fps, size, sample_rate, mono, video, audio: as in `read_clip`.
-        audio_delay: seconds by which the sound is moved later against the grid and the picture, as by `remux`.
+        audio_delay: seconds by which the audio is moved later against the grid and the video, as by `remux`.
 
     Yields:
-        Clips, the last of which may be shorter (nothing is padded). With picture they last as long as the
-        picture does; of the sound alone (``video=False``), as long as the sound.
+        Clips, the last of which may be shorter (nothing is padded). With video they last as long as the
+        video does; of the audio alone (``video=False``), as long as the audio.
 
     Raises:
         MediaError: the file cannot be read, or lacks what was asked for.
@@ -48,9 +48,9 @@ def stream(
     with opened(path) as file:
         info = probe(file)
         if video and info.video is None:
-            raise NoVideoError(f"{path} has no picture")
+            raise NoVideoError(f"{path} has no video")
         if audio and info.audio is None:
-            raise NoAudioError(f"{path} has no sound track")
+            raise NoAudioError(f"{path} has no audio track")
         origin = info.start
         track = Resampled(Samples(file, origin - audio_delay), sample_rate, mono) if audio else None
         if video and info.video is not None:
@@ -105,7 +105,7 @@ def _video(
 
 
 def _images(frames: Frames, instants: Iterator[float], size: int | None) -> Iterator[tuple[float, np.ndarray]]:
-    """Presentation time and picture for each instant."""
+    """Presentation time and image for each instant."""
     shown: av.VideoFrame | None = None
     image: np.ndarray | None = None
     for time, frame in frames.at(instants):

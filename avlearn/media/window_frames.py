@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 import av
 import numpy as np
 
-from avlearn.media.aspect import believed, pixel_aspect
+from avlearn.media.aspect import pixel_aspect, repaired
 from avlearn.media.clip import Clip, Window
 from avlearn.media.decode_video import Frames, tick_slack
 from avlearn.media.packets import droppable_rule
-from avlearn.media.picture import Size, to_rgb
+from avlearn.media.rgb import Size, to_rgb
 from avlearn.media.source import Source, frame_rate
 from avlearn.media.ticks import AnyPacket, tick
 
@@ -116,7 +116,7 @@ class WindowFrames:
             for pts, packet in self.packets[first : last + 1]:
                 if pts not in wanted and ((pts < key and not joined) or (rule is not None and rule(packet))):
                     continue
-                take(decoder.decode(believed(packet)))
+                take(decoder.decode(repaired(packet)))
         take(decoder.decode(None))
 
     def _runs(self, wanted: set[int]) -> list[tuple[int, int, bool]]:
@@ -126,7 +126,7 @@ class WindowFrames:
         if not keys or keys[0]:
             raise NoPlanError
         runs: list[tuple[int, int, bool]] = []
-        needed_whole = False  # by pictures of the next group that are shown before its keyframe
+        needed_whole = False  # by frames of the next group that are shown before its keyframe
         for first, after in reversed(list(zip(keys, [*keys[1:], len(self.packets)], strict=True))):
             held = [i for i in range(first, after) if stamps[i] in wanted]
             leading = any(stamps[i] < stamps[first] for i in held)

@@ -126,7 +126,7 @@ class WindowSamples:
                 frames += decoder.decode(packet)
             except (av.error.InvalidDataError, av.error.EOFError):
                 if frames and begin <= at:
-                    raise MediaError(f"{self.source} is damaged: its sound at {at:.2f} s cannot be decoded") from None
+                    raise MediaError(f"{self.source} is damaged: its audio at {at:.2f} s cannot be decoded") from None
         if decoder.is_open:
             frames += decoder.decode(None)
             decoder.flush_buffers()

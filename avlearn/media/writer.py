@@ -11,8 +11,8 @@ import soundfile
 
 from avlearn.errors import OutputError
 from avlearn.files import replacing
+from avlearn.media.audio_track import AudioTrack
 from avlearn.media.containers import container_of, create
-from avlearn.media.sound_track import SoundTrack
 from avlearn.media.wav import without_clock
 
 # What FFmpeg and libsndfile raise where they cannot write.
@@ -55,7 +55,7 @@ def write_video(
 ) -> None:
     """Write H.264 (4:2:0) and AAC, or FLAC for rates that AAC lacks; VP9 and Opus where the suffix is ``.webm``.
 
-    Sample 0 of the sound is the instant zero: that of frame 0, unless frames are timed.
+    Sample 0 of the audio is the instant zero: that of frame 0, unless frames are timed.
 
     Args:
         path: the file; its suffix names the container.
@@ -80,27 +80,27 @@ def write_video(
     first = next(numbered, None)
     if first is None:
         raise OutputError(f"{path}: there is no frame to write")
-    sound = _chunks(audio) if audio is not None else iter(())
-    chunk = next(sound, None)
+    chunks = _chunks(audio) if audio is not None else iter(())
+    chunk = next(chunks, None)
     with replacing(path, WRITE_ERRORS) as part, create(part, kind) as container:
-        picture = _picture(container, kind.format, rate, crf, preset)
-        picture.height, picture.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
-        picture.codec_context.time_base = base
-        track = SoundTrack(container, sample_rate or 0, len(chunk), kind.audio) if chunk is not None else None
+        stream = _video_stream(container, kind.format, rate, crf, preset)
+        stream.height, stream.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
+        stream.codec_context.time_base = base
+        track = AudioTrack(container, sample_rate or 0, len(chunk), kind.audio) if chunk is not None else None
 
         def write_audio(until: float | Fraction) -> None:
             nonlocal chunk
             while track is not None and chunk is not None and track.written / track.rate <= until:
                 track.write(chunk)
-                chunk = next(sound, None)
+                chunk = next(chunks, None)
 
         for tick, image in chain([first], numbered):
-            image = np.ascontiguousarray(image[: picture.height, : picture.width])
+            image = np.ascontiguousarray(image[: stream.height, : stream.width])
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
             frame.pts, frame.time_base = tick, base
-            container.mux(picture.encode(frame))
+            container.mux(stream.encode(frame))
             write_audio(tick * base + 1 / rate)
-        container.mux(picture.encode(None))
+        container.mux(stream.encode(None))
         write_audio(float("inf"))
         if track is not None:
             track.finish()
@@ -112,7 +112,7 @@ def _stamped(frames: Iterable[np.ndarray | tuple[float, np.ndarray]]) -> Iterato
         yield (number, frame) if isinstance(frame, np.ndarray) else (round(frame[0] * _TICKS), frame[1])
 
 
-def _picture(
+def _video_stream(
     container: av.container.OutputContainer, form: str, rate: Fraction, crf: int, preset: str
 ) -> av.VideoStream:
     if form == "webm":

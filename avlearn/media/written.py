@@ -27,7 +27,7 @@ _LOOK = 1.0  # seconds that are compared
 _PLACES = 8  # along the file, of which the loudest two are compared
 _REACH = 0.15  # seconds either way that audio is looked for
 # Least correlation at which audio is found, copied and encoded again: decoders of AC-3, MP2 and AAC add noise of their
-# own, another each time and as loud as quiet sound. That copies are the same is known by what is coded.
+# own, another each time and as loud as quiet audio. That copies are the same is known by what is coded.
 _COPIED, _ALIKE = 0.5, 0.3
 _SILENT = 1e-8  # mean square below which nothing can be compared
 _ADVICE = "write a .mkv or .mp4"
@@ -176,7 +176,7 @@ def _lag(heard: np.ndarray, put: np.ndarray) -> tuple[float, float]:
     alike = curve / np.maximum(scale, 1e-9)
     middle, near = round(_REACH * _RATE), round(_APART * _RATE)
     best = int(alike.argmax())
-    # Sound that repeats itself fits at many places.
+    # Audio that repeats itself fits at many places.
     fits = alike[middle - near : middle + near + 1].max() > 0.9 * alike[best]
     return 0.0 if fits else (best - middle) / _RATE, float(alike[best])
 

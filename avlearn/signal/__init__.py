@@ -1,4 +1,4 @@
-"""Tensors to tensors, no weights: what encoders see of a sound, and short-time Fourier transforms."""
+"""Tensors to tensors, no weights: what encoders take of audio, and short-time Fourier transforms."""
 
 from avlearn.config import Spectrogram
 from avlearn.signal.front_end import FrontEnd

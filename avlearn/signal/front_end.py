@@ -25,7 +25,7 @@ class MFCC(nn.Module):
 
 
 class Samples(nn.Module):
-    """The sound as it is, of one channel."""
+    """Samples as they are, of one channel."""
 
     hop_samples, bands = 1, None
 
@@ -39,7 +39,7 @@ class Samples(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """A sound as an encoder sees it, in batches on the device.
+    """Audio as an encoder takes it, in batches on the device.
 
     Args:
         sample_rate: samples a second.

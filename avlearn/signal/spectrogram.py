@@ -11,7 +11,7 @@ class LogSpectrogram(nn.Module):
 
     Frame ``n`` is centred on ``(n + 0.5) * hop``: it stands for the samples ``[n * hop, (n + 1) * hop)``,
     so that a block of frames and a block of video frames that cover the same seconds carry the same
-    index. (The customary centring on ``n * hop`` shifts the sound by half a hop against the picture.)
+    index. (The customary centring on ``n * hop`` shifts the audio by half a hop against the video.)
 
     Args:
         sample_rate: samples a second of the input.

@@ -115,14 +115,14 @@ def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: W
         raise DataError(
             f"none of {len(rows)} {name} clips can be used: why is said above; data.exclude chooses the flags"
         )
-    kept = [row for row in usable if row.duration >= rule.sound_seconds - 1e-3]
+    kept = [row for row in usable if row.duration >= rule.audio_seconds - 1e-3]
     if not kept:
         raise DataError(
-            f"no {name} clip lasts {rule.sound_seconds:g} s (clip.seconds + 2 clip.context), the longest "
+            f"no {name} clip lasts {rule.audio_seconds:g} s (clip.seconds + 2 clip.context), the longest "
             f"{max(row.duration for row in usable):.2f} s: lower clip.seconds or clip.context, or give longer clips"
         )
     if len(kept) < len(usable):
         print(
-            f"left out {len(usable) - len(kept)} {name} clips: shorter than {rule.sound_seconds:g} s", file=sys.stderr
+            f"left out {len(usable) - len(kept)} {name} clips: shorter than {rule.audio_seconds:g} s", file=sys.stderr
         )
     return kept

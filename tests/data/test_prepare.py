@@ -127,7 +127,7 @@ def test_clips_in_shards_are_the_loose_ones(undisturbed):
 
 
 def test_events_and_flags_follow_the_clip(tmp_path):
-    """A clip whose picture begins late begins at 0 afterwards, and so do its events."""
+    """A clip whose video begins late begins at 0 afterwards, and so do its events."""
     sys.path.append(str(Path(__file__).parents[1] / "media"))
     from golden import EVENTS, flashes, golden
 

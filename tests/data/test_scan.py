@@ -43,7 +43,7 @@ def make(path: Path, seconds: float = 2.0, seed: int = 0, **sound) -> Path:
 
 
 def encode(path: Path, ticks, base: Fraction, delay: float = 0.0) -> Path:
-    """Pictures at ``ticks`` of ``base`` from ``delay`` on, and two seconds of sound from 0 on."""
+    """Frames at ``ticks`` of ``base`` from ``delay`` on, and two seconds of audio from 0 on."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS, options={"bf": "0"})
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
@@ -183,7 +183,7 @@ def test_a_sound_file_has_no_flag(tmp_path):
 def test_no_audio(tmp_path):
     write_video(tmp_path / "a.mp4", pictures(2.0), FPS)
     (row,) = scan([Entry(tmp_path / "a.mp4")], tmp_path / "manifest.csv")
-    assert (row.flags, row.reason) == (("no-audio",), "there is no sound track")
+    assert (row.flags, row.reason) == (("no-audio",), "there is no audio track")
     assert (row.width, row.sample_rate) == (64, 0) and row.duration == pytest.approx(2.0)
 
 
@@ -194,7 +194,7 @@ def test_no_video(tmp_path):
         frame.sample_rate = RATE
         for packet in [*audio.encode(frame), *audio.encode(None)]:
             container.mux(packet)
-    assert flagged(tmp_path / "a.mp4") == (("no-video",), "there is no picture")
+    assert flagged(tmp_path / "a.mp4") == (("no-video",), "there is no video")
 
 
 @pytest.mark.parametrize(("level", "flags"), [(0.0, ("silent",)), (3e-5, ("silent",)), (0.004, ())])
@@ -232,7 +232,7 @@ def test_sound_that_is_no_numbers_is_undecodable(tmp_path):
     sound = np.zeros((16_000 * 2, 1), np.float32)
     sound[8_000:24_000] = np.nan
     soundfile.write(tmp_path / "a.wav", sound, 16_000, "FLOAT")
-    why = "its sound has samples that are no numbers, or too loud to be sound"
+    why = "its audio has samples that are no numbers, or too loud to be audio"
     assert flagged(tmp_path / "a.wav") == (("undecodable",), why)
 
 

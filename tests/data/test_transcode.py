@@ -1,4 +1,4 @@
-"""Transcoding: frames, instants, sound and colours of files whose truth is known, and other decoders' word for it."""
+"""Transcoding: frames, instants, audio and colours of files whose truth is known, and other decoders' word for it."""
 
 import shutil
 import subprocess
@@ -147,7 +147,7 @@ def test_the_short_side_shrinks_and_never_grows(tmp_path, side, size):
 
 @pytest.mark.parametrize("name", ["pyramid", "variable", "gop12"])
 def test_frames_follow_one_pattern(name):
-    """A keyframe every 32 frames, P frames every 8 and at a group's end, and nothing leans on the others."""
+    """A keyframe every 32 frames, P frames every 8 and at a group's end, and nothing depends on the others."""
     with av.open(str(made(name)[1])) as container:
         (stream,) = container.streams.video
         unused = droppable_rule(stream.codec_context)
@@ -256,14 +256,14 @@ def test_sound_that_never_meets_the_picture_is_refused(tmp_path):
         beep = av.AudioFrame.from_ndarray(np.full((1, RATE), 9000, np.int16), "s16", "mono")
         beep.sample_rate, beep.pts = RATE, 0
         container.mux([*audio.encode(beep), *audio.encode(None)])
-    assert "no sound plays" in refused(tmp_path / "a.mkv", tmp_path, NoAudioError)
+    assert "no audio plays" in refused(tmp_path / "a.mkv", tmp_path, NoAudioError)
 
 
 @pytest.mark.parametrize("fault", ["sound", "picture"])
 def test_what_was_not_written_as_it_should_be_is_refused(tmp_path, monkeypatch, fault):
-    """Encoders that lose something: the end of the sound, or a frame."""
+    """Encoders that lose something: the end of the audio, or a frame."""
     if fault == "sound":
-        monkeypatch.setattr(transcoding.SoundTrack, "finish", lambda track: None)
+        monkeypatch.setattr(transcoding.AudioTrack, "finish", lambda track: None)
     else:
         monkeypatch.setattr(transcoding, "_picture_stream", _forgetful)
     assert "what was written" in refused(golden("fps25").path, tmp_path)

@@ -1,7 +1,7 @@
 """Flash-and-beep files whose truth is known: to the frame, to the sample, to the colour.
 
 Every frame carries its own number as black and white cells that survive lossy coding, six colours, a cell that
-flashes on the frames named in `EVENTS`, and a moving texture. The sound is a sum of sinusoids whose value is known
+flashes on the frames named in `EVENTS`, and a moving texture. The audio is a sum of sinusoids whose value is known
 at every instant (a murmur that never repeats, another one in each channel) with a chirp at the instant of every
 flash. A test can thus tell from pixels alone which frame it got, and from samples alone at which instant they belong.
 """
@@ -40,12 +40,12 @@ class Kind:
 
     Attributes:
         variable: frames that follow no rate.
-        rotation: degrees counter-clockwise that bring the stored picture upright.
+        rotation: degrees counter-clockwise that bring the stored frame upright.
         video_start, audio_start: delay one of the two.
         cut: the finished file's packets are copied with all times moved back by so much, so that an edit list hides
             what lies before zero.
         tick: the container's resolution of timestamps, where it is coarse.
-        late: the sound lies so much later in the file than it was put, since the container cannot tell of the
+        late: the audio lies so much later in the file than it was put, since the container cannot tell of the
             encoder's delay: no reader can know of it.
     """
 
@@ -138,7 +138,7 @@ KINDS: dict[str, Kind] = {
     "edit_list_no_b": _kind(cut=1.4, seconds=6, options=_x264(bframes=0)),
     "edit_list_mov": _kind(cut=1.4, seconds=6, suffix="mov", audio="pcm_s16le"),
     "edit_list_hevc": _kind(cut=1.4, seconds=6, codec="libx265", options=_X265),
-    # Structures of pictures.
+    # Structures of video.
     "pyramid": _kind(options=_x264(bframes=7, **{"b-adapt": 0, "b-pyramid": "normal"})),
     "no_b": _kind(options=_x264(bframes=0)),
     "gop12": _kind(gop=12),
@@ -183,14 +183,14 @@ KINDS: dict[str, Kind] = {
     "ts_ac3": _kind(suffix="ts", audio="ac3", bit_rate=192_000),
     "flv": _kind(suffix="flv", rate=44100),
     "flv_mp3": _kind(suffix="flv", audio="libmp3lame", rate=44100),
-    # Codecs of the picture.
+    # Codecs of the video.
     "hevc": _kind(codec="libx265", options=_X265),
     "hevc_open_gop": _kind(codec="libx265", options=_OPEN_X265, gop=12),
     "hevc_mkv": _kind(codec="libx265", options=_X265, suffix="mkv"),
     "av1": _kind(codec="libsvtav1", options=_AV1),
     "vp9": _kind(codec="libvpx-vp9", options=_VPX),
     "mpeg4": _kind(codec="mpeg4", options=_MPEG),
-    # Codecs and rates of the sound.
+    # Codecs and rates of the audio.
     "mp3": _kind(audio="libmp3lame", rate=44100),
     "mp3_mkv": _kind(audio="libmp3lame", rate=44100, suffix="mkv"),
     "opus": _kind(audio="libopus"),
@@ -208,7 +208,7 @@ KINDS: dict[str, Kind] = {
     "pcm_8k": _kind(suffix="mov", audio="pcm_s16le", rate=8000),
     "flac_192k": _kind(suffix="mkv", audio="flac", rate=192_000),
     "pcm_192k": _kind(suffix="mov", audio="pcm_s16le", rate=192_000, layout="stereo"),
-    # Samples of the picture.
+    # Pixel formats of the video.
     "ten_bits": _kind(codec="libx265", options=_X265, pixels="yuv420p10le"),
     "ten_bits_422": _kind(pixels="yuv422p10le"),
     "ten_bits_av1": _kind(suffix="webm", codec="libsvtav1", options=_AV1, pixels="yuv420p10le", audio="libopus"),
@@ -337,7 +337,7 @@ def _cell(image: np.ndarray, k: int) -> np.ndarray:
 
 
 def _check(value: int) -> int:
-    return 7 - value % 7  # never 0: a black picture carries no number
+    return 7 - value % 7  # never 0: a black frame carries no number
 
 
 def _draw(kind: Kind, value: int) -> np.ndarray:
@@ -385,7 +385,7 @@ def _frame(kind: Kind, value: int) -> av.VideoFrame:
     return frame
 
 
-# ---- what is in the sound
+# ---- what is in the audio
 
 
 @cache
@@ -466,7 +466,7 @@ def _moments(kind: Kind) -> np.ndarray:
 
 
 def _encode(path: Path, kind: Kind) -> tuple[np.ndarray, float]:
-    """Write the file; returns the frames' instants and the end of the sound, in seconds since zero."""
+    """Write the file; returns the frames' instants and the end of the audio, in seconds since zero."""
     moments = _moments(kind)
     with av.open(str(path), "w", options=kind.muxer) as container:
         picture = container.add_stream(kind.codec, rate=kind.fps, options=kind.options | {"g": str(kind.gop)})
@@ -522,7 +522,7 @@ def _pictures(kind: Kind, moments: np.ndarray, base: Fraction) -> Iterator[tuple
 
 
 def _sounds(kind: Kind, context: av.AudioCodecContext) -> tuple[list, float]:
-    """Frames of sound as the encoder wants them, with their instants; and the instant of the end."""
+    """Frames of audio as the encoder wants them, with their instants; and the instant of the end."""
     size = context.frame_size or 1024
     length = kind.video_start + kind.seconds - kind.audio_start
     count = -(-round(length * kind.rate) // size) * size
@@ -567,7 +567,7 @@ def _cut(whole: Path, path: Path, seconds: float) -> None:
 
 
 def _first_instant(path: Path) -> float:
-    """The earliest timestamp of the picture's packets."""
+    """The earliest timestamp of the video's packets."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stamps = [p.pts for p in container.demux(stream) if p.pts is not None and p.size]

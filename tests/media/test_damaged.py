@@ -51,9 +51,9 @@ def test_samples_that_no_sound_has_are_refused(tmp_path, value, rate):
     sound[1_000:1_010] = value
     soundfile.write(tmp_path / "a.wav", sound, 8_000, "FLOAT")
     reader = ClipReader(video=False, sample_rate=rate)
-    with pytest.raises(MediaError, match="too loud to be sound"):
+    with pytest.raises(MediaError, match="too loud to be audio"):
         reader.read(tmp_path / "a.wav", [Window(0.0, 0.5)])
-    with pytest.raises(MediaError, match="too loud to be sound"):
+    with pytest.raises(MediaError, match="too loud to be audio"):
         next(stream(tmp_path / "a.wav", 0.5, 0.5, video=False, sample_rate=rate))
 
 

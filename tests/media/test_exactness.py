@@ -10,7 +10,7 @@ from golden import KINDS, golden, lag
 
 from avlearn.errors import MediaError
 from avlearn.media import ClipReader, Window, probe, read_clip, stream
-from avlearn.media.picture import to_rgb
+from avlearn.media.rgb import to_rgb
 
 READS = 3  # of one to four windows each
 
@@ -96,7 +96,7 @@ def test_sound_of_a_window_does_not_depend_on_the_others(name, rate):
     for window, clip in zip(windows, reader.read(truth.path, windows), strict=True):
         [alone] = reader.read(truth.path, [window])
         assert clip.audio.shape == alone.audio.shape
-        if truth.kind.tick:  # stamps that are rounded leave it open where a run of sound begins
+        if truth.kind.tick:  # stamps that are rounded leave it open where a run of audio begins
             late, same = lag(clip.audio[0], alone.audio[0], clip.sample_rate)
             assert same > 0.99
             assert abs(late) <= truth.kind.tick

@@ -1,4 +1,4 @@
-"""Reading against the truth: which frame is shown when, where a sound lies, which way is up, which colour is which."""
+"""Reading against the truth: which frame is shown when, where the audio lies, which way is up, and each colour."""
 
 import zlib
 
@@ -28,7 +28,7 @@ def check_fps(truth: Golden, fps: float) -> None:
         assert fps == pytest.approx(float(truth.kind.fps), rel=1e-3)
 
 
-def check_picture(truth: Golden, window: Window, clip: Clip) -> None:
+def check_video(truth: Golden, window: Window, clip: Clip) -> None:
     """Every frame is the one shown at its instant, and says when it came."""
     instants = window.start + np.arange(round(window.duration * clip.fps)) / clip.fps
     slack = max(truth.kind.tick, 1e-3)
@@ -44,7 +44,7 @@ def check_picture(truth: Golden, window: Window, clip: Clip) -> None:
         assert time == pytest.approx(truth.times[shown], abs=0.51 * truth.kind.tick + 1e-5)
 
 
-def check_sound(truth: Golden, window: Window, clip: Clip) -> None:
+def check_audio(truth: Golden, window: Window, clip: Clip) -> None:
     """Samples lie where they were put, in every channel, and are what was put there."""
     rate = clip.sample_rate
     begin = window.start - window.before
@@ -60,7 +60,7 @@ def check_sound(truth: Golden, window: Window, clip: Clip) -> None:
 
 
 def some_windows(name: str, count: int) -> list[Window]:
-    """Random windows within a file, with sound around them, and one that goes on past its end."""
+    """Random windows within a file, with audio around them, and one that goes on past its end."""
     truth = golden(name)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     first = max(truth.times[0], truth.sound_start)
@@ -77,8 +77,8 @@ def test_windows_show_and_sound_what_the_file_holds_there(name):
         assert clip.sample_rate == truth.kind.rate
         check_fps(truth, clip.fps)
         assert clip.start == window.start
-        check_picture(truth, window, clip)
-        check_sound(truth, window, clip)
+        check_video(truth, window, clip)
+        check_audio(truth, window, clip)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -88,8 +88,8 @@ def test_other_rates_keep_frames_and_sound_in_place(name):
     windows = some_windows(f"{name}", 3)[::-1]
     for window, clip in zip(windows, ClipReader(fps=fps, sample_rate=16000).read(truth.path, windows), strict=True):
         assert (clip.fps, clip.sample_rate) == (fps, 16000)
-        check_picture(truth, window, clip)
-        check_sound(truth, window, clip)
+        check_video(truth, window, clip)
+        check_audio(truth, window, clip)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -118,7 +118,7 @@ def test_beyond_the_file(name):
     truth = golden(name)
     early = Window(truth.times[0] - 0.3, 0.5)
     [clip] = ClipReader(fps=10).read(truth.path, [early])
-    check_picture(truth, early, clip)
+    check_video(truth, early, clip)
     assert [number(image) for image in clip.video[:3]] == [truth.numbers[0]] * 3
     late = Window(truth.end - 0.35, 1.0, 0.0, 0.5)
     [clip] = ClipReader(fps=10).read(truth.path, [late])
@@ -188,7 +188,7 @@ def test_pictures_are_upright_with_square_pixels(name):
     window = Window(truth.times[0] + 1.02, 0.2)
     [clip] = ClipReader(audio=False).read(truth.path, [window])
     assert clip.video.shape[2:0:-1] == truth.display
-    check_picture(truth, window, clip)  # its number can be read off an upright picture only
+    check_video(truth, window, clip)  # its number can be read off an upright frame only
     [small] = ClipReader(audio=False, size=32).read(truth.path, [window])
     width, height = truth.display
     assert min(small.video.shape[1:3]) == 32
@@ -254,7 +254,7 @@ def aligned(truth: Golden) -> list[Window]:
     return [Window(truth.times[k] + 1e-3, 0.8, 0.1, 0.1) for k in (21, 40, 55)]
 
 
-# One rate, upright, stamps that begin at zero, sound without an encoder's delay: there counting is right.
+# One rate, upright, stamps that begin at zero, audio without an encoder's delay: there counting is right.
 PLAIN = (
     "open_gop_mkv", "mov", "mkv", "mkv_flac", "webm_vp9", "webm_av1", "avi_mjpeg", "avi_mpeg4", "avi_mp3", "hevc_mkv",
     "mp3_mkv", "opus", "flac", "pcm_8k", "flac_192k", "ten_bits_av1", "odd_vp9", "odd_mpeg4", "wide_pixels_mkv",
@@ -266,41 +266,41 @@ NO_RATE = "variable_ts"  # there is nothing to count by
 def test_counting_does_for_the_plainest_files(name):
     truth = golden(name)
     for window, clip in zip(aligned(truth), by_index(truth, aligned(truth)), strict=True):
-        check_picture(truth, window, clip)
-        check_sound(truth, window, clip)
+        check_video(truth, window, clip)
+        check_audio(truth, window, clip)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in (*PLAIN, NO_RATE)])
 def test_a_reader_that_counts_is_found_out_in_all_others(name):
     truth = golden(name)
     for window, clip in zip(aligned(truth), by_index(truth, aligned(truth)), strict=True):
-        # Pictures that were not turned are of another shape.
+        # Frames that were not turned are of another shape.
         with pytest.raises((AssertionError, ValueError)):
-            check_picture(truth, window, clip)
-            check_sound(truth, window, clip)
+            check_video(truth, window, clip)
+            check_audio(truth, window, clip)
 
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("variable", check_picture),
-        ("variable_mkv", check_picture),
-        ("variable_webm", check_picture),
-        ("late_sound", check_sound),
-        ("late_sound_mov", check_sound),
-        ("late_sound_mkv", check_sound),
-        ("late_picture", check_picture),
-        ("late_picture_mov", check_picture),
-        ("late_picture_mkv", check_picture),
-        ("edit_list", check_picture),
-        ("edit_list", check_sound),
-        ("edit_list_no_b", check_picture),
-        ("ts_h264", check_picture),
-        ("ts_h264", check_sound),
-        ("mpg_mpeg1", check_picture),
-        ("mpg_mpeg1", check_sound),
-        ("fragmented", check_picture),
-        ("fps25", check_sound),  # the encoder's delay, which the edit list takes away
+        ("variable", check_video),
+        ("variable_mkv", check_video),
+        ("variable_webm", check_video),
+        ("late_sound", check_audio),
+        ("late_sound_mov", check_audio),
+        ("late_sound_mkv", check_audio),
+        ("late_picture", check_video),
+        ("late_picture_mov", check_video),
+        ("late_picture_mkv", check_video),
+        ("edit_list", check_video),
+        ("edit_list", check_audio),
+        ("edit_list_no_b", check_video),
+        ("ts_h264", check_video),
+        ("ts_h264", check_audio),
+        ("mpg_mpeg1", check_video),
+        ("mpg_mpeg1", check_audio),
+        ("fragmented", check_video),
+        ("fps25", check_audio),  # the encoder's delay, which the edit list takes away
     ],
 )
 def test_the_checks_find_out_a_reader_that_counts(name, wrong):

@@ -18,9 +18,9 @@ _DIFFERENT = {
     "specvqgan/video_02480.mp4": {"WxH": "299x224"},
     "mmaction2/demo.mp4": {"WxH": "427x256"},
     "mmaction2/0ff6f7_demo.mp4": {"WxH": "455x256"},
-    # The index has the first of two sound tracks; the second is the better one.
+    # The index has the first of two audio tracks; the second is the better one.
     "torchcodec/nasa_13013.mp4": {"sample_rate": "16000"},
-    # A cover image is no picture.
+    # A cover image is no video.
     "stempeg/The_Easton_Ellises_-_Falcon_69.stem.mp4": {"WxH": "0x0", "vcodec": "-", "fps": "0"},
     # The index has the ticks of the container's clock, and counts from 0.
     "exoplayer/sample.flv": {"fps": "60", "duration_s": "1.09"},
@@ -30,8 +30,8 @@ _DIFFERENT = {
     "exoplayer/sample_fragmented_seekable.mp4": {"duration_s": "1.07"},
 }
 _NO_FRAME = "exoplayer/init.mp4"  # the header of a stream whose fragments are elsewhere
-_NO_PICTURE = ("exoplayer/sample_opus.mp4", "stempeg/The_Easton_Ellises_-_Falcon_69.stem.mp4")
-_NO_SOUND = (
+_NO_VIDEO = ("exoplayer/sample_opus.mp4", "stempeg/The_Easton_Ellises_-_Falcon_69.stem.mp4")
+_NO_AUDIO = (
     "human-action-recognition-ucf101/v_BenchPress_g01_c01.avi",
     "human-action-recognition-ucf101/v_Diving_g01_c01.avi",
     "imageio-binaries/0b243c_cockatoo.mp4",
@@ -67,7 +67,7 @@ def read_and_check(path: Path, windows: list[Window], video: bool, audio: bool) 
 
 def test_the_index_and_the_folder_agree(real_videos):
     found = {str(path.relative_to(real_videos)) for path in real_videos.rglob("*") if path.is_file()}
-    assert found == set(index(real_videos)) >= {*_DIFFERENT, _NO_FRAME, *_NO_PICTURE, *_NO_SOUND}
+    assert found == set(index(real_videos)) >= {*_DIFFERENT, _NO_FRAME, *_NO_VIDEO, *_NO_AUDIO}
 
 
 def test_every_file_is_what_the_index_says_and_its_middle_reads(real_videos):
@@ -103,17 +103,17 @@ def test_a_header_without_frames_is_refused(real_videos):
         ClipReader().read(path, [Window(0.0, 1.0)])
 
 
-@pytest.mark.parametrize("name", _NO_PICTURE)
+@pytest.mark.parametrize("name", _NO_VIDEO)
 def test_a_picture_that_is_not_there_is_refused(real_videos, name):
     assert probe(real_videos / name).video is None
-    with pytest.raises(NoVideoError, match="has no picture"):
+    with pytest.raises(NoVideoError, match="has no video"):
         ClipReader().read(real_videos / name, [Window(0.0, 0.5)])
 
 
-@pytest.mark.parametrize("name", _NO_SOUND)
+@pytest.mark.parametrize("name", _NO_AUDIO)
 def test_sound_that_is_not_there_is_refused(real_videos, name):
     assert probe(real_videos / name).audio is None
-    with pytest.raises(NoAudioError, match="has no sound track"):
+    with pytest.raises(NoAudioError, match="has no audio track"):
         ClipReader().read(real_videos / name, [Window(0.0, 0.5)])
 
 

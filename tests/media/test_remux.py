@@ -1,4 +1,4 @@
-"""Moving a file's sound, and putting another in its place, without touching the picture."""
+"""Moving a file's audio, and putting another in its place, without touching the video."""
 
 import resource
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""A sound track on another clock keeps its instants."""
+"""A audio track on another clock keeps its instants."""
 
 import numpy as np
 import pytest

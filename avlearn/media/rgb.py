@@ -32,9 +32,9 @@ def to_rgb(
     Args:
         frame: a decoded frame of any pixel format.
         aspect: width over height of a pixel.
-        size: short side in pixels, or (height, width); the picture's own by default.
+        size: short side in pixels, or (height, width); the frame's own by default.
         crop: "square" (the largest, in the middle), or left, top, right and bottom as shares of the displayed
-            picture; edges are moved to whole chroma samples.
+            frame; edges are moved to whole chroma samples.
         out: where to write the result.
 
     Returns:
@@ -144,7 +144,7 @@ def _geometry(
     else:
         left, top, right, bottom = (share * side for share, side in zip(crop, shown * 2, strict=True))
     out = _out_size(right - left, bottom - top, size)
-    # The displayed picture is the stored one turned counterclockwise: turn the box back.
+    # The displayed frame is the stored one turned counterclockwise: turn the box back.
     if turns == 1:
         left, top, right, bottom = shown[1] - bottom, left, shown[1] - top, right
     elif turns == 2:
@@ -169,7 +169,7 @@ def _out_size(width: float, height: float, size: Size) -> tuple[int, int]:
         return size[1], size[0]
     if size is None:
         return max(round(width), 1), max(round(height), 1)
-    # The long side is even, so that the picture can be written again without loss of a column.
+    # The long side is even, so that the frame can be written again without loss of a column.
     scale = size / min(width, height)
     if abs(width - height) < 0.5:
         return size, size

@@ -13,7 +13,7 @@ _MOST_CHANNELS = {"mp2": 2, "libmp3lame": 2, "wmav2": 2, "ac3": 6}  # of encoder
 _FORMATS = ("fltp", "flt", "s32p", "s32", "s16p", "s16")  # of samples, the best first
 
 
-class SoundTrack:
+class AudioTrack:
     """A stream that takes samples as they come: in the first codec that has their rate and channels.
 
     Args:
