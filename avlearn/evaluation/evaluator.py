@@ -1,5 +1,6 @@
 """The contract of an evaluator: it chooses clips, and measures a model on them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,6 @@ from avlearn.objectives import Objective
 from avlearn.objectives.fusion import ShiftBCE
 
 NO_COMMON_SPACE = "the model's objective taught it no common space of video and audio"
-_WORKERS = 4  # processes that decode
 
 
 class NotMeasurableError(Exception):
@@ -74,7 +74,7 @@ class Subject:
     def _decode(self, rows: Sequence[Row], bad_files: Literal["skip", "error"]) -> ClipCache:
         config = self.model.config
         shape = config.fps, config.size, config.sample_rate
-        return decode_once(rows, self.folder, *shape, _WORKERS, bad_files=bad_files)
+        return decode_once(rows, self.folder, *shape, os.cpu_count() or 1, bad_files=bad_files)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Synchronization and retrieval of a model: metrics on held-out windows at known offsets."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from avlearn.errors import ModelError
 from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.result import ClassMetrics, EvaluatorResult
 from avlearn.evaluation.selection import one_of_two, solos
-from avlearn.evaluation.windows import OFFSETS, WindowCuts, cut_windows, off_grid, on_grid
+from avlearn.evaluation.windows import BATCH, OFFSETS, WindowCuts, cut_windows, off_grid, on_grid
 from avlearn.metrics import MetricResult
 from avlearn.metrics.retrieval import recall_at
 from avlearn.metrics.sync import (
@@ -257,5 +259,9 @@ def _retrieval(model: AudioVisual, pairs: list[tuple[Tensor, Tensor]], begin: np
     frames = pairs[0][0].shape[1]
     video = torch.stack([seen for seen, _ in pairs])
     audio = torch.stack([heard[:, o : o + frames] for (_, heard), o in zip(pairs, begin, strict=False)])
-    scores = torch.cat([pair_scores(v, audio, model.config.pool_scale)[..., 0] for v in video.split(16)]).cpu().numpy()
-    return [metric for k in (1, 5, 10) for metric in recall_at(scores, k)]
+
+    def blocks() -> Iterator[np.ndarray]:
+        for rows in video.split(BATCH):
+            yield pair_scores(rows, audio, model.config.pool_scale)[..., 0].cpu().numpy()
+
+    return recall_at(blocks, (1, 5, 10))
