@@ -36,9 +36,11 @@ class EncoderAlone:
         return next(self.encoder.parameters()).device
 
     def untrained(self) -> "EncoderAlone":
-        """The same network before training."""
-        config = self.encoder.config
-        return replace(self, encoder=create_model(config["name"], **config["options"]).eval().to(self.device))
+        """The same network before training, which is given the same colours."""
+        config, own = self.encoder.config, self.encoder
+        encoder = create_model(config["name"], **config["options"])
+        encoder.mean, encoder.std = own.mean, own.std
+        return replace(self, encoder=encoder.eval().to(self.device))
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
         """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""

@@ -7,6 +7,7 @@ import typer
 
 from avlearn.cli.app import app, recipe_app
 from avlearn.cli.options import Data, Device, Json, ModelName, Overrides, Precision, resumable, tell, there
+from avlearn.errors import AvlearnError
 
 
 @app.command()
@@ -85,13 +86,23 @@ def evaluate(
 
     LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
     """
+    from avlearn.apply.encoder_alone import EncoderAlone, load_features
     from avlearn.evaluation import evaluate as run
+    from avlearn.evaluation.encoder import evaluate_encoder
     from avlearn.models.folder import load, model_folder
     from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.synchronize.objective_folder import load_objective
 
+    measured = load_features(model, device, precision)
+    if isinstance(measured, EncoderAlone):
+        if released or objects or baseline:
+            raise AvlearnError(
+                "--with, --objects and --baseline go with a model of video and audio, not with an encoder"
+            )
+        tell(evaluate_encoder(measured, data, task or ()), json_path)
+        return
     result = run(
-        load(model, device, precision), data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
+        measured, data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
         released=[load_localizer(path) for path in released or ()],
         objects=load_object_map(objects) if objects else None, baseline=load(baseline, device) if baseline else None,
     )  # fmt: skip

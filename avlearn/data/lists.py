@@ -14,7 +14,7 @@ _MOST_BYTES = 2**26  # of a list
 
 
 def listed_sources(source: Path) -> list[Source] | None:
-    """Files of a folder, of a list or of a manifest; None for a file that is none of them.
+    """Files of a folder, of the shards in one, of a list or of a manifest; None for a file that is none of them.
 
     A list is a ``.txt``, or ``-`` for standard input: a path a line, from the list's folder on (for standard input:
     from where the command runs). Blank lines and those that begin with ``#`` are passed over; a path may stand in
@@ -24,6 +24,8 @@ def listed_sources(source: Path) -> list[Source] | None:
         DataError: it names no file, or cannot be read.
     """
     if source.is_dir():
+        if (source / "shards").is_dir() and (source / "manifest.parquet").is_file():  # clips in tar files
+            return listed_sources(source / "manifest.parquet")
         return [entry.path for entry in folder_entries(source)]
     if source.suffix.lower() in TABLES:
         sources: list[Source] = [row.source for row in read_manifest(source)]

@@ -68,7 +68,7 @@ def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -
     folder = model_folder(name_or_path)
     if is_encoder_folder(folder):
         raise ModelError(
-            f"{folder} holds an encoder alone: `avlearn embed` and `avlearn linear-probe` take it, and a training "
+            f"{folder} holds an encoder alone: `avlearn embed`, `linear-probe` and `evaluate` take it, and a training "
             "starts from it (model.video_weights); this needs a model of video and audio"
         )
     path = folder / "config.json"

@@ -1,16 +1,19 @@
 """An imported encoder's folder: features of what is seen, and a line for what takes more."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from avlearn.apply.embed import embed_files
 from avlearn.apply.encoder_alone import load_features
-from avlearn.data.manifest import Row
-from avlearn.errors import ModelError
+from avlearn.cli.app import app
+from avlearn.data.manifest import Row, write_manifest
+from avlearn.errors import DataError, ModelError
+from avlearn.evaluation.encoder import evaluate_encoder
 from avlearn.evaluation.linear_probe import probe_model
 from avlearn.evaluation.untrained import untrained
 from avlearn.media import write_video
@@ -31,7 +34,7 @@ def folder(tmp_path_factory):
     model = create_model("x3d_xs", num_classes=4)
     write_tensors(model.state_dict(), path / "model.safetensors")
     seen = asdict(preprocessing_of("x3d_xs"))
-    config = {"format": FORMAT, **model.config, "mean": [0.45] * 3, "std": [0.225] * 3, "preprocessing": seen}
+    config = {"format": FORMAT, **model.config, "mean": [0.4] * 3, "std": [0.2] * 3, "preprocessing": seen}
     (path / "config.json").write_text(json.dumps(config))
     return path
 
@@ -56,11 +59,38 @@ def test_it_embeds_what_is_seen_with_no_sound_needed(folder, tmp_path):
     embed_files([long], model, tmp_path / "features.parquet")
 
 
-def test_it_is_probed_by_what_is_seen(folder, tmp_path):
+def labelled(folder) -> list[Row]:
+    """Bright and dark clips."""
     rows = []
     for k in range(12):
-        clip = video(tmp_path / f"{k}.mp4", 0.5, 10 + 180 * (k % 2))
+        clip = video(folder / f"{k}.mp4", 0.5, 10 + 180 * (k % 2))
         rows.append(Row(clip, labels=("ab"[k % 2],), split=("train", "val", "test")[k // 2 % 3]))
+    return rows
+
+
+def test_before_training_it_sees_the_same_colours(folder):
+    model = load_features(folder)
+    assert model.encoder.mean.tolist() == pytest.approx([0.4] * 3)
+    twin = untrained(model).encoder
+    assert torch.equal(twin.mean, model.encoder.mean) and torch.equal(twin.std, model.encoder.std)
+
+
+def test_it_is_evaluated_by_its_features_alone(folder, tmp_path):
+    write_manifest([replace(row, duration=0.5) for row in labelled(tmp_path)], tmp_path / "clips.csv")
+    words = ["evaluate", "--model", str(folder), "--data", str(tmp_path / "clips.csv")]
+    done = CliRunner().invoke(app, [*words, "--task", "recognition", "--json", "-"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["schema"] == "avlearn.evaluate/2" and found["figures"][0]["name"] == "top-1, video"
+    assert found["skipped"] == []
+    with pytest.raises(DataError, match="sync cannot be measured: the folder holds an encoder alone"):
+        evaluate_encoder(load_features(folder), [tmp_path / "clips.csv"], ["sync"])
+    refused = CliRunner().invoke(app, [*words, "--baseline", "default"])
+    assert refused.exit_code and "not with an encoder" in str(refused.exception)
+
+
+def test_it_is_probed_by_what_is_seen(folder, tmp_path):
+    rows = labelled(tmp_path)
     model = load_features(folder)
     result = probe_model(model, rows)
     assert {f.name for f in result.metrics} >= {"top-1, video"}
@@ -71,7 +101,9 @@ def test_it_is_probed_by_what_is_seen(folder, tmp_path):
 
 
 def test_what_takes_picture_and_sound_says_so(folder, untrained):
-    with pytest.raises(ModelError, match="holds an encoder alone: `avlearn embed` and `avlearn linear-probe` take it"):
+    with pytest.raises(
+        ModelError, match="holds an encoder alone: `avlearn embed`, `linear-probe` and `evaluate` take it"
+    ):
         load(folder)
     assert isinstance(load_features(untrained), AudioVisual)
     assert isinstance(load_features("default"), AudioVisual)

@@ -1,14 +1,17 @@
 """Lists of files: however they were saved, their paths come out as they are meant."""
 
+import hashlib
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avlearn.data.lists import listed_sources
-from avlearn.data.manifest import Row, write_manifest
+from avlearn.data.manifest import Row, read_manifest, write_manifest
+from avlearn.data.shards import write_shards
 from avlearn.errors import DataError, MediaError
 from avlearn.media import probe
 from avlearn.media.source import Slice
@@ -67,3 +70,16 @@ def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
     for name, said in names.items():
         with pytest.raises(MediaError, match=said):
             probe(name)
+
+
+def test_a_folder_of_shards_is_its_clips(small_world, tmp_path):
+    rows = []
+    for row in read_manifest(small_world)[:3]:
+        data = row.path.read_bytes()
+        rows.append(replace(row, hash=hashlib.sha256(data).hexdigest()[:32], bytes=len(data)))
+    (tmp_path / "shards").mkdir()
+    packed = write_shards(rows, [row.path.name for row in rows], tmp_path / "shards", 2)
+    write_manifest(packed, tmp_path / "manifest.parquet")
+    found = listed_sources(tmp_path)
+    assert found == [row.source for row in read_manifest(tmp_path)]
+    assert [probe(source).duration for source in found] == pytest.approx([row.duration for row in rows], abs=0.05)
