@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -16,7 +17,7 @@ from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
 from avlearn.evaluation.untrained import untrained
 from avlearn.metrics import MetricResult, table
-from avlearn.metrics.recognition import confusion_matrix, recognition
+from avlearn.metrics.recognition import recognition
 from avlearn.models.audiovisual import AudioVisual
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -182,7 +183,7 @@ def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> Probe
         if network is not model:
             reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
     test = features[2].labels
-    confusion = {k: confusion_matrix(v, test, len(names)).tolist() for k, v in predicted.items()}
+    confusion = {k: confusion_matrix(test, v, labels=range(len(names))).tolist() for k, v in predicted.items()}
     return ProbeResult(metrics, names, confusion, [*unusable, *(s for _, part in found for s in part)])
 
 

@@ -1,13 +1,16 @@
 """How far a metric may be from what more items would show: 95 % intervals."""
 
 import numpy as np
-from scipy.stats import binom, t
+from scipy.stats import binom, norm, t
 
-_Z = 1.959964  # of the normal distribution, for 95 %
+_Z = float(norm.ppf(0.975))
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Interval of a share in [0, 1] of ``n`` independent items (Wilson, JASA 1927)."""
+    """Interval of a share in [0, 1] of ``n`` independent items (Wilson, JASA 1927).
+
+    Ties give items a part of a success: scipy's `binomtest`, which takes whole ones, gives the same for those.
+    """
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
     return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))

@@ -74,9 +74,3 @@ def recognition(scores: np.ndarray, labels: np.ndarray, name: str, random_init: 
         top_k(scores, labels, 5, name),
         mean_per_class(scores, labels, name),
     ]
-
-
-def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts ``[C, C]``: true classes in rows, predicted ones in columns; both ``[N]`` integers."""
-    cells = np.asarray(labels) * classes + np.asarray(predicted)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
