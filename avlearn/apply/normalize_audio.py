@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avlearn.media import Selected, stream
-from avlearn.media.source import Source, remembered
+from avlearn.media.source import Source, found_once
 
 _NORMAL = (-34.0, -12.0)  # dB of full scale: levels that stay as they are
 _MIDDLE = -22.0  # dB of full scale that any other level is brought to
@@ -59,7 +59,7 @@ def audio_normalizer(source: Source) -> AudioNormalizer:
     Raises:
         MediaError: the file cannot be read, or has no audio track.
     """
-    channel, offset, gain, notes = remembered(source, "normalizer", lambda: _measured(source))
+    channel, offset, gain, notes = found_once(source, "normalizer", lambda: _measured(source))
     return AudioNormalizer(source if channel is None else Selected(source, channel=channel), offset, gain, notes)
 
 

@@ -114,9 +114,7 @@ def prepare(
     manifest, out = Path(manifest), Path(out)
     settings = _settings(short_side, sample_rate, crf, shards)
     rows = read_manifest(manifest)
-    clips = _clips(rows, manifest if manifest.is_dir() else manifest.parent)
-    if not clips:
-        raise DataError(f"{manifest} holds no clip that can be used")
+    clips = _clips(rows, manifest)
     _claim(out, settings, manifest)
     with closing(_Store(out, settings)) as store:
         try:
@@ -135,11 +133,11 @@ def prepare(
         finally:
             sweep(out)
     passed_over = [(str(row.path), row.reason) for row in (*unused.values(), *(row for row in rows if row.reason))]
-    one_each = {clip.name: (clip.row, row) for clip, row in zip(good, prepared, strict=True)}.values()
+    old = {clip.name: clip.row for clip in good}.values()
+    new = {clip.name: row for clip, row in zip(good, prepared, strict=True)}.values()
     return Preparation(
-        out / "manifest.parquet", len(one_each), transcoded, passed_over, time.monotonic() - began,
-        sum(new.duration for _, new in one_each), sum(old.bytes for old, _ in one_each),
-        sum(new.bytes for _, new in one_each),
+        out / "manifest.parquet", len(new), transcoded, passed_over, time.monotonic() - began,
+        sum(row.duration for row in new), sum(row.bytes for row in old), sum(row.bytes for row in new),
     )  # fmt: skip
 
 
@@ -164,13 +162,19 @@ class _Clip:
     source: str
 
 
-def _clips(rows: Sequence[Row], folder: Path) -> list[_Clip]:
-    """Rows that can be used; names are paths from the manifest's folder, or from one that holds all of the files."""
+def _clips(rows: Sequence[Row], manifest: Path) -> list[_Clip]:
+    """Rows that can be used; names are paths from the manifest's folder, or from one that holds all of the files.
+
+    Raises:
+        DataError: there are none, or they lie in shards.
+    """
     usable = [row for row in rows if not row.reason]
+    if not usable:
+        raise DataError(f"{manifest} holds no clip that can be used")
     if any(row.offset is not None for row in usable):
         raise DataError("clips within shards are prepared already: give the manifest that they were prepared from")
     paths = [Path(os.path.abspath(row.path)) for row in usable]
-    root = Path(os.path.abspath(folder))
+    root = Path(os.path.abspath(manifest if manifest.is_dir() else manifest.parent))
     if not all(path.is_relative_to(root) for path in paths):
         root = Path(os.path.commonpath([path.parent for path in paths]))
     names: dict[Path, str] = {}

@@ -11,6 +11,6 @@ def is_length_prefixed(stream: av.stream.Stream) -> bool:
     return coded and (context.extradata or b"")[:1] == b"\x01"
 
 
-def started(stream: av.stream.Stream) -> BitStreamFilterContext:
+def start_code_filter(stream: av.stream.Stream) -> BitStreamFilterContext:
     """What puts start codes into a stream's packets."""
     return BitStreamFilterContext(f"{stream.codec_context.name}_mp4toannexb", stream)

@@ -201,7 +201,7 @@ def _joined(runs: dict[int, list[_Run]]) -> Clock:
     return clock
 
 
-def last_moments(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> dict[int, float]:
+def stream_ends(container: av.container.InputContainer, streams: Sequence[av.stream.Stream]) -> dict[int, float]:
     """Instants at which the last packets of streams end, in seconds, by stream index.
 
     Read from the end of the file, further and further back until those of each stream bear each other out: a stamp

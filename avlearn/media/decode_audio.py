@@ -185,25 +185,15 @@ def placed(
         if not pending:
             return
         begin = round((low + high) / 2) if begin is None and np.isfinite(low) else begin or 0
-        at, block = begin + count - held, np.empty((channels, held), np.float32)
-        for channel, samples in enumerate(block):
-            np.concatenate([piece[channel] for piece in pending], out=samples)
-        if not max(block.max(initial=0), -block.min(initial=0)) <= LOUDEST:  # nor where one is no number
-            raise _not_audio(BAD_SAMPLES)
+        at, block = begin + count - held, _block(pending, channels, held)
         skip = 0 if shown is None else min(max(shown - at, 0), held)
         pending.clear()
         held = 0
         yield at + skip, block[:, skip:]
 
     for frame, following in _with_next(frames):
-        # PyAV cannot reach planes past the eighth: audio of so many channels is interleaved first.
-        wide = channels >= 8 and not frame.format.is_packed
-        pieces = [frame]
-        if wide or frame.sample_rate != rate or frame.layout.nb_channels != channels:
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            pieces = resamplers.setdefault(kind, av.AudioResampler("flt", layout, rate)).resample(frame)
         stamp = on_grid(frame)
-        for piece in pieces:
+        for piece in _of_one_kind(frame, rate, layout, resamplers):
             length = piece.samples
             if stamp is not None:
                 known = begin if begin is not None else (low + high) / 2
@@ -226,6 +216,28 @@ def placed(
             if len(pending) >= _LOOK:
                 yield from flush()
     yield from flush()
+
+
+def _of_one_kind(
+    frame: av.AudioFrame, rate: int, layout: av.AudioLayout, resamplers: dict[tuple[str, str, int], av.AudioResampler]
+) -> list[av.AudioFrame]:
+    """A frame with the rate and the channels of the others; ``resamplers`` has one for each kind that lacks them."""
+    # PyAV cannot reach planes past the eighth: audio of so many channels is interleaved first.
+    wide = layout.nb_channels >= 8 and not frame.format.is_packed
+    if not wide and frame.sample_rate == rate and frame.layout.nb_channels == layout.nb_channels:
+        return [frame]
+    kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+    return resamplers.setdefault(kind, av.AudioResampler("flt", layout, rate)).resample(frame)
+
+
+def _block(pieces: Sequence[Channels], channels: int, count: int) -> np.ndarray:
+    """Pieces joined to float32 ``[C, count]``."""
+    block = np.empty((channels, count), np.float32)
+    for channel, samples in enumerate(block):
+        np.concatenate([piece[channel] for piece in pieces], out=samples)
+    if not max(block.max(initial=0), -block.min(initial=0)) <= LOUDEST:  # nor where one is no number
+        raise _not_audio(BAD_SAMPLES)
+    return block
 
 
 def _with_next(frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, av.AudioFrame | None]]:

@@ -12,7 +12,7 @@ from avlearn.media.decode_video import is_untimed
 from avlearn.media.probe import probe
 from avlearn.media.selection import track_number
 from avlearn.media.source import Selected, Source, audio_stream, file_of, video_stream
-from avlearn.media.stamps import frame_times, shown_at
+from avlearn.media.stamps import frame_times, presentation_stamps
 from avlearn.media.ticks import stated_start
 
 
@@ -25,7 +25,8 @@ class Original:
         container, video: open, and the stream that is shown.
         origin: seconds, the video's first frame; ``begin``: of what comes first in the file.
         untimed: whether the video's packets are stamped in order of decoding only.
-        presented: stamps of presentation by those of decoding, where the packets do not tell (see `shown_at`).
+        presented: stamps of presentation by those of decoding, where the packets do not tell
+            (see `presentation_stamps`).
     """
 
     path: Source
@@ -63,7 +64,7 @@ def read_original(path: Source, container: av.container.InputContainer, kind: Co
         origin=origin,
         begin=min([origin, *starts]),
         untimed=is_untimed(container, video),
-        presented=None if kind.format == "avi" else shown_at(path),
+        presented=None if kind.format == "avi" else presentation_stamps(path),
     )
 
 

@@ -7,13 +7,13 @@ import av
 import av.container
 
 from avlearn.errors import MediaError, OutputError
-from avlearn.media.annex_b import is_length_prefixed, started
+from avlearn.media.annex_b import is_length_prefixed, start_code_filter
 from avlearn.media.clock import demuxed
 from avlearn.media.containers import Container
 from avlearn.media.encoded_audio import EncodedAudio
 from avlearn.media.layout import Layout
 from avlearn.media.original import Move, Original
-from avlearn.media.stamps import InOrder, dated, rescale
+from avlearn.media.stamps import InOrder, rescale, with_both_stamps
 from avlearn.media.ticks import AnyPacket, stamps, tick
 from avlearn.media.written import CodedAudio
 
@@ -33,7 +33,7 @@ class PacketCopy:
         self.shown: list[float] = []
         self.coded = {s.index: CodedAudio() for s in original.container.streams.audio if s.index in layout.copies}
         streams = original.container.streams
-        self.filters = {s.index: started(s) for s in streams if kind.annex_b and is_length_prefixed(s)}
+        self.filters = {s.index: start_code_filter(s) for s in streams if kind.annex_b and is_length_prefixed(s)}
         presented = original.presented or {}
         self.late = max((dts - pts for dts, pts in presented.items()), default=0)  # that nothing is shown undecoded
         self.order = InOrder()
@@ -63,7 +63,9 @@ class PacketCopy:
         """Packets of the streams that are copied, all stamped."""
         container = self.original.container
         try:
-            yield from dated(demuxed(container, [s for s in container.streams if s.index in self.layout.copies]))
+            yield from with_both_stamps(
+                demuxed(container, [s for s in container.streams if s.index in self.layout.copies])
+            )
         except av.error.FFmpegError as error:
             raise MediaError(f"{self.original.path} cannot be read to its end: {error.strerror}") from error
 

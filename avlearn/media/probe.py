@@ -12,17 +12,17 @@ import av.stream
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import printable
 from avlearn.media.aspect import pixel_aspect, repaired
-from avlearn.media.clock import clock_of, demuxed, file_name, last_moments
+from avlearn.media.clock import clock_of, demuxed, file_name, stream_ends
 from avlearn.media.rgb import displayed
 from avlearn.media.source import (
     FASTEST,
     Selected,
     Source,
     audio_stream,
+    found_once,
     frame_rate,
     is_cover,
     open_media,
-    remembered,
     video_stream,
 )
 from avlearn.media.ticks import tick
@@ -161,7 +161,7 @@ def _channels(count: int) -> str:
 def _times(container: av.container.InputContainer, streams: list[av.stream.Stream]) -> dict[int, _Times]:
     """Times of each stream by index, seconds: those of the header where the packets bear them out."""
     spans = clock_of(container).spans
-    ends = {} if spans else last_moments(container, streams)
+    ends = {} if spans else stream_ends(container, streams)
     found: dict[int, _Times] = {}
     for stream in streams:
         base = stream.time_base or 0
@@ -275,7 +275,7 @@ def probe(path: Source) -> MediaInfo:
     Raises:
         MediaError: the file is missing, a folder, no media, or its video holds no frame.
     """
-    return remembered(path, "info", lambda: _probed(path))
+    return found_once(path, "info", lambda: _probed(path))
 
 
 def _probed(path: Source) -> MediaInfo:

@@ -104,7 +104,7 @@ def file_of(source: Source) -> str | Path | Slice | OpenFile:
     return file
 
 
-def remembered(source: Source, what: str, find: Callable[[], T]) -> T:
+def found_once(source: Source, what: str, find: Callable[[], T]) -> T:
     """What is found out about a file (and what is selected of it), once where it is held open."""
     file, selected = file_of(source), (source.track, source.channel) if isinstance(source, Selected) else (None, None)
     if not isinstance(file, OpenFile):

@@ -28,7 +28,7 @@ def frame_times(path: Source, hidden: bool = False) -> list[float]:
         return [float(stamp * tick(stream)) for stamp in sorted(s for s in stamps if s is not None)]
 
 
-def shown_at(path: Source) -> dict[int, int] | None:
+def presentation_stamps(path: Source) -> dict[int, int] | None:
     """When the packets of an AVI with B-frames are shown, which only decoding tells: stamp of presentation by dts.
 
     None where a file's packets are stamped.
@@ -54,7 +54,7 @@ def shown_at(path: Source) -> dict[int, int] | None:
         return dict(zip((decoded_at[pts] for pts in shown), sorted(decoded_at.values()), strict=True))
 
 
-def dated(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
+def with_both_stamps(packets: Iterable[AnyPacket]) -> Iterator[AnyPacket]:
     """Packets with a stamp of decoding each: Matroska does not state it of the first frames of a video.
 
     Stamps that are missing are counted back from the next one. Packets without any stamp are left out.

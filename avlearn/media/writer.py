@@ -12,7 +12,7 @@ import soundfile
 from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.media.audio_track import AudioTrack
-from avlearn.media.containers import container_of, create
+from avlearn.media.containers import Container, container_of, create
 from avlearn.media.wav import without_clock
 
 # What FFmpeg and libsndfile raise where they cannot write.
@@ -69,19 +69,17 @@ def write_video(
     Raises:
         OutputError: there are no frames, the suffix is none of `VIDEO_SUFFIXES`, or the file cannot be written.
     """
-    kind = container_of(path)
-    if Path(path).suffix.lower() not in VIDEO_SUFFIXES:
-        raise OutputError(f"cannot write {path}: frames are written to {', '.join(VIDEO_SUFFIXES)}")
+    kind = _video_container(path)
     rate = Fraction(fps).limit_denominator(100_000)
     base = Fraction(1, _TICKS) if timed else 1 / rate
-    if audio is not None and not sample_rate:
-        raise OutputError(f"{path}: audio is written with its sample rate")
     numbered = _stamped(frames)
     first = next(numbered, None)
     if first is None:
         raise OutputError(f"{path}: there is no frame to write")
     chunks = _chunks(audio) if audio is not None else iter(())
     chunk = next(chunks, None)
+    if chunk is not None and not sample_rate:
+        raise OutputError(f"{path}: audio is written with its sample rate")
     with replacing(path, WRITE_ERRORS) as part, create(part, kind) as container:
         stream = _video_stream(container, kind.format, rate, crf, preset)
         stream.height, stream.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
@@ -104,6 +102,13 @@ def write_video(
         write_audio(float("inf"))
         if track is not None:
             track.finish()
+
+
+def _video_container(path: str | Path) -> Container:
+    kind = container_of(path)
+    if Path(path).suffix.lower() not in VIDEO_SUFFIXES:
+        raise OutputError(f"cannot write {path}: frames are written to {', '.join(VIDEO_SUFFIXES)}")
+    return kind
 
 
 def _stamped(frames: Iterable[np.ndarray | tuple[float, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:

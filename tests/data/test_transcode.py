@@ -259,21 +259,21 @@ def test_sound_that_never_meets_the_picture_is_refused(tmp_path):
     assert "no audio plays" in refused(tmp_path / "a.mkv", tmp_path, NoAudioError)
 
 
-@pytest.mark.parametrize("fault", ["sound", "picture"])
+@pytest.mark.parametrize("fault", ["audio", "video"])
 def test_what_was_not_written_as_it_should_be_is_refused(tmp_path, monkeypatch, fault):
     """Encoders that lose something: the end of the audio, or a frame."""
-    if fault == "sound":
+    if fault == "audio":
         monkeypatch.setattr(transcoding.AudioTrack, "finish", lambda track: None)
     else:
-        monkeypatch.setattr(transcoding, "_picture_stream", _forgetful)
+        monkeypatch.setattr(transcoding, "_video_stream", _forgetful)
     assert "what was written" in refused(golden("fps25").path, tmp_path)
 
 
-_picture_stream = transcoding._picture_stream
+_video_stream = transcoding._video_stream
 
 
 def _forgetful(*given):
-    stream = _picture_stream(*given)
+    stream = _video_stream(*given)
 
     class Forgetful:
         def encode(self, frame):
