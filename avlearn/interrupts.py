@@ -16,8 +16,11 @@ STOPPED = (KeyboardInterrupt, Terminated)
 _arrived: list[BaseException] = []
 
 
-def heed() -> None:
-    """Have SIGTERM raise `Terminated`, and Ctrl-C (where it is not ignored) KeyboardInterrupt; see `arrived`."""
+def raise_on_signals() -> None:
+    """Have SIGTERM raise `Terminated`, and Ctrl-C (where it is not ignored) KeyboardInterrupt, in the main thread.
+
+    See `first_interrupt`.
+    """
     _arrived.clear()
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -29,13 +32,13 @@ def _stop(number: int, frame: object) -> None:
     raise _arrived[-1]
 
 
-def arrived() -> BaseException | None:
-    """The first order to end since `heed`: modules that were being imported may have made another error of it."""
+def first_interrupt() -> BaseException | None:
+    """What the first signal since `raise_on_signals` raised: an import that it broke off may raise another error."""
     return _arrived[0] if _arrived else None
 
 
 def exit_code(error: BaseException) -> int:
-    """As shells number them: 128 and the signal."""
+    """The exit code of a process that ``error`` ends: 128 and the number of its signal, as shells have it."""
     return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 

@@ -10,7 +10,7 @@ import typer
 
 from avlearn import cli
 from avlearn.errors import DataError, DivergedError
-from avlearn.interrupts import Terminated, handled_by, heed, undisturbed
+from avlearn.interrupts import Terminated, handled_by, raise_on_signals, undisturbed
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_ctrl_c_within_a_command_is_told_once(end, lines, monkeypatch, capsys):
 def test_sigterm_is_raised_where_it_arrives():
     before = signal.getsignal(signal.SIGTERM)
     try:
-        heed()
+        raise_on_signals()
         with pytest.raises(Terminated):
             signal.raise_signal(signal.SIGTERM)
     finally:
@@ -112,7 +112,7 @@ def test_an_order_to_end_waits_where_it_is_to():
     before = signal.getsignal(signal.SIGTERM)
     done = False
     try:
-        heed()
+        raise_on_signals()
         with pytest.raises(Terminated), undisturbed():
             signal.raise_signal(signal.SIGTERM)
             done = True

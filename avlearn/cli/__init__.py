@@ -8,7 +8,7 @@ from avlearn.cli import data, files, models, training  # noqa: F401 (adds their 
 from avlearn.cli.app import app
 from avlearn.errors import AvlearnError
 from avlearn.files import is_file
-from avlearn.interrupts import STOPPED, arrived, exit_code, heed
+from avlearn.interrupts import STOPPED, exit_code, first_interrupt, raise_on_signals
 from avlearn.terminal import is_verbose, terminal
 
 __all__ = ["app", "main"]
@@ -23,7 +23,7 @@ def _arguments(given: list[str]) -> list[str]:
 
 def main() -> None:
     """Run; what the user can mend becomes one line and the error's exit code. SIGTERM acts as Ctrl-C."""
-    heed()
+    raise_on_signals()
     with terminal():
         try:
             app(_arguments(sys.argv[1:]))
@@ -40,7 +40,7 @@ def main() -> None:
                 print("avlearn: stopped", file=sys.stderr)
             raise
         except Exception as error:  # whatever a module makes of an order to end that breaks its import off
-            if (order := arrived()) is not None:
+            if (order := first_interrupt()) is not None:
                 _end_stopped(order)
             if isinstance(error, UnicodeError) and sys.getfilesystemencoding() != "utf-8":
                 _end_unnamed(error)

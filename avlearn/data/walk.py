@@ -15,6 +15,9 @@ def walk_files(
         folder: where it begins.
         passed_over: gets how many files and folders are left out, by the reason.
         on_error: what is done about a folder that cannot be read; by default it is counted as well.
+
+    Yields:
+        Paths that begin with ``folder``. Folders by links are entered, each folder once.
     """
     seen = set()
 

@@ -11,7 +11,16 @@ _REACH = 0.02  # seconds of source audio on either side that the resampler's fil
 
 
 class Resampled:
-    """A `Samples` at another rate, without state between windows: a window equals its cut of the whole."""
+    """A `Samples` at another rate, without state between windows: a window equals its cut of the whole.
+
+    Args:
+        samples: of a file.
+        rate: samples a second; the track's own by default.
+        mono: average the channels.
+
+    Attributes:
+        rate: of what is read.
+    """
 
     def __init__(self, samples: Samples, rate: int | None, mono: bool):
         self.samples, self.mono = samples, mono
@@ -52,7 +61,15 @@ def resample_margin(source: int, target: int) -> int:
 
 
 def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Change the rate of float32 ``[C, S]`` with a linear-phase filter; sample 0 keeps its instant."""
+    """Change the rate of float32 ``[C, S]`` with a linear-phase filter (soxr, HQ); sample 0 keeps its instant.
+
+    Args:
+        audio: at the rate ``source``.
+        source, target: samples a second.
+
+    Returns:
+        Float32 ``[C, S']``, S' about ``S * target / source``; ``audio`` itself where the rates are the same.
+    """
     if source == target:
         return audio
     return np.ascontiguousarray(soxr.resample(audio.T, source, target, "HQ").T)

@@ -10,8 +10,10 @@ def to_steps(features: Tensor, step: float, count: int, wanted: float) -> Tensor
     The last feature goes on to the end.
 
     Args:
-        features: ``[B, D, N]``, of ``step`` seconds each, from 0 on.
-        count: of steps of ``wanted`` seconds each.
+        features: ``[B, D, N]``, one a step, the first from 0 on.
+        step: seconds of a step of ``features``.
+        count: of steps of the result.
+        wanted: seconds of each of them.
 
     Returns:
         ``[B, D, count]``.

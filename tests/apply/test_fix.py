@@ -10,7 +10,7 @@ import pytest
 from avlearn.apply import fix
 from avlearn.apply.fix import fix_file
 from avlearn.errors import MediaError, OutputError, SyncError
-from avlearn.interrupts import SIGNALS, Terminated, heed
+from avlearn.interrupts import SIGNALS, Terminated, raise_on_signals
 from avlearn.media import Selected, packet_copy, probe, remux
 
 MODEL = SimpleNamespace()
@@ -111,7 +111,7 @@ def test_a_fix_that_is_stopped_leaves_the_file_and_nothing_else(
     else:
         monkeypatch.setattr(fix, "sync_file", stopped)
     before = {signalled: signal.getsignal(signalled) for signalled in SIGNALS}
-    heed()
+    raise_on_signals()
     try:
         with pytest.raises(end):
             fix_file(told(alone, 0.3), tmp_path / "fixed.mp4", model=MODEL)
