@@ -42,7 +42,7 @@ class ClipWindow(Window):
 
 
 class Spectrogram(Section):
-    """What an audio encoder sees of a sound.
+    """What an audio encoder takes of audio.
 
     Attributes:
         kind: log power in mel bands or in linear ones; 13 cepstral coefficients; or samples.
@@ -76,10 +76,10 @@ class Separator(Section):
             of the transform.
         mask: ``ratio``, ``binary`` and ``phase_sensitive`` (Erdogan et al., ICASSP 2015) lie in [0, 1] and keep the
             mixture's phase; ``complex`` (Williamson et al., 2016; linear bins only) estimates the phase too.
-        conditioning: how the picture leads. ``film`` scales and shifts every level of the decoder, at every time (Perez
+        conditioning: how the video leads. ``film`` scales and shifts every level of the decoder, at every time (Perez
             et al., AAAI 2018, over time as in Owens & Efros, ECCV 2018); ``bottleneck`` joins it to the deepest level
             (Gao & Grauman, ICCV 2019); ``product`` weighs the maps that the decoder ends with (Sound of Pixels, Zhao
-            et al., ECCV 2018); ``none`` is no picture at all: outputs in any order (Yu et al., ICASSP 2017).
+            et al., ECCV 2018); ``none`` is no video at all: outputs in any order (Yu et al., ICASSP 2017).
         query: what is seen: ``place``, at the place that the sound comes from, over time; ``frame``, the strongest
             response anywhere, over time (Owens & Efros); ``pooled``, anywhere at any time (Sound of Pixels).
         sources: of a mixture in training, and outputs of ``none``.

@@ -23,7 +23,7 @@ class FeatureInfo:
 class Encoder(nn.Module):
     """A network from one tensor to features, with a linear classifier that can be put on and taken off.
 
-    Input is in [0, 1]; what a network was trained on besides (mean and deviation) it takes care of itself.
+    Input is in [0, 1]; what a network was trained on besides (mean and std) it takes care of itself.
 
     ``config`` holds what `create_model` made it of, ``loaded`` what became of its weight file.
 

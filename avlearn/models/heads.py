@@ -1,4 +1,4 @@
-"""Readouts of an encoder's features beside its own: over larger pictures, over time, and of boxes."""
+"""Readouts of an encoder's features beside its own: over larger frames, over time, and of boxes."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from avlearn.models.encoder import Encoder
 
 
 def fully_convolutional(model: Encoder, features: Tensor, window: Sequence[int]) -> Tensor:
-    """Class probabilities of a picture larger than those of the training, as the zoos of PySlowFast test it.
+    """Class probabilities of a frame larger than those of the training, as the zoos of PySlowFast test it.
 
     Args:
         model: an encoder whose classifier is linear, in evaluation mode.

@@ -108,7 +108,7 @@ class MaskUNet(nn.Module):
     """Masks for the sources that are seen.
 
     The encoder sees the mixture once; the decoder runs for every source, led by the features of its place in the
-    picture over time and, where others are asked for in the same mixture, by what is seen of them: what moves with
+    video over time and, where others are asked for in the same mixture, by what is seen of them: what moves with
     another's sound is not its own. Bins and frames enter and leave in patches of two by two, so that masks are fine
     where the network, for speed, is not.
 

@@ -120,7 +120,7 @@ def _start_released(model: AudioVisual, tower: str, source: str) -> None:
 
 
 def _statistics(encoder: Encoder) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the channels, to the digits that single precision has; of none, empty."""
+    """Mean and std of the channels, to the digits that single precision has; of none, empty."""
     parts = ([] if part is None else part.tolist() for part in (encoder.mean, encoder.std))
     mean, std = ([float(f"{value:.7g}") for value in part] for part in parts)
     return mean, std

@@ -1,4 +1,11 @@
-"""The training loop: Lightning's, with what a run of ours keeps, watches and says."""
+"""The training loop: Lightning's, with what a run of ours keeps, watches and says.
+
+The loop is Lightning's Trainer, not one of our own on Fabric. Launch, strategies and precision would be the same on
+Fabric; what a run needs besides would be ours to write: validation after so many steps, the state of the loop and of a
+loader in mid-epoch in checkpoints, metrics averaged over processes, clipping by strategy, and calls for the callbacks
+that checkpoint, count bad files, watch for divergence and follow the clock. What the Trainer has beyond that is turned
+off in `_trainer`, in six lines.
+"""
 
 import logging
 import sys

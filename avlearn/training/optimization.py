@@ -1,4 +1,9 @@
-"""The optimizer and the schedule that all tasks share."""
+"""The optimizer and the schedule that all tasks share.
+
+timm has both, and is not used: its groups of parameters come in another order, and are one where nothing decays, which
+optimizers in checkpoints of before do not fit; its schedulers are not PyTorch's, and take hooks of their own to step
+and to be kept. There is no decay by layer.
+"""
 
 from collections.abc import Callable
 

@@ -12,12 +12,12 @@ from avlearn.models.audio.resnet import ResNet
 from avlearn.models.audio.vgg import VGGM, VGGish
 from avlearn.models.audio.waveform import Waveform
 from avlearn.models.encoder import Encoder
+from avlearn.models.video.bottleneck3d import inflated
 from avlearn.models.video.c3d import C3D
 from avlearn.models.video.convolution import Conv3d
 from avlearn.models.video.dsconv import DsConv
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.inflate import inflate
-from avlearn.models.video.inflated import inflated
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.mvit import MViT
 from avlearn.models.video.nonlocal_block import add_nonlocal

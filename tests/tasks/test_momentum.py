@@ -44,7 +44,7 @@ def test_the_copy_moves_by_its_share_and_takes_no_gradient(root):
     with torch.no_grad():
         for parameter in task.model.parameters():
             parameter.add_(1.0)
-    task._follow()
+    task._update_target()
     for now, then in zip(task.target.parameters(), before, strict=True):
         torch.testing.assert_close(now, then + 0.25)
 

@@ -23,7 +23,7 @@ class AST(Encoder):
     Where fewer patches lie along an axis than positions were learned for, the middle ones are taken; where there are
     more, positions are interpolated.
 
-    Values are log-mel, standardised; but released weights bring the mean and deviation of AudioSet with them, and take
+    Values are log-mel, standardised; but released weights bring the mean and std of AudioSet with them, and take
     log-mel values as they are (zeros after the end of a sound that is shorter).
 
     Args:

@@ -153,7 +153,7 @@ class VGGish(AudioEncoder):
         self.stage_info = (*info, FeatureInfo(128, (self.window, 0, 0), "embeddings"))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                # Without normalisation, the published deviation of 0.01 would let next to nothing through at first.
+                # Without normalisation, the published std of 0.01 would let next to nothing through at first.
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
 

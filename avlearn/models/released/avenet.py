@@ -1,6 +1,6 @@
-"""AVE-Net and AVOL-Net (Arandjelović & Zisserman, ECCV 2018): whether a picture and a sound belong together, and where.
+"""AVE-Net and AVOL-Net (Arandjelović & Zisserman, ECCV 2018): whether an image and a sound belong together, and where.
 
-In the layout of objects-that-sound, whose weights are those that exist. A picture is a frame of 224 x 224 pixels in
+In the layout of objects-that-sound, whose weights are those that exist. An image is a frame of 224 x 224 pixels in
 [0, 1], RGB; a sound is the second around it: the power spectral density of 16-bit samples at 48 kHz in decibels, over
 26.68, of 257 bins and 199 windows of 10 ms, 5 ms apart.
 """
@@ -33,7 +33,7 @@ def _convolutions(channels: int) -> nn.Sequential:
 
 
 class _TwoTowers(nn.Module):
-    """Convolutions of picture and sound; the embedding of the sound is of all its bins and frames."""
+    """Convolutions of image and audio; the embedding of the sound is of all its bins and frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _TwoTowers(nn.Module):
 
 
 class AVENet(_TwoTowers):
-    """Embeddings of picture and sound, and from their distance whether they belong together."""
+    """Embeddings of image and audio, and from their distance whether they belong together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class AVENet(_TwoTowers):
 
 
 class AVOLNet(_TwoTowers):
-    """Where in a picture a sound comes from."""
+    """Where in an image audio comes from."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class AVOLNet(_TwoTowers):
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """``[B, 3, H, W]`` and ``[B, 1, F, N]`` to ``[B, H / 16, W / 16]``: probability that the sound is from there.
 
-        The largest is that of picture and sound belonging together.
+        The largest is that of image and audio belonging together.
         """
         seen, heard = self.image_embed(self.see(image)), self.hear(spectrogram)
         similarity = torch.einsum("bdyx,bd->byx", seen, heard).unsqueeze(1)

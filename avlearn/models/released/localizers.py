@@ -1,6 +1,6 @@
-"""Sound localizers of the LVS family: where in a picture a sound comes from, by the cosine of their features.
+"""Sound localizers of the LVS family: where in an image audio comes from, by the cosine of their features.
 
-Two ResNet-18, of the picture and of the sound's spectrogram, whose largest value of each channel is compared with the
+Two ResNet-18, of the image and of the sound's spectrogram, whose largest value of each channel is compared with the
 features of every place. The papers differ in stride, in the projections that follow, and in what their evaluators feed:
 
 - LVS (Chen et al., CVPR 2021): stride 16, no projections.
@@ -42,7 +42,7 @@ class Evaluator:
         begin: seconds at the start of a file that are kept; all of it where None.
         seconds: in the middle of those, which are heard.
         hop: samples from a window to the next.
-        cropped: whether the middle square of a picture is seen; else the picture is squeezed.
+        cropped: whether the middle square of an image is seen; else the image is squeezed.
         weight: of the heatmap against that of objects.
         ranges: lowest and highest value of both maps, where they are not scaled by their own.
         enlarged: how maps are enlarged.
@@ -70,7 +70,7 @@ EVALUATORS = {
 def picture(image: Tensor, paper: str) -> Tensor:
     """``[B, 3, H, W]`` in [0, 1] to the ``[B, 3, 224, 224]`` that the paper's evaluator shows, by cubic interpolation.
 
-    LVS sees the middle square, and the others all of the picture, squeezed.
+    LVS sees the middle square, and the others all of the image, squeezed.
     """
     size = [_SIDE] if EVALUATORS[paper].cropped else [_SIDE, _SIDE]
     image = TF.resize(image, size, TF.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
@@ -134,7 +134,7 @@ def object_guided(heatmap: Tensor, objects: Tensor, paper: str, size: int = _SID
         size: pixels of a side of what is returned.
 
     Returns:
-        ``[B, size, size]``, each from 0 to 1; SLAVC's are not stretched to that, so that pictures can be compared.
+        ``[B, size, size]``, each from 0 to 1; SLAVC's are not stretched to that, so that images can be compared.
     """
     evaluator = EVALUATORS[paper]
     heatmap, objects = enlarged(heatmap, paper, size), enlarged(objects, paper, size)
@@ -175,7 +175,7 @@ class _Picture(nn.Module):
 
 
 class Localizer(_Picture):
-    """Where in a picture a sound comes from.
+    """Where in an image audio comes from.
 
     Args:
         stride: 16 or 32 pixels a cell of the map.
@@ -200,7 +200,7 @@ class Localizer(_Picture):
     def heatmap(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Cosine similarity of every place and the sound, in [-1, 1]; of two projections, the mean.
 
-        Its largest value says whether picture and sound belong together. (Over the temperature of 0.03, this is the map
+        Its largest value says whether image and audio belong together. (Over the temperature of 0.03, this is the map
         of the evaluators of EZ-VSL, FNAC and SLAVC.)
 
         Args:

@@ -4,8 +4,8 @@ A U-Net gives masks of the mixture's magnitudes, on 256 frequencies that lie at 
 is seen and in how it leads the U-Net:
 
 - Sound of Pixels (Zhao et al., ECCV 2018): frames, whose features weigh the channels of the U-Net.
-- CLIPSep (Dong et al., ICLR 2023): the same by CLIP's embedding of a picture.
-- Co-Separation (Gao & Grauman, ICCV 2019): a picture of the thing, whose feature enters the U-Net at its bottom.
+- CLIPSep (Dong et al., ICLR 2023): the same by CLIP's embedding of an image.
+- Co-Separation (Gao & Grauman, ICCV 2019): an image of the thing, whose feature enters the U-Net at its bottom.
 """
 
 import re
@@ -90,7 +90,7 @@ def up_block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ImageNetPicture(nn.Module):
-    """What is seen of pictures in [0, 1] by a network that expects ImageNet's statistics."""
+    """What is seen of images in [0, 1] by a network that expects ImageNet's statistics."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Separator(nn.Module):
         Args:
             mixture: ``[B, S]`` at ``sample_rate``.
             condition: of K things: frames ``[B, K, T, 3, H, W]`` (Sound of Pixels), embeddings ``[B, K, 512]``
-                (CLIPSep), pictures ``[B, K, 3, 224, 224]`` (Co-Separation). Pixels are RGB in [0, 1].
+                (CLIPSep), images ``[B, K, 3, 224, 224]`` (Co-Separation). Pixels are RGB in [0, 1].
 
         Returns:
             ``[B, K, S]`` within [-1, 1].
@@ -249,7 +249,7 @@ def _dilate(layer: nn.Module) -> None:
 
 
 class CLIPSep(_InnerProduct):
-    """Sources of a mixture at 16 kHz by the embedding of a picture of each, CLIP's (ViT-B/32)."""
+    """Sources of a mixture at 16 kHz by the embedding of an image of each, CLIP's (ViT-B/32)."""
 
     sample_rate = 16000
     n_fft = 1024
@@ -264,7 +264,7 @@ class CLIPSep(_InnerProduct):
 
 
 class CoSeparation(Separator):
-    """Sources of a mixture by a picture of each, at 11,025 Hz, in windows that are 50 ms apart."""
+    """Sources of a mixture by an image of each, at 11,025 Hz, in windows that are 50 ms apart."""
 
     step = 551
     binary = False

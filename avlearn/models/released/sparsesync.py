@@ -1,4 +1,4 @@
-"""SparseSync (Iashin et al., BMVC 2022): by how much picture and sound are shifted, where events are rare.
+"""SparseSync (Iashin et al., BMVC 2022): by how much video and audio are shifted, where events are rare.
 
 A clip is 5 s: 125 frames, and 80,000 samples at 16 kHz. Of what S3D and a ResNet find in it, learned queries select
 little, and a transformer reads the offset from that. Offsets are positive where the audio leads.
@@ -27,7 +27,7 @@ def clip_spectrogram(audio: Tensor) -> Tensor:
         audio: ``[B, 80000]`` at 16 kHz, in [-1, 1].
 
     Returns:
-        ``[B, 1, 257, 626]``; each frequency has mean 0 and deviation 1 over the clip.
+        ``[B, 1, 257, 626]``; each frequency has mean 0 and std 1 over the clip.
     """
     window = torch.hann_window(512, device=audio.device, dtype=audio.dtype)
     power = AF.spectrogram(audio, 0, window, n_fft=512, hop_length=128, win_length=512, power=2.0, normalized=False)

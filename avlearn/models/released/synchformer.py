@@ -1,4 +1,4 @@
-"""Synchformer (Iashin et al., ICASSP 2024): by how much picture and sound are shifted, from sparse cues.
+"""Synchformer (Iashin et al., ICASSP 2024): by how much video and audio are shifted, from sparse cues.
 
 Clips are seen as segments of 0.64 s: 16 frames at 25 a second, and 10,240 samples at 16 kHz. Stage 1, `SegmentCLIP`,
 learns both extractors by telling segments apart; stage 2, `Synchformer`, keeps them as they are and learns to read the
@@ -42,7 +42,7 @@ def segment_mel(audio: Tensor) -> Tensor:
         audio: ``[..., 10240]`` at 16 kHz, in [-1, 1]; fewer samples (at least 513) give more zeros.
 
     Returns:
-        ``[..., 1, 128, 66]``: log-mel power less AudioSet's mean, over twice its deviation, as AST takes it.
+        ``[..., 1, 128, 66]``: log-mel power less AudioSet's mean, over twice its std, as AST takes it.
 
     Raises:
         ValueError: there are more than 66 frames.
@@ -117,7 +117,7 @@ class SegmentExtractors(nn.Module):
 
 
 class SegmentCLIP(SegmentExtractors):
-    """Stage 1: one vector a segment from either side, close where picture and sound belong together.
+    """Stage 1: one vector a segment from either side, close where video and audio belong together.
 
     The loss is InfoNCE in both directions over all segments of a batch: negatives are other videos and, harder, other
     times of the same one. ``temperature``, which similarities are divided by, is learned; keep it in [0.001, 0.5].
@@ -243,12 +243,12 @@ def desync(model: Synchformer, video: Tensor, audio: Tensor) -> Tensor:
         ``[B]`` seconds from 0 to 2; 0 is best.
 
     Raises:
-        ValueError: a clip has fewer than 14 segments, or its picture and sound have not equally many.
+        ValueError: a clip has fewer than 14 segments, or its video and audio have not equally many.
     """
     pictures, sounds = video_segments(video), audio_segments(audio)
     if pictures.shape[1] != sounds.shape[1] or pictures.shape[1] < model.segments:
         raise ValueError(
-            f"DeSync takes at least {model.segments} segments of 0.64 s, 0.32 s apart, of picture and sound alike, "
+            f"DeSync takes at least {model.segments} segments of 0.64 s, 0.32 s apart, of video and audio alike, "
             f"not {pictures.shape[1]} and {sounds.shape[1]}"
         )
     seen, heard = model.features(pictures, segment_mel(sounds))

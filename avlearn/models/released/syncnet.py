@@ -1,6 +1,6 @@
 """SyncNet (Chung & Zisserman, ACCV-W 2016): by how much a speaker's lips and voice are shifted.
 
-Version 2, as released: an embedding of five pictures of a face, 25 a second, and one of the sound of the same 0.2 s, 20
+Version 2, as released: an embedding of five frames of a face, 25 a second, and one of the sound of the same 0.2 s, 20
 columns of `avlearn.signal.mfcc.mfcc`; the next are 40 ms later. They lie close together where lips and voice agree. The
 errors LSE-D and LSE-C, by which generated talking faces are judged, are measured with it.
 
@@ -37,7 +37,7 @@ def _pool(padding: int = 0) -> nn.Module:
 
 
 class LipNet(nn.Module):
-    """``[B, 3, T, 224, 224]`` in [0, 1], RGB, to ``[B, T - 4, 1024]``: an embedding of every five pictures."""
+    """``[B, 3, T, 224, 224]`` in [0, 1], RGB, to ``[B, T - 4, 1024]``: an embedding of every five frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class LipNet(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         if video.shape[3:] != (_SIDE, _SIDE):
-            raise ValueError(f"SyncNet takes pictures of {_SIDE} x {_SIDE} pixels, not {tuple(video.shape[3:])}")
+            raise ValueError(f"SyncNet takes frames of {_SIDE} x {_SIDE} pixels, not {tuple(video.shape[3:])}")
         x = self.netcnnlip(video.flip(1) * 255)  # it learned from blue, green, red; [B, 512, T - 4, 1, 1]
         x = x.flatten(2).transpose(1, 2)
         return self.netfclip(x.flatten(0, 1)).unflatten(0, x.shape[:2])
@@ -75,7 +75,7 @@ class SyncNet(nn.Module):
     def forward(self, video: Tensor, mfcc: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings of the same windows of 0.2 s, as many as both sides have.
 
-        A clip is in memory as a whole. Long ones go in parts, which overlap by four pictures.
+        A clip is in memory as a whole. Long ones go in parts, which overlap by four frames.
 
         Args:
             video: ``[B, 3, T, 224, 224]`` in [0, 1], RGB, 25 frames a second: whole faces.
@@ -85,7 +85,7 @@ class SyncNet(nn.Module):
             Twice ``[B, min(T, N // 4) - 4, 1024]``.
 
         Raises:
-            ValueError: pictures have another size.
+            ValueError: frames have another size.
         """
         seen = self.video(video)
         heard = self.audio.forward_features(mfcc).transpose(1, 2)[:, _MARGIN:-_MARGIN]
@@ -116,7 +116,7 @@ def lip_sync(video: Tensor, audio: Tensor, reach: int = 15) -> LipSync:
     """Search the offset at which embeddings of lips and voice are closest.
 
     As its authors' code measures it, with which LSE-D and LSE-C (Prajwal et al., ACM MM 2020) are published: the mean
-    distance over all windows of the picture; beyond its ends the sound is zeros. A test set's figures are means over
+    distance over all windows of the video; beyond its ends the sound is zeros. A test set's figures are means over
     its clips.
 
     Args:
@@ -138,7 +138,7 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
     seen = heard = torch.zeros(0, 0)  # what waits for sound to come, and the sound from `reach` windows before it on
 
     def compare(count: int) -> None:
-        # A sound that leads by so many steps lies as many windows before the picture.
+        # A sound that leads by so many steps lies as many windows before the video.
         shifted = (heard[reach - lead :][:count] for lead in range(-reach, reach + 1))
         distances = [F.pairwise_distance(seen[:count], sound).sum(dtype=torch.float64) for sound in shifted]
         sums.add_(torch.stack(distances).to(sums))

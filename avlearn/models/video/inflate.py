@@ -137,7 +137,7 @@ def inflate(
 
 
 def load_image_weights(model: Encoder, weights: str | Path | Tensors) -> Report:
-    """Give an encoder the weights of the network for images that it was inflated from, and its mean and deviation.
+    """Give an encoder the weights of the network for images that it was inflated from, and its mean and std.
 
     A video without motion then gives what the image gives, but near the first and last frames, beyond which encoders
     see zeros. Non-local blocks, which begin as identities, and a classifier stay as they are.

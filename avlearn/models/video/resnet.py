@@ -139,7 +139,7 @@ def time_strides(published: Sequence[int], wanted: int | None) -> list[int]:
 
 
 def statistics(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Means or deviations of another number of channels than they were published for: their average."""
+    """Means or stds of another number of channels than they were published for: their average."""
     return tuple(values) if channels == len(values) else (sum(values) / len(values),) * channels
 
 

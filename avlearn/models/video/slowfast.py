@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.bottleneck3d import NONLOCAL_50, inflated
 from avlearn.models.video.convolution import Conv3d
-from avlearn.models.video.inflated import NONLOCAL_50, inflated
 from avlearn.models.video.nonlocal_block import NonLocalKind, add_nonlocal
 from avlearn.models.video.resnet import VideoResNet, init_classifier, init_weights
 

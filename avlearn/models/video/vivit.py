@@ -24,7 +24,7 @@ from avlearn.models.video.vit import (
     with_class,
 )
 
-_HALF = 0.5  # mean and deviation of every channel
+_HALF = 0.5  # mean and std of every channel
 _GELU = "tanh"  # JAX means the approximation when it says GELU
 
 

@@ -34,7 +34,7 @@ class Preprocessing:
     def __call__(self, video: Tensor) -> Tensor:
         """uint8 ``[T, H, W, C]`` to [0, 1] ``[C, frames, *crop]``: the middle of the video, in time and space.
 
-        Encoders take care of the mean and deviation of channels themselves. A video that is shorter than the clip goes
+        Encoders take care of the mean and std of channels themselves. A video that is shorter than the clip goes
         on with its last frame.
         """
         first = max((video.shape[0] - self.frames * self.stride) // 2, 0)

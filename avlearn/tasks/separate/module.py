@@ -1,6 +1,6 @@
-"""Separation learned by mixing: sounds of several clips are added, and each picture asks for its own back.
+"""Separation learned by mixing: sounds of several clips are added, and each video asks for its own back.
 
-Mix-and-separate as in Sound of Pixels (Zhao et al., ECCV 2018); where a picture may show several sources, the
+Mix-and-separate as in Sound of Pixels (Zhao et al., ECCV 2018); where a video may show several sources, the
 co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for them adds up to their clip's sound.
 """
 
@@ -36,7 +36,7 @@ def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: in
     Args:
         model: its separator's ``query`` says what is taken: features at the strongest places of the heatmap, or the
             strongest response of each channel.
-        features: ``[B, D, T', Y, X]`` of the pictures.
+        features: ``[B, D, T', Y, X]`` of the videos.
         audio: ``[B, S]`` of the same seconds.
         places: how many.
 
@@ -59,7 +59,7 @@ def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: in
 
 
 class SeenClips(Dataset):
-    """Clips with one source each, whose picture was looked at once; an item is asked for by ``(clip, seed)``.
+    """Clips with one source each, whose video was looked at once; an item is asked for by ``(clip, seed)``.
 
     Args:
         model: whose towers look, and do not change.
@@ -108,7 +108,7 @@ class SeparationLoss:
     Attributes:
         name: ``bce`` and ``l1`` compare masks with ideal ones, ``snr``, ``si_sdr`` and ``multi_stft`` the sounds.
         alone_share: of mixtures whose sources do not know of each other, as where one of two is off the screen.
-        places: sources sought in each picture; where there are several, those of a clip together are held to its sound.
+        places: sources sought in each video; where there are several, those of a clip together are held to its sound.
     """
 
     name: str = "bce"
@@ -117,7 +117,7 @@ class SeparationLoss:
 
 
 class SeparateModule(TaskModule):
-    """Trains the separator of a model, and its picture's tower if that is to learn with it.
+    """Trains the separator of a model, and its video's tower if that is to learn with it.
 
     Args:
         model: the towers and the separator.
@@ -170,10 +170,10 @@ class SeparateModule(TaskModule):
         """The loss of mixtures of a batch's clips.
 
         Args:
-            batch: ``audio`` float32 ``[B, S]``, ``labels`` bool ``[B, classes]``, and of the picture ``features``
+            batch: ``audio`` float32 ``[B, S]``, ``labels`` bool ``[B, classes]``, and of the video ``features``
                 ``[B, D, T]`` or ``video`` uint8 ``[B, T, H, W, 3]``.
             rng: what decides the mixtures.
-            training: whether pictures are changed at random.
+            training: whether videos are changed at random.
         """
         audio, separator, places = batch["audio"], self.model.separator, self.loss.places
         clips, gains = self.mixing.draw(batch["labels"].cpu().numpy(), rng)

@@ -48,6 +48,6 @@ class SeparateRecipe(Recipe):
     @model_validator(mode="after")
     def _fitting(self) -> "SeparateRecipe":
         if self.data.cache and (self.separator.places > 1 or self.separator.train_video):
-            raise ValueError("data.cache: pictures are looked at once; not with separator.places or .train_video")
+            raise ValueError("data.cache: videos are looked at once; not with separator.places or .train_video")
         refuse_tower_settings(self)
         return self

@@ -50,7 +50,7 @@ def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, i
         model.config = model.config.model_copy(update=learned)
     module = SynchronizeModule(model, objective, recipe.augment.model_dump(), recipe.seed)
     settings = recipe.trainer
-    module.economize(settings.accumulate, settings.checkpoint_activations, settings.compile)
+    module.configure_towers(settings.accumulate, settings.checkpoint_activations, settings.compile)
     return Experiment(module, *data, collate, words, left_out, clips)
 
 

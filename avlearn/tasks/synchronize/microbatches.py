@@ -17,7 +17,7 @@ def in_parts(towers: Callable[..., tuple[Tensor, ...]], parts: int, *inputs: Ten
     pass the random state of the first.
 
     Batch norm uses the statistics of a micro-batch: with it, more parts are not quite the same training. The second
-    pass updates running statistics again; see `Kept`.
+    pass updates running statistics again; see `SavedBuffers`.
 
     Args:
         towers: inputs to features.
@@ -32,7 +32,7 @@ def in_parts(towers: Callable[..., tuple[Tensor, ...]], parts: int, *inputs: Ten
     return tuple(torch.cat(features) for features in zip(*found, strict=True))
 
 
-class Kept:
+class SavedBuffers:
     """Holds a module's buffers and puts them back: what is computed a second time must not count twice."""
 
     def __init__(self, module: torch.nn.Module):
@@ -40,7 +40,7 @@ class Kept:
         self.values = [buffer.clone() for buffer in self.buffers]
 
     @torch.no_grad()
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """As they were."""
         for buffer, value in zip(self.buffers, self.values, strict=True):
             buffer.copy_(value)

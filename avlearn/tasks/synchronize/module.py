@@ -12,7 +12,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.objective import EmbeddedBatch, Objective, ObjectiveOutput
 from avlearn.tasks.module import TaskModule
-from avlearn.tasks.synchronize.microbatches import Kept, in_parts
+from avlearn.tasks.synchronize.microbatches import SavedBuffers, in_parts
 from avlearn.tasks.towers import LEARNED_KEYS
 
 
@@ -38,7 +38,7 @@ class SynchronizeModule(TaskModule):
         self.objective, self.augment = objective, dict(augment)
         self.target = None if objective.momentum is None else deepcopy(model).requires_grad_(False)
 
-    def economize(self, accumulate: int, checkpoint_activations: bool, compiled: bool) -> None:
+    def configure_towers(self, accumulate: int, checkpoint_activations: bool, compiled: bool) -> None:
         """Trade time for memory, or a wait at the start for speed.
 
         Args:
@@ -74,11 +74,11 @@ class SynchronizeModule(TaskModule):
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
         """What is computed a second time must not count twice."""
-        self.kept = Kept(self.model)
+        self.buffers_before = SavedBuffers(self.model)
 
     def on_after_backward(self) -> None:
         """The buffers of the first time; and gradients that nothing else averages."""
-        self.kept.put_back()
+        self.buffers_before.restore()
         if self.device_mesh is not None:
             average_whole(self.parameters())
 
@@ -108,7 +108,7 @@ class SynchronizeModule(TaskModule):
         return EmbeddedBatch(placed, model.project_audio(heard), offset, clip, seen, heard)
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_target(self) -> None:
         """Move the copy a step towards the model."""
         for own, towards in zip(self.target.parameters(), self.model.parameters(), strict=True):
             own.lerp_(towards, 1 - self.objective.momentum)
@@ -117,7 +117,7 @@ class SynchronizeModule(TaskModule):
         """Loss and logs of a batch."""
         return self.objective(self.embed(video, audio, batch))
 
-    def _evened(self, batch: dict, seed: int) -> dict:
+    def _equalized(self, batch: dict, seed: int) -> dict:
         """The batch cut to what all processes have, for negatives are gathered; draws anew from here on."""
         torch.manual_seed(hash((self.seed, seed, self.global_rank)) & 0x7FFFFFFF)
         count = least(len(batch.get("index", ())), self.device)
@@ -126,13 +126,13 @@ class SynchronizeModule(TaskModule):
     def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
         """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``offset [B]``, ``index [B]``."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
-        batch = self._evened(batch, self.global_step)
+        batch = self._equalized(batch, self.global_step)
         light = {k: v for k, v in self.augment.items() if k != "gain"}
         video = augment_video(frames_to_input(batch["video"]), generator, **light)
         audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
         self.objective.progress = self.global_step / self.trainer.max_steps
         if self.target is not None:
-            self._follow()
+            self._update_target()
         output = self.output(video, audio, batch)
         self.log_dict({"loss": output.loss.detach(), **output.logs})
         return output.loss
@@ -146,7 +146,7 @@ class SynchronizeModule(TaskModule):
     def validation_step(self, batch: dict, batch_index: int) -> None:
         """The loss on fixed windows of clips that are not trained on, as hard as it is at the end of the training."""
         self.objective.progress = 1.0
-        batch = self._evened(batch, -1 - batch_index)
+        batch = self._equalized(batch, -1 - batch_index)
         if not batch:
             return
         output = self.output(frames_to_input(batch["video"]), batch["audio"], batch)

@@ -63,7 +63,7 @@ def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
 def load_weights(
     model: nn.Module, tensors: Tensors, layout: Layout | None = None, source: str = "the weights"
 ) -> Report:
-    """Give an encoder released weights, and what goes with them: the mean and deviation of channels.
+    """Give an encoder released weights, and what goes with them: the mean and std of channels.
 
     A classifier for other classes than theirs stays as it is, and a warning says so.
 

@@ -1,4 +1,4 @@
-"""Names of weights that learned from picture and sound together, without labels; most files hold a network of each."""
+"""Names of weights that learned from video and audio together, without labels; most files hold a network of each."""
 
 from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
 

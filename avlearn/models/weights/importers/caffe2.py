@@ -54,7 +54,7 @@ def _residual(tensors: Tensors) -> Tensors:
 
 
 def _with_statistics(tensors: Tensors) -> Tensors:
-    """Networks that were trained on with batch norm frozen keep its scale and shift alone: mean 0, deviation 1."""
+    """Networks that were trained on with batch norm frozen keep its scale and shift alone: mean 0, std 1."""
     if any(name.endswith("_rm") for name in tensors):
         return tensors
     found = dict(tensors)

@@ -33,7 +33,7 @@ def _transformer(tensors: Tensors) -> Tensors:
     return renamed(tensors, [(r"\.attn\.([qv])_proj\.bias$", r".attn.\1_bias")])
 
 
-AUDIOSET = (-4.2677393,), (2 * 4.5689974,)  # of log-mel values; twice their deviation
+AUDIOSET = (-4.2677393,), (2 * 4.5689974,)  # of log-mel values; twice their std
 
 LAYOUTS = (
     Layout(

@@ -158,7 +158,7 @@ _C3D = tuple(channel / 255 for channel in (104, 117, 128)), (1 / 255,) * 3
 _X3D = (114.75 / 255,) * 3, (57.38 / 255,) * 3
 _MVIT = (114.75 / 255,) * 3, (57.375 / 255,) * 3
 _HALF = (0.5,) * 3, (0.5,) * 3
-# The pool of the stem sees one frame, and in C2D only places within the picture.
+# The pool of the stem sees one frame, and in C2D only places within the frame.
 _POOL = {"stem_pool": 1, "stem_padding": 0}
 
 LAYOUTS = (

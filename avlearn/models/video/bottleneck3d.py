@@ -38,7 +38,7 @@ def inflated(
         stem_padding: of that pool, in space.
         output_stride: pixels of a step of the features: 32, or 16 as detection has it, where the last group keeps its
             resolution and its 3 x 3 look two apart.
-        preprocess: subtract means and divide by deviations.
+        preprocess: subtract means and divide by stds.
     """
     kernels = [
         [pattern[j % len(pattern)] for j in range(n)] for n, pattern in zip(DEPTHS[depth], patterns, strict=True)
