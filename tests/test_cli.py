@@ -138,7 +138,7 @@ def wrong(tmp_path_factory):
         (["pretrain", "sync_world", "modle.video=x"], "nearest is 'model'"),
         (["pretrain", "sync_wrld"], "nearest is 'sync_world'"),
         (["sync", "missing.mp4"], "does not exist"),
-        (["sync", "mute.mp4"], "no sound"),
+        (["sync", "mute.mp4"], "no audio"),
         (["sync", "none.txt"], "none.txt does not exist"),
         (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
         (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
@@ -148,7 +148,7 @@ def wrong(tmp_path_factory):
         (["sync", "mute.mp4", "--with", "none.pt"], "none.pt does not exist"),
         (["localize", "text.mp4"], "not a media file"),
         (["separate", "mute.mp4", "-o", "text.mp4"], "is a file"),
-        (["separate", "mute.mp4"], "no sound"),
+        (["separate", "mute.mp4"], "no audio"),
         (["separate", "mute.mp4", "--source", "middle"], "names no source"),
         (["separate", "mute.mp4", "--format", "16"], "is no format"),
         (["separate", "mute.mp4", "--onscreen", "--source", "left"], "leave out --source"),
@@ -167,6 +167,20 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(wrong, words, said):
     assert lines[0].startswith("avlearn: error: ")
     assert said in lines[0]
     assert sorted(p.name for p in wrong.iterdir()) == before
+
+
+def test_what_is_no_media_file_is_told_before_torch_is_loaded(wrong):
+    code = (
+        "import sys; from avlearn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    for command in ("sync", "localize", "separate", "classify", "probe"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, command, wrong / "text.mp4"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 and "is not a media file" in done.stderr, done.stderr
 
 
 def test_help_of_a_group_has_whole_summaries():
@@ -284,7 +298,7 @@ def test_sync_tells_scripts_by_its_exit_code(small_world, tmp_path):
     assert run("sync", silent).returncode == 3
     refused = run("sync", silent, "--fix", tmp_path / "fixed.mp4")
     assert refused.returncode == 2
-    assert "not fixed: the sound track is silent" in refused.stderr
+    assert "not fixed: the audio track is silent" in refused.stderr
     assert run("sync", late, "--fix", tmp_path / "fixed.mp4").returncode == 0
     assert run("sync", tmp_path / "fixed.mp4").returncode == 0
     (tmp_path / "list.txt").write_text("late.mp4\nfixed.mp4\n")
@@ -299,7 +313,7 @@ def test_a_file_unlike_the_training_data_is_noticed(tmp_path):
     write_video(tmp_path / "odd.mp4", frames, 25, audio=sound, sample_rate=16000)
     done = run("classify", tmp_path / "odd.mp4")
     assert done.returncode == 3, done.stderr
-    assert "this model cannot tell: the picture and the sound are unlike what it was trained on" in done.stdout
+    assert "this model cannot tell: the video and the audio are unlike what it was trained on" in done.stdout
     assert done.stdout.index("cannot tell") < done.stdout.index("no answer")
 
 

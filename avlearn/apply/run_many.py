@@ -199,8 +199,8 @@ class _Work:
 
     def _use(self, path: Source, model: tuple[Any, ...], own: Mapping[str, object]) -> Any:
         with opened(path) as file:
-            heard = choose_audio(file, self.listening.track, self.listening.channel, *model)
-            return self.func(heard, *model, **self.options, **own)
+            chosen = choose_audio(file, self.listening.track, self.listening.channel, *model)
+            return self.func(chosen, *model, **self.options, **own)
 
 
 @lru_cache(maxsize=1)

@@ -33,7 +33,7 @@ def sync_and_ask(
 
     Raises:
         ModelError: a file holds no such network.
-        MediaError: the media file cannot be read, or has no picture or no sound.
+        MediaError: the media file cannot be read, or has no video or no audio.
     """
     networks = [load_network(file) for file in released]
     result = sync_file(path, model, max_offset=max_offset, tolerance=tolerance)

@@ -109,7 +109,7 @@ def prepare(
 ) -> None:  # fmt: skip
     """Transcode the clips of a manifest once, to files that are cheap to read at random.
 
-    Clips come out upright, with square pixels and mono sound in step with the picture, all frames kept. OUT gets
+    Clips come out upright, with square pixels and mono audio in step with the video, all frames kept. OUT gets
     a manifest.parquet of them. Clips that cannot be decoded are passed over, and listed with the reason. After
     Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing.
 
@@ -134,10 +134,10 @@ def audit(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json_path: Json = None,
 ) -> None:
-    """Do the clips give offsets away, by the sound alone or the picture alone?
+    """Do the clips give offsets away, by the audio alone or the video alone?
 
     Finds fades, clicks, leading silence, padding and traces of codecs that give an offset away. The model's own test is
-    made too, with a black picture and with another clip's sound.
+    made too, with black frames and with another clip's audio.
 
     Exit code: 0 clean, 1 leak found, 2 error.
 

@@ -1,4 +1,4 @@
-"""Commands on files of one's own: in sync, where a sound is from, what it is, apart from others."""
+"""Commands on files of one's own: synchronize, localize, separate, classify, embed, probe."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,10 +19,10 @@ from avlearn.cli.options import (
     Workers,
     anywhere,
     exists,
-    listened,
     readable,
     tell,
     there,
+    with_chosen_audio,
 )
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder, check_output
@@ -38,8 +38,8 @@ def sync(
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
-    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its sound put right.")] = None,
-    drift: Annotated[bool, typer.Option("--drift", help="With --fix: mend a drift, by resampling the sound.")] = False,
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Also write the file, its audio put right.")] = None,
+    drift: Annotated[bool, typer.Option("--drift", help="With --fix: mend a drift, by resampling the audio.")] = False,
     track: Track = None,
     channel: Channel = None,
     max_offset: Annotated[
@@ -68,7 +68,7 @@ def sync(
     Of many files (those of a folder, a manifest, or a list: a .txt or, as '-', standard input, with a path a line
     from the list's folder on, where lines that begin with # are passed over) each is a row, what is wrong with it too.
 
-    A fix is the whole file, only its sound moved; it is measured again before it gets its name.
+    A fix is the whole file, only its audio moved; it is measured again before it gets its name.
 
     Exit code: 0 in sync within the tolerance, 1 out of sync, 3 undecidable, 2 error; of many files, the worst in this
     order. With --fix: 0 fixed, 2 not fixed, for whatever reason.
@@ -79,6 +79,7 @@ def sync(
 
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
     """
+    files = listed(source)
     from avlearn.apply.run_many import Listening
     from avlearn.apply.sync_and_ask import load_network, sync_and_ask
     from avlearn.apply.tools import SYNC
@@ -93,7 +94,7 @@ def sync(
     options = {"max_offset": max_offset, "tolerance": tolerance, "released": tuple(released or ()), "crop": face}
     for weights in released or ():
         load_network(weights)
-    if (files := listed(source)) is not None:
+    if files is not None:
         refuse({"--fix": fix, "--output": out})
         listening = Listening(model, device, precision, track, channel)
         table, stopped = many(SYNC, files, listening, options=options, workers=workers)
@@ -102,8 +103,8 @@ def sync(
     _check_sync_outputs(source, fix, out, overwrite)
     loaded = load(model, device, precision)
     with opened(source) as file:
-        heard = listened(file, track, channel, loaded)
-        result = sync_and_ask(heard, loaded, **options)
+        chosen = with_chosen_audio(file, track, channel, loaded)
+        result = sync_and_ask(chosen, loaded, **options)
         tell(result, json_path)
         if result.status == "undecidable":
             _tell_of_other_tracks(file)
@@ -114,7 +115,7 @@ def sync(
         if fix:
             from avlearn.apply.fix import fix_file
 
-            typer.echo(fix_file(result, fix, source=heard, model=loaded, resample=drift).text(), err=json_path == "-")
+            typer.echo(fix_file(result, fix, source=chosen, model=loaded, resample=drift).text(), err=json_path == "-")
     raise typer.Exit(0 if fix else SYNC.exit_code(result))
 
 
@@ -176,13 +177,14 @@ def localize(
 
     Example: avlearn localize street.mp4 --sources --json street.json
     """
+    files = listed(source)
     from avlearn.apply.localize import check_outputs, localize_file
     from avlearn.apply.run_many import Listening, output_names
     from avlearn.apply.tools import LOCALIZE
     from avlearn.media.source import opened
     from avlearn.models.folder import load
 
-    if (files := listed(source)) is not None:
+    if files is not None:
         refuse({"--maps": maps})
         folder = output_folder(out, source, "localized")
         targets = [folder / f"{name}_localized.mp4" for name in output_names(files)]
@@ -201,8 +203,8 @@ def localize(
     check_outputs(source, target, maps, overwrite=overwrite)
     loaded = load(model, device, precision)
     with opened(source) as file, progress_bars() as progress:
-        heard = listened(file, track, channel, loaded)
-        result = localize_file(heard, loaded, target, maps=maps, sources=sources, progress=progress)
+        chosen = with_chosen_audio(file, track, channel, loaded)
+        result = localize_file(chosen, loaded, target, maps=maps, sources=sources, progress=progress)
     tell(result, json_path)
     raise typer.Exit(LOCALIZE.exit_code(result))
 
@@ -219,7 +221,7 @@ def separate(
         list[str] | None,
         typer.Option(
             metavar="WHICH",
-            help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the picture, or a number "
+            help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the frame, or a number "
             "that avlearn localize --sources prints. May be given several times.",
         ),
     ] = None,
@@ -244,6 +246,7 @@ def separate(
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
+    files = listed(origin)
     from avlearn.apply.run_many import Listening, output_names
     from avlearn.apply.separate import separate_file, track_patterns
     from avlearn.apply.source_choice import parse_choice
@@ -257,7 +260,7 @@ def separate(
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
     options = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
-    if (files := listed(origin)) is not None:
+    if files is not None:
         folder = output_folder(out, origin, "separated")
         targets = [folder / name for name in output_names(files)]
         stems = [Path(str(path)).stem for path in files]
@@ -274,8 +277,8 @@ def separate(
     target = check_folder(out or Path(f"{stem}_separated"), track_patterns(stem), overwrite)
     loaded = load(model, device, precision)
     with opened(origin) as file, progress_bars() as progress:
-        heard = listened(file, track, channel, loaded)
-        result = separate_file(heard, loaded, target, progress=progress, **options)
+        chosen = with_chosen_audio(file, track, channel, loaded)
+        result = separate_file(chosen, loaded, target, progress=progress, **options)
     tell(result, json_path)
     raise typer.Exit(SEPARATE.exit_code(result))
 
@@ -292,7 +295,7 @@ def classify(
     workers: Workers = None,
     json_path: Json = None,
 ) -> None:
-    """What is happening? Labels from picture, sound, and both.
+    """What is happening? Labels from video, audio, and both.
 
     Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error; of many
     files, the worst in this order.
@@ -301,20 +304,21 @@ def classify(
 
     Example: avlearn classify videos/ --json labels.json
     """
+    files = listed(source)
     from avlearn.apply.classify import classify_file
     from avlearn.apply.run_many import Listening
     from avlearn.apply.tools import CLASSIFY
     from avlearn.media.source import opened
     from avlearn.models.folder import load
 
-    if (files := listed(source)) is not None:
+    if files is not None:
         listening = Listening(model, device, precision, track, channel)
         table, stopped = many(CLASSIFY, files, listening, options={"top": top}, workers=workers)
         tell(table, json_path)
         raise typer.Exit(stopped or table.exit_code)
     loaded = load(model, device, precision)
     with opened(source) as file:
-        result = classify_file(listened(file, track, channel, loaded), loaded, top=top)
+        result = classify_file(with_chosen_audio(file, track, channel, loaded), loaded, top=top)
     tell(result, json_path)
     raise typer.Exit(CLASSIFY.exit_code(result))
 
@@ -335,7 +339,7 @@ def embed(
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
-    """Features of picture and sound for every window of the files.
+    """Features of video and audio for every window of the files.
 
     A file that cannot be read is listed with the reason, and the others are done; the exit code is then 2.
 
@@ -402,10 +406,11 @@ def probe(
 def _probe(
     source: Path | str, track: str | None, channel: str | None, workers: int | None, json_path: str | None
 ) -> None:  # fmt: skip
+    files = listed(source)
     from avlearn.media import probe as look
     from avlearn.media.source import opened
 
-    if (files := listed(source)) is not None:
+    if files is not None:
         from avlearn.apply.run_many import Listening
         from avlearn.apply.tools import PROBE
 
@@ -413,4 +418,4 @@ def _probe(
         tell(table, json_path)
         raise typer.Exit(stopped or table.exit_code)
     with opened(source) as file:
-        tell(look(listened(file, track, channel)), json_path)
+        tell(look(with_chosen_audio(file, track, channel)), json_path)

@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
 
 def listed(source: Path | str) -> "list[Source] | None":
-    """Files of a folder, a list or a manifest; None for a single file, or the address of one."""
-    from avlearn.data.lists import listed_sources
+    """Files of a folder, a list or a manifest; None for a single file, or the address of one.
 
-    return None if isinstance(source, str) else listed_sources(source)
+    A single file is looked into, before what works on it is loaded, which takes seconds.
+
+    Raises:
+        MediaError: it is no media file.
+    """
+    from avlearn.data.lists import listed_sources
+    from avlearn.media.source import open_media, opened
+
+    files = None if isinstance(source, str) else listed_sources(source)
+    if isinstance(source, Path) and files is None:
+        with opened(source) as file, open_media(file, look=True):
+            pass
+    return files
 
 
 def refuse(given: Mapping[str, object]) -> None:

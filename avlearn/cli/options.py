@@ -121,7 +121,7 @@ def _json(value: object, margin: str = "") -> str:
     return whole
 
 
-def listened(
+def with_chosen_audio(
     file: "Selected", track: str | None, channel: str | None, model: "AudioVisual | None" = None
 ) -> "Selected":  # fmt: skip
     """A file that is held open, with the audio track and channel that were asked for; says which of several it is."""
