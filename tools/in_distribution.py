@@ -94,18 +94,18 @@ def recoded(path: Path, out: Path, how: Recoding) -> Path:
     """A clip encoded again."""
     out = out.with_suffix(how.suffix)
     with av.open(str(path)) as source, av.open(str(out), "w") as target:
-        picture = target.add_stream(how.video, rate=25, options=how.options)
-        picture.width = picture.height = how.size
-        picture.pix_fmt = "yuv420p"
+        shown = target.add_stream(how.video, rate=25, options=how.options)
+        shown.width = shown.height = how.size
+        shown.pix_fmt = "yuv420p"
         sound = target.add_stream(how.audio, rate=how.rate, layout="mono", bit_rate=how.bits)
         for frame in source.decode(source.streams.video[0], source.streams.audio[0]):
             if isinstance(frame, av.VideoFrame):
                 scaled = frame.reformat(how.size, how.size)
                 scaled.pts, scaled.time_base = frame.pts, frame.time_base
-                target.mux(picture.encode(scaled))
+                target.mux(shown.encode(scaled))
             else:
                 target.mux(sound.encode(frame))
-        target.mux(picture.encode(None))
+        target.mux(shown.encode(None))
         target.mux(sound.encode(None))
     return out
 
@@ -180,7 +180,7 @@ def main() -> None:
     if args.calibrate:
         learn(work, model, args.calibrate)
     rng, out = np.random.default_rng(0), work / "made.mp4"
-    print(f"{'said to be unlike':34}{'files':>6}{'picture':>9}{'sound':>9}{'either':>9}")
+    print(f"{'said to be unlike':34}{'files':>6}{'video':>9}{'audio':>9}{'either':>9}")
     worlds = {preset: world(work, preset, clips, seed) for preset, clips, seed in OWN}
     for preset, paths in worlds.items():
         report(f"world, {preset}", paths, model)

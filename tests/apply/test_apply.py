@@ -56,7 +56,7 @@ def test_classify_and_embed(model, stereo, tmp_path):
         embed_files([stereo], model, tmp_path / "features.txt")
 
 
-def test_a_still_picture_and_silence_cannot_be_synchronized(model, tmp_path):
+def test_a_still_video_and_silence_cannot_be_synchronized(model, tmp_path):
     moving = np.random.default_rng(0).integers(0, 255, (75, 64, 64, 3), dtype=np.uint8)
     ramp = np.arange(64, dtype=np.uint8)
     still = np.repeat(np.stack([ramp[:, None] + ramp] * 3, -1)[None], 75, 0)

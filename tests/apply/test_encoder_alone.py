@@ -100,7 +100,7 @@ def test_it_is_probed_by_what_is_seen(folder, tmp_path):
     assert not all((theirs[key] == ours[key]).all() for key in theirs)
 
 
-def test_what_takes_picture_and_sound_says_so(folder, untrained):
+def test_what_takes_video_and_audio_says_so(folder, untrained):
     with pytest.raises(
         ModelError, match="holds an encoder alone: `avlearn embed`, `linear-probe` and `evaluate` take it"
     ):

@@ -27,7 +27,7 @@ class Brightness:
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 114), (36, 64)])
-def test_a_constant_picture_gives_a_constant_map(shape):
+def test_a_constant_video_gives_a_constant_map(shape):
     heat = stitched_map(views(Brightness(), torch.full((1, 3, 8, *shape), 0.5)), HEARD)
     assert heat.shape == (1, 2 * round(shape[0] / 8), 2 * round(shape[1] / 8))
     torch.testing.assert_close(heat, torch.full_like(heat, 0.5))
@@ -49,7 +49,7 @@ def test_a_bright_spot_comes_out_where_it_is_to_half_a_cell():
     assert np.mean(errors) < 0.7 * np.mean(coarse)  # what it is for
 
 
-def test_a_model_sees_the_mirrored_picture_where_it_sees_the_picture():
+def test_a_model_sees_the_mirrored_video_where_it_sees_the_video():
     torch.manual_seed(1)
     model = AudioVisual(ModelConfig()).eval()
     video = torch.rand(1, 3, 8, 64, 64)

@@ -97,7 +97,7 @@ class FlashSync(SparseSync):
 
 
 @pytest.mark.parametrize("lead", [0.4, -0.2, 0.0])
-def test_positive_is_the_sound_before_the_picture(tmp_path, lead):
+def test_positive_is_the_audio_before_the_video(tmp_path, lead):
     found = sync_with_released(flashes(tmp_path / "a.mp4", 8.0, lead), [FlashNet(), FlashFormer()])
     assert [answer.reason for answer in found] == ["", ""]
     assert [answer.offset for answer in found] == [lead, lead]

@@ -63,7 +63,7 @@ def test_what_is_no_loop_has_no_period():
     assert period(ago(loop[:190], tunes[: 190 * 640])) is None
 
 
-def test_a_picture_that_repeats_with_another_sound_is_fresh_and_so_is_the_other_way_round():
+def test_a_video_that_repeats_with_other_audio_is_fresh_and_so_is_the_other_way_round():
     frames, sound = footage(6, 2)
     _, long = footage(24, 3)
     assert fresh(np.tile(frames, (4, 1, 1, 1)), long).mean() > 0.85

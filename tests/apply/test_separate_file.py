@@ -132,10 +132,10 @@ def test_halves_give_back_what_was_put_there(model, small_world, tmp_path):
     better = []
     for one, two in zip(clips[:4:2], clips[1:4:2], strict=True):
         frames, length = min(len(one.video), len(two.video)), min(one.audio.shape[1], two.audio.shape[1])
-        picture = np.concatenate([one.video[:frames], two.video[:frames]], 2)
+        halves = np.concatenate([one.video[:frames], two.video[:frames]], 2)
         parts = [clip.audio[:, :length] / np.sqrt(np.square(clip.audio).mean()) * 0.05 for clip in (one, two)]
         path = tmp_path / "pair.mp4"
-        write_video(path, picture, 25, audio=sum(parts), sample_rate=16000)
+        write_video(path, halves, 25, audio=sum(parts), sample_rate=16000)
         result = separate_file(path, model, tmp_path / "out", choices=[parse_choice("left"), parse_choice("right")])
         assert [track.place[0] < 0.5 for track in result.sources] == [True, False]
         mixture = read_clip(path, video=False).audio[0]

@@ -101,8 +101,8 @@ def test_the_sound_that_silence_leaves_tells_of_the_offset(tmp_path, small_world
 def test_another_sound_is_undecidable(tmp_path, small_world, model):
     clips = sorted((small_world / "clips").glob("*.mp4"))[:6]
     decided = 0
-    for picture, sound in zip(clips, clips[1:] + clips[:1], strict=True):
-        remux(picture, tmp_path / "other.mp4", replace_audio=sound)
+    for video, audio in zip(clips, clips[1:] + clips[:1], strict=True):
+        remux(video, tmp_path / "other.mp4", replace_audio=audio)
         result = sync_file(tmp_path / "other.mp4", model)
         decided += result.offset is not None
         assert result.offset is not None or "no offset stands out" in result.reason
@@ -147,7 +147,7 @@ def test_what_cannot_be_synchronized_is_not_fixed(tmp_path, model):
         fix_file(result, tmp_path / "fixed.mp4")
 
 
-def test_a_picture_that_cannot_be_decoded_is_not_called_short(clip, tmp_path, model):
+def test_a_video_that_cannot_be_decoded_is_not_called_short(clip, tmp_path, model):
     damaged = bytearray(clip.read_bytes())
     with av.open(str(clip)) as container:
         places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]

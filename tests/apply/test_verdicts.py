@@ -52,9 +52,9 @@ def looped(path, out, times):
         streams = None
         for k in range(times):
             with av.open(str(path)) as source:
-                picture, sound = source.streams.video[0], source.streams.audio[0]
-                streams = streams or {s.type: target.add_stream_from_template(s) for s in (picture, sound)}
-                for packet in source.demux(picture, sound):
+                shown, heard = source.streams.video[0], source.streams.audio[0]
+                streams = streams or {s.type: target.add_stream_from_template(s) for s in (shown, heard)}
+                for packet in source.demux(shown, heard):
                     if packet.dts is None or (k and packet.pts < 0):
                         continue
                     later = round(4 * k / packet.time_base)
@@ -222,7 +222,7 @@ def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_p
 
 
 @pytest.mark.parametrize("later", [0.03, -0.03])
-def test_tracks_meet_the_picture_within_the_tolerance_of_sync(clips, model, tmp_path, later):
+def test_tracks_meet_the_video_within_the_tolerance_of_sync(clips, model, tmp_path, later):
     clip, count = read_clip(clips[3]), round(abs(later) * 16000)
     sound, gap = clip.audio, np.zeros((1, count), np.float32)
     moved = np.concatenate([gap, sound[:, :-count]] if later > 0 else [sound[:, count:], gap], 1)

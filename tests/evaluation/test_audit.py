@@ -80,7 +80,7 @@ def test_a_leak_in_the_sound_is_found_there(model, clips, leak):
     assert values["schema"] == "avlearn.audit/1" and not values["clean"]
 
 
-def test_a_leak_in_the_picture_is_found_there(model, clips):
+def test_a_leak_in_the_video_is_found_there(model, clips):
     video = (clips[0] * np.minimum(np.arange(1, 101) / 12, 1)[None, :, None, None, None]).astype(np.uint8)
     found = checks_of(model, video, clips[1])
     assert "the video alone" in leaking(found) and "the audio alone" not in leaking(found)

@@ -55,7 +55,7 @@ def write_few(rows, path):
     return path
 
 
-def test_sound_between_steps_begins_within_the_clip_and_the_picture_with_a_frame(untrained):
+def test_audio_between_steps_begins_within_the_clip_and_the_video_with_a_frame(untrained):
     import numpy as np
 
     lead = np.arange(161) / 100

@@ -17,7 +17,7 @@ def row(path, text):
     return SimpleNamespace(truth=path, width=100, height=50)
 
 
-def test_boxes_are_shares_of_the_picture(tmp_path):
+def test_boxes_are_shares_of_the_frame(tmp_path):
     hidden = {**SOURCE, "onscreen": False}
     (thing,) = scene_objects(row(tmp_path / "a.json", json.dumps({"sources": [hidden, SOURCE]})))
     assert thing.sounding and thing.boxes[0].tolist() == [0, 0, 0.1, 0.2] and np.isnan(thing.boxes[1]).all()

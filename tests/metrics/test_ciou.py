@@ -56,10 +56,8 @@ def test_published_numbers(agree):
     area = consensus_iou(top_area(maps, truth), truth)
     found = (above.mean(), area.mean(), success_rate(area), success_auc(area))
     assert found == pytest.approx(SSL_ALIGNMENT[agree], abs=1e-9)
-    pictures = np.arange(10) // 2
-    assert interactive_iou(above, pictures) + interactive_iou(area, pictures) == pytest.approx(
-        INTERACTIVE[agree], abs=1e-9
-    )
+    videos = np.arange(10) // 2
+    assert interactive_iou(above, videos) + interactive_iou(area, videos) == pytest.approx(INTERACTIVE[agree], abs=1e-9)
 
 
 def test_annotators_have_to_agree():
@@ -92,7 +90,7 @@ def test_no_mask_beats_the_ceiling():
     assert consensus_iou(top_half(ranked), truth) == pytest.approx(best_iou(truth, 224 * 224 // 2))
 
 
-def test_a_worst_source_decides_over_its_picture():
+def test_a_worst_source_decides_over_its_video():
     overlaps = np.array([0.9, 0.4, 0.6, 0.5])
     assert interactive_iou(overlaps, np.array(["a", "a", "b", "b"]))[0] == 0.5
     assert interactive_iou(overlaps, np.array(["a", "b", "a", "b"]))[0] == 0.5

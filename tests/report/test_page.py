@@ -180,7 +180,7 @@ def test_names_are_unique_and_every_reference_has_one(saved):
     assert wanted <= set(names)
 
 
-def test_text_is_escaped_and_pictures_have_words(saved):
+def test_text_is_escaped_and_images_have_words(saved):
     text = saved.read_text()
     assert "&lt;truth in white&gt;" in text and "<truth" not in text
     assert "<code>avlearn evaluate --model M</code>" in text

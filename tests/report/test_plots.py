@@ -67,9 +67,9 @@ def test_heatmap_frames_lay_out_rows_and_draw_boxes():
     frames = np.zeros((5, 96, 96, 3), np.uint8)
     boxes = np.tile([10.0, 20.0, 30.0, 40.0], (5, 1))
     boxes[1] = np.nan
-    picture = heatmap_frames(frames, np.zeros((5, 8, 8)), boxes, columns=3)
-    assert picture.shape == (2 * (192 + 2 + 192) + 6, 3 * 192 + 4, 3)
-    lower = picture[194:386]
+    image = heatmap_frames(frames, np.zeros((5, 8, 8)), boxes, columns=3)
+    assert image.shape == (2 * (192 + 2 + 192) + 6, 3 * 192 + 4, 3)
+    lower = image[194:386]
     assert (lower[40, 20:61] == 255).all() and (lower[80, 20:61] == 255).all()
     assert not lower[:, 194:386].any()  # no box there
     assert not heatmap_frames(frames, np.zeros((5, 8, 8))).any()
