@@ -92,7 +92,7 @@ def test_things_keep_apart_and_have_the_size_asked_for():
 
 
 def test_sounding_thing_has_no_place_of_its_own():
-    """Neither its order among the sources nor its place in the picture tells which of the two sounds."""
+    """Neither its order among the sources nor its place in the frame tells which of the two sounds."""
     first, nearer = 0, 0
     for index in range(120):
         sources = render_scene(WorldConfig.preset("twins", **SMALL), 8, index).sources
@@ -295,7 +295,7 @@ def test_an_unfinished_world_is_finished(world):
     out, config = world
 
     def contents():
-        # What x264 writes is not the same each time; that the picture is the scene's is tested above.
+        # What x264 writes is not the same each time; that the video is the scene's is tested above.
         return {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.suffix != ".mp4"}
 
     before = contents()

@@ -21,7 +21,7 @@ def ucf101(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
 
     Lists: ``trainlist01.txt`` (``CLASS/v_CLASS_g01_c01.avi INDEX``) and ``testlist01.txt`` (the same without index),
     with 01 to 03 for the three folds (``fold``). ``classInd.txt`` is not needed: the lists name the classes. Files: in
-    class folders or together; half of the classes have no sound.
+    class folders or together; half of the classes have no audio.
 
     Labels: the class. Splits: train, then test.
     """
@@ -59,12 +59,12 @@ def hmdb51(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
 
 def _something(version: int) -> Callable[..., list[Entry]]:
     def read(media: Tree, lists: Tree) -> list[Entry]:
-        """Something-Something v1 and v2 (20BN, 2017 and 2018; now Qualcomm): hands do 174 things. Research; no sound.
+        """Something-Something v1 and v2 (20BN, 2017 and 2018; now Qualcomm): hands do 174 things. Research; no audio.
 
         Lists of v2: ``something-something-v2-train.json`` (``id``, ``template``), ``-validation.json`` and
         ``-test.json`` (``id`` alone), or in the later edition ``train.json`` and so on, with ``test-answers.csv``
         (``ID;LABEL``). Lists of v1: the same as ``.csv``, each row ``ID;LABEL``. Files: ``ID.webm``; v1 is published
-        as folders of pictures, which must be made into videos of that name first.
+        as folders of images, which must be made into videos of that name first.
 
         Labels: the template without its brackets ("Putting something on something"); of the test as far as there
         are answers. Splits: train, val, test.

@@ -48,7 +48,7 @@ def _esc50(media: Tree, lists: Tree, fold: int, ten: bool) -> list[Entry]:
 
 
 def esc50(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
-    """ESC-50 (Karol Piczak, 2015): 2,000 five-second recordings of 50 environmental sounds. CC BY-NC; no picture.
+    """ESC-50 (Karol Piczak, 2015): 2,000 five-second recordings of 50 environmental sounds. CC BY-NC; no video.
 
     List: ``meta/esc50.csv`` (``filename,fold,target,category,esc10,...``). Files: ``audio/1-100032-A-0.wav``.
 
@@ -58,7 +58,7 @@ def esc50(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
 
 
 def esc10(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
-    """ESC-10 (Karol Piczak, 2015): the 400 recordings of 10 sounds that came before ESC-50. CC BY 3.0; no picture.
+    """ESC-10 (Karol Piczak, 2015): the 400 recordings of 10 sounds that came before ESC-50. CC BY 3.0; no video.
 
     Files: ``001 - Dog bark/1-100032-A.ogg``: a class folder, perhaps numbered, and the fold as the first digit of the
     name; there is no list. Within ESC-50 it is the rows of ``esc50.csv`` whose ``esc10`` is True.
@@ -86,11 +86,11 @@ def flickr_soundnet(media: Tree, lists: Tree) -> list[Entry]:
 
     Lists: ``Flickr_train_144k.txt`` (``ID.wav`` or ``ID`` a line) and ``flickr_test.csv`` (``ID,NUMBER``, the number
     is not used), either or both. Boxes: ``Annotations/ID.xml``, an element for each annotator with a ``bbox`` for
-    each box, whose last four children are left, top, right, bottom in pixels of a picture of 256 x 256. Files:
-    ``ID.mp4``, or any sound of that name.
+    each box, whose last four children are left, top, right, bottom in pixels of a frame of 256 x 256. Files:
+    ``ID.mp4``, or any audio of that name.
 
     Labels: none is published. Splits: train, test. Events of the test: a box each, at 0 s as each clip is published
-    as one picture with its sound; the label is the annotator, "1", "2" or "3", for a consensus.
+    as one image with its audio; the label is the annotator, "1", "2" or "3", for a consensus.
     """
     home = "https://github.com/hche11/Localizing-Visual-Sounds-the-Hard-Way"
     pattern = r"(flickr_(?:train_)?144k\.(?:txt|csv)|flickr_test\.csv)"

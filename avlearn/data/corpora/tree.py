@@ -13,7 +13,7 @@ from typing import Any
 from avlearn.data.walk import walk_files
 from avlearn.errors import DataError
 
-# Where one clip lies there in several forms, the first of these is taken: pictures with sound before sound alone.
+# Where one clip lies there in several forms, the first of these is taken: video with audio before audio alone.
 MEDIA = (
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".ts", ".3gp",
     ".wav", ".flac", ".ogg", ".opus", ".m4a", ".mp3",

@@ -105,7 +105,7 @@ def vggss(media: Tree, lists: Tree) -> list[Entry]:
     shares). Files: as of VGGSound.
 
     Labels: the class. Split: test. Events: a box each, at 5 s, as the boxes are of the clip's middle frame. Boxes are
-    clipped to the picture, and those without area are left out: the published file holds a few broken ones, and two
+    clipped to the frame, and those without area are left out: the published file holds a few broken ones, and two
     clips keep none.
     """
     what = "vggss.json of VGG-SS: it is offered at https://www.robots.ox.ac.uk/~vgg/research/lvs"

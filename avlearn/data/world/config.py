@@ -29,14 +29,14 @@ class WorldConfig:
 
     Attributes:
         classes: names out of `CLASSES` (8 of them).
-        sources: fewest and most sounding objects in the picture; fewer are likelier.
+        sources: fewest and most sounding objects in view; fewer are likelier.
         muted_share: share of scenes with an object that moves but makes no sound.
         twin_share: share of scenes with a pair of one class.
         twin: ``muted`` (one of the pair is silent) or ``sounding`` (both are heard).
-        offscreen_share: share of scenes with a sound whose source is not in the picture.
+        offscreen_share: share of scenes with a sound whose source is out of view.
         offscreen_db: its level beside the visible sources', lowest and highest, dB.
         distractors: fewest and most silent abstract movers.
-        object_size: smallest and largest width of an object, as a fraction of the picture's.
+        object_size: smallest and largest width of an object, as a fraction of the frame's.
         shared_timbres: every class draws its pitch, decay and noise from one range; otherwise the classes'
             ranges differ but overlap.
         duration: seconds.

@@ -6,7 +6,7 @@ import numpy as np
 def irregular_events(rng: np.random.Generator, duration: float, shortest: float, longest: float) -> np.ndarray:
     """Event times in seconds from about ``-longest`` to past the end; gaps are random, with rests.
 
-    Irregular gaps make the offset between picture and sound unique: a beat would fit itself every period.
+    Irregular gaps make the offset between video and audio unique: a beat would fit itself every period.
     """
     times, now = [], -rng.uniform(0, longest)
     while now < duration + longest:

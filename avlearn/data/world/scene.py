@@ -8,7 +8,7 @@ import numpy as np
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.objects import CLASSES, Clock, Thing, mover
 
-_MARGIN = 12  # pixels of background beyond the picture that the camera may reach
+_MARGIN = 12  # pixels of background beyond the frame that the camera may reach
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Source:
 
     Attributes:
         name: its class.
-        onscreen, sounding: whether it is in the picture, and whether it is heard.
+        onscreen, sounding: whether it is in view, and whether it is heard.
         boxes: float32 ``[T, 4]`` x0, y0, x1, y1 in pixels, tight around what is visible (NaN in a frame
             that shows nothing of it); None off screen.
         events: instants in seconds.
@@ -68,7 +68,7 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _cast(rng: np.random.Generator, config: WorldConfig) -> list[tuple[str, bool]]:
-    """Class and whether it sounds, for each thing of a class in the picture."""
+    """Class and whether it sounds, for each thing of a class in view."""
     low, high = config.sources
     weights = np.array([0.6, 0.4, 0.3][: high - low + 1])
     count = low + int(rng.choice(len(weights), p=weights / weights.sum()))
