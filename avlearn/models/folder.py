@@ -6,6 +6,7 @@ from pathlib import Path
 from avlearn.config import ModelConfig
 from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError
+from avlearn.files import write_text
 from avlearn.models import in_distribution
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibration import read_calibrations, remove_calibrations
@@ -25,8 +26,8 @@ def save(model: AudioVisual, folder: Path, card: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(model.state_dict(), folder / "model.safetensors")
     config = {"format": FORMAT, **model.config.model_dump(mode="json")}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    (folder / "README.md").write_text(card)
+    write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
+    write_text(folder / "README.md", card)
     in_distribution.save(model.in_distribution, folder)
     remove_calibrations(folder)
 

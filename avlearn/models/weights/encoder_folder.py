@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from avlearn.errors import ModelError, OutputError
-from avlearn.files import printable
+from avlearn.files import printable, write_text
 from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_model, model_spec
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
@@ -79,7 +79,7 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(encoder.state_dict(), folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
         card = _CARD.format(
             name=name,
             paper=model_spec(name).paper,
@@ -89,7 +89,7 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
             preprocessing=preprocessing.text() if preprocessing else "spectrograms",
             folder=folder,
         )
-        (folder / "README.md").write_text(card)
+        write_text(folder / "README.md", card)
     except OSError as error:
         raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
     return Imported(folder, name, classes, preprocessing, encoder.loaded)

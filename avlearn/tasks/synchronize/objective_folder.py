@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from avlearn.errors import AvlearnError, ModelError, OutputError
+from avlearn.files import write_text
 from avlearn.models.weights.checkpoint import load_whole
 from avlearn.objectives import FeatureSpec, Objective, find_objective
 from avlearn.validation import read_object, validated
@@ -38,7 +39,7 @@ def save_objective(objective: Objective, folder: Path) -> None:
     try:
         save_file(tensors, weights)
         weights.chmod(0o644)  # safetensors writes files for the owner alone
-        config.write_text(json.dumps(values, indent=1) + "\n")  # last: without it there is no objective
+        write_text(config, json.dumps(values, indent=1) + "\n")  # last: without it there is no objective
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot write {weights}: {error}") from error
 
