@@ -190,12 +190,10 @@ def avlearn_command(block: Block, line: str):
     """The command that a line calls, and the words behind ``avlearn``."""
     program, *words = shlex.split(line)
     assert program == "avlearn", f"{block.place}: no test knows how to run: {line}"
-    command = root = get_command(app)
-    context = root.make_context("avlearn", list(words))
-    rest = [*context._protected_args, *context.args]
+    command, name, rest, context = get_command(app), "avlearn", list(words), None
     while hasattr(command, "commands"):
-        assert rest and rest[0] in command.commands, f"{block.place}: there is no such command: {line}"
-        command = command.commands[rest.pop(0)]
+        context = command.make_context(name, rest, parent=context)
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
     return command, words
 
 
