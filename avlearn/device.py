@@ -50,4 +50,5 @@ def choose_precision(name: str, device: "torch.device") -> "torch.dtype | None":
         raise AvlearnError("precision 16 takes a GPU; on a processor take bf16 or 32")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise AvlearnError("this GPU does not have precision bf16; take 16 or 32")
-    return getattr(torch, PRECISIONS[name]) if PRECISIONS[name] else None
+    known = PRECISIONS[name]
+    return getattr(torch, known) if known is not None else None
