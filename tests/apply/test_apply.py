@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from avlearn.apply.classify import classify_file
-from avlearn.apply.embed import embed_files
+from avlearn.apply.embed import embed_file, embed_files
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
@@ -54,6 +55,20 @@ def test_classify_and_embed(model, stereo, tmp_path):
     embed_files([stereo], model, tmp_path / "features.parquet")
     with pytest.raises(OutputError, match=r"\.npz.*\.parquet"):
         embed_files([stereo], model, tmp_path / "features.txt")
+
+
+def test_each_window_has_the_likeliest_label_and_the_file_the_likeliest_on_average(model, stereo):
+    starts, video, audio = embed_file(stereo, model)
+    with torch.inference_mode():
+        scores = model.classifiers["both"](torch.from_numpy(np.concatenate([video, audio], 1)))
+    probabilities = scores.softmax(1).numpy()
+    result, names = classify_file(stereo, model, top=2), model.config.labels
+    assert [window["label"] for window in result.windows] == [names[i] for i in probabilities.argmax(1)]
+    assert [window["probability"] for window in result.windows] == [round(float(p), 4) for p in probabilities.max(1)]
+    assert [window["start"] for window in result.windows] == starts.tolist() and len(starts) > 1
+    mean = probabilities.mean(0)
+    assert [label for label, _ in result.labels["both"]] == [names[i] for i in np.argsort(-mean)[:2]]
+    assert result.text().splitlines()[-1] == f"note: {result.notice}"  # what it knows was never measured
 
 
 def test_a_still_video_and_silence_cannot_be_synchronized(model, tmp_path):

@@ -1,6 +1,7 @@
 """What the tools say, and that they say no more than is known."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -111,7 +112,7 @@ def test_of_an_unlike_file_every_tool_says_that_the_model_cannot_tell(unlike, mo
         assert NOTHING_ON_SCREEN not in done.output
     said = classify_file(unlike, model)
     assert said.verdict == CANNOT_TELL and False in said.in_distribution.values()
-    assert said.text().splitlines()[0].startswith(f"{unlike}: {CANNOT_TELL}: ")
+    assert said.text().splitlines()[0].startswith(f"{unlike}: {CANNOT_TELL}: ") and "note:" not in said.text()
 
 
 def test_of_silence_every_tool_says_that_it_is_silent(clips, model, tmp_path):
@@ -145,6 +146,16 @@ def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path)
     done = CliRunner().invoke(app, ["sync", "--audio-track", "best", str(tmp_path / "many.mkv")])
     assert done.exit_code == 0, done.output
     assert "listening to audio track 3" in done.output and "in sync" in done.output
+
+
+def test_of_tracks_that_cannot_be_synchronized_the_likeliest_is_taken(clips, model, monkeypatch):
+    confidences = {1: 0.2, 2: 0.7, 3: 0.4}
+    monkeypatch.setattr("avlearn.apply.best_track.audio_tracks", lambda _: [0, 0, 0])
+    monkeypatch.setattr(
+        "avlearn.apply.best_track.sync_file",
+        lambda track, _: SimpleNamespace(offset=None, confidence=confidences[track.track]),
+    )
+    assert best_track(clips[0], model) == 2
 
 
 def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
