@@ -1,12 +1,14 @@
 """What ``avlearn localize`` writes and says."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from avlearn.apply.localize import localize_file
+from avlearn.apply import localize
+from avlearn.apply.localize import check_outputs, localize_file
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, OutputError
 from avlearn.media import probe, read_clip, write_video
@@ -89,6 +91,25 @@ def test_sound_of_something_else_is_said_to_be_of_nothing_on_screen(small_world,
         if result.verdict == "nothing on screen explains the sound":
             assert result.sources == [] and result.verdict in result.text()
     assert np.median(audible) < 0.2
+
+
+def test_boxes_are_drawn_of_sources_that_are_there_and_while_something_on_screen_is_heard(clip, monkeypatch):
+    times, drawn = np.array([0.0, 4.0]), []
+    monkeypatch.setattr(localize, "mark", lambda frame, box, name: drawn.append((name, box)))
+    found = SimpleNamespace(times=times, maps=np.zeros((2, 6, 6)))
+    here, gone = (0.1, 0.2, 0.3, 0.4), (np.nan,) * 4
+    sources = [SimpleNamespace(id=k, boxes=np.array([box, box])) for k, box in ((1, here), (2, gone))]
+    frames = list(localize._drawn(clip, found, np.array([1.0, 0.0]), sources, lambda _: None))
+    assert {name for name, _ in drawn} == {"1"}
+    np.testing.assert_allclose([box for _, box in drawn], [here] * len(drawn))
+    assert len(drawn) == sum(instant <= 2.0 for instant, _ in frames) < len(frames)  # the probability falls to a half
+
+
+def test_what_is_there_is_written_over_only_where_that_is_asked_for(clip, tmp_path):
+    (tmp_path / "o.mp4").touch()
+    with pytest.raises(OutputError, match="overwrite"):
+        check_outputs(clip, tmp_path / "o.mp4", None)
+    check_outputs(clip, tmp_path / "o.mp4", None, overwrite=True)
 
 
 def test_what_would_be_lost_or_cannot_be_is_refused_first(clip, model, tmp_path):

@@ -33,6 +33,13 @@ def test_a_constant_video_gives_a_constant_map(shape):
     torch.testing.assert_close(heat, torch.full_like(heat, 0.5))
 
 
+def test_sides_that_are_no_whole_cells_are_stretched_to_some():
+    video = torch.rand(1, 3, 8, 36, 60)
+    stretched = F.interpolate(video[0].transpose(0, 1), (32, 64), mode="bilinear", antialias=True).transpose(0, 1)[None]
+    maps = [stitched_map(views(Brightness(), v), HEARD) for v in (video, stretched)]
+    torch.testing.assert_close(*maps)
+
+
 def test_a_bright_spot_comes_out_where_it_is_to_half_a_cell():
     rng = np.random.default_rng(0)
     errors, coarse = [], []
