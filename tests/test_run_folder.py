@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,13 @@ def test_a_damaged_checkpoint_does_not_push_the_whole_one_out(small, tmp_path, m
     assert not (run / "checkpoints" / LAST).exists()
 
 
+def test_a_checkpoint_that_calls_is_refused_without_advice_to_run_it(tmp_path):
+    path = tmp_path / LAST
+    torch.save({"state_dict": Fraction(1, 2)}, path)  # any class that is not torch's
+    with pytest.raises(OutputError, match=r"damaged: it holds other than tensors and plain values$"):
+        read_checkpoint(path)
+
+
 def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):
     run = tmp_path / "run"
     ended_at(run, small, 3, monkeypatch)
@@ -208,7 +216,8 @@ def test_two_signals_stop_at_once(small, whole, tmp_path, monkeypatch):
 def test_a_run_that_diverges_stops_and_keeps_what_was_good(root, tmp_path, capsys):
     run, wild = tmp_path / "run", recipe(root, *SHORT, "optimizer.warmup_steps=0")
     wild = wild.model_copy(update={"optimizer": wild.optimizer.model_copy(update={"lr": 1e30})})
-    with pytest.raises(DivergedError, match=r"the training diverged again: .* an optimizer\.lr of 5e\+29\. No model"):
+    said = r"diverged again: .* an optimizer\.lr of 5e\+29\. No model is written; there was no checkpoint yet"
+    with pytest.raises(DivergedError, match=said):
         pretrain(wild, run)
     assert DivergedError.exit_code == 1
     assert not (run / "model").exists()

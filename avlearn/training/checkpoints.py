@@ -55,9 +55,11 @@ def read_checkpoint(path: Path) -> dict:
         if program:  # torch would look into it with TorchScript
             raise OutputError(f"{path} is damaged: it is a TorchScript archive")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's words advise to run what is pickled
+        raise OutputError(f"{path} is damaged: it holds other than tensors and plain values") from error
     # What damage brings out of the zip reader and out of torch.
     except (
-        zipfile.BadZipFile, pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
+        zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError,
         IndexError, AttributeError, NotImplementedError,
     ) as error:  # fmt: skip
         reason = (str(error) or type(error).__name__).splitlines()[0]

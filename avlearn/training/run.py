@@ -104,9 +104,11 @@ def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Dive
     """What to do about a training that diverged."""
     rate = recipe.optimizer.lr * (0.5 if divergence.lowered else 1)
     again = " again" if divergence.lowered else ""
+    folder = run_dir / "checkpoints"
+    good = f"{folder} has what was good" if any(folder.glob("*.ckpt")) else "there was no checkpoint yet"
     return (
-        f"the training diverged{again}: {error}, at an optimizer.lr of {rate:g}. No model is written; "
-        f"{run_dir / 'checkpoints'} has what was good. Start another run with a lower optimizer.lr"
+        f"the training diverged{again}: {error}, at an optimizer.lr of {rate:g}. No model is written; {good}. "
+        "Start another run with a lower optimizer.lr"
     )
 
 
