@@ -9,10 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from avlearn.apply.embed import embed_files
-from avlearn.apply.encoder_alone import load_features
+from avlearn.apply.encoder_alone import embed_frames, load_features
 from avlearn.cli.app import app
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.errors import DataError, ModelError
+from avlearn.errors import DataError, ModelError, NoVideoError
 from avlearn.evaluation.encoder import evaluate_encoder
 from avlearn.evaluation.linear_probe import probe_model
 from avlearn.evaluation.untrained import untrained
@@ -66,6 +66,12 @@ def labelled(folder) -> list[Row]:
         clip = video(folder / f"{k}.mp4", 0.5, 10 + 180 * (k % 2))
         rows.append(Row(clip, labels=("ab"[k % 2],), split=("train", "val", "test")[k // 2 % 3]))
     return rows
+
+
+def test_a_file_without_a_frame_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("avlearn.apply.encoder_alone.stream", lambda *_, **__: iter(()))
+    with pytest.raises(NoVideoError, match="has no video"):
+        embed_frames("empty.mp4", load_features(folder))
 
 
 def test_before_training_it_sees_the_same_colours(folder):

@@ -148,6 +148,13 @@ def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path)
     assert "listening to audio track 3" in done.output and "in sync" in done.output
 
 
+def test_where_no_window_was_looked_at_all_moments_are_fresh():
+    empty = SimpleNamespace(starts=np.array([]), fresh=np.array([]))
+    assert SyncCheck.fresh_at(empty, np.array([0.0, 2.0])).tolist() == [1.0, 1.0]
+    two = SimpleNamespace(starts=np.array([0.0, 2.0]), fresh=np.array([1.0, 0.25]))
+    assert SyncCheck.fresh_at(two, np.array([0.4, 1.7, 9.0])).tolist() == [1.0, 0.25, 0.25]
+
+
 def test_of_tracks_that_cannot_be_synchronized_the_likeliest_is_taken(clips, model, monkeypatch):
     confidences = {1: 0.2, 2: 0.7, 3: 0.4}
     monkeypatch.setattr("avlearn.apply.best_track.audio_tracks", lambda _: [0, 0, 0])
