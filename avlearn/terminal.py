@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from avlearn.errors import OutputError
 from avlearn.files import printable
@@ -30,7 +30,7 @@ class Terminal(io.TextIOBase):
             stream.reconfigure(errors=self.errors)
 
     @property
-    def buffer(self) -> io.BufferedIOBase:
+    def buffer(self) -> BinaryIO:
         """The stream's bytes."""
         return self._stream.buffer
 

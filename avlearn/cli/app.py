@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -24,9 +23,10 @@ class _Group(TyperGroup):
         """Commands by the title above them."""
         return {"Commands": names}
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+    # Typer has a copy of Click within, or imports Click, by its version: its classes are not named here.
+    def format_commands(self, context: Any, formatter: Any) -> None:
         """Write the sections."""
-        listed = {name: self.get_command(context, name) for name in self.list_commands(context)}
+        listed: dict[str, Any] = {name: self.get_command(context, name) for name in self.list_commands(context)}
         for title, names in self.sections(list(listed)).items():
             rows = [(name, _summary(listed[name])) for name in names if name in listed and not listed[name].hidden]
             if rows:
@@ -37,7 +37,7 @@ class _Group(TyperGroup):
 class _All(_Group):
     """All commands, by what they are for; the options before a command may stand behind it, too."""
 
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
         """Take words for the options of all commands, wherever they stand before a ``--``."""
         ended = args.index("--") if "--" in args else len(args)
         first, rest, words = [], [], iter(args[:ended])
@@ -59,34 +59,34 @@ class _All(_Group):
 class _Listing(_Group):
     """A group whose command ``list`` need not be named."""
 
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
         """Put ``list`` before what names no command."""
         named = args and (args[0] in self.commands or args[0] in context.help_option_names)
         return super().parse_args(context, args if named else ["list", *args])
 
 
-def _summary(command: click.Command) -> str:
+def _summary(command: Any) -> str:
     """The first paragraph of a command's help."""
     return " ".join((command.help or "").split("\n\n")[0].split())
 
 
-def _group(cls: type[_Group] = _Group, **options: object) -> typer.Typer:
+def _group(cls: type[_Group] = _Group, about: str | None = None) -> typer.Typer:
     return typer.Typer(
         cls=cls,
+        help=about,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-        **options,
     )
 
 
 app = _group(_All)
-recipe_app = _group(help="Look at recipes.")
+recipe_app = _group(about="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
-models_app = _group(_Listing, help="List the encoders, or draw the stages of one: avlearn models show NAME")
+models_app = _group(_Listing, "List the encoders, or draw the stages of one: avlearn models show NAME")
 app.add_typer(models_app, name="models")
-weights_app = _group(help="Weights that were released for the encoders.")
+weights_app = _group(about="Weights that were released for the encoders.")
 app.add_typer(weights_app, name="weights")
 
 

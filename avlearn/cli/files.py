@@ -1,7 +1,7 @@
 """Commands on files of one's own: synchronize, localize, separate, classify, embed, probe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -91,7 +91,12 @@ def sync(
     face = _box(crop) if crop else None
     if face and not released:
         raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
-    options = {"max_offset": max_offset, "tolerance": tolerance, "released": tuple(released or ()), "crop": face}
+    options: dict[str, Any] = {
+        "max_offset": max_offset,
+        "tolerance": tolerance,
+        "released": tuple(released or ()),
+        "crop": face,
+    }
     for weights in released or ():
         load_network(weights)
     if files is not None:
@@ -141,7 +146,8 @@ def _box(text: str) -> tuple[int, int, int, int]:
     parts = text.split(",")
     if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts) or not all(map(int, parts[2:])):
         raise AvlearnError(f"'{text}' is no box: give left, top, width and height in pixels, like 400,80,224,224")
-    return tuple(map(int, parts))
+    left, top, width, height = map(int, parts)
+    return left, top, width, height
 
 
 @app.command()
@@ -259,7 +265,7 @@ def separate(
     if onscreen and source:
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
-    options = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
+    options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
     if files is not None:
         folder = output_folder(out, origin, "separated")
         targets = [folder / name for name in output_names(files)]

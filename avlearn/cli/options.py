@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -96,7 +96,17 @@ Overrides = Annotated[
 ]  # fmt: skip
 
 
-def tell(result: object, json_path: str | None) -> None:
+class Result(Protocol):
+    """What a command has to tell."""
+
+    def text(self) -> str:
+        """For people."""
+
+    def to_dict(self) -> object:
+        """JSON types."""
+
+
+def tell(result: Result, json_path: str | None) -> None:
     """Print a result for people, or as JSON where that was asked for."""
     if json_path is None:
         typer.echo(result.text())
