@@ -57,7 +57,7 @@ class AsIs:
     def video_features(self, video: torch.Tensor) -> torch.Tensor:
         return video
 
-    audio_features = place = hear = video_features
+    audio_features = project_video = project_audio = video_features
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def _models(folder: Path) -> None:
     torch.manual_seed(0)
     configs = (
         ModelConfig(separator=Separator(channels=(4, 4, 4, 4, 4)), labels=("a", "b")),
-        ModelConfig(segment=0.64, dim=8, spectrogram=Spectrogram(kind="log_linear"), resample=True),
+        ModelConfig(segment=0.64, dim=8, spectrogram=Spectrogram(n_fft=1024, window=0.04), resample=True),
         ModelConfig(video="dsconv_small", fps=20.0, resample=True, video_mean=(0.5,) * 3, video_std=(0.2,) * 3),
         ModelConfig(separator=Separator(channels=(4, 4, 4, 4, 4), scale="linear", mask="complex", conditioning="none")),
     )
