@@ -96,7 +96,9 @@ def test_a_lost_reader_ends_the_run(small_world, root, tmp_path):
 def test_sharded_weights_train_as_whole_ones_do(root, tmp_path):
     for strategy in ("ddp", "fsdp"):
         words = ["trainer.devices=2", "trainer.max_steps=4", f"trainer.strategy={strategy}"]
-        subprocess.run(command(tmp_path / strategy, root, *words), check=True, capture_output=True, timeout=600)
+        words = command(tmp_path / strategy, root, *words)
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
+        assert done.stdout.count("wrote ") == 1  # by the process that did
     whole, parts = (rows(tmp_path / strategy, "loss") for strategy in ("ddp", "fsdp"))
     assert len(whole) == 4
     for one, other in zip(whole, parts, strict=True):

@@ -45,11 +45,14 @@ def pretrain(
     from avlearn.tasks import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
+    from avlearn.training.launch import environment, global_rank
     from avlearn.training.run import pretrain as run
 
     folder = run(loaded, run_dir or Path("runs") / loaded.name, dry_run=dry_run, resume=resume)
-    if not dry_run:
-        typer.echo(f"wrote {folder}")
+    settings = loaded.trainer
+    if dry_run or global_rank(environment(settings.devices, settings.nodes), settings.devices) > 0:
+        return  # of several processes, the first one writes the model
+    typer.echo(f"wrote {folder}")
 
 
 @app.command()
