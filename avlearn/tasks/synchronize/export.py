@@ -1,6 +1,6 @@
 """The model that synchronization has trained, as it is kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from avlearn.models.folder import save
 from avlearn.models.in_distribution import InDistribution, measure
 from avlearn.tasks.synchronize.objective_folder import save_objective
 from avlearn.tasks.task import Experiment
+from avlearn.terminal import progress_line
 
 _MOST = 256  # clips that in-distribution statistics are of, at most
 _FEW = 64  # clips that they are of at least, if there are so many
@@ -38,11 +39,14 @@ def _measure(model: AudioVisual, experiment: Experiment) -> dict[str, InDistribu
     clips += [(experiment.train, k) for k in range(min(len(experiment.train), _FEW - len(clips)))]
     each = max(_MOST // len(clips), 1)
 
-    def windows() -> Iterator[tuple[int, Tensor, Tensor]]:
+    def windows(progress: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor, Tensor]]:
         for number, (data, index) in enumerate(clips):
             for seed in range(min(each, _WINDOWS)):
                 batch = experiment.collate([data[(index, index + seed * len(data))]])
                 if "video" in batch:
                     yield number, batch["video"], batch["audio"]
+            progress(number + 1, len(clips))
 
-    return measure(model, windows())
+    # Minutes, where the video encoder is large and there is no GPU.
+    with progress_line("in-distribution statistics: clips") as progress:
+        return measure(model, windows(progress))
