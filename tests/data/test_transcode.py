@@ -235,7 +235,7 @@ def test_a_file_cut_short_is_refused(tmp_path):
     assert refused(tmp_path / "a.mp4", tmp_path)
 
 
-def test_what_lacks_picture_or_sound_is_refused(tmp_path):
+def test_what_lacks_video_or_audio_is_refused(tmp_path):
     write_wav(tmp_path / "a.wav", np.zeros((1, RATE), np.float32), RATE)
     refused(tmp_path / "a.wav", tmp_path, NoVideoError)
     write_video(tmp_path / "a.mp4", np.zeros((25, 32, 32, 3), np.uint8), 25)
@@ -243,7 +243,7 @@ def test_what_lacks_picture_or_sound_is_refused(tmp_path):
     refused(tmp_path / "a.mp4", tmp_path, NoAudioError)
 
 
-def test_sound_that_never_meets_the_picture_is_refused(tmp_path):
+def test_audio_that_never_meets_the_video_is_refused(tmp_path):
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.width = video.height = 32
