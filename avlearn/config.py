@@ -26,7 +26,7 @@ Means = Annotated[tuple[Mean, Mean, Mean] | None, BeforeValidator(_colours)]
 Stds = Annotated[tuple[Std, Std, Std] | None, BeforeValidator(_colours)]
 
 
-class Window(Section):
+class ModelInput(Section):
     """What the towers see and hear at once: frames and samples a second, the short side in pixels, seconds."""
 
     fps: float = Field(25.0, ge=0.1, le=1000)
@@ -35,7 +35,7 @@ class Window(Section):
     seconds: Seconds = 2.0
 
 
-class ClipWindow(Window):
+class ClipWindow(ModelInput):
     """A window of a training clip; ``context``: seconds of audio before and after it, for shifts."""
 
     context: float = Field(0.96, ge=0, le=600)
@@ -127,7 +127,7 @@ class Towers(Section):
     segment: Seconds | None = None
 
 
-class ModelConfig(Window, Towers):
+class ModelConfig(ModelInput, Towers):
     """All that is needed to build the model without the recipe that trained it; ``config.json`` of a folder holds it.
 
     Attributes:

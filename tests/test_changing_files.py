@@ -9,7 +9,7 @@ import pytest
 from small_runs import command
 
 from avlearn.apply import embed, sync
-from avlearn.apply.run_many import Listening, run_many
+from avlearn.apply.run_many import InferenceOptions, run_many
 from avlearn.apply.tools import SYNC
 from avlearn.data import content, transcode
 from avlearn.data.manifest import Row, read_manifest
@@ -70,7 +70,7 @@ def test_a_file_that_changes_under_a_tool_is_a_row_or_a_line(clip, change, untra
     whole, other = clip.read_bytes(), tmp_path / "other.mp4"
     other.write_bytes(whole)
     monkeypatch.setattr(sync, "offset_curves", changing(sync.offset_curves, change))
-    _, row = next(run_many(SYNC, [clip], Listening(str(untrained))))
+    _, row = next(run_many(SYNC, [clip], InferenceOptions(str(untrained))))
     assert row.reason == "was changed while it was read: try again"
     clip.write_bytes(whole)
     monkeypatch.setattr(content, "_facts", changing(content._facts, change))

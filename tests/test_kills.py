@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avlearn.apply.run_many import Listening, run_many
+from avlearn.apply.run_many import InferenceOptions, run_many
 from avlearn.apply.tools import SYNC
 from avlearn.data.cache import decode_once
 from avlearn.data.clips import ClipDataset, WindowRule
@@ -64,7 +64,7 @@ def transcode(world: Path, out: Path, begun: Callable[..., None]) -> None:
 
 def measure(world: Path, out: Path, begun: Callable[..., None]) -> None:
     paths = [row.path for row in read_manifest(world / "manifest.parquet")] * 100
-    for _ in run_many(SYNC, paths, Listening(), workers=2):
+    for _ in run_many(SYNC, paths, InferenceOptions(), workers=2):
         begun()
 
 

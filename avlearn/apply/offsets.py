@@ -28,7 +28,7 @@ _NEAR, _FAR = 2.24, 5.0  # seconds searched on each side: in any file, and in on
 
 
 @dataclass(frozen=True)
-class EncodedAudio:
+class AudioEmbedding:
     """A file's whole audio in the common space.
 
     Attributes:
@@ -87,7 +87,7 @@ class OffsetCurves:
 
 
 @torch.inference_mode()
-def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck) -> EncodedAudio | None:
+def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck) -> AudioEmbedding | None:
     """A file's whole audio, at `PHASES` places within each step; None where all of it is silence.
 
     Raises:
@@ -127,7 +127,7 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
     if not len(loud):
         return None
     begin, end = int(loud[0]), int(loud[-1]) + 1
-    return EncodedAudio(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
+    return AudioEmbedding(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
 
 
 @torch.inference_mode()
@@ -216,7 +216,7 @@ class _FrameHistory:
         change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
         self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
 
-    def fresh(self, encoded: EncodedAudio, apart: int) -> tuple[np.ndarray, int | None]:
+    def fresh(self, encoded: AudioEmbedding, apart: int) -> tuple[np.ndarray, int | None]:
         """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``; and the `period`."""
         seen = np.stack(self.thumbnails)
         heard = np.full((len(seen), encoded.loudness.shape[1]), encoded.loudness.min(initial=0))

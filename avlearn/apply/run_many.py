@@ -119,7 +119,7 @@ def _named(result: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Listening:
+class InferenceOptions:
     """With which model, and to which audio of each file.
 
     Attributes:
@@ -137,7 +137,7 @@ class Listening:
 def run_many(
     tool: Tool,
     paths: Sequence[Source],
-    listening: Listening,
+    inference: InferenceOptions,
     *,
     options: Mapping[str, object] | None = None,
     each: Sequence[Mapping[str, object]] | None = None,
@@ -148,7 +148,7 @@ def run_many(
     Args:
         tool: one of `avlearn.apply.tools`.
         paths: the files.
-        listening: the model, and the audio of each file.
+        inference: the model, and the audio of each file.
         options: of the tool, for all files.
         each: more of them for each file, as where its results go.
         workers: processes of one thread each; all cores by default, and one where an accelerator does the work. One
@@ -161,11 +161,11 @@ def run_many(
     Yields:
         Number of a file and its result, or its `Failure`, as they get done.
     """
-    named = (listening.model, listening.device, listening.precision) if tool.loader else ()
+    named = (inference.model, inference.device, inference.precision) if tool.loader else ()
     # What is wrong with a model is wrong for all files.
     if tool.loader and _loaded(tool.loader, named).device.type != "cpu":
         workers = workers or 1
-    work = _Work(_found(tool.function), tool.loader, named, listening, dict(options or {}), tool.schema)
+    work = _Work(_found(tool.function), tool.loader, named, inference, dict(options or {}), tool.schema)
     items = list(zip(paths, each or [{}] * len(paths), strict=True))
     found = enumerate(map(work, items)) if len(items) == 1 else in_processes(work, items, workers)
     for number, result in found:
@@ -181,7 +181,7 @@ class _Work:
     func: Callable[..., Any]
     loader: str
     named: tuple[str, ...]
-    listening: Listening
+    inference: InferenceOptions
     options: dict[str, object] = field(default_factory=dict)
     schema: str = ""
 
@@ -199,7 +199,7 @@ class _Work:
 
     def _use(self, path: Source, model: tuple[Any, ...], own: Mapping[str, object]) -> Any:
         with opened(path) as file:
-            chosen = choose_audio(file, self.listening.track, self.listening.channel, *model)
+            chosen = choose_audio(file, self.inference.track, self.inference.channel, *model)
             return self.func(chosen, *model, **self.options, **own)
 
 

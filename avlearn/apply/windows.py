@@ -45,7 +45,7 @@ def probe_both(path: Source) -> MediaInfo:
 
 
 @dataclass(frozen=True)
-class Window:
+class EncodedWindow:
     """A stretch of a file as the model sees it.
 
     Attributes:
@@ -63,7 +63,7 @@ class Window:
     audio_features: Tensor
 
 
-def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
+def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWindow]:
     """Windows as long as those of the training, every ``hop`` seconds; video and audio of equal length.
 
     A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then
@@ -91,4 +91,4 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[Window]:
             video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
             features = check_finite(model.video_features(video), "the video")
             audio_features = check_finite(model.audio_features(audio), "the audio")
-        yield Window(clip.start - first, frames, audio, features, audio_features)
+        yield EncodedWindow(clip.start - first, frames, audio, features, audio_features)

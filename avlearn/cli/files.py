@@ -80,7 +80,7 @@ def sync(
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
     """
     files = listed(source)
-    from avlearn.apply.run_many import Listening
+    from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.sync_and_ask import load_network, sync_and_ask
     from avlearn.apply.tools import SYNC
     from avlearn.media.source import opened
@@ -101,8 +101,8 @@ def sync(
         load_network(weights)
     if files is not None:
         refuse({"--fix": fix, "--output": out})
-        listening = Listening(model, device, precision, track, channel)
-        table, stopped = many(SYNC, files, listening, options=options, workers=workers)
+        inference = InferenceOptions(model, device, precision, track, channel)
+        table, stopped = many(SYNC, files, inference, options=options, workers=workers)
         tell(table, json_path)
         raise typer.Exit(stopped or table.exit_code)
     _check_sync_outputs(source, fix, out, overwrite)
@@ -185,7 +185,7 @@ def localize(
     """
     files = listed(source)
     from avlearn.apply.localize import check_outputs, localize_file
-    from avlearn.apply.run_many import Listening, output_names
+    from avlearn.apply.run_many import InferenceOptions, output_names
     from avlearn.apply.tools import LOCALIZE
     from avlearn.media.source import opened
     from avlearn.models.folder import load
@@ -199,7 +199,7 @@ def localize(
         for path, target in zip(files, targets, strict=True):
             check_outputs(path, target, None, overwrite=overwrite)
         table, stopped = many(
-            LOCALIZE, files, Listening(model, device, precision, track, channel), options={"sources": sources},
+            LOCALIZE, files, InferenceOptions(model, device, precision, track, channel), options={"sources": sources},
             each=[{"out": target} for target in targets], workers=workers,
             outputs=[part for target in targets for part in (target, target.with_suffix(".npz"))],
         )  # fmt: skip
@@ -253,7 +253,7 @@ def separate(
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
     files = listed(origin)
-    from avlearn.apply.run_many import Listening, output_names
+    from avlearn.apply.run_many import InferenceOptions, output_names
     from avlearn.apply.separate import separate_file, track_patterns
     from avlearn.apply.source_choice import parse_choice
     from avlearn.apply.tools import SEPARATE
@@ -273,8 +273,8 @@ def separate(
         for target, stem in zip(targets, stems, strict=True):
             check_folder(target, track_patterns(stem), overwrite)
         table, stopped = many(
-            SEPARATE, files, Listening(model, device, precision, track, channel), options=options, workers=workers,
-            each=[{"out_dir": target} for target in targets],
+            SEPARATE, files, InferenceOptions(model, device, precision, track, channel), options=options,
+            each=[{"out_dir": target} for target in targets], workers=workers,
             outputs=[target / stem for target, stem in zip(targets, stems, strict=True)],
         )  # fmt: skip
         tell(table, json_path)
@@ -312,14 +312,14 @@ def classify(
     """
     files = listed(source)
     from avlearn.apply.classify import classify_file
-    from avlearn.apply.run_many import Listening
+    from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
     from avlearn.media.source import opened
     from avlearn.models.folder import load
 
     if files is not None:
-        listening = Listening(model, device, precision, track, channel)
-        table, stopped = many(CLASSIFY, files, listening, options={"top": top}, workers=workers)
+        inference = InferenceOptions(model, device, precision, track, channel)
+        table, stopped = many(CLASSIFY, files, inference, options={"top": top}, workers=workers)
         tell(table, json_path)
         raise typer.Exit(stopped or table.exit_code)
     loaded = load(model, device, precision)
@@ -357,13 +357,13 @@ def embed(
         others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""
         raise AvlearnError(f"{files[0]} does not exist{others}")
     from avlearn.apply.embed import SUFFIXES, write_features
-    from avlearn.apply.run_many import Failure, Listening
+    from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
 
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
     sources = [found for file in files for found in listed(file) or [file]]
-    listening = Listening(model, device, precision, track, channel)
-    table, stopped = many(EMBED, sources, listening, workers=workers)
+    inference = InferenceOptions(model, device, precision, track, channel)
+    table, stopped = many(EMBED, sources, inference, workers=workers)
     if stopped:
         raise typer.Exit(stopped)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
@@ -417,10 +417,10 @@ def _probe(
     from avlearn.media.source import opened
 
     if files is not None:
-        from avlearn.apply.run_many import Listening
+        from avlearn.apply.run_many import InferenceOptions
         from avlearn.apply.tools import PROBE
 
-        table, stopped = many(PROBE, files, Listening(track=track, channel=channel), workers=workers)
+        table, stopped = many(PROBE, files, InferenceOptions(track=track, channel=channel), workers=workers)
         tell(table, json_path)
         raise typer.Exit(stopped or table.exit_code)
     with opened(source) as file:

@@ -13,7 +13,7 @@ from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import remark
 
 if TYPE_CHECKING:
-    from avlearn.apply.run_many import Listening, ResultTable, Tool
+    from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
     from avlearn.media.source import Source
 
 
@@ -46,7 +46,7 @@ def refuse(given: Mapping[str, object]) -> None:
 def many(
     tool: "Tool",
     files: "Sequence[Source]",
-    listening: "Listening",
+    inference: "InferenceOptions",
     *,
     options: Mapping[str, object] | None = None,
     each: Sequence[Mapping[str, object]] | None = None,
@@ -56,13 +56,13 @@ def many(
     """Use a tool on many files; the results in order, and the exit code of an order to stop, else 0.
 
     Args:
-        tool, files, listening, options, each, workers: as for `avlearn.apply.run_many.run_many`.
+        tool, files, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
         outputs: what is written: nothing that a process had begun is left of it.
     """
     from avlearn.apply.run_many import ResultTable, in_a_line, run_many
 
     done, stopped = {}, 0
-    results = run_many(tool, files, listening, options=options, each=each, workers=workers)
+    results = run_many(tool, files, inference, options=options, each=each, workers=workers)
     try:
         with closing(results):
             try:

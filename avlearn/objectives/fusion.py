@@ -138,7 +138,7 @@ class ShiftBCE(Objective[ShiftBCEOptions]):
         return logits[:, 0].mean(1)
 
 
-class Towers(Protocol):
+class TowerFeatures(Protocol):
     """The two-tower model, as far as it is needed here."""
 
     def video_features(self, video: Tensor) -> Tensor: ...
@@ -147,7 +147,7 @@ class Towers(Protocol):
     def project_audio(self, features: Tensor) -> Tensor: ...
 
 
-def cam(objective: ShiftBCE, model: Towers, frames: Tensor, audio: Tensor, offset: int = 0) -> Tensor:
+def cam(objective: ShiftBCE, model: TowerFeatures, frames: Tensor, audio: Tensor, offset: int = 0) -> Tensor:
     """The class activation map of a model that this objective trained (Owens & Efros, ECCV 2018).
 
     The mean of a video's map and its mirror image's, mirrored back: a sideways drift of the cells cancels.

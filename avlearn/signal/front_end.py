@@ -24,7 +24,7 @@ class MFCC(nn.Module):
         return (mfcc.mfcc(F.pad(audio, (beyond, beyond))) - self.mean) / self.std
 
 
-class Samples(nn.Module):
+class Waveform(nn.Module):
     """Samples as they are, of one channel."""
 
     hop_samples, bands = 1, None
@@ -56,7 +56,7 @@ class FrontEnd(nn.Module):
     def __init__(self, sample_rate: int, options: Spectrogram) -> None:
         super().__init__()
         o = options
-        self.kind: LogSpectrogram | MFCC | Samples
+        self.kind: LogSpectrogram | MFCC | Waveform
         for name in ("window", "hop") if o.kind in ("log_mel", "log_linear") else ():
             samples = round(getattr(o, name) * sample_rate)
             if not 1 <= samples <= o.n_fft:
@@ -72,7 +72,7 @@ class FrontEnd(nn.Module):
                 raise ValueError(f"kind mfcc is of {mfcc.SAMPLE_RATE} samples a second, not {sample_rate}")
             self.kind = MFCC(o.mean, o.std)
         else:
-            self.kind = Samples(sample_rate)
+            self.kind = Waveform(sample_rate)
         self.hop: float = self.kind.hop
         self.margin_samples = o.margin * self.kind.hop_samples
 

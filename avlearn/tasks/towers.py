@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from math import isclose
 
-from avlearn.config import ModelConfig, Spectrogram, Towers, Window
+from avlearn.config import ModelConfig, ModelInput, Spectrogram, Towers
 from avlearn.errors import ModelError, RecipeError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
@@ -40,7 +40,7 @@ def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None 
         samples = round(heard.get("window", usual.window) * clip.sample_rate)
         heard["n_fft"] = min(max(usual.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
     said = {
-        **{key: getattr(clip, key) for key in Window.model_fields},
+        **{key: getattr(clip, key) for key in ModelInput.model_fields},
         **{key: getattr(options, key) for key in Towers.model_fields},
         "video_options": {**(keeping or {}), **options.video_options},
         "audio_options": {**audio.tower, **options.audio_options},

@@ -24,11 +24,11 @@ from avlearn.tasks import Experiment
 from avlearn.tasks.module import TaskModule
 from avlearn.training.callbacks import Checkpoints, Figures, ProgressLine, SkipBadFiles, Stop
 from avlearn.training.checkpoints import CheckpointFiles
-from avlearn.training.clock import Clock
 from avlearn.training.divergence import Divergence
 from avlearn.training.launch import ENDED, Watch, data_parallel, of_lost_process, sharded
 from avlearn.training.loaders import Loaders
 from avlearn.training.run_folder import METRICS
+from avlearn.training.time_limit import TimeLimit
 
 READER_ENDED = "a process that reads clips was killed (out of memory?): --resume goes on from the last checkpoint"
 
@@ -72,7 +72,7 @@ def _trainer(
 
 def fit(
     recipe: Recipe, where: ClusterEnvironment, run_dir: Path, experiment: Experiment, loaders: Loaders,
-    checkpoint: Path | None, divergence: Divergence, clock: Clock,
+    checkpoint: Path | None, divergence: Divergence, time_limit: TimeLimit,
 ) -> None:  # fmt: skip
     """Train to the end, or until the run is interrupted.
 
@@ -84,7 +84,7 @@ def fit(
         loaders: of its clips.
         checkpoint: to go on from; None for the beginning.
         divergence: what is done about a loss that is no number.
-        clock: that the training may follow.
+        time_limit: that the training may follow.
 
     Raises:
         KeyboardInterrupt, Terminated: after a checkpoint was saved.
@@ -99,7 +99,7 @@ def fit(
         figures,
         divergence,
         checkpoints,
-        clock,
+        time_limit,
         ProgressLine(settings.batch_size * settings.processes, settings.log_every),
         Watch(),
     ]
@@ -112,7 +112,7 @@ def fit(
         with handled_by(checkpoints.signalled):
             trainer.fit(experiment.module, loaders, ckpt_path=checkpoint, weights_only=True)
     except Stop:
-        how = "--resume" if clock.seconds is None else "the same command"
+        how = "--resume" if time_limit.seconds is None else "the same command"
         print(f"stopped after step {checkpoints.saved_at}: {how} goes on from there", file=sys.stderr)
         raise (Terminated if checkpoints.interrupted == SIGTERM else KeyboardInterrupt) from None
     except (RuntimeError, ConnectionError, EOFError) as error:

@@ -17,7 +17,6 @@ from avlearn.tasks import Experiment, find_task
 from avlearn.training.card import model_card
 from avlearn.training.checkpoints import BEST, read_checkpoint
 from avlearn.training.checks import check_recipe, check_writable
-from avlearn.training.clock import Clock
 from avlearn.training.divergence import Divergence
 from avlearn.training.dry_run import describe
 from avlearn.training.fit import fit, quiet
@@ -25,6 +24,7 @@ from avlearn.training.launch import environment, follow_starter, global_rank
 from avlearn.training.loaders import Loaders, count_steps
 from avlearn.training.optimization import OPTIMIZERS
 from avlearn.training.run_folder import Start, begun_recipe, can_resume, check_free, enter, forget_later_best
+from avlearn.training.time_limit import TimeLimit
 
 
 def pretrain(
@@ -81,11 +81,11 @@ def pretrain(
     with locked(run_dir / ".lock") if first else nullcontext():
         if first:
             check_free(run_dir, resume)  # another run may have ended meanwhile
-        clock = Clock(seconds)
+        time_limit = TimeLimit(seconds)
         start = enter(run_dir, recipe, resume, first)
         divergence = Divergence()
         try:
-            return _run(recipe, where, run_dir, start, divergence, clock)
+            return _run(recipe, where, run_dir, start, divergence, time_limit)
         except DivergedError as error:
             if divergence.lowered or recipe.trainer.on_divergence == "stop":
                 raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
@@ -95,7 +95,7 @@ def pretrain(
             forget_later_best(run_dir, start.step)
         divergence = Divergence(rate=0.5)
         try:
-            return _run(recipe, where, run_dir, start, divergence, clock)
+            return _run(recipe, where, run_dir, start, divergence, time_limit)
         except DivergedError as error:
             raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
 
@@ -113,7 +113,7 @@ def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Dive
 
 
 def _build(
-    recipe: Recipe, begun: Recipe, resumed: bool, clock: Clock | None, sample: tuple[int, int] | None = None
+    recipe: Recipe, begun: Recipe, resumed: bool, time_limit: TimeLimit | None, sample: tuple[int, int] | None = None
 ) -> tuple[Experiment, Loaders]:
     """What the recipe describes, with its loaders and optimizer, for as many steps as the run began with."""
     settings, optimizer = recipe.trainer, recipe.optimizer
@@ -133,20 +133,25 @@ def _build(
         weight_decay=optimizer.weight_decay,
         warmup_steps=optimizer.warmup_steps,
         decay_start=optimizer.decay_start,
-        at=clock.step if clock else None,
+        at=time_limit.step if time_limit else None,
     )
     return experiment, Loaders(experiment, recipe, steps)
 
 
 def _run(
-    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, start: Start, divergence: Divergence, clock: Clock
+    recipe: Recipe,
+    where: ClusterEnvironment,
+    run_dir: Path,
+    start: Start,
+    divergence: Divergence,
+    time_limit: TimeLimit,
 ) -> Path:
     """Train from where the folder stands to the end, and export; the model's folder."""
-    experiment, loaders = _build(recipe, start.begun, start.checkpoint is not None, clock)
+    experiment, loaders = _build(recipe, start.begun, start.checkpoint is not None, time_limit)
     try:
         # Weights, gradients and two moments; three checkpoints, and the one that is being written.
         check_writable(run_dir, 4 * 12 * sum(p.numel() for p in experiment.module.parameters()))
-        fit(recipe, where, run_dir, experiment, loaders, start.checkpoint, divergence, clock)
+        fit(recipe, where, run_dir, experiment, loaders, start.checkpoint, divergence, time_limit)
         if global_rank(where, recipe.trainer.devices) == 0:
             _export(recipe, experiment, run_dir, divergence)
     except OSError as error:  # a full disk; what the last checkpoint holds stays

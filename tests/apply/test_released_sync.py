@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from avlearn.apply.released_sync import ReleasedSyncResult, load_released, sync_with_released
-from avlearn.apply.run_many import Listening, ResultTable, run_many
+from avlearn.apply.run_many import InferenceOptions, ResultTable, run_many
 from avlearn.apply.tools import SYNC
 from avlearn.errors import ModelError, NoAudioError
 from avlearn.media import read_clip, write_video
@@ -265,11 +265,11 @@ def test_many_files(small_world, tmp_path, syncnet):
     torch.save({name.partition(".")[2]: tensor for name, tensor in syncnet.state_dict().items()}, weights)
     short = flashes(tmp_path / "short.mp4", 1.0)
     options = {"released": (weights,), "crop": (0, 0, 96, 96)}
-    results = dict(run_many(SYNC, [short, short], Listening(), options=options, workers=1))
+    results = dict(run_many(SYNC, [short, short], InferenceOptions(), options=options, workers=1))
     assert results[0].others == sync_with_released(short, [syncnet], (0, 0, 96, 96))
     assert "\n  SyncNet v2: no answer (it takes at least 1.4 s" in ResultTable(SYNC, [results[0]]).text()
     with pytest.raises(ModelError, match="there is no weight file"):
-        next(run_many(SYNC, [short], Listening(), options={"released": (tmp_path / "none.pt",)}))
+        next(run_many(SYNC, [short], InferenceOptions(), options={"released": (tmp_path / "none.pt",)}))
 
 
 def test_in_words():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avlearn.apply.run_many import Failure, Listening, ResultTable, output_names, run_many
+from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, output_names, run_many
 from avlearn.apply.sync import sync_file
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
@@ -29,7 +29,7 @@ def clips(small_world):
 def test_processes_give_what_one_gives(clips, tmp_path):
     (tmp_path / "bad.mp4").write_text("hello")
     paths = [clips[0], tmp_path / "bad.mp4", tmp_path / "missing.mp4", clips[1]]
-    found = dict(run_many(SYNC, paths, Listening(), workers=1))
+    found = dict(run_many(SYNC, paths, InferenceOptions(), workers=1))
     assert sorted(found) == [0, 1, 2, 3]
     assert found[0].to_dict() == sync_file(clips[0], load("default")).to_dict()
     assert found[1].to_dict()["status"] == "error"
@@ -37,7 +37,7 @@ def test_processes_give_what_one_gives(clips, tmp_path):
     assert found[2].reason == "does not exist"
     assert found[3].status == "in sync"
     with pytest.raises(ModelError, match="no model 'unheard_of'"):
-        next(run_many(SYNC, paths, Listening("unheard_of")))
+        next(run_many(SYNC, paths, InferenceOptions("unheard_of")))
 
 
 def test_the_worst_decides(clips):

@@ -3,6 +3,6 @@
 from avlearn.data.world.config import PRESETS, WorldConfig
 from avlearn.data.world.make import make_world
 from avlearn.data.world.objects import CLASSES
-from avlearn.data.world.scene import Scene, Source, render_scene
+from avlearn.data.world.scene import Scene, SceneSource, render_scene
 
-__all__ = ["CLASSES", "PRESETS", "Scene", "Source", "WorldConfig", "make_world", "render_scene"]
+__all__ = ["CLASSES", "PRESETS", "Scene", "SceneSource", "WorldConfig", "make_world", "render_scene"]

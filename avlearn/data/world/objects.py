@@ -16,7 +16,7 @@ Layer = tuple[np.ndarray, np.ndarray]  # distance [T, h, w] or [h, w]; colour [3
 
 
 @dataclass(frozen=True)
-class Clock:
+class Instants:
     """Instants of frames ``[T]`` and of samples ``[S]`` in seconds, and the sample rate."""
 
     frames: np.ndarray
@@ -85,10 +85,10 @@ def _power(rng: np.random.Generator) -> float:
     return float(rng.choice([1.3, 2.0, 5.0]))
 
 
-def ball(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def ball(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """Falls and bounces; louder from higher up."""
-    events = motion.irregular_events(rng, clock.duration, 0.28, 0.85)
-    t = clock.frames
+    events = motion.irregular_events(rng, instants.duration, 0.28, 0.85)
+    t = instants.frames
     index = np.clip(np.searchsorted(events, t, side="right") - 1, 0, len(events) - 2)
     gap = events[index + 1] - events[index]
     share = (t - events[index]) / gap
@@ -110,14 +110,14 @@ def ball(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
     fall = np.diff(events, prepend=events[0] - 0.5)
     loudness = np.clip(fall / 0.85, 0.35, 1) ** 1.2
     pitch, decay = sounds.timbre(rng, "ball", shared)
-    args = (len(clock.samples), clock.rate, events, loudness, pitch, decay, rng.uniform(0.2, 1))
-    return Thing(_inside(events, clock.duration), draw, sounds.struck(rng, *args))
+    args = (len(instants.samples), instants.rate, events, loudness, pitch, decay, rng.uniform(0.2, 1))
+    return Thing(_inside(events, instants.duration), draw, sounds.struck(rng, *args))
 
 
-def bell(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def bell(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """A hammer strikes a body that then swings."""
-    events = motion.irregular_events(rng, clock.duration, 0.32, 1.0)
-    t = clock.frames
+    events = motion.irregular_events(rng, instants.duration, 0.32, 1.0)
+    t = instants.frames
     hit = motion.strike(t, events)
     past = motion.since_last(t, events)
     swing = 0.16 * np.exp(-past / 0.35) * np.sin(2 * np.pi * 4 * past + 0.6)
@@ -136,14 +136,14 @@ def bell(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
 
     loudness = rng.uniform(0.6, 1, len(events))
     pitch, decay = sounds.timbre(rng, "bell", shared)
-    args = (len(clock.samples), clock.rate, events, loudness, pitch, decay, rng.uniform(0, 0.5))
-    return Thing(_inside(events, clock.duration), draw, sounds.struck(rng, *args))
+    args = (len(instants.samples), instants.rate, events, loudness, pitch, decay, rng.uniform(0, 0.5))
+    return Thing(_inside(events, instants.duration), draw, sounds.struck(rng, *args))
 
 
-def string(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def string(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """A pick crosses a string, which blurs and settles."""
-    events = motion.irregular_events(rng, clock.duration, 0.28, 0.95)
-    t = clock.frames
+    events = motion.irregular_events(rng, instants.duration, 0.28, 0.95)
+    t = instants.frames
     past, coming = motion.since_last(t, events), motion.until_next(t, events)
     width = 0.04 + 0.36 * np.exp(-past / 0.22)
     pick = np.where(past < 0.3, 0.15 + 1.6 * past, -0.65 + 0.7 * np.clip(1 - coming / 0.2, 0, 1))
@@ -161,13 +161,13 @@ def string(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
 
     loudness = rng.uniform(0.6, 1, len(events))
     pitch, decay = sounds.timbre(rng, "string", shared)
-    args = (len(clock.samples), clock.rate, events, loudness, pitch, decay)
-    return Thing(_inside(events, clock.duration), draw, sounds.plucked(rng, *args))
+    args = (len(instants.samples), instants.rate, events, loudness, pitch, decay)
+    return Thing(_inside(events, instants.duration), draw, sounds.plucked(rng, *args))
 
 
-def mouth(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def mouth(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """A face whose mouth opens with each syllable."""
-    events = motion.irregular_events(rng, clock.duration, 0.20, 0.60)
+    events = motion.irregular_events(rng, instants.duration, 0.20, 0.60)
     lengths, levels = rng.uniform(0.12, 0.22, len(events)), rng.uniform(0.5, 1, len(events))
 
     def opening(t: np.ndarray) -> np.ndarray:
@@ -178,7 +178,7 @@ def mouth(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
             out[on] = np.maximum(out[on], level * np.sin(np.pi * share[on] ** 0.7))
         return out
 
-    openness = opening(clock.frames)
+    openness = opening(instants.frames)
     main, other, light, dark = _colours(rng, 4)
     power, wide = rng.choice([2.0, 3.5]), rng.uniform(0.3, 0.5)
 
@@ -192,18 +192,18 @@ def mouth(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
         ]
 
     pitch, _ = sounds.timbre(rng, "mouth", shared)
-    glide = motion.smooth_walk(rng, clock.samples, 0.35, 0.8, 1.25)
-    sound = sounds.voice(rng, opening(clock.samples), pitch * glide, clock.rate)
-    return Thing(_inside(events, clock.duration), draw, sound)
+    glide = motion.smooth_walk(rng, instants.samples, 0.35, 0.8, 1.25)
+    sound = sounds.voice(rng, opening(instants.samples), pitch * glide, instants.rate)
+    return Thing(_inside(events, instants.duration), draw, sound)
 
 
-def fan(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def fan(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """Blades that speed up, slow down and stop; the breath beats as they pass."""
-    grid = np.arange(0, clock.duration + 0.05, 0.005)
+    grid = np.arange(0, instants.duration + 0.05, 0.005)
     speed = np.clip(motion.smooth_walk(rng, grid, 0.45, -0.8, 2.8), 0, None)  # turns a second
     angle = np.cumsum(speed) * 0.005 + rng.random()
     blades = int(rng.integers(2, 5))
-    turn, pace = np.interp(clock.frames, grid, angle), np.interp(clock.frames, grid, speed)
+    turn, pace = np.interp(instants.frames, grid, angle), np.interp(instants.frames, grid, speed)
     main, other, light, dark = _colours(rng, 4)
     wide = rng.uniform(0.25, 0.45)
 
@@ -218,18 +218,18 @@ def fan(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
             (_ellipse(u, v, 0, 0, 0.2, 0.2), other),
         ]
 
-    beat = np.cos(np.pi * blades * np.interp(clock.samples, grid, angle)) ** 2
-    strength = np.clip(np.interp(clock.samples, grid, speed) / 2.8, 0, 1) ** 1.5
+    beat = np.cos(np.pi * blades * np.interp(instants.samples, grid, angle)) ** 2
+    strength = np.clip(np.interp(instants.samples, grid, speed) / 2.8, 0, 1) ** 1.5
     pitch, _ = sounds.timbre(rng, "fan", shared)
-    sound = sounds.breath(rng, strength * (0.25 + 0.75 * beat**1.5), clock.rate, pitch, rng.uniform(0.3, 1))
-    turns = np.interp(clock.samples, grid, angle) * blades
-    events = clock.samples[1:][(np.diff(np.floor(turns)) > 0) & (strength[1:] > 0.02)]  # none while it all but rests
+    sound = sounds.breath(rng, strength * (0.25 + 0.75 * beat**1.5), instants.rate, pitch, rng.uniform(0.3, 1))
+    turns = np.interp(instants.samples, grid, angle) * blades
+    events = instants.samples[1:][(np.diff(np.floor(turns)) > 0) & (strength[1:] > 0.02)]  # none while it all but rests
     return Thing(events, draw, sound)
 
 
-def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def siren(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """A lamp that brightens and widens with its pitch, and goes out in its pauses."""
-    events = motion.irregular_events(rng, clock.duration, 0.35, 1.0)
+    events = motion.irregular_events(rng, instants.duration, 0.35, 1.0)
     on_for = rng.uniform(0.5, 0.85, len(events)) * np.diff(events, append=events[-1] + 0.6)
 
     def lit(t: np.ndarray) -> np.ndarray:
@@ -238,9 +238,9 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
         glow: np.ndarray = np.clip(past / 0.02, 0, 1) * np.clip((on_for[index] - past) / 0.04, 0, 1) * (past >= 0)
         return glow
 
-    grid = np.arange(0, clock.duration + 0.05, 0.005)
+    grid = np.arange(0, instants.duration + 0.05, 0.005)
     bend = motion.smooth_walk(rng, grid, 0.22, 0, 1)
-    level, glow = np.interp(clock.frames, grid, bend), lit(clock.frames)
+    level, glow = np.interp(instants.frames, grid, bend), lit(instants.frames)
     main, other, light, dark = _colours(rng, 4)
     power = _power(rng)
 
@@ -258,16 +258,16 @@ def siren(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
 
     pitch, _ = sounds.timbre(rng, "siren", shared)
     octaves = rng.uniform(0.6, 1.2)
-    frequency = pitch * 2 ** (octaves * np.interp(clock.samples, grid, bend))
-    loud = lit(clock.samples) * (0.5 + 0.5 * np.interp(clock.samples, grid, bend))
-    sound = sounds.tone(frequency, clock.rate, rng.uniform(0, 0.8)) * loud
-    return Thing(_inside(events, clock.duration), draw, sound)
+    frequency = pitch * 2 ** (octaves * np.interp(instants.samples, grid, bend))
+    loud = lit(instants.samples) * (0.5 + 0.5 * np.interp(instants.samples, grid, bend))
+    sound = sounds.tone(frequency, instants.rate, rng.uniform(0, 0.8)) * loud
+    return Thing(_inside(events, instants.duration), draw, sound)
 
 
-def drum(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def drum(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """Two sticks in turn; the skin gives way under each."""
-    events = motion.irregular_events(rng, clock.duration, 0.20, 0.70)
-    t = clock.frames
+    events = motion.irregular_events(rng, instants.duration, 0.20, 0.70)
+    t = instants.frames
     left, right = motion.strike(t, events[::2]), motion.strike(t, events[1::2])
     skin = np.exp(-motion.since_last(t, events) / 0.07)
     main, other, light, dark = _colours(rng, 4)
@@ -288,20 +288,20 @@ def drum(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
 
     loudness = rng.uniform(0.6, 1, len(events))
     pitch, decay = sounds.timbre(rng, "drum", shared)
-    args = (len(clock.samples), clock.rate, events, loudness, pitch, decay, rng.uniform(0.5, 2))
-    return Thing(_inside(events, clock.duration), draw, sounds.struck(rng, *args))
+    args = (len(instants.samples), instants.rate, events, loudness, pitch, decay, rng.uniform(0.5, 2))
+    return Thing(_inside(events, instants.duration), draw, sounds.struck(rng, *args))
 
 
-def shaker(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
+def shaker(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
     """Shaken from side to side, with rests; it hisses with its speed."""
-    turns = motion.irregular_events(rng, clock.duration, 0.14, 0.38)
+    turns = motion.irregular_events(rng, instants.duration, 0.14, 0.38)
     ends = np.where(np.arange(len(turns)) % 2, 1.0, -1.0) * rng.uniform(0.5, 1, len(turns))
-    grid = np.arange(-0.1, clock.duration + 0.1, 0.002)
+    grid = np.arange(-0.1, instants.duration + 0.1, 0.002)
     index = np.clip(np.searchsorted(turns, grid, side="right") - 1, 0, len(turns) - 2)
     share = np.clip((grid - turns[index]) / (turns[index + 1] - turns[index]), 0, 1)
     place = ends[index] + (ends[index + 1] - ends[index]) * (0.5 - 0.5 * np.cos(np.pi * share))
     speed = np.abs(np.gradient(place, 0.002))
-    x = np.interp(clock.frames, grid, place)
+    x = np.interp(instants.frames, grid, place)
     main, other, _, dark = _colours(rng, 4)
     power = _power(rng)
 
@@ -313,21 +313,21 @@ def shaker(rng: np.random.Generator, clock: Clock, shared: bool) -> Thing:
             (_ellipse(u, v, shift, -0.15, 0.43, 0.14, 4.0), other),
         ]
 
-    strength = np.clip(np.interp(clock.samples, grid, speed) / 14, 0, 1.5) ** 2
+    strength = np.clip(np.interp(instants.samples, grid, speed) / 14, 0, 1.5) ** 2
     pitch, _ = sounds.timbre(rng, "shaker", shared)
-    sound = sounds.breath(rng, strength, clock.rate, pitch, rng.uniform(0.4, 1))
+    sound = sounds.breath(rng, strength, instants.rate, pitch, rng.uniform(0.4, 1))
     strokes = (turns[:-1] + turns[1:]) / 2  # it is fastest half-way from turn to turn
-    return Thing(_inside(strokes, clock.duration), draw, sound)
+    return Thing(_inside(strokes, instants.duration), draw, sound)
 
 
-CLASSES: dict[str, Callable[[np.random.Generator, Clock, bool], Thing]] = {
+CLASSES: dict[str, Callable[[np.random.Generator, Instants, bool], Thing]] = {
     f.__name__: f for f in (ball, bell, string, mouth, fan, siren, drum, shaker)
 }
 
 
-def mover(rng: np.random.Generator, clock: Clock) -> Thing:
+def mover(rng: np.random.Generator, instants: Instants) -> Thing:
     """A silent abstract thing that drifts, turns or pulses."""
-    t = clock.frames
+    t = instants.frames
     x = motion.smooth_walk(rng, t, 0.5, -0.5, 0.5)
     y = motion.smooth_walk(rng, t, 0.5, -0.5, 0.5)
     pulse = motion.smooth_walk(rng, t, 0.3, 0.25, 0.5)
@@ -345,4 +345,4 @@ def mover(rng: np.random.Generator, clock: Clock) -> Thing:
             (_ellipse(ru, rv, 0.12, 0, size * 0.3, size * 0.3), other),
         ]
 
-    return Thing(np.empty(0), draw, np.zeros(len(clock.samples)))
+    return Thing(np.empty(0), draw, np.zeros(len(instants.samples)))

@@ -6,13 +6,13 @@ from functools import lru_cache
 import numpy as np
 
 from avlearn.data.world.config import WorldConfig
-from avlearn.data.world.objects import CLASSES, Clock, Thing, mover
+from avlearn.data.world.objects import CLASSES, Instants, Thing, mover
 
 _MARGIN = 12  # pixels of background beyond the frame that the camera may reach
 
 
 @dataclass(frozen=True)
-class Source:
+class SceneSource:
     """One thing of a class, as it truly is.
 
     Attributes:
@@ -44,7 +44,7 @@ class Scene:
     video: np.ndarray
     audio: np.ndarray
     stems: np.ndarray
-    sources: tuple[Source, ...]
+    sources: tuple[SceneSource, ...]
 
 
 @lru_cache(maxsize=2)
@@ -177,7 +177,7 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
     rng = np.random.default_rng([seed, index])
     frames = round(config.duration * config.fps)
     samples = round(config.duration * config.sample_rate)
-    clock = Clock(np.arange(frames) / config.fps, np.arange(samples) / config.sample_rate, config.sample_rate)
+    instants = Instants(np.arange(frames) / config.fps, np.arange(samples) / config.sample_rate, config.sample_rate)
     cast = _cast(rng, config)
     movers = int(rng.integers(config.distractors[0], config.distractors[1] + 1))
     sizes = rng.uniform(*config.object_size, len(cast) + movers)
@@ -187,8 +187,8 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
     shake += 0.25 * rng.standard_normal((frames, 2))
     camera = np.clip((shake - shake.mean(0)) * config.size / 96, -6, 6)
 
-    things = [CLASSES[name](rng, clock, config.shared_timbres) for name, _ in cast]
-    things += [mover(rng, clock) for _ in range(movers)]
+    things = [CLASSES[name](rng, instants, config.shared_timbres) for name, _ in cast]
+    things += [mover(rng, instants) for _ in range(movers)]
     video = _background(rng, config, camera)
     boxes: list[np.ndarray] = [np.empty(0)] * len(things)
     for k in rng.permutation(len(things)):
@@ -199,12 +199,12 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
         level = rng.uniform(-6, 0) if sounding else -np.inf
         stems.append(_levelled(things[k].sound, level))
         events = tuple(float(e) for e in things[k].events)
-        sources.append(Source(name, True, sounding, boxes[k], events))
+        sources.append(SceneSource(name, True, sounding, boxes[k], events))
     if rng.random() < config.offscreen_share:
         name = str(rng.choice(config.classes))
-        thing = CLASSES[name](rng, clock, config.shared_timbres)
+        thing = CLASSES[name](rng, instants, config.shared_timbres)
         stems.append(_levelled(thing.sound, float(rng.uniform(*config.offscreen_db)) - 3))
-        sources.append(Source(name, False, True, None, tuple(float(e) for e in thing.events)))
+        sources.append(SceneSource(name, False, True, None, tuple(float(e) for e in thing.events)))
     stems.append(_noise_floor(rng, samples, config.sample_rate))
     stacked = np.stack(stems)
     # A stem may stand above the sum where another cancels it; it must fit int16 too.

@@ -35,7 +35,7 @@ _MOMENTUM = "momentum_"
 
 
 @dataclass(frozen=True)
-class Evaluator:
+class EvaluationProtocol:
     """What a paper's evaluator feeds to its network, and how it adds where objects are.
 
     Attributes:
@@ -59,11 +59,11 @@ class Evaluator:
 
 # LVS was published without objects: there the weight is SSLalignment's, who measured it so.
 EVALUATORS = {
-    "LVS": Evaluator(begin=10, seconds=10, cropped=True),
-    "EZ-VSL": Evaluator(),
-    "FNAC": Evaluator(),
-    "SLAVC": Evaluator(weight=0.9, ranges=((-1, 1), (0, 2.5)), enlarged="bicubic"),
-    "SSLalignment": Evaluator(begin=10, hop=159),
+    "LVS": EvaluationProtocol(begin=10, seconds=10, cropped=True),
+    "EZ-VSL": EvaluationProtocol(),
+    "FNAC": EvaluationProtocol(),
+    "SLAVC": EvaluationProtocol(weight=0.9, ranges=((-1, 1), (0, 2.5)), enlarged="bicubic"),
+    "SSLalignment": EvaluationProtocol(begin=10, hop=159),
 }
 
 

@@ -103,7 +103,7 @@ class ImageNetPicture(nn.Module):
         return self.features((image - self.mean) / self.std)
 
 
-class Separator(nn.Module):
+class ReleasedSeparator(nn.Module):
     """Masks of a mixture for the things that are seen.
 
     Attributes:
@@ -212,7 +212,7 @@ class _Synthesizer(nn.Module):
         return torch.einsum("bkc,bcfn->bkfn", seen * self.scale, heard) + self.bias
 
 
-class _InnerProduct(Separator):
+class _InnerProduct(ReleasedSeparator):
     """Masks by channels that are seen and heard."""
 
     def __init__(self) -> None:
@@ -263,7 +263,7 @@ class CLIPSep(_InnerProduct):
         return self.project(condition).sigmoid()
 
 
-class CoSeparation(Separator):
+class CoSeparation(ReleasedSeparator):
     """Sources of a mixture by an image of each, at 11,025 Hz, in windows that are 50 ms apart."""
 
     step = 551

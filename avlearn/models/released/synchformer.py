@@ -22,7 +22,7 @@ from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.vit import Attention, Block, attend, init_linear, with_class
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.importers import find_layout, load_weights
-from avlearn.models.weights.importers.layout import Layout, Rename, Tensors, joined, released_shapes, renamed
+from avlearn.models.weights.importers.layout import Rename, Tensors, WeightLayout, joined, released_shapes, renamed
 
 OFFSETS = tuple(step / 5 for step in range(-10, 11))  # seconds; of the 21 classes
 
@@ -291,7 +291,7 @@ def fill(model: nn.Module, tensors: Tensors, title: str) -> None:
     Raises:
         ModelError: some are missing or have another shape (their groups are named), or tensors are left over.
     """
-    report = load_weights(model, tensors, Layout(title, "", dict))
+    report = load_weights(model, tensors, WeightLayout(title, "", dict))
     if report.left:
         raise ModelError(f"{len(report.left)} tensors have no place in {title}; the first is {report.left[0]}")
 

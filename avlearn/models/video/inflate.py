@@ -17,7 +17,7 @@ from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.importers import Report, load_weights
-from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, renamed
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -72,7 +72,7 @@ class Inflated(Encoder):
             raise ModelError(f"timm does not say where the stages of '{name}' are")
         if weights is not None:
             first = flat.pretrained_cfg["first_conv"]
-            flat_layout = Layout("timm", "", lambda tensors: _of_channels(tensors, f"{first}.weight", in_chans))
+            flat_layout = WeightLayout("timm", "", lambda tensors: _of_channels(tensors, f"{first}.weight", in_chans))
             load_weights(flat, _tensors(weights), flat_layout)
         mean, std = flat.pretrained_cfg["mean"], flat.pretrained_cfg["std"]
         if len(mean) != in_chans:
@@ -166,7 +166,7 @@ def load_image_weights(model: Encoder, weights: str | Path | Tensors) -> Report:
         own = {name: wanted[name] for name in wanted if name.startswith("classifier.") or ".nonlocal_block." in name}
         return {name: _over_time(tensor, wanted.get(name)) for name, tensor in tensors.items()} | own
 
-    return load_weights(model, _tensors(weights), Layout("images", "", rename, {}, *_IMAGENET))
+    return load_weights(model, _tensors(weights), WeightLayout("images", "", rename, {}, *_IMAGENET))
 
 
 def _tensors(weights: str | Path | Tensors) -> Tensors:

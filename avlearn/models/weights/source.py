@@ -10,7 +10,7 @@ from avlearn.errors import ModelError
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.download import download, is_address
 from avlearn.models.weights.importers import OURS, find_layout
-from avlearn.models.weights.importers.layout import Layout, Tensors
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout
 from avlearn.models.weights.released import released_weights
 from avlearn.validation import STRICT, read_object, validated
 
@@ -22,7 +22,7 @@ class Weights:
     """Tensors as they were released, and the layout that they are in."""
 
     tensors: Tensors
-    layout: Layout
+    layout: WeightLayout
     source: str = "the weights"
 
 

@@ -323,7 +323,7 @@ def test_statistics_and_options_travel_with_the_weights(tmp_path):
     """From a file of mmaction2's, whose networks saw other means than those of the paper's authors."""
     theirs = {name: tensor for name, tensor in create_model("x3d_s", shortcut_norm=False).state_dict().items()}
     source = weights.Weights(
-        theirs, weights.Layout("theirs", "", dict, {"shortcut_norm": False}, (0.1,) * 3, (0.2,) * 3)
+        theirs, weights.WeightLayout("theirs", "", dict, {"shortcut_norm": False}, (0.1,) * 3, (0.2,) * 3)
     )
     model = create_model("x3d_s", weights=source)
     assert model.config["options"] == {"shortcut_norm": False}
@@ -436,7 +436,7 @@ def test_a_folder_is_held_to_its_schema(tmp_path, values, said):
 
 def test_options_that_come_with_weights_take_no_more_than_these(tmp_path):
     torch.save(create_model("x3d_xs").state_dict(), tmp_path / "x.pth")
-    layout = weights.Layout("theirs", "", dict, {"in_chans": 4096})
+    layout = weights.WeightLayout("theirs", "", dict, {"in_chans": 4096})
     source = weights.Weights(read_tensors(tmp_path / "x.pth"), layout, "theirs")
     with pytest.raises(ModelError, match=r"theirs: encoder 'c3d_bn' has .* parameters with"):
         create_model("c3d_bn", weights=source)

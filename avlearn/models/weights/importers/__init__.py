@@ -23,11 +23,11 @@ from avlearn.models.weights.importers import (
     pytorchvideo,
     torchvision,
 )
-from avlearn.models.weights.importers.layout import Layout, Tensors, released_shapes
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, released_shapes
 
-OURS = Layout("avlearn", "", lambda tensors: tensors)
+OURS = WeightLayout("avlearn", "", lambda tensors: tensors)
 # In this order: the names of the first ones are the most particular.
-LAYOUTS: tuple[Layout, ...] = (
+LAYOUTS: tuple[WeightLayout, ...] = (
     *pytorchvideo.LAYOUTS,
     *pyslowfast.LAYOUTS,
     *mmaction2.LAYOUTS,
@@ -52,7 +52,7 @@ class Report:
     left: list[str]
 
 
-def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
+def find_layout(tensors: Tensors, encoder: str = "") -> WeightLayout:
     """The layout that names are of; our own where they are of no other.
 
     Of a file with two networks, the one that is like the encoder of that name: the video network where it is not said.
@@ -61,7 +61,7 @@ def find_layout(tensors: Tensors, encoder: str = "") -> Layout:
 
 
 def load_weights(
-    model: nn.Module, tensors: Tensors, layout: Layout | None = None, source: str = "the weights"
+    model: nn.Module, tensors: Tensors, layout: WeightLayout | None = None, source: str = "the weights"
 ) -> Report:
     """Give an encoder released weights, and what goes with them: the mean and std of channels.
 
@@ -99,7 +99,7 @@ def load_weights(
     return Report(layout.name, len(found), sorted(renamed.keys() - found.keys()))
 
 
-def classes_of(model: nn.Module, tensors: Tensors, layout: Layout) -> int | None:
+def classes_of(model: nn.Module, tensors: Tensors, layout: WeightLayout) -> int | None:
     """How many classes the weights of a model tell apart; None where they have no classifier."""
     model.reset_classifier(1)
     named = model.named_modules()

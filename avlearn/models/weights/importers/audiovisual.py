@@ -1,6 +1,6 @@
 """Names of weights that learned from video and audio together, without labels; most files hold a network of each."""
 
-from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, renamed
 
 
 def _gdt_video(tensors: Tensors) -> Tensors:
@@ -48,11 +48,11 @@ _GREY = (0.45,) * 3, (0.225,) * 3
 
 LAYOUTS = (
     # GDT (Patrick et al., ICCV 2021) and SeLaVi (Asano et al., NeurIPS 2020).
-    Layout("gdt audio", r"^audio_network\.base\.", _gdt_audio, {"temporal_stride": 32}, encoders="resnet*"),
-    Layout("gdt video", r"^video_network\.base\.", _gdt_video, {}, *_GREY),
-    Layout("avid-cma", r"^(video|audio)_model\.conv1\.", _avid),
+    WeightLayout("gdt audio", r"^audio_network\.base\.", _gdt_audio, {"temporal_stride": 32}, encoders="resnet*"),
+    WeightLayout("gdt video", r"^video_network\.base\.", _gdt_video, {}, *_GREY),
+    WeightLayout("avid-cma", r"^(video|audio)_model\.conv1\.", _avid),
     # XDC (Alwassel et al., NeurIPS 2020), in VMZ's PyTorch: names are torchvision's, and its classifier may be missing.
-    Layout(
+    WeightLayout(
         "vmz r2plus1d",
         r"^layer2\.0\.conv2\.0\.0\.weight$",
         _vmz,

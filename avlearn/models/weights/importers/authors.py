@@ -2,7 +2,7 @@
 
 import re
 
-from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, renamed
 
 
 def _timesformer(tensors: Tensors) -> Tensors:
@@ -107,9 +107,9 @@ _C3D_MEAN = tuple(channel / 255 for channel in (102, 98, 90)), (1 / 255,) * 3
 
 
 LAYOUTS = (
-    Layout("timesformer", r"^blocks\.0\.temporal_attn\.", _timesformer),
-    Layout("pytorch-i3d", r"^Conv3d_1a_7x7\.conv3d\.", _i3d),
-    Layout("howto100m s3d-g", r"^conv_2c\.conv2\.", _s3d_g, {"space_to_depth": True}),
-    Layout("p3d", r"^conv1_custom\.", _p3d),
-    Layout("c3d", r"^(conv5b|features\.18)\.bias$", _c3d, {}, *_C3D_MEAN),
+    WeightLayout("timesformer", r"^blocks\.0\.temporal_attn\.", _timesformer),
+    WeightLayout("pytorch-i3d", r"^Conv3d_1a_7x7\.conv3d\.", _i3d),
+    WeightLayout("howto100m s3d-g", r"^conv_2c\.conv2\.", _s3d_g, {"space_to_depth": True}),
+    WeightLayout("p3d", r"^conv1_custom\.", _p3d),
+    WeightLayout("c3d", r"^(conv5b|features\.18)\.bias$", _c3d, {}, *_C3D_MEAN),
 )

@@ -1,7 +1,7 @@
 """Names of transformers' weights that a paper's authors released with code of their own."""
 
 from avlearn.models.weights.importers.huggingface import AUDIOSET
-from avlearn.models.weights.importers.layout import Layout, Tensors, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, renamed
 
 
 def _videomae(tensors: Tensors) -> Tensors:
@@ -69,12 +69,12 @@ def _ast(tensors: Tensors) -> Tensors:
 
 
 LAYOUTS = (
-    Layout("videomae", r"^(backbone\.)?blocks\.0\.attn\.q_bias$", _videomae),
-    Layout("videomae pre-training", r"^encoder\.blocks\.0\.attn\.q_bias$", _videomae, {"pooled_norm": False}),
-    Layout("motionformer", r"^blocks\.0\.attn\.proj_kv\.", _motionformer, {"project_values": False}),
-    Layout("motionformer divided", r"^blocks\.0\.timeattn\.", _motionformer, {"attention": "divided"}),
-    Layout("vtn", r"^temporal_encoder\.encoder\.layer\.0\.attention\.self\.query_global\.", _vtn),
-    Layout("video swin", r"^(backbone\.)?layers\.0\.blocks\.0\.attn\.relative_position_bias_table$", _swin),
-    Layout("ast", r"^v\.blocks\.0\.attn\.qkv\.", _ast, {}, *AUDIOSET),
-    Layout("torchvggish", r"^embeddings\.[024]\.weight$", dict),  # our names are its names
+    WeightLayout("videomae", r"^(backbone\.)?blocks\.0\.attn\.q_bias$", _videomae),
+    WeightLayout("videomae pre-training", r"^encoder\.blocks\.0\.attn\.q_bias$", _videomae, {"pooled_norm": False}),
+    WeightLayout("motionformer", r"^blocks\.0\.attn\.proj_kv\.", _motionformer, {"project_values": False}),
+    WeightLayout("motionformer divided", r"^blocks\.0\.timeattn\.", _motionformer, {"attention": "divided"}),
+    WeightLayout("vtn", r"^temporal_encoder\.encoder\.layer\.0\.attention\.self\.query_global\.", _vtn),
+    WeightLayout("video swin", r"^(backbone\.)?layers\.0\.blocks\.0\.attn\.relative_position_bias_table$", _swin),
+    WeightLayout("ast", r"^v\.blocks\.0\.attn\.qkv\.", _ast, {}, *AUDIOSET),
+    WeightLayout("torchvggish", r"^embeddings\.[024]\.weight$", dict),  # our names are its names
 )

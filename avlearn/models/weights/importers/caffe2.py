@@ -8,7 +8,7 @@ from itertools import groupby
 
 import torch
 
-from avlearn.models.weights.importers.layout import Layout, Tensors, letter, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, letter, renamed
 
 _PARTS = {"w": "weight", "b": "bias", "s": "weight", "rm": "running_mean", "riv": "running_var"}
 _PART = r"_(?P<part>w|b|s|rm|riv)$"
@@ -138,10 +138,10 @@ def _vmz_c3d(tensors: Tensors) -> Tensors:
 
 
 LAYOUTS = (
-    Layout("caffe2 pyslowfast", r"^res_conv1_bn_s$", _residual),
-    Layout("caffe2 vmz c3d", r"^conv1a_bn_s$", _vmz_c3d),
+    WeightLayout("caffe2 pyslowfast", r"^res_conv1_bn_s$", _residual),
+    WeightLayout("caffe2 vmz c3d", r"^conv1a_bn_s$", _vmz_c3d),
     # R(2+1)D and channel-separated networks.
-    Layout("caffe2 vmz", r"^comp_0_conv_(\d_middle|4)_w$", _vmz, {"eps": 1e-3, "mid_width": "per-conv"}),
+    WeightLayout("caffe2 vmz", r"^comp_0_conv_(\d_middle|4)_w$", _vmz, {"eps": 1e-3, "mid_width": "per-conv"}),
     # R3D, MC, rMC and R2D.
-    Layout("caffe2 vmz dense", r"^comp_0_conv_1_w$", _vmz_dense, {"eps": _EPS}),
+    WeightLayout("caffe2 vmz dense", r"^comp_0_conv_1_w$", _vmz_dense, {"eps": _EPS}),
 )

@@ -1,6 +1,6 @@
 """Names of Hugging Face's weights: its files keep those of transformers 4, its models have changed some in 5."""
 
-from avlearn.models.weights.importers.layout import Layout, Rename, Tensors, joined, renamed
+from avlearn.models.weights.importers.layout import Rename, Tensors, WeightLayout, joined, renamed
 
 _PARTS: list[Rename] = [
     (r"^embeddings\.cls_token$", "cls_token"),
@@ -36,25 +36,25 @@ def _transformer(tensors: Tensors) -> Tensors:
 AUDIOSET = (-4.2677393,), (2 * 4.5689974,)  # of log-mel values; twice their std
 
 LAYOUTS = (
-    Layout(
+    WeightLayout(
         "hugging face timesformer",
         r"^(timesformer\.)?encoder\.layer\.0\.(temporal_|attention\.attention\.qkv\.)",
         _transformer,
     ),
-    Layout("hugging face videomae pre-training", r"^videomae\.layernorm\.", _transformer, {"pooled_norm": False}),
-    Layout(
+    WeightLayout("hugging face videomae pre-training", r"^videomae\.layernorm\.", _transformer, {"pooled_norm": False}),
+    WeightLayout(
         "hugging face videomae",
         r"^(videomae\.encoder\.layer\.0\.|encoder\.layer\.0\.attention\.attention\.q_bias$)",
         _transformer,
     ),
-    Layout(
+    WeightLayout(
         "hugging face ast",
         r"^(audio_spectrogram_transformer\.)?embeddings\.distillation_token$",
         _transformer,
         {"eps": 1e-12},
         *AUDIOSET,
     ),
-    Layout(
+    WeightLayout(
         "hugging face vivit",
         r"^(vivit\.)?(layers\.0\.attention\.|encoder\.layer\.0\.attention\.attention\.)",
         _transformer,

@@ -16,7 +16,7 @@ Rename = tuple[str, str | Callable[[re.Match], str]]
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """How some code names the weights that it released, and what they need besides.
 
     Attributes:

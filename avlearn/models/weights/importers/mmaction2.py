@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from avlearn.models.weights.importers.layout import Layout, Rename, Tensors, renamed
+from avlearn.models.weights.importers.layout import Rename, Tensors, WeightLayout, renamed
 from avlearn.models.weights.importers.pyslowfast import mvit
 
 
@@ -162,26 +162,26 @@ _HALF = (0.5,) * 3, (0.5,) * 3
 _POOL = {"stem_pool": 1, "stem_padding": 0}
 
 LAYOUTS = (
-    Layout("mmaction2 c3d", r"^backbone\.conv1a\.", _c3d, {}, *_C3D),
-    Layout("mmaction2 csn", r"^backbone\.layer1\.0\.conv2\.0\.", _residual, {"eps": 1e-3}, *_CSN),
-    Layout(
+    WeightLayout("mmaction2 c3d", r"^backbone\.conv1a\.", _c3d, {}, *_C3D),
+    WeightLayout("mmaction2 csn", r"^backbone\.layer1\.0\.conv2\.0\.", _residual, {"eps": 1e-3}, *_CSN),
+    WeightLayout(
         "mmaction2 slowfast",
         r"^backbone\.slow_path\.",
         _slowfast,
         {"lateral_norm": False, "frame_picking": "every"},
         *_IMAGENET,
     ),
-    Layout(
+    WeightLayout(
         "mmaction2 r2plus1d",
         r"^backbone\.conv1\.conv\.conv_s\.",
         _r2plus1d,
         {"variant": "mmaction2", "mid_width": "per-conv", "eps": 1e-3},
         *_IMAGENET,
     ),
-    Layout("mmaction2 x3d", r"^backbone\.conv1_s\.", _x3d, {}, *_X3D),
-    Layout("mmaction2 mvit", r"^backbone\.blocks\.\d+\.attn\.pool_[qkv]\.weight$", _mvit, {}, *_MVIT),
-    Layout(
+    WeightLayout("mmaction2 x3d", r"^backbone\.conv1_s\.", _x3d, {}, *_X3D),
+    WeightLayout("mmaction2 mvit", r"^backbone\.blocks\.\d+\.attn\.pool_[qkv]\.weight$", _mvit, {}, *_MVIT),
+    WeightLayout(
         "mmaction2 timesformer", r"^backbone\.transformer_layers\.layers\.0\.attentions\.", _timesformer, {}, *_HALF
     ),
-    Layout("mmaction2", r"^backbone\.conv1\.", _residual, {**_POOL, "nonlocal_style": "mmaction2"}, *_IMAGENET),
+    WeightLayout("mmaction2", r"^backbone\.conv1\.", _residual, {**_POOL, "nonlocal_style": "mmaction2"}, *_IMAGENET),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from avlearn.models.weights.importers.layout import Layout, Tensors, letter, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, letter, renamed
 
 
 def _residual(tensors: Tensors) -> Tensors:
@@ -59,7 +59,7 @@ def mvit(tensors: Tensors) -> Tensors:
 
 
 LAYOUTS = (
-    Layout("pyslowfast x3d", r"^s1\.pathway0_stem\.conv_xy\.", _x3d),
-    Layout("pyslowfast", r"^s1\.pathway0_stem\.", _residual),
-    Layout("pyslowfast mvit", r"^blocks\.\d+\.attn\.pool_[qkv]\.weight$", mvit),
+    WeightLayout("pyslowfast x3d", r"^s1\.pathway0_stem\.conv_xy\.", _x3d),
+    WeightLayout("pyslowfast", r"^s1\.pathway0_stem\.", _residual),
+    WeightLayout("pyslowfast mvit", r"^blocks\.\d+\.attn\.pool_[qkv]\.weight$", mvit),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from avlearn.models.weights.importers.layout import Layout, Tensors, joined, letter, renamed
+from avlearn.models.weights.importers.layout import Tensors, WeightLayout, joined, letter, renamed
 from avlearn.models.weights.importers.pyslowfast import mvit
 
 
@@ -79,8 +79,8 @@ def _x3d(tensors: Tensors) -> Tensors:
 
 
 LAYOUTS = (
-    Layout("pytorchvideo x3d", r"^blocks\.0\.conv\.conv_t\.", _x3d, {"shortcut_norm": False}),
-    Layout("pytorchvideo mvit", r"^patch_embed\.patch_model\.", _mvit),
+    WeightLayout("pytorchvideo x3d", r"^blocks\.0\.conv\.conv_t\.", _x3d, {"shortcut_norm": False}),
+    WeightLayout("pytorchvideo mvit", r"^patch_embed\.patch_model\.", _mvit),
     # The authors of CSN trained with another epsilon.
-    Layout("pytorchvideo", r"^blocks\.0\.(multipathway_blocks\.0\.)?conv\.", _residual, {"eps": 1e-5}),
+    WeightLayout("pytorchvideo", r"^blocks\.0\.(multipathway_blocks\.0\.)?conv\.", _residual, {"eps": 1e-5}),
 )

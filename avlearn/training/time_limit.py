@@ -6,7 +6,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 
-class Clock(Callback):
+class TimeLimit(Callback):
     """Ends a training when its seconds are over, with a last validation; does nothing without a limit.
 
     Args:
