@@ -1,16 +1,18 @@
 """One HTML file that holds everything it shows: text, tables, images and audio."""
 
 import base64
-import html
 import re
 import wave
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from zlib import crc32
 
 import matplotlib
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,6 +20,12 @@ from avlearn.files import write_text
 from avlearn.metrics.metric_result import HEADER, MetricResult
 
 ImageLike = np.ndarray | Figure
+
+
+@dataclass
+class _Section:
+    title: str
+    blocks: list[Markup] = field(default_factory=list)
 
 
 class Page:
@@ -30,26 +38,24 @@ class Page:
 
     def __init__(self, title: str, subtitle: str = ""):
         self.title, self.subtitle = title, subtitle
-        self._body: list[str] = []
-        self._sections: list[str] = []
+        self._lead: list[Markup] = []  # ahead of the first section
+        self._sections: list[_Section] = []
+
+    def _add(self, block: Markup) -> None:
+        (self._sections[-1].blocks if self._sections else self._lead).append(block)
 
     def section(self, title: str, text: str = "") -> None:
         """Begin a section; an empty line in the text parts paragraphs, `backquotes` mark code."""
-        if self._sections:
-            self._body.append("</section>")
-        self._sections.append(title)
-        number = len(self._sections)
-        self._body.append(f'<section id="s{number}"><h2>{html.escape(title)}</h2>')
+        self._sections.append(_Section(title))
         self.text(text)
 
     def text(self, text: str) -> None:
         """Add paragraphs."""
-        for paragraph in filter(None, (p.strip() for p in text.split("\n\n"))):
-            self._body.append(f"<p>{_inline(paragraph)}</p>")
+        self._add(_BLOCKS.text(text))
 
     def code(self, text: str) -> None:
         """Add what was typed, or printed."""
-        self._body.append(f'<pre tabindex="0">{html.escape(text)}</pre>')
+        self._add(_BLOCKS.code(text))
 
     def metrics(self, metrics: Sequence[MetricResult], caption: str = "") -> None:
         """Add a table of metrics, their references beside them; on a phone each becomes a block."""
@@ -69,19 +75,8 @@ class Page:
         self._table(header, [[_cell(row.get(key)) for key in header] for row in rows], caption)
 
     def _table(self, header: Sequence[str], texts: Sequence[Sequence[str]], caption: str) -> None:
-        aligned = [' class="n"' if all(map(_is_number, column)) else "" for column in zip(*texts, strict=True)]
-        head = "".join(
-            f'<th scope="col"{side}>{html.escape(name)}</th>' for name, side in zip(header, aligned, strict=True)
-        )
-        body = []
-        for row in texts:
-            cells = "".join(
-                f'<td data-label="{html.escape(name)}"{side}>{_inline(cell)}</td>'
-                for name, cell, side in zip(header, row, aligned, strict=True)
-            )
-            body.append(f"<tr>{cells}</tr>")
-        said = f"<caption>{_inline(caption)}</caption>" if caption else ""
-        self._body.append(f"<table>{said}<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>")
+        numeric = [all(map(_is_number, column)) for column in zip(*texts, strict=True)]
+        self._add(_BLOCKS.table(header, texts, numeric, caption))
 
     def image(self, image: ImageLike | Sequence[ImageLike], caption: str, alt: str = "") -> None:
         """Add an image, or several side by side where there is room.
@@ -92,16 +87,11 @@ class Page:
             alt: for those who cannot see it; the caption by default.
         """
         images = list(image) if isinstance(image, list | tuple) else [image]
-        drawn = [_image(one, alt or caption) for one in images]
-        inside = f'<div class="row">{"".join(drawn)}</div>' if len(drawn) > 1 else drawn[0]
-        self._body.append(f"<figure>{inside}<figcaption>{_inline(caption)}</figcaption></figure>")
+        self._add(_BLOCKS.figure([_image(one, alt or caption) for one in images], caption))
 
     def audio(self, audio: np.ndarray, rate: int, caption: str) -> None:
         """Add a player for ``[S]`` or ``[C, S]`` in [-1, 1] at ``rate`` samples a second."""
-        self._body.append(
-            f"<figure>{_player('audio', _data('audio/wav', _wav(audio, rate)), caption)}"
-            f"<figcaption>{_inline(caption)}</figcaption></figure>"
-        )
+        self._add(_BLOCKS.figure([_audio(audio, rate, caption)], caption))
 
     def cards(self, cards: Sequence[tuple[str, Sequence[tuple[str, object, str]]]]) -> None:
         """Add cards in a row that wraps: each a title and parts ``(kind, content, caption)``.
@@ -109,30 +99,13 @@ class Page:
         Kinds: ``image`` (as in `image`), ``audio`` (``(samples, rate)`` as in `audio`), ``video``
         (path of an MP4), ``text``.
         """
-        drawn = []
-        for title, parts in cards:
-            inside = "".join(_part(title, *part) for part in parts)
-            drawn.append(f'<article class="card"><h3>{html.escape(title)}</h3>{inside}</article>')
-        self._body.append(f'<div class="cards">{"".join(drawn)}</div>')
+        shown = [(title, [(_part(title, *part), part[2]) for part in parts]) for title, parts in cards]
+        self._add(_BLOCKS.cards(shown))
 
     def html(self) -> str:
         """The whole page."""
-        links = "".join(
-            f'<li><a href="#s{k}">{html.escape(title)}</a></li>' for k, title in enumerate(self._sections, 1)
-        )
-        contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(self._sections) > 2 else ""
-        subtitle = f'<p class="subtitle">{_inline(self.subtitle)}</p>' if self.subtitle else ""
-        end = "</section>" if self._sections else ""
-        title = html.escape(self.title)
-        return (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-            f"<header><h1>{title}</h1>{subtitle}{contents}</header>\n<main>\n"
-            + "\n".join(self._body)
-            + f"{end}\n</main>\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        return _TEMPLATES.get_template("page.html").render(
+            title=self.title, subtitle=self.subtitle, lead=self._lead, sections=self._sections
         )
 
     def save(self, path: str | Path) -> Path:
@@ -146,9 +119,20 @@ class Page:
         return path
 
 
-def _inline(text: str) -> str:
+def _inline(text: str) -> Markup:
     """Escaped text with `code` marked."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part for part in (part.strip() for part in text.split("\n\n")) if part]
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("avlearn.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
+_TEMPLATES.filters |= {"inline": _inline, "paragraphs": _paragraphs}
+_BLOCKS = _TEMPLATES.get_template("blocks.html").module
 
 
 def _cell(value: object) -> str:
@@ -167,13 +151,11 @@ def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _image(image: ImageLike, alt: str) -> str:
-    alt = html.escape(alt)
+def _image(image: ImageLike, alt: str) -> Markup:
     if isinstance(image, Figure):
         return _chart(image, alt)
     height, width = image.shape[:2]
-    source = _data("image/jpeg", _jpeg(Image.fromarray(image)))
-    return f'<img src="{source}" alt="{alt}" width="{width}" height="{height}">'
+    return _BLOCKS.image(_data("image/jpeg", _jpeg(Image.fromarray(image))), alt, width, height)
 
 
 def _jpeg(image: Image.Image) -> bytes:
@@ -182,7 +164,7 @@ def _jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _chart(figure: Figure, alt: str) -> str:
+def _chart(figure: Figure, alt: str) -> Markup:
     """A figure as inline SVG: sharp at any size, and black takes the page's ink."""
     buffer = BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "avlearn"}):
@@ -197,8 +179,8 @@ def _chart(figure: Figure, alt: str) -> str:
     salt = f"c{crc32(drawn.encode()):08x}-"
     drawn = re.sub(r'\bid="([^"]+)"', rf'id="{salt}\1"', drawn)
     drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{salt}", drawn)
-    opening = f'<svg role="img" aria-label="{alt}" style="max-width:{width}px" '
-    return drawn.replace("<svg ", opening, 1)
+    opening = f'<svg role="img" aria-label="{escape(alt)}" style="max-width:{width}px" '
+    return Markup(drawn.replace("<svg ", opening, 1))  # matplotlib escapes the texts in it
 
 
 def _lighter(found: re.Match) -> str:
@@ -209,24 +191,21 @@ def _lighter(found: re.Match) -> str:
     return _data("image/jpeg", _jpeg(image))
 
 
-def _player(kind: str, source: str, label: str) -> str:
-    more = " loop playsinline" if kind == "video" else ""
-    label = html.escape(label)
-    return f'<{kind} controls{more} preload="metadata" aria-label="{label}" src="{source}"></{kind}>'
+def _audio(audio: np.ndarray, rate: int, label: str) -> Markup:
+    return _BLOCKS.player("audio", _data("audio/wav", _wav(audio, rate)), label)
 
 
-def _part(title: str, kind: str, content: object, caption: str) -> str:
+def _part(title: str, kind: str, content: object, caption: str) -> Markup:
     """A part of a card; its title names what has no caption."""
-    said = f"<p>{_inline(caption)}</p>" if caption else ""
     label = f"{title}: {caption}" if caption else title
     if kind == "image":
-        return _image(content, label) + said
+        return _image(content, label)
     if kind == "audio":
-        return _player(kind, _data("audio/wav", _wav(*content)), label) + said
+        return _audio(*content, label)
     if kind == "video":
-        return _player(kind, _data("video/mp4", Path(content).read_bytes()), label) + said
+        return _BLOCKS.player(kind, _data("video/mp4", Path(content).read_bytes()), label)
     if kind == "text":
-        return f"<p>{_inline(str(content))}</p>{said}"
+        return _BLOCKS.text(str(content))
     raise ValueError(f"a card has no part of kind {kind!r}")
 
 
@@ -241,15 +220,3 @@ def _wav(audio: np.ndarray, rate: int) -> bytes:
         file.setframerate(rate)
         file.writeframes(scaled.T.tobytes())
     return buffer.getvalue()
-
-
-# The browser itself refuses anything from outside the file.
-_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
-# One player at a time.
-_SCRIPT = """
-document.addEventListener('play', e => document.querySelectorAll('audio, video').forEach(
-  a => { if (a !== e.target) a.pause() }), true)
-"""
-
-_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import wave
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +125,12 @@ def demo(video: Path) -> Page:
             (
                 name,
                 [
-                    ("image", spectrogram(sound, 16000), ""),
-                    ("audio", (sound, 16000), "31 % of the energy"),
+                    ("image", spectrogram(audio, 16000), ""),
+                    ("audio", (audio, 16000), "31 % of the energy"),
                     ("text", "from 20% across", ""),
                 ],
             )
-            for name, sound in tracks.items()
+            for name, audio in tracks.items()
         ]
     )
     page.cards([("Overlay", [("video", video, "`avlearn localize`")])])
@@ -207,15 +208,33 @@ def test_rows_of_any_kind_make_a_table():
         page.cards([("x", [("sound", None, "")])])
 
 
-def test_sound_comes_back_as_it_went_in(tmp_path):
+def test_audio_comes_back_as_it_went_in(tmp_path):
     page = Page("t")
-    sound = np.stack([np.linspace(-1.5, 1.5, 800), np.zeros(800)])
-    page.audio(sound, 8000, "x")
+    audio = np.stack([np.linspace(-1.5, 1.5, 800), np.zeros(800)])
+    page.audio(audio, 8000, "x")
     content = base64.b64decode(re.search(r"audio/wav;base64,([^\"]+)", page.html())[1])
     with wave.open(io.BytesIO(content)) as file:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 8000, 2)
         back = np.frombuffer(file.readframes(800), "<i2").reshape(-1, 2).T / 32767
-    np.testing.assert_allclose(back, np.clip(sound, -1, 1), atol=1 / 32767)
+    np.testing.assert_allclose(back, np.clip(audio, -1, 1), atol=1 / 32767)
+
+
+def test_templates_lie_in_the_package_and_escape_what_they_are_given():
+    templates = resources.files("avlearn.report") / "templates"
+    assert {"blocks.html", "page.css", "page.html"} <= {entry.name for entry in templates.iterdir()}
+    assert (templates / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    page = Page("<i>title", "<i>`<i>sub`")
+    page.text("<i>lead")
+    page.section("<i>section", "<i>text\n\n`<i>code`")
+    page.code("<i>typed")
+    page.table([{"<i>column": "<i>cell `<i>`"}], "<i>caption")
+    page.image(np.zeros((4, 5), np.uint8), "<i>caption", '"<i>')
+    page.audio(np.zeros(8), 8000, '"<i>')
+    page.cards([("<i>card", [("text", "<i>text", '"<i>')])])
+    text = page.html()
+    assert "<i>" not in text and "&amp;" not in text
+    assert "<code>&lt;i&gt;sub</code>" in text and "<code>&lt;i&gt;code</code>" in text
+    assert text.count("&#34;&lt;i&gt;") == 4  # a quote ends no attribute: alt, label and two captions
 
 
 def test_same_page_is_the_same_file(saved, video):
@@ -255,9 +274,9 @@ def test_nothing_sticks_out_in_a_browser(saved, tmp_path, width):
     )  # fmt: skip
     said = re.search("says ([0-9 ]+)", dom)
     assert said, dom[-2000:]
-    inner, wanted, no_image, no_sound, tiny, outside = map(int, said[1].split())
+    inner, wanted, no_image, no_player, tiny, outside = map(int, said[1].split())
     assert inner == width and wanted <= width
-    assert (no_image, no_sound, tiny, outside) == (0, 0, 0, 0)
+    assert (no_image, no_player, tiny, outside) == (0, 0, 0, 0)
 
 
 def test_browser_paints_the_page(saved, tmp_path):
