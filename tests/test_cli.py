@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from avlearn.cli import app
 from avlearn.errors import AvlearnError
-from avlearn.media import remux, write_video, write_wav
+from avlearn.media import read_clip, remux, write_video, write_wav
 
 COMMANDS = [
     "quickstart",
@@ -140,7 +140,7 @@ def wrong(tmp_path_factory):
         (["sync", "missing.mp4"], "does not exist"),
         (["sync", "mute.mp4"], "no audio"),
         (["sync", "none.txt"], "none.txt does not exist"),
-        (["sync", ".", "--fix", "fixed.mp4"], "take one FILE"),
+        (["sync", ".", "--fix", "fixed.mp4"], "give a folder's name"),
         (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
         (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --with"),
@@ -241,8 +241,59 @@ def test_outputs_of_many_files_are_checked_before_the_work(some, tmp_path, monke
     (tmp_path / "out" / "a_mp4_localized.mp4").write_text("mine")
     done = CliRunner().invoke(app, ["localize", str(some), "-o", "out"])
     assert isinstance(done.exception, AvlearnError) and "a_mp4_localized.mp4 is there already" in str(done.exception)
-    done = CliRunner().invoke(app, ["localize", str(some), "--maps", "maps.npz"])
-    assert isinstance(done.exception, AvlearnError) and "--maps takes one FILE" in str(done.exception)
+    for words in (["localize", "--maps", "maps.npz"], ["localize", "-o", "x.mp4"], ["sync", "-o", "curve.png"]):
+        done = CliRunner().invoke(app, [words[0], str(some), *words[1:]])
+        assert isinstance(done.exception, AvlearnError) and "give a folder's name" in str(done.exception)
+    (tmp_path / "in").mkdir()
+    for name in ("a.mp4", "a_fixed.mp4"):
+        (tmp_path / "in" / name).write_bytes(b"mine")
+    (tmp_path / "linked").mkdir()
+    os.link(tmp_path / "in" / "a_fixed.mp4", tmp_path / "linked" / "a_fixed.mp4")
+    for folder in ("in", "linked"):
+        done = CliRunner().invoke(app, ["sync", "in", "--fix", folder, "--overwrite"])
+        assert isinstance(done.exception, AvlearnError) and "is among the files that are read" in str(done.exception)
+    assert (tmp_path / "in" / "a_fixed.mp4").read_bytes() == b"mine"
+
+
+def test_many_files_are_fixed_drawn_and_mapped_into_folders(late, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    (tmp_path / "in" / "late.mp4").symlink_to(late)
+    whole = read_clip(late)
+    write_video(
+        tmp_path / "in" / "b" / "silent.m4v",
+        whole.video,
+        whole.fps,
+        audio=whole.audio * 0,
+        sample_rate=whole.sample_rate,
+    )
+    (tmp_path / "in" / "bad.mp4").write_text("hello")
+    words = ["sync", "in", "--fix", "fixed", "-o", "curves", "--workers", "1", "--json", "out.json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, done.output
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*") if path.parts[-2] != "in")
+    assert written == [
+        "curves/b/silent_sync.png",
+        "curves/late_sync.png",
+        "fixed/late_fixed.mp4",
+        "in/b/silent.m4v",
+        "out.json",
+    ]
+    rows = {row["path"]: row for row in json.loads((tmp_path / "out.json").read_text())}
+    fixed = rows["in/late.mp4"]["fixed"]
+    assert fixed["out"] == "fixed/late_fixed.mp4" and abs(fixed["now"]) < 0.04 and abs(fixed["was"] + 0.3) < 0.04
+    assert rows["in/b/silent.m4v"]["not_fixed"].endswith("silent.m4v is not fixed: the audio track is silent")
+    assert "fixed" not in rows["in/b/silent.m4v"] and rows["in/bad.mp4"]["status"] == "error"
+    assert "  not fixed: the audio track is silent" in done.stdout
+    again = CliRunner().invoke(app, ["sync", "fixed", "--workers", "1", "--fix", "again"])
+    assert again.exit_code == 0 and "1 in sync" in again.stdout and (tmp_path / "again/late_fixed_fixed.mp4").is_file()
+    mapped = CliRunner().invoke(app, ["localize", "in", "--maps", "maps", "-o", "heat", "--workers", "1"])
+    assert mapped.exit_code == 2, mapped.output
+    assert sorted(path.name for path in (tmp_path / "maps").rglob("*.*")) == [
+        "late_localized.npz",
+        "silent_localized.npz",
+    ]
+    assert not list((tmp_path / "heat").rglob("*.npz"))
 
 
 def test_an_address_is_read_where_a_file_would_be(small_world):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from avlearn.apply.sync import SyncResult, sync_file
+from avlearn.apply.sync import SyncResult, milliseconds, sync_file
 from avlearn.errors import SyncError
 from avlearn.files import printable
 from avlearn.media.remux import Remuxed, remux
@@ -18,20 +18,20 @@ class FixResult:
     Attributes:
         out: the file.
         was, now: seconds by which the audio leads, measured before and after; ``now`` is None if it was not measured.
-        copied: what became of the file's streams.
+        notes: lines for people: what is not as it was.
     """
 
     out: str
     was: float
     now: float | None
-    copied: Remuxed
+    notes: tuple[str, ...]
 
     def text(self) -> str:
         """For people."""
         said = f"wrote {printable(self.out)}"
         if self.now is not None:
-            said += f": in sync now ({_milliseconds(self.now)}; was {_milliseconds(self.was)})"
-        return "\n".join([said, *(f"note: {note}" for note in self.copied.notes())])
+            said += f": in sync now ({milliseconds(self.now)}; was {milliseconds(self.was)})"
+        return "\n".join([said, *(f"note: {note}" for note in self.notes)])
 
 
 def fix_file(
@@ -63,7 +63,7 @@ def fix_file(
         raise SyncError(f"{result.path} is not fixed: {'; '.join([result.reason, *result.advice])}")
     if result.steps:
         places = ", ".join(
-            f"from {_milliseconds(s['before'])} to {_milliseconds(s['after'])} near {s['time']:.1f} s"
+            f"from {milliseconds(s['before'])} to {milliseconds(s['after'])} near {s['time']:.1f} s"
             for s in result.steps
         )
         raise SyncError(f"{result.path} is not fixed: its offset jumps {places}; cut it there and fix the pieces")
@@ -80,18 +80,14 @@ def fix_file(
         measured = sync_file(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
         now = measured.best
         if now is None or abs(now) > result.tolerance or (measured.drift and measured.status == "out of sync"):
-            said = "no offset" if now is None else _milliseconds(now)
+            said = "no offset" if now is None else milliseconds(now)
             said += f" and a drift of {measured.drift:+.0f} ms a minute" if measured.drift else ""
             raise SyncError(
-                f"{out} is not written: with the audio moved by {_milliseconds(result.offset)} the model still "
+                f"{out} is not written: with the audio moved by {milliseconds(result.offset)} the model still "
                 f"measures {said}"
             )
 
     drift = (result.drift or 0.0) / 60_000 if resample else 0.0
     check = measure if model is not None else None
     copied = remux(source, out, audio_delay=result.offset, audio_drift=drift, check=check)
-    return FixResult(str(out), result.offset, now, copied)
-
-
-def _milliseconds(offset: float) -> str:
-    return f"{round(offset * 1000):+d} ms"
+    return FixResult(str(out), result.offset, now, tuple(copied.notes()))

@@ -11,7 +11,7 @@ from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from avlearn.apply.best_track import choose_audio
+from avlearn.apply.audio_choice import choose_audio
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.files import printable
@@ -34,6 +34,7 @@ class Tool:
         status: of a result, in a word or a few.
         exit_code: of a result.
         cells: of a result, by the headings of the table.
+        tells_progress: whether the function takes ``progress``.
     """
 
     schema: str
@@ -42,6 +43,7 @@ class Tool:
     status: Callable[[Any], str]
     exit_code: Callable[[Any], int]
     cells: Callable[[Any], dict[str, str]]
+    tells_progress: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class ResultTable:
             for result, row in zip(self.results, cells, strict=True)
         ]
         head, rule, *lines = aligned(("status", *headings, "file"), rows).splitlines()
-        said = [[f"  {answer.text()}" for answer in getattr(result, "others", ())] for result in self.results]
-        lines = [line for row, answers in zip(lines, said, strict=True) for line in (row, *answers)]
+        said = [[f"  {line}" for line in getattr(result, "details", ())] for result in self.results]
+        lines = [line for row, details in zip(lines, said, strict=True) for line in (row, *details)]
         advice = dict.fromkeys(clause for result in self.results for clause in getattr(result, "advice", ()))
         return "\n".join([head, rule, *lines, self._counted(), *(f"note: {clause}" for clause in advice)])
 
@@ -124,7 +126,7 @@ class InferenceOptions:
 
     Attributes:
         model, device, precision: as for `avlearn.load`.
-        track, channel: as for `avlearn.apply.best_track.choose_audio`.
+        track, channel: as for `avlearn.apply.audio_choice.choose_audio`.
     """
 
     model: str = "default"
@@ -161,11 +163,10 @@ def run_many(
     Yields:
         Number of a file and its result, or its `Failure`, as they get done.
     """
-    named = (inference.model, inference.device, inference.precision) if tool.loader else ()
     # What is wrong with a model is wrong for all files.
-    if tool.loader and _loaded(tool.loader, named).device.type != "cpu":
+    if any(model.device.type != "cpu" for model in open_model(tool, inference)):
         workers = workers or 1
-    work = _Work(_found(tool.function), tool.loader, named, inference, dict(options or {}), tool.schema)
+    work = _Work(imported(tool.function), tool.loader, inference, dict(options or {}), tool.schema)
     items = list(zip(paths, each or [{}] * len(paths), strict=True))
     found = enumerate(map(work, items)) if len(items) == 1 else in_processes(work, items, workers)
     for number, result in found:
@@ -180,7 +181,6 @@ class _Work:
 
     func: Callable[..., Any]
     loader: str
-    named: tuple[str, ...]
     inference: InferenceOptions
     options: dict[str, object] = field(default_factory=dict)
     schema: str = ""
@@ -189,7 +189,7 @@ class _Work:
         path, own = item
         if parent_process() is not None:
             _take_one_thread()
-        model = (_loaded(self.loader, self.named),) if self.loader else ()
+        model = _opened_model(self.loader, self.inference)
         try:
             return unchanged(self._use)(path, model, own)
         except (ModelError, OutputError):  # wrong for all files
@@ -203,9 +203,22 @@ class _Work:
             return self.func(chosen, *model, **self.options, **own)
 
 
+def open_model(tool: Tool, inference: InferenceOptions) -> tuple[Any, ...]:
+    """The model that a tool's function takes after the file, alone in a tuple; an empty one where it takes none.
+
+    Raises:
+        ModelError: there is no such model, or it is none for this tool.
+    """
+    return _opened_model(tool.loader, inference)
+
+
+def _opened_model(loader: str, inference: InferenceOptions) -> tuple[Any, ...]:
+    return (_loaded(loader, inference.model, inference.device, inference.precision),) if loader else ()
+
+
 @lru_cache(maxsize=1)
-def _loaded(loader: str, named: tuple[str, ...]) -> Any:
-    return _found(loader)(*named)
+def _loaded(loader: str, model: str, device: str, precision: str) -> Any:
+    return imported(loader)(model, device, precision)
 
 
 def _take_one_thread() -> None:
@@ -214,7 +227,8 @@ def _take_one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
-def _found(name: str) -> Callable[..., Any]:
+def imported(name: str) -> Callable[..., Any]:
+    """The function that ``module:name`` names."""
     module, _, function = name.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found

@@ -17,6 +17,7 @@ from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
+    from avlearn.apply.fix import FixResult
     from avlearn.apply.released_sync import ReleasedSyncResult
 
 _SURE = 0.5  # confidence below which no offset is named
@@ -59,6 +60,8 @@ class SyncResult:
         notes: further lines for people, of the file: of quiet audio, of a loop.
         others: what released networks say, where they were asked (see `sync_with_released`).
         advice: further lines, of what may help: of another model, or a wider search.
+        fixed: what was written, where that was asked for.
+        not_fixed: why it was not, where it was asked for; else "".
     """
 
     path: str
@@ -81,16 +84,26 @@ class SyncResult:
     notes: tuple[str, ...] = ()
     others: "tuple[ReleasedSyncResult, ...]" = ()
     advice: tuple[str, ...] = ()
+    fixed: "FixResult | None" = None
+    not_fixed: str = ""
+
+    @property
+    def details(self) -> list[str]:
+        """Lines below the file's row in a table: of other networks, and of the fix."""
+        why = self.not_fixed.removeprefix(f"{printable(self.path)} is ")
+        notes = self.fixed.notes if self.fixed else ()
+        return [answer.text() for answer in self.others] + [why] * bool(why) + [f"note: {note}" for note in notes]
 
     def to_dict(self) -> dict:
         """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
 
-        ``others`` is there where others were asked.
+        ``others`` is there where others were asked, ``fixed`` or ``not_fixed`` where a fix was asked for.
         """
         values = asdict(self)
-        values.pop("others")
-        if self.others:
-            values["others"] = [answer.to_dict() for answer in self.others]
+        values["others"] = [answer.to_dict() for answer in self.others]
+        for name in ("others", "fixed", "not_fixed"):
+            if not values[name]:
+                del values[name]
         values["offsets"] = [round(float(v), 4) for v in self.offsets]
         values["scores"] = [None if np.isnan(v) else round(float(v), 5) for v in self.scores]
         return {"schema": "avlearn.sync/2", **values}
@@ -100,7 +113,8 @@ class SyncResult:
         sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}"
         said = f"{printable(self.path)}: {self.verdict} ({self.reason or sure})"
         notes = self.notes + self.advice * advice
-        return "\n".join([said, *(f"note: {note}" for note in notes), *(answer.text() for answer in self.others)])
+        more = [answer.text() for answer in self.others] + ([self.fixed.text()] if self.fixed else [])
+        return "\n".join([said, *(f"note: {note}" for note in notes), *more])
 
 
 @unchanged
@@ -246,7 +260,8 @@ def _undecidable(
     )  # fmt: skip
 
 
-def _milliseconds(offset: float) -> str:
+def milliseconds(offset: float) -> str:
+    """An offset in words: ``+40 ms``."""
     return f"{round(offset * 1000):+d} ms"
 
 
@@ -258,7 +273,7 @@ def _verdict(
     offset: float, drift: float | None, edits: list[dict], values: list[float], inside: bool, tolerance: float
 ) -> str:
     if inside:
-        return f"in sync ({_milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"
+        return f"in sync ({milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"
     if drift:
         return (
             f"audio {_leads(values[0])} at the start and {_leads(values[1])} at the end, "

@@ -2,20 +2,29 @@
 
 from typing import Any
 
-from avlearn.apply.run_many import Tool
+from avlearn.apply.run_many import ERROR, Tool
 from avlearn.apply.verdict import undecided
 
 SYNC_CODES = {"in sync": 0, "out of sync": 1, "undecidable": 3}
 _MODEL = "avlearn.models.folder:load"
 
 
+def _sync_code(result: Any) -> int:
+    if result.fixed or result.not_fixed:
+        return 0 if result.fixed else ERROR
+    return SYNC_CODES[result.status]
+
+
 def _sync_cells(result: Any) -> dict[str, str]:
-    return {
+    cells = {
         "offset": "" if result.offset is None else f"{result.offset * 1000:+.0f} ms",
         "drift": f"{result.drift:+.0f} ms/min" if result.drift else "",
         "edits": str(len(result.steps)) if result.steps else "",
         "confidence": f"{result.confidence:.2f}{'' if result.calibrated else ', not calibrated'}",
     }
+    if result.fixed or result.not_fixed:
+        cells["fix"] = f"now {result.fixed.now * 1000:+.0f} ms" if result.fixed else "not fixed"
+    return cells
 
 
 def _localize_cells(result: Any) -> dict[str, str]:
@@ -51,16 +60,22 @@ def _probe_cells(info: Any) -> dict[str, str]:
 
 
 SYNC = Tool(
-    "avlearn.sync/2", "avlearn.apply.sync_and_ask:sync_and_ask", _MODEL,
-    lambda result: result.status, lambda result: SYNC_CODES[result.status], _sync_cells,
-)  # fmt: skip
+    "avlearn.sync/2",
+    "avlearn.apply.sync_tool:sync_tool",
+    _MODEL,
+    lambda result: result.status,
+    _sync_code,
+    _sync_cells,
+)
 LOCALIZE = Tool(
     "avlearn.localize/2", "avlearn.apply.localize:localize_file", _MODEL,
     lambda result: result.verdict, lambda result: undecided(result.verdict), _localize_cells,
+    tells_progress=True,
 )  # fmt: skip
 SEPARATE = Tool(
     "avlearn.separate/2", "avlearn.apply.separate:separate_file", _MODEL,
     lambda result: result.verdict, lambda result: undecided(result.verdict), _separate_cells,
+    tells_progress=True,
 )  # fmt: skip
 CLASSIFY = Tool(
     "avlearn.classify/1", "avlearn.apply.classify:classify_file", _MODEL,

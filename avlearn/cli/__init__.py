@@ -4,7 +4,8 @@ import sys
 import traceback
 from typing import NoReturn
 
-from avlearn.cli import data, files, models, training  # noqa: F401 (adds their commands)
+# They add their commands.
+from avlearn.cli import classify, data, embed, localize, models, probe, separate, sync, training  # noqa: F401
 from avlearn.cli.app import app
 from avlearn.errors import AvlearnError
 from avlearn.files import is_file

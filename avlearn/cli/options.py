@@ -7,19 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import Annotated, Protocol
 
 import typer
 
 from avlearn.errors import AvlearnError
 from avlearn.files import check_output, write_text
 from avlearn.interrupts import STOPPED, exit_code
-from avlearn.terminal import progress_line, remark
-
-if TYPE_CHECKING:
-    from avlearn.media import Selected
-    from avlearn.models.audiovisual import AudioVisual
-
+from avlearn.terminal import progress_line
 
 _SHORT = 100  # letters of JSON that stay on one line
 
@@ -129,26 +124,6 @@ def _json(value: object, margin: str = "") -> str:
         lines = [inner + _json(item, inner) for item in value]
         return "[\n" + ",\n".join(lines) + f"\n{margin}]"
     return whole
-
-
-def with_chosen_audio(
-    file: "Selected", track: str | None, channel: str | None, model: "AudioVisual | None" = None
-) -> "Selected":  # fmt: skip
-    """A file that is held open, with the audio track and channel that were asked for; says which of several it is."""
-    from avlearn.media.selection import audio_tracks, select_audio, track_number
-
-    if track == "best":
-        if model is None:
-            raise AvlearnError("--audio-track best goes with a model: it is the track most in sync")
-        from avlearn.apply.best_track import choose_audio
-
-        selected = choose_audio(file, track, channel, model)
-    else:
-        selected = select_audio(file, track, channel)
-    tracks = audio_tracks(file)
-    if len(tracks) > 1 and (number := track_number(selected)) is not None:
-        remark(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses")
-    return selected
 
 
 @contextmanager

@@ -1,0 +1,41 @@
+"""The command classify."""
+
+from typing import Annotated
+
+import typer
+
+from avlearn.cli.app import app
+from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Precision, Track, Workers
+from avlearn.cli.tools import listed, use_tool
+
+
+@app.command()
+def classify(
+    source: Files,
+    model: ModelName = "default",
+    device: Device = "auto",
+    precision: Precision = "32",
+    top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
+    track: Track = None,
+    channel: Channel = None,
+    workers: Workers = None,
+    json_path: Json = None,
+) -> None:
+    """What is happening? Labels from video, audio, and both.
+
+    Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error; of many
+    files, the worst in this order.
+
+    Example: avlearn classify clip.mp4 --json -
+
+    Example: avlearn classify videos/ --json labels.json
+    """
+    files = listed(source)
+    from avlearn.apply.run_many import InferenceOptions
+    from avlearn.apply.tools import CLASSIFY
+
+    inference = InferenceOptions(model, device, precision, track, channel)
+    _, code = use_tool(
+        CLASSIFY, source, files, inference, options={"top": top}, workers=workers, json_path=json_path
+    )  # fmt: skip
+    raise typer.Exit(code)

@@ -1,0 +1,70 @@
+"""The command embed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avlearn.cli.app import app
+from avlearn.cli.options import (
+    Channel,
+    Device,
+    Json,
+    ModelName,
+    Overwrite,
+    Precision,
+    Track,
+    Workers,
+    anywhere,
+    exists,
+    tell,
+)
+from avlearn.cli.tools import listed, many
+from avlearn.errors import AvlearnError
+from avlearn.files import check_output
+
+
+@app.command()
+def embed(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="As for avlearn sync.", parser=anywhere),
+    ],
+    model: ModelName = "default",
+    device: Device = "auto",
+    precision: Precision = "32",
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
+    track: Track = None,
+    channel: Channel = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    json_path: Json = None,
+) -> None:
+    """Features of video and audio for every window of the files.
+
+    A file that cannot be read is listed with the reason, and the others are done; the exit code is then 2.
+
+    Example: avlearn embed a.mp4 b.mp4 -o features.parquet
+
+    Example: avlearn embed prepared/manifest.parquet -o features.npz
+    """
+    if not any(map(exists, files)):
+        others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""
+        raise AvlearnError(f"{files[0]} does not exist{others}")
+    from avlearn.apply.embed import SUFFIXES, write_features
+    from avlearn.apply.run_many import Failure, InferenceOptions
+    from avlearn.apply.tools import EMBED
+
+    check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
+    sources = [found for file in files for found in listed(file) or [file]]
+    inference = InferenceOptions(model, device, precision, track, channel)
+    table, stopped = many(EMBED, sources, inference, workers=workers)
+    if stopped:
+        raise typer.Exit(stopped)
+    failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
+    found = [result for result in table.results if not isinstance(result, Failure)]
+    result = write_features(out, found, failed)
+    if len(sources) > 1:
+        typer.echo(table.text(), err=json_path == "-")
+    tell(result, json_path)
+    raise typer.Exit(2 if result.failed else 0)

@@ -1,0 +1,58 @@
+"""The command probe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avlearn.cli.app import app
+from avlearn.cli.options import Channel, Json, Workers, readable, tell, there
+from avlearn.cli.tools import listed, use_tool
+from avlearn.errors import AvlearnError
+from avlearn.terminal import remark
+
+
+@app.command()
+def probe(
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="A media file, or several.", parser=readable),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
+    data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=there)] = None,
+    track: Annotated[
+        str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of FILE.")
+    ] = None,
+    channel: Channel = None,
+    workers: Workers = None,
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Look into a media file: streams, sizes, rates, durations, and which tracks are used.
+
+    Of many files each is a row, what is wrong with it too; the exit code is then 2.
+
+    Example: avlearn probe clip.mp4
+
+    Example: avlearn probe videos/ --json streams.json
+    """
+    if source is not None and not data and model is None:
+        _probe(source, track, channel, workers, json_path)
+    elif source is None and data and model is not None:
+        from avlearn.evaluation.linear_probe import probe_manifests
+
+        remark("note: avlearn linear-probe is the name of this command now")
+        tell(probe_manifests(model, data), json_path)
+    else:
+        raise AvlearnError("probe takes a FILE; a linear probe of a model is: avlearn linear-probe --data MANIFEST")
+
+
+def _probe(
+    source: Path | str, track: str | None, channel: str | None, workers: int | None, json_path: str | None
+) -> None:  # fmt: skip
+    files = listed(source)
+    from avlearn.apply.run_many import InferenceOptions
+    from avlearn.apply.tools import PROBE
+
+    inference = InferenceOptions(track=track, channel=channel)
+    _, code = use_tool(PROBE, source, files, inference, workers=workers, json_path=json_path)
+    raise typer.Exit(code)

@@ -1,0 +1,97 @@
+"""The command separate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avlearn.cli.app import app
+from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
+from avlearn.cli.tools import listed, output_folder, use_tool
+from avlearn.errors import AvlearnError
+from avlearn.files import check_folder
+
+if TYPE_CHECKING:
+    from avlearn.media.source import Source
+
+_Out = Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Else NAME_separated.")]
+_Sources = Annotated[int, typer.Option(min=1, max=8, help="Sources to look for, at most.")]
+_Source = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHICH",
+        help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the frame, or a number "
+        "that avlearn localize --sources prints. May be given several times.",
+    ),
+]
+_OnScreen = Annotated[bool, typer.Option("--onscreen", help="Two tracks: what is on screen, and the rest.")]
+_Form = Annotated[str, typer.Option("--format", metavar="float|24", help="Of the WAV files.")]
+
+
+@app.command()
+def separate(
+    origin: Files,
+    model: ModelName = "default",
+    device: Device = "auto",
+    precision: Precision = "32",
+    out: _Out = None,
+    sources: _Sources = 2,
+    source: _Source = None,
+    onscreen: _OnScreen = False,
+    form: _Form = "float",
+    track: Track = None,
+    channel: Channel = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    json_path: Json = None,
+) -> None:
+    """Give each visible source its own track; tracks and residual add up to the input.
+
+    Of many files each has a folder of its own, lying as the files lie, and a row of the table, what cannot be read too.
+
+    Exit code: 0 answered, 3 the model cannot tell which track is whose (they are written all the same), 2 error; of
+    many files, the worst in this order.
+
+    Example: avlearn separate duet.mp4 --sources 2 -o duet/
+
+    Example: avlearn separate duets/ -o tracks/
+
+    Example: avlearn separate interview.mp4 --source left --source right --format 24
+    """
+    files = listed(origin)
+    from avlearn.apply.run_many import InferenceOptions
+    from avlearn.apply.source_choice import parse_choice
+    from avlearn.apply.tools import SEPARATE
+
+    if form not in ("float", "24"):
+        raise AvlearnError(f"'{form}' is no format: give float or 24")
+    if onscreen and source:
+        raise AvlearnError("--onscreen takes all sources together: leave out --source")
+    choices = [parse_choice(text) for text in source or ()]
+    options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
+    targets = _outputs(origin, files, out, overwrite)
+    _, code = use_tool(
+        SEPARATE, origin, files, InferenceOptions(model, device, precision, track, channel), options=options,
+        each=[{"out_dir": folder} for folder, _ in targets], outputs=[folder / stem for folder, stem in targets],
+        workers=workers, json_path=json_path,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+def _outputs(
+    origin: Path | str, files: "list[Source] | None", out: Path | None, overwrite: bool
+) -> list[tuple[Path, str]]:
+    """The folder for each file's tracks, checked, and the stem of their names."""
+    from avlearn.apply.run_many import output_names
+    from avlearn.apply.separate import track_patterns
+
+    if files is None:
+        stem = Path(origin).stem
+        targets = [(out or Path(f"{stem}_separated"), stem)]
+    else:
+        folder = output_folder(out, origin, "separated")
+        names = output_names(files)
+        targets = [(folder / name, Path(str(path)).stem) for name, path in zip(names, files, strict=True)]
+    for target, stem in targets:
+        check_folder(target, track_patterns(stem), overwrite)
+    return targets

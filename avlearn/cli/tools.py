@@ -1,0 +1,181 @@
+"""A tool used on one file or on many: what each gives is told, of many in one table."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from avlearn.cli.options import Result, tell
+from avlearn.errors import OutputError
+from avlearn.files import check_folder, check_output, drop_unfinished
+from avlearn.interrupts import STOPPED, exit_code
+from avlearn.terminal import progress_bars, remark
+
+if TYPE_CHECKING:
+    from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
+    from avlearn.media.source import Selected, Source
+
+
+def listed(source: Path | str) -> "list[Source] | None":
+    """Files of a folder, a list or a manifest; None for a single file, or the address of one.
+
+    A single file is looked into, before what works on it is loaded, which takes seconds.
+
+    Raises:
+        MediaError: it is no media file.
+    """
+    from avlearn.data.lists import listed_sources
+    from avlearn.media.source import open_media, opened
+
+    files = None if isinstance(source, str) else listed_sources(source)
+    if isinstance(source, Path) and files is None:
+        with opened(source) as file, open_media(file, look=True):
+            pass
+    return files
+
+
+def use_tool(
+    tool: "Tool",
+    source: Path | str,
+    files: "Sequence[Source] | None",
+    inference: "InferenceOptions",
+    *,
+    options: Mapping[str, object] | None = None,
+    each: Sequence[Mapping[str, object]] | None = None,
+    outputs: Sequence[Path] = (),
+    workers: int | None = None,
+    json_path: str | None = None,
+) -> tuple[Any, int]:
+    """Use a tool on a file, or on many, and tell what came of it.
+
+    Args:
+        tool, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
+        source: what the command was given.
+        files: the files of it, as from `listed`; None where it is one.
+        outputs: as for `many`.
+        json_path: as for `avlearn.cli.options.tell`.
+
+    Returns:
+        The result, or the table of many, and the command's exit code.
+    """
+    if files is not None:
+        table, stopped = many(tool, files, inference, options=options, each=each, outputs=outputs, workers=workers)
+        tell(table, json_path)
+        return table, stopped or table.exit_code
+    result = _use_on_one(tool, source, inference, {**(options or {}), **(each[0] if each else {})})
+    tell(result, json_path)
+    return result, tool.exit_code(result)
+
+
+def _use_on_one(
+    tool: "Tool", source: Path | str, inference: "InferenceOptions", options: Mapping[str, object]
+) -> Result:  # fmt: skip
+    from avlearn.apply.run_many import imported, open_model
+    from avlearn.media.source import opened
+
+    function, model = imported(tool.function), open_model(tool, inference)
+    with opened(source) as file, progress_bars() as progress:
+        chosen = _with_chosen_audio(file, inference.track, inference.channel, *model)
+        told: dict[str, object] = {"progress": progress} if tool.tells_progress else {}
+        result: Result = function(chosen, *model, **options, **told)
+    return result
+
+
+def _with_chosen_audio(file: "Selected", track: str | None, channel: str | None, model: object = None) -> "Selected":
+    """A file that is held open, with the audio track and channel that were asked for; says which of several it is."""
+    from avlearn.apply.audio_choice import choose_audio
+    from avlearn.media.selection import audio_tracks, track_number
+
+    selected = choose_audio(file, track, channel, model)
+    tracks = audio_tracks(file)
+    if len(tracks) > 1 and (number := track_number(selected)) is not None:
+        remark(f"listening to audio track {tracks[number - 1]} of {len(tracks)}; --audio-track chooses")
+    return selected
+
+
+def many(
+    tool: "Tool",
+    files: "Sequence[Source]",
+    inference: "InferenceOptions",
+    *,
+    options: Mapping[str, object] | None = None,
+    each: Sequence[Mapping[str, object]] | None = None,
+    outputs: Sequence[Path] = (),
+    workers: int | None = None,
+) -> "tuple[ResultTable, int]":
+    """Use a tool on many files; the results in order, and the exit code of an order to stop, else 0.
+
+    Args:
+        tool, files, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
+        outputs: what is written: nothing that a process had begun is left of it.
+    """
+    from avlearn.apply.run_many import ResultTable, in_a_line, run_many
+
+    done, stopped = {}, 0
+    results = run_many(tool, files, inference, options=options, each=each, workers=workers)
+    try:
+        with closing(results):
+            try:
+                for number, result in results:
+                    done[number] = result
+                    remark(f"[{len(done)}/{len(files)}] {in_a_line(tool, result)}")
+            except STOPPED as error:
+                stopped = exit_code(error)
+    finally:
+        for path in outputs:
+            drop_unfinished(path)
+    if stopped:
+        typer.echo(f"avlearn: stopped with {len(done)} of {len(files)} done", err=True)
+    return ResultTable(tool, [done[number] for number in sorted(done)]), stopped
+
+
+def output_folder(out: Path | None, source: Path | str, made: str) -> Path:
+    """The folder for results of many files; by default one in the current folder, named after the source."""
+    return check_folder(out or Path(f"{Path(source).stem.strip('-') or 'files'}_{made}"))
+
+
+def output_files(
+    folder: Path,
+    files: "Sequence[Source]",
+    ending: Callable[["Source"], str],
+    suffixes: Collection[str],
+    overwrite: bool,
+) -> list[Path]:
+    """A file in a folder for what is made of each of many files, lying as the files lie; folders are made for them.
+
+    Args:
+        folder: made where it is not there.
+        files: that are read: none of them is written over, whatever ``overwrite`` says.
+        ending: what a name ends in, by the file.
+        suffixes, overwrite: as for `avlearn.files.check_output`.
+
+    Raises:
+        OutputError: one of them cannot be written, or is among the files; or the folder has the name of such a file.
+    """
+    from avlearn.apply.run_many import output_names
+
+    if folder.suffix.lower() in suffixes and not folder.is_dir():
+        raise OutputError(f"{folder}: what is made of several files goes to a folder, give a folder's name")
+    check_folder(folder)
+    inputs = {_identity(Path(str(file))) for file in files} - {None}
+    targets = [folder / f"{name}{ending(file)}" for name, file in zip(output_names(files), files, strict=True)]
+    for target in targets:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {target.parent}: {error.strerror}") from error
+        if _identity(target) in inputs:
+            raise OutputError(f"{target} is among the files that are read: give another folder")
+        check_output(target, suffixes, overwrite=overwrite)
+    return targets
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file that is there from all others, whatever its name."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # an address, or a name that no file could have
+        return None
+    return status.st_dev, status.st_ino
