@@ -6,12 +6,17 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from avlearn.errors import OutputError
+from avlearn.errors import AvlearnError, OutputError
 
 
 def printable(name: object) -> str:
     """A file's name with its control characters escaped: names come from strangers, and terminals obey them."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
+
+
+def reason_of(error: AvlearnError, name: object) -> str:
+    """What an error says of a file, without the file's name before it."""
+    return str(error).removeprefix(printable(name)).lstrip(": ")
 
 
 def in_bytes(size: float) -> str:

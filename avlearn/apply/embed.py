@@ -12,7 +12,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.windows import check_finite, windows
 from avlearn.errors import MediaError
-from avlearn.files import check_output, printable, replacing
+from avlearn.files import check_output, printable, reason_of, replacing
 from avlearn.media.selection import select_audio
 from avlearn.media.source import Source, opened, opened_once
 from avlearn.media.unchanged import unchanged
@@ -136,7 +136,7 @@ def embed_files(
                 listened = select_audio(file, track, channel) if track or channel else file
                 found.append(file_features(listened, model))
         except MediaError as error:
-            failed.append((str(path), str(error).removeprefix(printable(path)).lstrip(": ")))
+            failed.append((str(path), reason_of(error, path)))
     return write_features(out, found, failed)
 
 

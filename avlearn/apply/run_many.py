@@ -14,7 +14,7 @@ from typing import Any
 from avlearn.apply.audio_choice import choose_audio
 from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import AvlearnError, ModelError, OutputError
-from avlearn.files import printable
+from avlearn.files import printable, reason_of
 from avlearn.media.source import Source, opened
 from avlearn.media.unchanged import unchanged
 from avlearn.terminal import aligned
@@ -195,7 +195,7 @@ class _Work:
         except (ModelError, OutputError):  # wrong for all files
             raise
         except AvlearnError as error:
-            return Failure(str(path), str(error).removeprefix(printable(path)).lstrip(": "), self.schema)
+            return Failure(str(path), reason_of(error, path), self.schema)
 
     def _use(self, path: Source, model: tuple[Any, ...], own: Mapping[str, object]) -> Any:
         with opened(path) as file:

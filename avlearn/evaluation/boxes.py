@@ -12,7 +12,7 @@ from avlearn.data.manifest import Row
 from avlearn.errors import DataError, MediaError
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.result import EvaluatorResult
-from avlearn.files import printable
+from avlearn.files import reason_of
 from avlearn.media import read_clip
 from avlearn.metrics import MetricResult
 from avlearn.metrics.ciou import annotation_map, benchmark
@@ -114,7 +114,7 @@ def readable_boxes(model: AudioVisual, items: list[Annotated]) -> tuple[list[Ann
             good.append(item)
         except MediaError as error:
             path = str(item.row.source)
-            skipped.append((path, str(error).removeprefix(printable(path)).lstrip(": ")))
+            skipped.append((path, reason_of(error, path)))
     if items and not good:
         raise DataError(f"no clip with boxes can be read; {skipped[0][0]}: {skipped[0][1]}")
     return good, skipped

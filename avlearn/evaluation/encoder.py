@@ -30,5 +30,4 @@ def evaluate_encoder(model: EncoderAlone, manifests: Sequence[str | Path], tasks
     rows: list[Row] = [row for manifest in manifests for row in read_manifest(manifest)]
     found = probe_model(model, rows)
     items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in rows).encode()).hexdigest()
-    skipped = (said.partition(": ") for said in found.skipped)
-    return Evaluation(found.metrics, [], items, skipped=tuple((path, reason) for path, _, reason in skipped))
+    return Evaluation(found.metrics, [], items, skipped=tuple(found.skipped))

@@ -15,7 +15,9 @@ from avlearn.apply.encoder_alone import EncoderAlone, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
+from avlearn.evaluation.result import list_skipped
 from avlearn.evaluation.untrained import untrained
+from avlearn.files import reason_of
 from avlearn.metrics import MetricResult, table
 from avlearn.metrics.recognition import recognition
 from avlearn.models.audiovisual import AudioVisual
@@ -31,13 +33,13 @@ class ProbeResult:
         metrics: for video, audio and both.
         labels: class names.
         confusion: for each of the three, counts ``[C][C]``.
-        skipped: files that could not be used, with the reason.
+        skipped: path and reason of each clip that could not be used.
     """
 
     metrics: list[MetricResult]
     labels: list[str]
     confusion: dict[str, list[list[int]]]
-    skipped: list[str]
+    skipped: list[tuple[str, str]]
 
     def to_dict(self) -> dict:
         """JSON types."""
@@ -46,13 +48,12 @@ class ProbeResult:
             "figures": [f.to_dict() for f in self.metrics],
             "labels": self.labels,
             "confusion": self.confusion,
-            "skipped": self.skipped,
+            "skipped": [f"{path}: {reason}" for path, reason in self.skipped],
         }
 
     def text(self) -> str:
         """For people."""
-        said = table(self.metrics)
-        return said + (f"\n{len(self.skipped)} files skipped; the first: {self.skipped[0]}" if self.skipped else "")
+        return table(self.metrics) + list_skipped(self.skipped)
 
 
 @dataclass(frozen=True)
@@ -108,34 +109,34 @@ def probe_features(
 
 def file_features(
     model: AudioVisual | EncoderAlone, rows: Sequence[Row], names: Sequence[str]
-) -> tuple[ClipFeatures, list[str]]:
-    """Features of files, and which were skipped with the reason."""
+) -> tuple[ClipFeatures, list[tuple[str, str]]]:
+    """Features of files, and path and reason of those that were skipped."""
     video, audio, labels, skipped = [], [], [], []
     for row in rows:
         try:
             _, seen, heard = embed_file(row.source, model)
         except AvlearnError as error:
-            skipped.append(str(error))
+            skipped.append((str(row.source), reason_of(error, row.source)))
             continue
         video.append(seen.mean(0))
         audio.append(heard.mean(0))
         labels.append(names.index(row.labels[0]))
     if not labels:
-        raise DataError(f"none of {len(rows)} clips could be used; the first: {skipped[0]}")
+        raise DataError(f"none of {len(rows)} clips could be used; the first: {': '.join(skipped[0])}")
     return ClipFeatures(np.stack(video), np.stack(audio), np.array(labels)), skipped
 
 
-def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Labelled clips that can be used, and of the others why they cannot.
+def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
+    """Labelled clips that can be used, and path and reason of the others.
 
     Raises:
         DataError: those that can be used are not of two classes at least.
     """
     usable = [row for row in rows if row.labels and not row.reason]
-    others = [f"{row.path}: {row.reason or 'it has no label'}" for row in rows if not row.labels or row.reason]
+    others = [(str(row.source), row.reason or "it has no label") for row in rows if not row.labels or row.reason]
     classes = {row.labels[0] for row in usable}
     if len(classes) < 2:
-        why = f"; {len(others)} more cannot be used, the first: {others[0]}" if others else ""
+        why = f"; {len(others)} more cannot be used, the first: {': '.join(others[0])}" if others else ""
         raise DataError(
             f"a probe needs clips of at least two classes: there are {len(usable)} clips of {len(classes)}{why}"
         )

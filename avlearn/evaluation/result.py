@@ -93,7 +93,7 @@ class Evaluation:
 
 def list_skipped(skipped: Sequence[tuple[str, str]]) -> str:
     """Lines about clips that were left out; "" for none."""
-    lines = [f"\n{len(skipped)} clips could not be read, and are left out:"] if skipped else []
+    lines = [f"\n{len(skipped)} clips are left out:"] if skipped else []
     lines += [f"\n  {printable(path)}: {reason}" for path, reason in skipped[:_SHOWN]]
     return "".join(lines + [f"\n  and {len(skipped) - _SHOWN} more"] * (len(skipped) > _SHOWN))
 

@@ -82,13 +82,16 @@ def test_before_training_it_sees_the_same_colours(folder):
 
 
 def test_it_is_evaluated_by_its_features_alone(folder, tmp_path):
-    write_manifest([replace(row, duration=0.5) for row in labelled(tmp_path)], tmp_path / "clips.csv")
+    lost = tmp_path / "lost.mp4"
+    lost.write_bytes(b"no video")
+    rows = [*labelled(tmp_path), Row(lost, labels=("a",), split="test")]
+    write_manifest([replace(row, duration=0.5) for row in rows], tmp_path / "clips.csv")
     words = ["evaluate", "--model", str(folder), "--data", str(tmp_path / "clips.csv")]
     done = CliRunner().invoke(app, [*words, "--task", "recognition", "--json", "-"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["schema"] == "avlearn.evaluate/2" and found["figures"][0]["name"] == "top-1, video"
-    assert found["skipped"] == []
+    assert [item["path"] for item in found["skipped"]] == [str(lost)] and found["skipped"][0]["reason"]
     with pytest.raises(DataError, match="sync cannot be measured: the folder holds an encoder alone"):
         evaluate_encoder(load_features(folder), [tmp_path / "clips.csv"], ["sync"])
     refused = CliRunner().invoke(app, [*words, "--baseline", "default"])

@@ -88,6 +88,7 @@ def test_an_evaluator_of_ones_own_is_measured_on_the_clips_that_it_chooses_and_n
     manifest = write_few(rows, tmp_path / "rows.csv")
     found = evaluate(load(untrained), [manifest], evaluators=[BrightnessEvaluator])
     assert [metric.n for metric in found.metrics] == [4] and not found.skipped
+    assert "left out" not in found.text()
     with pytest.raises(DataError, match="there is no task 'sync'; there are brightness"):
         evaluate(load(untrained), [manifest], tasks=["sync"], evaluators=[BrightnessEvaluator])
     few = write_few(rows[:3], tmp_path / "few.csv")

@@ -149,8 +149,10 @@ def test_a_probe_is_held_against_the_untrained_network(monkeypatch):
     assert result.confusion["video"] == [[40, 0], [0, 30]]
     audio = np.array(result.confusion["audio"])  # true classes in rows, whatever is guessed
     assert audio.sum(1).tolist() == [40, 30] != audio.sum(0).tolist()
-    assert result.skipped == ["lost.mp4: it cannot be decoded", "bare.mp4: it has no label"]
-    assert result.text().endswith("2 files skipped; the first: lost.mp4: it cannot be decoded")
+    assert result.skipped == [("lost.mp4", "it cannot be decoded"), ("bare.mp4", "it has no label")]
+    said = "2 clips are left out:\n  lost.mp4: it cannot be decoded\n  bare.mp4: it has no label"
+    assert result.text().endswith(said)
+    assert result.to_dict()["skipped"] == ["lost.mp4: it cannot be decoded", "bare.mp4: it has no label"]
 
 
 def test_clips_that_cannot_be_used_are_named_with_the_reason():
