@@ -57,8 +57,17 @@ class AudioVisual(TwoTower):
         model.in_distribution = dict(self.in_distribution)
         return model
 
+    @staticmethod
+    def renamed(name: str) -> str:
+        """Today's name of a tensor that a file of an earlier version may name otherwise."""
+        former = "separator.rivals."
+        return f"separator.other_sources.{name.removeprefix(former)}" if name.startswith(former) else name
+
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        # Checkpoints of before have the in-distribution statistics, untrained, among the weights.
-        for key in [key for key in state_dict if key.startswith(f"{prefix}familiar.")]:
-            del state_dict[key]
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            # Checkpoints of before have the in-distribution statistics, untrained, among the weights.
+            if key.startswith(f"{prefix}familiar."):
+                del state_dict[key]
+            else:
+                state_dict[prefix + self.renamed(key.removeprefix(prefix))] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *rest)

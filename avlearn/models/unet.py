@@ -132,9 +132,9 @@ class MaskUNet(nn.Module):
             nn.Conv1d(condition, condition, 3, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.rivals = nn.Conv1d(condition, condition, 1)
-        nn.init.zeros_(self.rivals.weight)
-        nn.init.zeros_(self.rivals.bias)
+        self.other_sources = nn.Conv1d(condition, condition, 1)
+        nn.init.zeros_(self.other_sources.weight)
+        nn.init.zeros_(self.other_sources.bias)
         planes = 3 if config.mask == "complex" else 1
         patch = dict(kernel_size=_PATCH + 2, stride=_PATCH, padding=1)
         self.scale_in = nn.BatchNorm2d(planes)
@@ -213,7 +213,7 @@ class MaskUNet(nn.Module):
         return torch.stack([loudness, wave.real, wave.imag], 1)
 
     def _condition(self, batch: int, frames: int, features: Tensor | None, alone: Tensor | None) -> Tensor:
-        """``[B, K, D, N / patch]``: what is seen of each source, and of its rivals."""
+        """``[B, K, D, N / patch]``: what is seen of each source, and of the others."""
         if self.config.conditioning == "none":
             features = self.queries.expand(batch, -1, -1, frames // _PATCH)
             found = self.context(features.flatten(0, 1)).unflatten(0, (batch, -1))
@@ -223,7 +223,7 @@ class MaskUNet(nn.Module):
         others = found.sum(1, keepdim=True) - found
         if alone is not None:
             others = others * ~alone[:, None, None, None]
-        return found + self.rivals(others.flatten(0, 1)).unflatten(0, (batch, -1))
+        return found + self.other_sources(others.flatten(0, 1)).unflatten(0, (batch, -1))
 
     def _decode(self, levels: list[Tensor], condition: Tensor | None) -> Tensor:
         x = levels[-1]

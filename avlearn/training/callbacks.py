@@ -1,4 +1,4 @@
-"""What a run leaves in its folder while it trains: checkpoints, figures, a line of progress."""
+"""What a run leaves in its folder while it trains: checkpoints, metrics, a line of progress."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from avlearn.errors import DataError
 from avlearn.files import unfinished
 from avlearn.interrupts import SIGNALS
 from avlearn.terminal import progress_bars, remark
-from avlearn.training.checkpoints import BEFORE, BEST, LAST
+from avlearn.training.checkpoints import BEFORE, BEST, LAST, METRICS_STATE
 from avlearn.training.divergence import Divergence
 
 
@@ -111,7 +111,7 @@ class Checkpoints(Callback):
                 part.unlink(missing_ok=True)
 
 
-class Figures(Callback):
+class MetricsLog(Callback):
     """Appends a row to ``metrics.jsonl`` every so many steps and after each validation; None for what is no number.
 
     Its state holds all rows, so that a run that goes on from a checkpoint has what belongs to it.
@@ -122,6 +122,8 @@ class Figures(Callback):
         max_bad: share of all files that may be unreadable; the run stops past it.
         left_out: clips that could not be read before the training began: counted in the rows.
     """
+
+    state_key = METRICS_STATE
 
     def __init__(self, path: Path, every: int, max_bad: float, left_out: int = 0):
         self.path, self.every, self.max_bad, self.left_out = path, every, max_bad, left_out
@@ -155,7 +157,7 @@ class Figures(Callback):
             self._write(trainer, {**values, "lr": rate, "skipped": self.left_out + len(self.skipped)})
 
     def on_validation_end(self, trainer, module) -> None:
-        """A row of the validation's figures."""
+        """A row of the validation's metrics."""
         values = trainer.callback_metrics.items()
         self._write(trainer, {k: round(float(v), 6) for k, v in values if k.startswith("val_")})
 
@@ -207,8 +209,8 @@ class SkipBadFiles(Callback):
     It is here that a clip ends the run: an error that came through a loader's process is a traceback.
     """
 
-    def __init__(self, figures: Figures, allowed: bool):
-        self.figures, self.allowed = figures, allowed
+    def __init__(self, metrics: MetricsLog, allowed: bool):
+        self.metrics, self.allowed = metrics, allowed
 
     def on_validation_batch_start(self, trainer, module, batch, batch_index, dataloader_index=0) -> None:
         """Stop where no clip may be skipped."""
@@ -225,8 +227,8 @@ class SkipBadFiles(Callback):
         good = len(batch.get("audio", ()))
         for reason in skipped:
             print(f"skipped {reason}", file=sys.stderr)
-        if not self.figures.count(good, skipped) or ("skipped" in batch and not good):
+        if not self.metrics.count(good, skipped) or ("skipped" in batch and not good):
             raise DataError(
-                f"{len(self.figures.skipped)} of {self.figures.seen} clips could not be read "
-                f"(data.max_bad allows a share of {self.figures.max_bad:g}); the last: {skipped[-1]}"
+                f"{len(self.metrics.skipped)} of {self.metrics.seen} clips could not be read "
+                f"(data.max_bad allows a share of {self.metrics.max_bad:g}); the last: {skipped[-1]}"
             )

@@ -14,6 +14,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from avlearn.errors import OutputError
 
 LAST, BEFORE, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+METRICS_STATE = "Figures"  # under which checkpoints of all versions hold the rows of ``metrics.jsonl``
 
 
 class CheckpointFiles(TorchCheckpointIO):

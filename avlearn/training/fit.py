@@ -22,7 +22,7 @@ from avlearn.interrupts import Terminated, handled_by
 from avlearn.recipe import Recipe
 from avlearn.tasks import Experiment
 from avlearn.tasks.module import TaskModule
-from avlearn.training.callbacks import Checkpoints, Figures, ProgressLine, SkipBadFiles, Stop
+from avlearn.training.callbacks import Checkpoints, MetricsLog, ProgressLine, SkipBadFiles, Stop
 from avlearn.training.checkpoints import CheckpointFiles
 from avlearn.training.divergence import Divergence
 from avlearn.training.launch import ENDED, Watch, data_parallel, of_lost_process, sharded
@@ -79,7 +79,7 @@ def fit(
     Args:
         recipe: of the experiment.
         where: who started the processes.
-        run_dir: gets checkpoints, figures and events.
+        run_dir: gets checkpoints, metrics and events.
         experiment: whose module is trained.
         loaders: of its clips.
         checkpoint: to go on from; None for the beginning.
@@ -92,11 +92,11 @@ def fit(
         AvlearnError: a process that took part, or one that read clips, is gone.
     """
     settings, steps = recipe.trainer, loaders.steps
-    figures = Figures(run_dir / METRICS, settings.log_every, recipe.data.max_bad, experiment.left_out)
+    metrics = MetricsLog(run_dir / METRICS, settings.log_every, recipe.data.max_bad, experiment.left_out)
     checkpoints = Checkpoints(run_dir / "checkpoints", settings.checkpoint_every, divergence)
     callbacks = [
-        SkipBadFiles(figures, recipe.data.bad_files == "skip"),
-        figures,
+        SkipBadFiles(metrics, recipe.data.bad_files == "skip"),
+        metrics,
         divergence,
         checkpoints,
         time_limit,

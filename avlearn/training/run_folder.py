@@ -12,7 +12,7 @@ from avlearn.errors import OutputError, RecipeError
 from avlearn.files import sweep, write_text
 from avlearn.recipe import Recipe
 from avlearn.tasks import read_recipe
-from avlearn.training.checkpoints import BEFORE, BEST, LAST, last_good, read_checkpoint
+from avlearn.training.checkpoints import BEFORE, BEST, LAST, METRICS_STATE, last_good, read_checkpoint
 
 # What a resumed run may have otherwise than it began.
 FREE = ("trainer.devices", "trainer.nodes", "trainer.threads", "trainer.on_divergence")
@@ -91,7 +91,7 @@ def _begin(run_dir: Path, recipe: Recipe, resume: bool) -> None:
 def _restore(run_dir: Path, state: dict) -> None:
     """Bring the folder to where the checkpoint is."""
     sweep(run_dir)
-    metrics, rows = run_dir / METRICS, state["callbacks"]["Figures"]["rows"]
+    metrics, rows = run_dir / METRICS, state["callbacks"][METRICS_STATE]["rows"]
     if metrics.exists() and not metrics.is_file():
         raise OutputError(f"{metrics} is no file: the folder is not that of a run")
     there = metrics.read_bytes() if metrics.exists() else b""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avlearn.config import ModelConfig
+from avlearn.config import ModelConfig, Separator
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load, model_folder, save
@@ -109,6 +109,22 @@ def test_former_statistics_of_other_features_are_not_used_and_the_model_loads(tm
     (tmp_path / FILE).unlink()
     write_tensors(former_tensors(model), tmp_path / "model.safetensors")
     assert load(tmp_path).in_distribution.keys() == {"video"}
+
+
+def test_what_the_separator_knows_of_other_sources_had_another_name(tmp_path):
+    model = AudioVisual(ModelConfig(separator=Separator())).eval()
+    torch.nn.init.normal_(model.separator.other_sources.weight)
+    save(model, tmp_path, "# old\n")
+    tensors = model.state_dict()
+    former = {name.replace("separator.other_sources.", "separator.rivals."): x for name, x in tensors.items()}
+    assert len(former.keys() - tensors.keys()) == 2
+    write_tensors(former, tmp_path / "model.safetensors")
+    checkpoint = torch.nn.ModuleDict({"model": AudioVisual(model.config)})
+    checkpoint.load_state_dict({f"model.{name}": tensor for name, tensor in former.items()})  # strict
+    for again in (load(tmp_path), checkpoint["model"]):
+        found = again.state_dict()
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in tensors.items())
 
 
 def test_checkpoints_of_before_have_statistics_among_the_weights():

@@ -62,7 +62,7 @@ def test_binary_masks_take_what_is_more_likely_a_source_s_than_not():
     assert torch.allclose(net.train().masks(found, 64, BIN).flatten(), found.flatten().sigmoid())
 
 
-def test_sources_know_of_their_rivals_unless_they_are_alone():
+def test_sources_know_of_each_other_unless_they_are_alone():
     net = unet()
     with torch.no_grad():
         sight, spectrum = seen(), mixture()
