@@ -26,7 +26,7 @@ from avlearn.models.released.localizers import (
     enlarged,
     localizer_spectrogram,
     object_guided,
-    picture,
+    prepare_image,
 )
 from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.fusion import ShiftBCE, cam
@@ -148,7 +148,7 @@ class _Ours:
         """Maps in pixels, together with where objects are, if that is asked for."""
         if objects is None:
             return enlarge(found.numpy(), _SIDE)
-        still = picture(frames[:, :, frames.shape[2] // 2], "EZ-VSL")
+        still = prepare_image(frames[:, :, frames.shape[2] // 2], "EZ-VSL")
         return object_guided(found, objects.heatmap(still), "EZ-VSL", _SIDE).numpy()
 
 
@@ -170,14 +170,14 @@ class _Released:
         """``[K, Y, X]``."""
         paper = self.network.paper
         heard = torch.cat([localizer_spectrogram(each, paper) for each in audio])
-        return self.network.heatmap(picture(image, paper), heard)
+        return self.network.heatmap(prepare_image(image, paper), heard)
 
     def guided(self, found: Tensor, image: Tensor, objects: ObjectMap | None) -> np.ndarray:
         """Maps in pixels, together with where objects are, if that is asked for."""
         paper = self.network.paper
         if objects is None:
             return enlarged(found, paper, _SIDE).numpy()
-        return object_guided(found, objects.heatmap(picture(image, paper)), paper, _SIDE).numpy()
+        return object_guided(found, objects.heatmap(prepare_image(image, paper)), paper, _SIDE).numpy()
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
-"""AVE-Net and AVOL-Net (Arandjelović & Zisserman, ECCV 2018): whether an image and a sound belong together, and where.
+"""AVE-Net and AVOL-Net (Arandjelović & Zisserman, ECCV 2018): whether an image and audio belong together, and where.
 
 In the layout of objects-that-sound, whose weights are those that exist. An image is a frame of 224 x 224 pixels in
-[0, 1], RGB; a sound is the second around it: the power spectral density of 16-bit samples at 48 kHz in decibels, over
+[0, 1], RGB; the audio is the second around it: the power spectral density of 16-bit samples at 48 kHz in decibels, over
 26.68, of 257 bins and 199 windows of 10 ms, 5 ms apart.
 """
 
@@ -33,7 +33,7 @@ def _convolutions(channels: int) -> nn.Sequential:
 
 
 class _TwoTowers(nn.Module):
-    """Convolutions of image and audio; the embedding of the sound is of all its bins and frames."""
+    """Convolutions of image and audio; the embedding of the audio is of all its bins and frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ class _TwoTowers(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
-    def see(self, image: Tensor) -> Tensor:
+    def image_features(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W]`` in [0, 1] to ``[B, 512, H / 16, W / 16]``."""
         return self.image((image - self.mean) / self.std)
 
-    def hear(self, spectrogram: Tensor) -> Tensor:
+    def embed_audio(self, spectrogram: Tensor) -> Tensor:
         """``[B, 1, F, N]`` to ``[B, 128]``."""
         return self.audio_embed(self.audio(spectrogram).amax((2, 3)))
 
@@ -66,8 +66,8 @@ class AVENet(_TwoTowers):
 
     def embeddings(self, image: Tensor, spectrogram: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, 3, H, W]`` and ``[B, 1, F, N]`` to twice ``[B, 128]``, of length 1: for retrieval across modalities."""
-        seen = self.image_embed(self.see(image).amax((2, 3)))
-        return F.normalize(seen), F.normalize(self.hear(spectrogram))
+        seen = self.image_embed(self.image_features(image).amax((2, 3)))
+        return F.normalize(seen), F.normalize(self.embed_audio(spectrogram))
 
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Scores ``[B, 2]``: that they belong together, and that they do not."""
@@ -89,7 +89,7 @@ class AVOLNet(_TwoTowers):
 
         The largest is that of image and audio belonging together.
         """
-        seen, heard = self.image_embed(self.see(image)), self.hear(spectrogram)
+        seen, heard = self.image_embed(self.image_features(image)), self.embed_audio(spectrogram)
         similarity = torch.einsum("bdyx,bd->byx", seen, heard).unsqueeze(1)
         return self.head(similarity).sigmoid().squeeze(1)
 

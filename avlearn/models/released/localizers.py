@@ -1,6 +1,6 @@
 """Sound localizers of the LVS family: where in an image audio comes from, by the cosine of their features.
 
-Two ResNet-18, of the image and of the sound's spectrogram, whose largest value of each channel is compared with the
+Two ResNet-18, of the image and of the audio's spectrogram, whose largest value of each channel is compared with the
 features of every place. The papers differ in stride, in the projections that follow, and in what their evaluators feed:
 
 - LVS (Chen et al., CVPR 2021): stride 16, no projections.
@@ -67,7 +67,7 @@ EVALUATORS = {
 }
 
 
-def picture(image: Tensor, paper: str) -> Tensor:
+def prepare_image(image: Tensor, paper: str) -> Tensor:
     """``[B, 3, H, W]`` in [0, 1] to the ``[B, 3, 224, 224]`` that the paper's evaluator shows, by cubic interpolation.
 
     LVS sees the middle square, and the others all of the image, squeezed.
@@ -78,10 +78,10 @@ def picture(image: Tensor, paper: str) -> Tensor:
 
 
 def localizer_spectrogram(audio: Tensor, paper: str) -> Tensor:
-    """What the audio network hears of a file: log power density in windows of 32 ms, over 12.
+    """The input of the audio network: log power density in windows of 32 ms, over 12.
 
     Windows are Tukey's (a quarter of them tapered), less their mean, and none reaches over an end: the defaults of
-    ``scipy.signal.spectrogram``. Sound that is too short is repeated.
+    ``scipy.signal.spectrogram``. Audio that is too short is repeated.
 
     Args:
         audio: ``[B, S]`` at 16 kHz; beyond [-1, 1] it is clipped.
@@ -161,7 +161,7 @@ def _tower(channels: int, stride: int = 32) -> nn.Sequential:
     return nn.Sequential(OrderedDict(list(net.named_children())[:-2]))
 
 
-class _Picture(nn.Module):
+class _ImageTower(nn.Module):
     """``[B, 3, H, W]`` in [0, 1] to the features of its places."""
 
     def __init__(self, stride: int = 32) -> None:
@@ -170,11 +170,11 @@ class _Picture(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
-    def see(self, image: Tensor) -> Tensor:
+    def image_features(self, image: Tensor) -> Tensor:
         return self.image((image - self.mean) / self.std)
 
 
-class Localizer(_Picture):
+class Localizer(_ImageTower):
     """Where in an image audio comes from.
 
     Args:
@@ -192,19 +192,19 @@ class Localizer(_Picture):
 
     def features(self, image: Tensor, spectrogram: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Inputs as of `heatmap` to ``[B, 512, h, w]`` and ``[B, 512]`` of length 1, for each projection."""
-        seen, heard = self.see(image), self.audio(spectrogram).amax((2, 3))
+        seen, heard = self.image_features(image), self.audio(spectrogram).amax((2, 3))
         pairs = zip(self.image_projections, self.audio_projections, strict=True)
-        compared = [(project(seen), of_sound(heard)) for project, of_sound in pairs] or [(seen, heard)]
+        compared = [(of_image(seen), of_audio(heard)) for of_image, of_audio in pairs] or [(seen, heard)]
         return [(F.normalize(seen), F.normalize(heard)) for seen, heard in compared]
 
     def heatmap(self, image: Tensor, spectrogram: Tensor) -> Tensor:
-        """Cosine similarity of every place and the sound, in [-1, 1]; of two projections, the mean.
+        """Cosine similarity of every place and the audio, in [-1, 1]; of two projections, the mean.
 
         Its largest value says whether image and audio belong together. (Over the temperature of 0.03, this is the map
         of the evaluators of EZ-VSL, FNAC and SLAVC.)
 
         Args:
-            image: ``[B, 3, H, W]`` in [0, 1], RGB; of 224 x 224 pixels as published (see `picture`).
+            image: ``[B, 3, H, W]`` in [0, 1], RGB; of 224 x 224 pixels as published (see `prepare_image`).
             spectrogram: ``[B, 1, 257, N]`` of `localizer_spectrogram`; of one image, several may be compared.
 
         Returns:
@@ -216,12 +216,12 @@ class Localizer(_Picture):
     forward = heatmap
 
 
-class ObjectMap(_Picture):
+class ObjectMap(_ImageTower):
     """Where objects are, whatever sounds: EZ-VSL's, from a ResNet-18 that learned ImageNet's classes."""
 
     def heatmap(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W]`` in [0, 1] to ``[B, H / 32, W / 32]``, at least 0: the mean of the features of a place."""
-        return self.see(image).mean(1)
+        return self.image_features(image).mean(1)
 
     forward = heatmap
 

@@ -89,8 +89,8 @@ def up_block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-class ImageNetPicture(nn.Module):
-    """What is seen of images in [0, 1] by a network that expects ImageNet's statistics."""
+class ImageNetFeatures(nn.Module):
+    """Features of images in [0, 1] by a network that expects ImageNet's statistics."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
@@ -120,12 +120,12 @@ class ReleasedSeparator(nn.Module):
     step = _WINDOW
     binary = True
 
-    def see(self, condition: Tensor) -> Tensor:
-        """What is seen of K things, ``[B, K, ...]``, to ``[B, K, D]``."""
+    def embed_condition(self, condition: Tensor) -> Tensor:
+        """The conditions of K things, ``[B, K, ...]``, to their embeddings ``[B, K, D]``."""
         raise NotImplementedError
 
     def masks(self, bands: Tensor, seen: Tensor) -> Tensor:
-        """``[B, 256, N]`` of `log_bands`, N a multiple of 128, and of `see`, to ``[B, K, 256, N]`` in [0, 1]."""
+        """``[B, 256, N]`` of `log_bands`, N a multiple of 128, and of `embed_condition`, to ``[B, K, 256, N]``."""
         raise NotImplementedError
 
     def forward(self, magnitude: Tensor, condition: Tensor) -> Tensor:
@@ -138,13 +138,13 @@ class ReleasedSeparator(nn.Module):
         Returns:
             ``[B, K, 256, N]`` in [0, 1].
         """
-        return self.masks(log_bands(magnitude), self.see(condition))
+        return self.masks(log_bands(magnitude), self.embed_condition(condition))
 
     @torch.no_grad()
     def separate(self, mixture: Tensor, condition: Tensor) -> Tensor:
         """The parts of a mixture that sound from what is seen, as the paper's evaluator finds them.
 
-        It masks the mixture's magnitudes and keeps its phases. Evaluators hear the mean of two sounds, not their sum.
+        It masks the mixture's magnitudes and keeps its phases. Evaluators mix by the mean, not by the sum.
         A mixture of less than 65,535 samples is repeated.
 
         Args:
@@ -157,7 +157,7 @@ class ReleasedSeparator(nn.Module):
         """
         samples = mixture.shape[1]
         mixture = mixture.repeat(1, -(-_WINDOW // samples))[:, : max(samples, _WINDOW)]
-        part = partial(self._part, self.see(condition))
+        part = partial(self._part, self.embed_condition(condition))
         return separate_windows(part, mixture, _WINDOW, self.step)[..., :samples]
 
     def _part(self, seen: Tensor, _: int, mixture: Tensor) -> Tensor:
@@ -217,11 +217,11 @@ class _InnerProduct(ReleasedSeparator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sound = _PixelUNet()
+        self.unet = _PixelUNet()
         self.synthesizer = _Synthesizer()
 
     def masks(self, bands: Tensor, seen: Tensor) -> Tensor:
-        return self.synthesizer(seen, self.sound(bands.unsqueeze(1))).sigmoid()
+        return self.synthesizer(seen, self.unet(bands.unsqueeze(1))).sigmoid()
 
 
 class SoundOfPixels(_InnerProduct):
@@ -231,10 +231,10 @@ class SoundOfPixels(_InnerProduct):
         super().__init__()
         features = resnet_features()
         features[7].apply(_dilate)
-        self.frame = ImageNetPicture(features)
+        self.frame = ImageNetFeatures(features)
         self.project = nn.Conv2d(512, _SHARED, 3, padding=1)
 
-    def see(self, condition: Tensor) -> Tensor:
+    def embed_condition(self, condition: Tensor) -> Tensor:
         places = self.project(self.frame(condition.flatten(0, 2))).unflatten(0, condition.shape[:3])
         return places.amax((2, 4, 5)).sigmoid()
 
@@ -259,7 +259,7 @@ class CLIPSep(_InnerProduct):
         super().__init__()
         self.project = nn.Linear(512, _SHARED)
 
-    def see(self, condition: Tensor) -> Tensor:
+    def embed_condition(self, condition: Tensor) -> Tensor:
         return self.project(condition).sigmoid()
 
 
@@ -271,7 +271,7 @@ class CoSeparation(ReleasedSeparator):
 
     def __init__(self) -> None:
         super().__init__()
-        self.picture = ImageNetPicture(resnet_features())
+        self.image = ImageNetFeatures(resnet_features())
         self.reduce = nn.Sequential(nn.Conv2d(512, 128, 1), nn.BatchNorm2d(128), nn.ReLU())
         self.project = nn.Linear(128 * 7 * 7, 512)
         inner = (1, *_WIDTHS)
@@ -279,8 +279,8 @@ class CoSeparation(ReleasedSeparator):
         self.up = nn.ModuleList(up_block(2 * outputs, inputs) for inputs, outputs in zip(inner, _WIDTHS, strict=False))
         self.up[0] = self.up[0][:1]
 
-    def see(self, condition: Tensor) -> Tensor:
-        places = self.reduce(self.picture(condition.flatten(0, 1)))
+    def embed_condition(self, condition: Tensor) -> Tensor:
+        places = self.reduce(self.image(condition.flatten(0, 1)))
         return self.project(places.flatten(1)).unflatten(0, condition.shape[:2])
 
     def masks(self, bands: Tensor, seen: Tensor) -> Tensor:
@@ -360,7 +360,7 @@ def load_co_separation(visual: str | Path | Tensors, unet: str | Path | Tensors)
     tensors = renamed(
         tensors,
         [
-            (r"^visual\.feature_extraction\.", "picture.features."),
+            (r"^visual\.feature_extraction\.", "image.features."),
             (r"^visual\.conv1x1\.", "reduce."),
             (r"^visual\.fc\.", "project."),
             (r"^unet\.audionet_convlayer(\d)\.", lambda m: f"down.{int(m[1]) - 1}."),
@@ -374,12 +374,12 @@ def load_co_separation(visual: str | Path | Tensors, unet: str | Path | Tensors)
 def _block_name(match: re.Match) -> str:
     """Where a layer of blocks within blocks lies: its level is how deep, and its number tells the layer."""
     way, layer = _LAYERS[int(match[2])]
-    return f"sound.{way}.{match[1].count('model')}.{layer}."
+    return f"unet.{way}.{match[1].count('model')}.{layer}."
 
 
 # By their numbers, which are lower on the way up where no block lies within.
 _LAYERS = {0: ("down", 0), 1: ("down", 0), 2: ("down", 1), 4: ("up", 0), 5: ("up", 1), 6: ("up", 0), 7: ("up", 1)}
 _UNET_NAMES = [
-    (r"^sound\.bn0\.", "sound.norm."),
+    (r"^sound\.bn0\.", "unet.norm."),
     (r"^sound\.unet_block\.((?:model\.\d\.)*)model\.(\d)\.", _block_name),
 ]

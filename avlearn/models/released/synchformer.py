@@ -228,7 +228,7 @@ class Synchformer(SegmentExtractors):
 
 @torch.no_grad()
 def desync(model: Synchformer, video: Tensor, audio: Tensor) -> Tensor:
-    """DeSync of video-to-audio generation: by how much the sound is off, as Synchformer hears it.
+    """DeSync of video-to-audio generation: by how much the audio is off, as Synchformer finds it.
 
     The protocol of av-benchmark (Cheng et al., MMAudio, CVPR 2025): the likeliest offset of the first and of the last
     14 segments (4.8 s each), their absolute values averaged. The figure for a test set, of clips of 8 s there, is the
@@ -245,13 +245,13 @@ def desync(model: Synchformer, video: Tensor, audio: Tensor) -> Tensor:
     Raises:
         ValueError: a clip has fewer than 14 segments, or its video and audio have not equally many.
     """
-    pictures, sounds = video_segments(video), audio_segments(audio)
-    if pictures.shape[1] != sounds.shape[1] or pictures.shape[1] < model.segments:
+    frames, samples = video_segments(video), audio_segments(audio)
+    if frames.shape[1] != samples.shape[1] or frames.shape[1] < model.segments:
         raise ValueError(
             f"DeSync takes at least {model.segments} segments of 0.64 s, 0.32 s apart, of video and audio alike, "
-            f"not {pictures.shape[1]} and {sounds.shape[1]}"
+            f"not {frames.shape[1]} and {samples.shape[1]}"
         )
-    seen, heard = model.features(pictures, segment_mel(sounds))
+    seen, heard = model.features(frames, segment_mel(samples))
     offsets = torch.tensor(OFFSETS, device=video.device).abs()
     parts = (slice(0, model.segments), slice(-model.segments, None))
     return torch.stack([offsets[model.compare(seen[:, part], heard[:, part]).argmax(1)] for part in parts]).mean(0)

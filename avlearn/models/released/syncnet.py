@@ -1,6 +1,6 @@
 """SyncNet (Chung & Zisserman, ACCV-W 2016): by how much a speaker's lips and voice are shifted.
 
-Version 2, as released: an embedding of five frames of a face, 25 a second, and one of the sound of the same 0.2 s, 20
+Version 2, as released: an embedding of five frames of a face, 25 a second, and one of the audio of the same 0.2 s, 20
 columns of `avlearn.signal.mfcc.mfcc`; the next are 40 ms later. They lie close together where lips and voice agree. The
 errors LSE-D and LSE-C, by which generated talking faces are judged, are measured with it.
 
@@ -22,7 +22,7 @@ from avlearn.models.weights.importers.layout import Tensors, released_shapes, re
 
 _RATE = 25  # embeddings a second
 _SIDE = 224  # pixels
-_MARGIN = 2  # steps at either end for which the audio network sees beyond the sound
+_MARGIN = 2  # steps at either end for which the audio network sees beyond the audio
 
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int], stride: int = 1, padding: int = 0) -> list[nn.Module]:
@@ -116,7 +116,7 @@ def lip_sync(video: Tensor, audio: Tensor, reach: int = 15) -> LipSync:
     """Search the offset at which embeddings of lips and voice are closest.
 
     As its authors' code measures it, with which LSE-D and LSE-C (Prajwal et al., ACM MM 2020) are published: the mean
-    distance over all windows of the video; beyond its ends the sound is zeros. A test set's figures are means over
+    distance over all windows of the video; beyond its ends the audio is zeros. A test set's figures are means over
     its clips.
 
     Args:
@@ -135,12 +135,12 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
     Without any window the figures are not numbers.
     """
     sums, windows = torch.zeros(2 * reach + 1, dtype=torch.float64), 0
-    seen = heard = torch.zeros(0, 0)  # what waits for sound to come, and the sound from `reach` windows before it on
+    seen = heard = torch.zeros(0, 0)  # what waits for audio to come, and the audio from `reach` windows before it on
 
     def compare(count: int) -> None:
-        # A sound that leads by so many steps lies as many windows before the video.
+        # Audio that leads by so many steps lies as many windows before the video.
         shifted = (heard[reach - lead :][:count] for lead in range(-reach, reach + 1))
-        distances = [F.pairwise_distance(seen[:count], sound).sum(dtype=torch.float64) for sound in shifted]
+        distances = [F.pairwise_distance(seen[:count], later).sum(dtype=torch.float64) for later in shifted]
         sums.add_(torch.stack(distances).to(sums))
 
     for video, audio in parts:

@@ -15,7 +15,7 @@ from torchvision.models import shufflenet_v2_x1_0
 
 from avlearn.errors import ModelError
 from avlearn.models.released.separators import (
-    ImageNetPicture,
+    ImageNetFeatures,
     down_block,
     read_parts,
     resnet_features,
@@ -96,7 +96,7 @@ class VisualVoice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.lips = _Lips()
-        self.face = ImageNetPicture(resnet_features())
+        self.face = ImageNetFeatures(resnet_features())
         self.project = nn.Linear(512, 128)
         widths = (64, 128, 256, *[512] * 5)
         self.down = nn.ModuleList([down_block(2, 64), down_block(64, 128)])
@@ -105,12 +105,12 @@ class VisualVoice(nn.Module):
         self.up.extend(_unpooled_block(2 * outputs, inputs) for inputs, outputs in pairwise(widths[1:-1]))
         self.up.append(_unpooled_block(128 + 512 + 512, 512))
 
-    def see(self, face: Tensor) -> Tensor:
+    def embed_face(self, face: Tensor) -> Tensor:
         """``[B, K, 3, H, W]`` in [0, 1], RGB, to ``[B, K, 128]``."""
         return self.project(self.face(face.flatten(0, 1)).amax((2, 3))).unflatten(0, face.shape[:2])
 
     def masks(self, spectrum: Tensor, mouth: Tensor, seen: Tensor) -> Tensor:
-        """As `forward`, with what `see` gives."""
+        """As `forward`, with what `embed_face` gives."""
         sources = seen.shape[1]
         levels = [torch.stack([spectrum.real, spectrum.imag], 1)[:, :, :-1]]
         for down in self.down:
@@ -132,13 +132,13 @@ class VisualVoice(nn.Module):
         Returns:
             Complex ``[B, K, 256, 4 T]``, both parts within 5: without the highest frequency, which is not masked.
         """
-        return self.masks(spectrum, mouth, self.see(face))
+        return self.masks(spectrum, mouth, self.embed_face(face))
 
     @torch.no_grad()
     def separate(self, mixture: Tensor, mouth: Tensor, face: Tensor) -> Tensor:
         """The voice of every face, as the paper's evaluator finds it: in windows of 2.55 s, as loud as in training.
 
-        The evaluator hears the mean of two voices, not their sum.
+        The evaluator mixes by the mean of two voices, not by their sum.
 
         Args:
             mixture: ``[B, S]`` at 16 kHz, of at least 2.55 s.
@@ -154,13 +154,13 @@ class VisualVoice(nn.Module):
         """
         samples, frames = mixture.shape[1], mouth.shape[2]
         if samples < _SAMPLES:
-            raise ModelError(f"VisualVoice hears windows of {_SAMPLES} samples at 16 kHz; there are {samples}")
+            raise ModelError(f"VisualVoice takes windows of {_SAMPLES} samples at 16 kHz; there are {samples}")
         needed = _FRAMES + max((_frame(start) for start in range(0, samples - _SAMPLES, _SAMPLES)), default=0)
         if frames < needed:
             raise ModelError(
                 f"VisualVoice needs {needed} frames at 25 a second for {samples} samples; there are {frames}"
             )
-        part = partial(self._part, mouth, self.see(face), samples)
+        part = partial(self._part, mouth, self.embed_face(face), samples)
         return separate_windows(part, mixture, _SAMPLES, _SAMPLES).clamp(-1, 1)
 
     def _part(self, mouth: Tensor, seen: Tensor, samples: int, start: int, mixture: Tensor) -> Tensor:

@@ -60,12 +60,12 @@ class Reference:
             x = F.max_pool2d(x, 2) if group < 4 else x
         return x
 
-    def see(self, image: Tensor) -> Tensor:
+    def image_features(self, image: Tensor) -> Tensor:
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         return self.tower("icn", (image - mean.view(3, 1, 1)) / std.view(3, 1, 1))
 
-    def hear(self, sound: Tensor) -> Tensor:
-        return self.embed(self.tower("acn", sound), "aud_fc")
+    def embed_audio(self, audio: Tensor) -> Tensor:
+        return self.embed(self.tower("acn", audio), "aud_fc")
 
     def embed(self, features: Tensor, name: str) -> Tensor:
         hidden = F.linear(features.flatten(2).max(2).values, *self.of(f"{name}1")).relu()
@@ -88,35 +88,38 @@ def test_the_names_above_are_the_released_ones():
 
 @torch.no_grad()
 def test_avenet(pair, tmp_path):
-    image, sound = pair
+    image, audio = pair
     tensors = avenet()
     torch.save(tensors, tmp_path / "ave.pt")
     model, reference = load_avenet(tmp_path / "ave.pt"), Reference(tensors)
-    seen, heard = F.normalize(reference.embed(reference.see(image), "img_fc")), F.normalize(reference.hear(sound))
-    for found, expected in zip(model.embeddings(image, sound), (seen, heard), strict=True):
+    seen, heard = (
+        F.normalize(reference.embed(reference.image_features(image), "img_fc")),
+        F.normalize(reference.embed_audio(audio)),
+    )
+    for found, expected in zip(model.embeddings(image, audio), (seen, heard), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
     distance = (seen - heard).square().sum(1, keepdim=True).sqrt()
     expected = F.linear(distance, *reference.of("fc3"))
-    torch.testing.assert_close(model(image, sound), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model(image, audio), expected, atol=1e-5, rtol=1e-5)
     assert not model.training
 
 
 @torch.no_grad()
 def test_avolnet(pair, tmp_path):
-    image, sound = pair
+    image, audio = pair
     tensors = avolnet()
     torch.save(tensors, tmp_path / "avol.pt")
     model, reference = load_avolnet(tmp_path / "avol.pt"), Reference(tensors)
-    seen = F.conv2d(F.conv2d(reference.see(image), *reference.of("im_conv5")), *reference.of("im_conv6"))
-    heard = reference.hear(sound)
+    seen = F.conv2d(F.conv2d(reference.image_features(image), *reference.of("im_conv5")), *reference.of("im_conv6"))
+    heard = reference.embed_audio(audio)
     expected = (0.02 * (seen * heard[:, :, None, None]).sum(1) - 0.3).sigmoid()
-    found = model(image, sound)
+    found = model(image, audio)
     assert found.shape == (2, 4, 5)
     assert 0 < found.min() < found.max() < 1
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    # Where the sound comes from changes with the sound.
-    assert not torch.allclose(model(image, sound.flip(0)), found, atol=1e-3)
+    # Where the audio comes from changes with the audio.
+    assert not torch.allclose(model(image, audio.flip(0)), found, atol=1e-3)
 
 
 def test_what_does_not_fit_is_named():

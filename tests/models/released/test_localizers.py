@@ -16,7 +16,7 @@ from avlearn.models.released.localizers import (
     load_object_map,
     localizer_spectrogram,
     object_guided,
-    picture,
+    prepare_image,
     tri_map,
 )
 
@@ -274,7 +274,7 @@ def test_pictures_are_squeezed_or_cut():
     cut = Image.fromarray(pixels).resize((298, 224), Image.Resampling.BICUBIC).crop((37, 0, 261, 224))
     for paper, expected in {"EZ-VSL": squeezed, "LVS": cut}.items():
         expected = torch.from_numpy(np.array(expected)).permute(2, 0, 1) / 255
-        torch.testing.assert_close(picture(image, paper)[0], expected, atol=2 / 255, rtol=0)
+        torch.testing.assert_close(prepare_image(image, paper)[0], expected, atol=2 / 255, rtol=0)
 
 
 def test_tri_map():

@@ -145,7 +145,7 @@ def test_sound_of_pixels():
     assert features.shape[2:] == (3, 4)
     places = Reference(frame).conv("fc", features, padding=1)
     seen = places.unflatten(0, (2, 3)).transpose(1, 2).flatten(2).max(2).values.sigmoid()
-    torch.testing.assert_close(model.see(frames)[0], seen, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model.embed_condition(frames)[0], seen, atol=1e-5, rtol=0)
     heard = magnitude()
     unet = Reference(sound).pixel_unet(log_bands(heard)[:, None])
     masks = model(heard, frames)
@@ -216,7 +216,7 @@ def test_windows_are_averaged_and_the_last_ends_with_the_mixture():
 class Low(SoundOfPixels):
     """Gives the bands that are lower than the sources' numbers in what is seen."""
 
-    def see(self, condition: Tensor) -> Tensor:
+    def embed_condition(self, condition: Tensor) -> Tensor:
         return condition
 
     def masks(self, bands: Tensor, seen: Tensor) -> Tensor:
@@ -247,7 +247,10 @@ def test_separate_shares_by_ratios_where_the_paper_does():
     parts = {}
     for model in models:
         model.step = 65535
-        model.see, model.masks = lambda seen: seen, lambda bands, seen: torch.full((1, 1, *bands.shape[1:]), 0.4)
+        model.embed_condition, model.masks = (
+            lambda seen: seen,
+            lambda bands, seen: torch.full((1, 1, *bands.shape[1:]), 0.4),
+        )
         parts[type(model)] = model.separate(mixture(), torch.zeros(1, 1, 1))
     assert parts[CLIPSep].abs().max() == 0
     assert 0.02 < parts[CoSeparation].std() < 0.05
@@ -258,7 +261,7 @@ def test_ends_are_padded_as_when_the_paper_was_published(kind, lower):
     heard = []
     with torch.device("meta"):
         model = kind()
-    model.see = lambda seen: seen
+    model.embed_condition = lambda seen: seen
     model.masks = lambda bands, seen: heard.append(bands) or torch.zeros(1, 1, *bands.shape[1:])
     model.separate(torch.full((1, 65535), 0.1), torch.zeros(1, 1, 1))
     first, middle = heard[0][0, 0, [0, 128]].exp()
@@ -276,8 +279,8 @@ def test_files_are_read_as_published(tmp_path):
         torch.save(tensors, tmp_path / f"{file}.pth")
     model = load_sound_of_pixels(*(tmp_path / f"sop_{part}.pth" for part in ("sound", "frame", "synthesizer")))
     deepest = "unet_block.model.1.model.3.model.3.model.3.model.3.model.3.model."
-    assert model.sound.up[6][1].running_var[0] == numbers["sop_sound"][f"{deepest}5.running_var"]
-    assert model.sound.down[6][0].weight[0, 0, 0, 0] == numbers["sop_sound"][f"{deepest}1.weight"]
+    assert model.unet.up[6][1].running_var[0] == numbers["sop_sound"][f"{deepest}5.running_var"]
+    assert model.unet.down[6][0].weight[0, 0, 0, 0] == numbers["sop_sound"][f"{deepest}1.weight"]
     assert model.project.bias[0] == numbers["sop_frame"]["fc.bias"]
     assert model.synthesizer.scale[0] == numbers["sop_synthesizer"]["scale"]
     assert model.synthesizer.bias == numbers["sop_synthesizer"]["bias"]
@@ -285,7 +288,7 @@ def test_files_are_read_as_published(tmp_path):
     assert model.project.bias[0] == numbers["clipsep"]["frame_net.bias"]
     model = load_co_separation(tmp_path / "cosep_visual.pth", tmp_path / "cosep_unet.pth")
     assert model.up[0][0].bias[0] == numbers["cosep_unet"]["audionet_upconvlayer7.0.bias"]
-    assert model.picture.features[0].weight[0, 0, 0, 0] == numbers["cosep_visual"]["feature_extraction.0.weight"]
+    assert model.image.features[0].weight[0, 0, 0, 0] == numbers["cosep_visual"]["feature_extraction.0.weight"]
 
 
 def on_meta(file: str, lost: str = "nothing") -> dict[str, Tensor]:
@@ -299,11 +302,11 @@ SOP, COSEP = ("sop_sound", "sop_frame", "sop_synthesizer"), ("cosep_visual", "co
 @pytest.mark.parametrize(
     ("load", "files", "lost", "named"),
     [
-        (load_sound_of_pixels, SOP, "unet_block.model.1.model.2.", r"Sound of Pixels\): sound\.down\.1\.1$"),
+        (load_sound_of_pixels, SOP, "unet_block.model.1.model.2.", r"Sound of Pixels\): unet\.down\.1\.1$"),
         (load_sound_of_pixels, SOP, "features.7.1.bn2.", r"frame\.features\.7\.1\.bn2$"),
         (load_sound_of_pixels, SOP, "scale", r"synthesizer$"),
         (load_clipsep, ["clipsep"], "frame_net.", r"CLIPSep\): project$"),
-        (load_clipsep, ["clipsep"], "sound_net.unet_block.model.4.", r"sound\.up\.0\.0$"),
+        (load_clipsep, ["clipsep"], "sound_net.unet_block.model.4.", r"unet\.up\.0\.0$"),
         (load_co_separation, COSEP, "conv1x1.1.", r"Co-Separation\): reduce\.1$"),
         (load_co_separation, COSEP, "audionet_upconvlayer7.", r"up\.0\.0$"),
     ],

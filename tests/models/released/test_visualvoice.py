@@ -176,7 +176,7 @@ def test_the_network():
 class Twice(VisualVoice):
     """Doubles; notes which frames, and how loud, it is shown."""
 
-    def see(self, face: Tensor) -> Tensor:
+    def embed_face(self, face: Tensor) -> Tensor:
         return face
 
     def masks(self, spectrum: Tensor, mouth: Tensor, seen: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def test_separate_by_windows():
 def test_the_highest_frequency_is_not_masked():
     with torch.device("meta"):
         model = VisualVoice()
-    model.see = lambda face: face
+    model.embed_face = lambda face: face
     model.masks = lambda spectrum, mouth, seen: torch.zeros(1, 1, 256, spectrum.shape[2], dtype=torch.complex64)
     highest = 0.01 * torch.tensor([1.0, -1.0]).repeat(20400)[None]
     nobody = torch.zeros(1, 1, 64, 96, 96), torch.zeros(1, 1, 3, 8, 8)
