@@ -27,6 +27,7 @@ COMMANDS = [
     "embed",
     "probe",
     "evaluate",
+    "calibrate",
     "audit",
 ]
 
@@ -77,6 +78,7 @@ def test_help_says_what_a_fix_that_was_not_made_exits_with():
         ["evaluate", "--data", "none"],
         ["evaluate", "--data", ".", "--with", "none"],
         ["audit", "--data", "none"],
+        ["calibrate", "--data", "none"],
         ["scan", ".", "--corpus", "ucf101", "--annotations", "none"],
     ],
     ids=" ".join,

@@ -6,11 +6,18 @@ avlearn/models/zoo/default. About an hour on four cores.
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from avlearn.apply.calibrate import calibrated_on, clip_options
+from avlearn.apply.run_many import InferenceOptions, run_many
+from avlearn.apply.tools import CALIBRATE
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation import evaluate
+from avlearn.media.source import Source
+from avlearn.models import in_distribution
+from avlearn.models.calibration import save_calibrations
 from avlearn.models.folder import load, save
 from avlearn.quickstart import add_classifiers
 from avlearn.tasks import load_recipe
@@ -28,6 +35,9 @@ SEPARATE = [
 TESTS = {
     "standard": (400, 7000), "muted": (300, 7001), "twins": (300, 7002), "solo": (300, 7003), "duets": (200, 7004),
 }  # fmt: skip
+CALIBRATION = (  # preset, clips, seconds, seed
+    ("standard", 240, 4.0, 9001), ("standard", 40, 20.0, 9002), ("hard", 120, 4.0, 9003), ("solo", 60, 4.0, 9004),
+)  # fmt: skip
 CARD = """# default
 
 A video network of 0.07 million parameters, an audio network of 0.3 million, and a separation U-Net,
@@ -77,10 +87,22 @@ def main() -> None:
     tests = ", ".join(f"{clips} {preset} clips of seed {seed}" for preset, (clips, seed) in TESTS.items())
     zoo = Path(__file__).resolve().parent.parent / "avlearn" / "models" / "zoo" / "default"
     save(model, zoo, CARD.format(tests=tests, table=result.text()))
-    # Without --calibrate, probabilities would be those of weights that are gone, and only the preset that the towers
-    # were trained on would be in-distribution.
-    for tool in ("in_distribution", "sync_error", "localize_error", "separate_error"):
-        print(f"now: python tools/{tool}.py WORK --calibrate {zoo}")
+    measure(zoo, work / "calibration")
+    print(f"now: python tools/separate_error.py WORK --calibrate {zoo}")
+
+
+def measure(folder: Path, work: Path) -> None:
+    """Calibrate the model on worlds of other presets, too, than the one that its towers were trained on."""
+    paths: list[Source] = []
+    for preset, clips, seconds, seed in CALIBRATION:
+        config = replace(WorldConfig.preset(preset), duration=seconds)
+        manifest = make_world(work / f"{preset}-{seed}", clips, seed, config, workers=os.cpu_count(), split="test")
+        paths += [row.source for row in read_manifest(manifest)]
+    found = dict(run_many(CALIBRATE, paths, InferenceOptions(str(folder)), each=clip_options(paths)))
+    calibrated = calibrated_on([found[number] for number in sorted(found)], {})
+    in_distribution.save(calibrated.in_distribution, folder)
+    save_calibrations(calibrated.calibrations, folder)
+    print("\n".join(calibrated.lines()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Does a model know what it knows? python tools/in_distribution.py WORK [FOLDER...] [--calibrate MODEL_FOLDER]
+"""Does a model know what it knows? python tools/in_distribution.py WORK [FOLDER...]
 
 Prints how many files are said to be unlike the training data: by their video, by their audio, by either. Clips of the
 synthetic world are rendered into WORK, also encoded again by other codecs, at other qualities and sizes, and made
 unlike: black, still, noise, and one of the two of something else. Every FOLDER is one more kind, and so is the world's
 video with its sounds; sounds without a video are put on a black one.
 
-With --calibrate, the statistics are first learned again, from worlds of other seeds, and written to the model folder.
+The statistics themselves come from `avlearn calibrate`, or from the training.
 """
 
 import argparse
@@ -16,8 +16,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
-from torch import Tensor
 
 from avlearn import load, make_world
 from avlearn.apply.in_distribution import InDistributionCheck
@@ -26,10 +24,8 @@ from avlearn.data.world import WorldConfig
 from avlearn.errors import AvlearnError
 from avlearn.media import Clip, probe, read_clip, stream, write_video
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.in_distribution import measure, save
 
-LEARNED = (("standard", 300, 9001), ("hard", 120, 9002), ("solo", 60, 9003))  # preset, clips, seed
-OWN = (  # of other seeds
+OWN = (  # preset, clips, seed
     ("standard", 25, 9701), ("hard", 25, 9702), ("solo", 15, 9703), ("duets", 15, 9704), ("muted", 10, 9705),
     ("twins", 10, 9706),
 )  # fmt: skip
@@ -71,23 +67,6 @@ def world(work: Path, preset: str, clips: int, seed: int) -> list[Path]:
     folder = work / f"world-{seed}"
     make_world(folder, clips, seed, WorldConfig.preset(preset), workers=1, split="test")
     return sorted((folder / "clips").glob("*.mp4"))[:clips]
-
-
-def learn(work: Path, model: AudioVisual, folder: Path) -> None:
-    """Statistics of two windows of each clip, written beside the weights, which stay as they are."""
-    config = model.config
-    paths = [path for kind in LEARNED for path in world(work, *kind)]
-
-    def cut() -> Iterator[tuple[int, Tensor, Tensor]]:
-        shape = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate, "mono": True}
-        for number, path in enumerate(paths):
-            for start in (0.0, 2.0):
-                clip = read_clip(path, start, config.seconds, **shape)
-                yield number, torch.from_numpy(clip.video)[None], torch.from_numpy(clip.audio)
-
-    model.in_distribution = measure(model, cut())
-    save(model.in_distribution, folder)
-    print(f"learned from {len(paths)} clips: {folder}")
 
 
 def recoded(path: Path, out: Path, how: Recoding) -> Path:
@@ -167,18 +146,15 @@ def report(name: str, paths: Iterator[Path] | list[Path], model: AudioVisual) ->
 
 
 def main() -> None:
-    """Learn where asked for, then print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("folders", type=Path, nargs="*")
     parser.add_argument("--model", default="default")
-    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="the model's folder")
     args = parser.parse_args()
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
-    if args.calibrate:
-        learn(work, model, args.calibrate)
     rng, out = np.random.default_rng(0), work / "made.mp4"
     print(f"{'said to be unlike':34}{'files':>6}{'video':>9}{'audio':>9}{'either':>9}")
     worlds = {preset: world(work, preset, clips, seed) for preset, clips, seed in OWN}

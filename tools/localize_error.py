@@ -1,20 +1,16 @@
-"""Is ``avlearn localize`` right that a source is on screen? python tools/localize_error.py WORK [--calibrate FOLDER]
+"""Is ``avlearn localize`` right that a source is on screen? python tools/localize_error.py WORK
 
-All clips are of worlds of their own, rendered into WORK. With --calibrate, the map from evidence to the probability
-of a source on screen is first fitted on other worlds than those of the figures, and written into the model's folder.
+All clips are of worlds of their own, rendered into WORK; the probability is that of the model's folder.
 """
 
 import argparse
-import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from reliability import reliability
 
 from avlearn import load, localize_file, make_world
-from avlearn.apply.confidence import calibrate
 from avlearn.apply.on_screen import on_screen_probability
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row, read_manifest
@@ -23,10 +19,8 @@ from avlearn.evaluation.negative_audio import KINDS, OWN, heard_with
 from avlearn.media import read_clip, remux, write_wav
 from avlearn.metrics.sync import auc
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.calibration import ON_SCREEN
 
-FITTED = (("standard", 400, 8300), ("muted", 100, 8301), ("hard", 100, 8302))  # preset, clips, seed
-MEASURED = (("standard", 300, 8310), ("hard", 100, 8311))
+MEASURED = (("standard", 300, 8310), ("hard", 100, 8311))  # preset, clips, seed
 FILES = ("standard", 60, 8312)
 STARTS = (0.0, 1.9)  # seconds, of the windows
 BINS = (0.0, 0.02, 0.1, 0.5, 0.9, 0.98, 1.0)
@@ -39,21 +33,6 @@ def world(work: Path, model: AudioVisual, preset: str, clips: int, seed: int) ->
     rows = read_manifest(folder)
     config = model.config
     return decode_once(rows, work / "decoded", config.fps, config.size, config.sample_rate, 2), rows
-
-
-def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Videos with their own audio, with noise, and with another clip's audio: which show what is heard?"""
-    evidence, right = [], []
-    for preset, clips, seed in FITTED:
-        cache, _ = world(work, model, preset, clips, seed)
-        for start in STARTS:
-            for kind, (_, found, _) in heard_with(model, cache, start, seed).items():
-                if kind != "silence":  # which is known by its level
-                    evidence += found
-                    right += [kind == OWN] * len(found)
-    model.calibrations = replace(model.calibrations, on_screen=calibrate(evidence, np.array(right)))
-    out.write_text(json.dumps(model.calibrations.on_screen, indent=1) + "\n")
-    print(f"calibrated on {len(right)} windows, {np.mean(right):.3f} of them with their own audio: {out}")
 
 
 def report_windows(work: Path, model: AudioVisual) -> None:
@@ -105,16 +84,13 @@ def report_files(work: Path, model: AudioVisual) -> None:
 
 
 def main() -> None:
-    """Calibrate where asked for, then print all figures."""
+    """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="the model's folder")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
-    if args.calibrate:
-        fit(args.work, model, args.calibrate / ON_SCREEN)
     report_windows(args.work, model)
     report_files(args.work, model)
 

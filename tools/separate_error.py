@@ -5,7 +5,6 @@ a track is first fitted on other worlds than those of the figures, and written i
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +26,7 @@ from avlearn.media import remux, write_wav
 from avlearn.metrics.separation import si_sdr
 from avlearn.metrics.sync import auc
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.calibration import TRACKS
+from avlearn.models.calibration import save_calibrations
 
 DUET = {"sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0}
 WORLDS = {"duets": ("standard", DUET), "muted": ("muted", {}), "standard": ("standard", {})}
@@ -76,7 +75,10 @@ def other(work: Path, model: AudioVisual, rows: list[Row], silent: bool = False)
 
 
 def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Tracks of things that sound, of things that do not, and of audio that nothing makes: which are right?"""
+    """Tracks of things that sound, of things that do not, and of audio that nothing makes: which are right?
+
+    Only each thing's own audio tells, which a world has and other clips have not: so this is not in the package.
+    """
     evidence, right = [], []
     for kind in FITTED:
         rows = world(work, *kind)
@@ -87,7 +89,7 @@ def fit(work: Path, model: AudioVisual, out: Path) -> None:
         right += [yes for track, yes in found if track.evidence]
         print(f"{kind[0]}: {len(found)} tracks, {np.mean([yes for _, yes in found]):.3f} of them right", flush=True)
     model.calibrations = replace(model.calibrations, tracks=calibrate(evidence, np.array(right)))
-    out.write_text(json.dumps(model.calibrations.tracks, indent=1) + "\n")
+    save_calibrations(model.calibrations, out)
     print(f"calibrated on {len(right)} tracks, {np.mean(right):.3f} of them right: {out}")
 
 
@@ -126,7 +128,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
     if args.calibrate:
-        fit(args.work, model, args.calibrate / TRACKS)
+        fit(args.work, model, args.calibrate)
     report(args.work, model)
 
 

@@ -1,29 +1,23 @@
-"""How well does ``avlearn sync`` measure, mend, and refuse? python tools/sync_error.py WORK [--calibrate FOLDER]
+"""How well does ``avlearn sync`` measure, mend, and refuse? python tools/sync_error.py WORK
 
-All clips are of worlds of their own, rendered into WORK. With --calibrate, the map from evidence to
-confidence is first fitted on other worlds than those of the figures, and written into the model's folder.
+All clips are of worlds of their own, rendered into WORK; the confidence is that of the model's folder.
 """
 
 import argparse
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from reliability import reliability
 
 from avlearn import load, make_world, read_clip, sync_file
-from avlearn.apply.confidence import calibrate
 from avlearn.apply.fix import fix_file
 from avlearn.apply.sync import SyncResult
 from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.calibration import SYNC
 
-CALIBRATION_WORLDS = ((4.0, 300, 8100), (8.0, 100, 8101), (20.0, 40, 8102), (2.5, 100, 8103))  # seconds, clips, seed
-SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # of the figures
+SHORT, LONG = (4.0, 200, 8200), (30.0, 30, 8201)  # seconds, clips, seed
 FURTHEST = 2.0  # seconds that the audio is late or early
 DRIFTS = (-2400, -300, -100, 100, 300, 2400)  # milliseconds a minute by which the audio is ever later
 BINS = (0.0, 0.1, 0.5, 0.9, 0.99, 1.0)
@@ -39,27 +33,6 @@ def world(work: Path, seconds: float, clips: int, seed: int) -> list[Path]:
 def is_right(result: SyncResult, truth: float, step: float) -> bool:
     """Whether the best offset is the true one to a step of the model, be it named or not."""
     return result.best is not None and abs(result.best - truth) <= step
-
-
-def fit(work: Path, model: AudioVisual, out: Path) -> None:
-    """Delayed clips, and as many with another's audio: which offsets are right?"""
-    rng = np.random.default_rng(0)
-    evidence, right = [], []
-    for seconds, count, seed in CALIBRATION_WORLDS:
-        clips = world(work, seconds, count, seed)
-        furthest = min(FURTHEST, seconds / 2)
-        for k, clip in enumerate(clips):
-            delay = rng.uniform(-furthest, furthest)
-            remux(clip, work / "late.mp4", audio_delay=delay)
-            remux(clip, work / "other.mp4", replace_audio=clips[(k + rng.integers(1, count)) % count])
-            for name, truth in (("late", -delay), ("other", np.inf)):
-                result = sync_file(work / f"{name}.mp4", model)
-                if result.evidence:
-                    evidence.append(result.evidence)
-                    right.append(is_right(result, truth, model.step))
-    model.calibrations = replace(model.calibrations, sync=calibrate(evidence, np.array(right)))
-    out.write_text(json.dumps(model.calibrations.sync, indent=1) + "\n")
-    print(f"calibrated on {len(right)} clips, {np.mean(right):.3f} of them right: {out}")
 
 
 def quantiles(name: str, values: list[float]) -> None:
@@ -175,16 +148,13 @@ def edited(sound: np.ndarray, rate: int, at: float, before: float, after: float)
 
 
 def main() -> None:
-    """Calibrate where asked for, then print all figures."""
+    """Print all figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="the model's folder")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     model = load(args.model)
-    if args.calibrate:
-        fit(args.work, model, args.calibrate / SYNC)
     report_short(args.work, model)
     report_long(args.work, model)
 

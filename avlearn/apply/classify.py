@@ -14,6 +14,7 @@ from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.in_distribution import LABELLED
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> Classify
     if not model.config.labels:
         raise ModelError("this model has no labels: its folder carries no classifier")
     probe_both(path)
-    check = InDistributionCheck(model)
+    check = InDistributionCheck(model, of=LABELLED)
     starts, video, audio = embed_file(path, model, check)
     inputs = {"video": video, "audio": audio, "both": np.concatenate([video, audio], 1)}
     names = model.config.labels

@@ -19,18 +19,19 @@ class InDistributionCheck:
 
     Args:
         model: from `avlearn.load`.
+        of: `LABELLED` for the data that the classifiers were trained on, where that differs.
 
     Raises:
         ModelError: the model has no common space.
     """
 
-    def __init__(self, model: AudioVisual):
+    def __init__(self, model: AudioVisual, of: str = ""):
         if not model.config.common_space:
             raise ModelError(
                 "this model's objective taught it no common space of video and audio: its encoders are there for "
                 "`avlearn linear-probe` and `avlearn embed`, not for this"
             )
-        self.model = model
+        self.model, self.of = model, of
         self.statistics: dict[str, list[Tensor]] = {"video": [], "audio": []}
 
     def add_video(self, features: Tensor, frames: np.ndarray) -> None:
@@ -47,7 +48,8 @@ class InDistributionCheck:
 
     def result(self) -> dict[str, bool | None]:
         """Whether ``video`` and ``audio`` are in-distribution; None where that was not measured."""
-        reference = self.model.in_distribution
+        known = self.model.in_distribution
+        reference = {kind: known[key] for kind in self.statistics for key in (kind, self.of + kind) if key in known}
         return {
             kind: reference[kind].contains(torch.cat(found)) if found and kind in reference else None
             for kind, found in self.statistics.items()

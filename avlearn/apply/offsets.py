@@ -1,6 +1,7 @@
 """Every window of a file's video against its audio at every offset: what all of synchronization reads."""
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -86,9 +87,22 @@ class OffsetCurves:
         return float(self.offsets[1] - self.offsets[0])
 
 
+def seconds_searched(duration: float) -> float:
+    """Seconds that are searched on each side in a video that lasts so many: half of it, from 2.24 to 5."""
+    return min(max(duration / 2, _NEAR), _FAR)
+
+
 @torch.inference_mode()
-def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck) -> AudioEmbedding | None:
-    """A file's whole audio, at `PHASES` places within each step; None where all of it is silence.
+def encode_audio(
+    normalizer: AudioNormalizer, model: AudioVisual, check: InDistributionCheck, end: float = inf
+) -> AudioEmbedding | None:
+    """A file's audio, at `PHASES` places within each step; None where all of it is silence.
+
+    Args:
+        normalizer: of the file.
+        model: the towers.
+        check: is shown the audio.
+        end: seconds from the start of the file after which no more is read, about.
 
     Raises:
         NoAudioError: the track holds no audio to speak of.
@@ -119,7 +133,7 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
         pieces.append(heard[:, :, lower:upper])
         own.append(loudness(audio[0, lower * step : upper * step].cpu().numpy(), round(rate / model.config.fps)))
         levels.append(phases[0].view(-1, step).square().mean(1).sqrt()[lower:upper])
-        if last:
+        if last or len(pieces) * chunk / rate >= end:
             break
     if not pieces:
         raise NoAudioError(f"{normalizer.source}: the audio track is shorter than two steps of the model")
@@ -131,7 +145,14 @@ def encode_audio(normalizer: AudioNormalizer, model: AudioVisual, check: InDistr
 
 
 @torch.inference_mode()
-def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = None) -> OffsetCurves | None:
+def offset_curves(
+    path: Source,
+    model: AudioVisual,
+    max_offset: float | None = None,
+    *,
+    audio: Source | None = None,
+    end: float = inf,
+) -> OffsetCurves | None:
     """Compare every window of the video with the audio at all offsets; None where the audio is silent.
 
     Windows last as long as those of the training and overlap by half.
@@ -139,19 +160,21 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
     Args:
         path: any file with video and audio.
         model: from `avlearn.load`.
-        max_offset: seconds searched on each side; by default half of what the video lasts, from 2.24 to 5.
+        max_offset: seconds searched on each side; by default `seconds_searched`.
+        audio: the file whose audio it is compared with, by default its own.
+        end: seconds from the start of the file after which no window begins.
 
     Raises:
         MediaError: the file cannot be read, or has no video or no audio.
     """
     info = probe_both(path)
     check = InDistributionCheck(model)
-    normalizer = audio_normalizer(path)
-    encoded = encode_audio(normalizer, model, check)
+    normalizer = audio_normalizer(path if audio is None else audio)
+    if max_offset is None:
+        max_offset = seconds_searched(info.video.duration)
+    encoded = encode_audio(normalizer, model, check, end + max_offset + model.config.seconds)
     if encoded is None:
         return None
-    if max_offset is None:
-        max_offset = min(max(info.video.duration / 2, _NEAR), _FAR)
     config = model.config
     reach = round(max_offset / model.step)
     steps = torch.arange(-reach, reach + 1)
@@ -165,6 +188,8 @@ def offset_curves(path: Source, model: AudioVisual, max_offset: float | None = N
     seen, first = _FrameHistory(), None
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
+        if clip.start - first >= end:
+            break
         length = len(clip.video) // step_frames
         if length < 1 or (length < least and rows):
             continue

@@ -57,7 +57,7 @@ def on_screen_evidence(model: AudioVisual, placed: Tensor, heard: Tensor, maps: 
 def on_screen_probability(model: AudioVisual, evidence: Sequence[OnScreenEvidence], levels: np.ndarray) -> np.ndarray:
     """The probability that something on screen makes the sound: ``[N]`` in [0, 1], 0 where it is silent.
 
-    Calibrated where the model's folder has a calibration (see ``tools/localize_error.py``); else it is the share of
+    Calibrated where the model's folder has a calibration (see `avlearn.apply.calibrate`); else it is the share of
     the true offset among others, which tends to be too sure.
 
     Args:

@@ -81,6 +81,10 @@ CLASSIFY = Tool(
     "avlearn.classify/1", "avlearn.apply.classify:classify_file", _MODEL,
     lambda result: result.verdict, lambda result: undecided(result.verdict), _classify_cells,
 )  # fmt: skip
+CALIBRATE = Tool(
+    "avlearn.calibrate/1", "avlearn.apply.calibrate_clip:clip_evidence", _MODEL, lambda _: "measured", lambda _: 0,
+    lambda clip: {"windows": str(len(clip.video)), "claims": str(len(clip.offsets) + len(clip.on_screen))},
+)  # fmt: skip
 PROBE = Tool("avlearn.probe/1", "avlearn.media:probe", "", lambda _: "read", lambda _: 0, _probe_cells)
 EMBED = Tool(
     "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_features",

@@ -19,8 +19,8 @@ class AudioVisual(TwoTower):
         classifiers: by ``video``, ``audio`` and ``both``, of mean, std and maximum of the features; empty where the
             model has no labels.
         calibrations: what was measured of the model; it lies beside the weights.
-        in_distribution: statistics of ``video`` and ``audio`` like those that it was trained on, where they were
-            measured; they lie beside the weights.
+        in_distribution: statistics of ``video`` and ``audio`` like those that it was trained on, or calibrated on,
+            where they were measured; they lie beside the weights.
 
     Raises:
         ModelError: as `TwoTower`, or the separator cannot be made.

@@ -1,11 +1,13 @@
 """How sure a model is of what it finds: what was measured of it, in files beside its weights."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from avlearn.files import write_text
 from avlearn.validation import STRICT, read_object, validated
 
 # Names of files; see avlearn.apply.confidence, avlearn.apply.on_screen and avlearn.apply.track_confidence.
@@ -47,10 +49,23 @@ def read_calibrations(folder: Path) -> Calibrations:
     return Calibrations(_read(folder / SYNC), _read(folder / ON_SCREEN), _read(folder / TRACKS))
 
 
+def save_calibrations(calibrations: Calibrations, folder: Path) -> None:
+    """Write the calibrations of a model folder; those that were not measured are removed.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    found = {SYNC: calibrations.sync, ON_SCREEN: calibrations.on_screen, TRACKS: calibrations.tracks}
+    for name, calibration in found.items():
+        if calibration is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_text(folder / name, json.dumps(calibration, indent=1) + "\n")
+
+
 def remove_calibrations(folder: Path) -> None:
     """Delete the calibrations of a model folder: they are of the weights that were there."""
-    for name in (SYNC, ON_SCREEN, TRACKS):
-        (folder / name).unlink(missing_ok=True)
+    save_calibrations(Calibrations(), folder)
 
 
 def _read(path: Path) -> dict | None:

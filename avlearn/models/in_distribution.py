@@ -14,6 +14,7 @@ from avlearn.models.two_tower import TwoTower, frames_to_input
 from avlearn.models.weights.checkpoint import check_finite, write_tensors
 
 FILE = "in_distribution.safetensors"  # in a model folder
+LABELLED = "labels."  # before the kind, of statistics of what the classifiers were trained on, where that differs
 FORMER_PREFIX = "familiar."  # of the statistics among the weights, where folders of before have them
 
 _DIRECTIONS = 64  # that are told apart; the others share one variance
@@ -175,6 +176,7 @@ def load(folder: Path, model: TwoTower) -> dict[str, InDistribution]:
     own = folder / FILE
     path, prefix = (own, "") if own.is_file() else (folder / "model.safetensors", FORMER_PREFIX)
     values = {"video": 2 * model.video.num_features + 1, "audio": 2 * model.audio.num_features}
+    values |= {LABELLED + kind: count for kind, count in values.items()}
     found = {}
     try:
         with safe_open(path, "pt") as file:
