@@ -15,7 +15,7 @@ def test_the_reader_is_compared(tmp_path):
     assert done.returncode == 0, done.stderr
     ours = [line.split() for line in done.stdout.splitlines() if line.startswith("avlearn, ")]
     assert len(ours) == 6
-    assert all(line[-3:] == ["0", "0.0", "0.00"] for line in ours)  # wrong frames, picture and sound beside itself
+    assert all(line[-3:] == ["0", "0.0", "0.00"] for line in ours)  # wrong frames, video and audio beside itself
     rows = json.loads((tmp_path / "ratios.json").read_text())
     assert all(row.keys() == {"case", "peer", "ratio", "ours_ms", "peer_ms"} for row in rows)
     assert "pyav, everything, 1 per open" in {row["peer"] for row in rows}

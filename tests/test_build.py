@@ -54,15 +54,15 @@ def of(world: Path, *more: str, **values: str) -> Recipe:
 def test_a_file_gives_a_tower_its_weights(tmp_path, small_world, capsys):
     theirs = create_model("conv2d_tiny")
     nn.init.normal_(next(theirs.parameters()))
-    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "sound.pth")
-    model = build(of(small_world, f"model.audio_weights={tmp_path}/sound.pth")).module.model
+    torch.save({"state_dict": theirs.state_dict()}, tmp_path / "audio.pth")
+    model = build(of(small_world, f"model.audio_weights={tmp_path}/audio.pth")).module.model
     found = model.audio.state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in theirs.state_dict().items())
     assert f"model.audio_weights: {len(found)} tensors by the names of avlearn" in capsys.readouterr().err
     with pytest.raises(RecipeError, match=r"^model\.video_weights: there is no weight file none\.pth"):
         build(of(small_world, "model.video_weights=none.pth"))
-    with pytest.raises(RecipeError, match=r"^model\.video_weights: sound\.pth: .* parameters are missing"):
-        build(of(small_world, f"model.video_weights={tmp_path}/sound.pth"))
+    with pytest.raises(RecipeError, match=r"^model\.video_weights: audio\.pth: .* parameters are missing"):
+        build(of(small_world, f"model.video_weights={tmp_path}/audio.pth"))
 
 
 def test_the_recipe_must_have_what_weights_need_besides(x3d, small_world):
@@ -103,7 +103,7 @@ def test_what_a_run_resumes_from_may_be_gone_as_well(small_world, tmp_path):
         build(recipe)
 
 
-def test_a_base_sees_the_same_pictures(tmp_path, small_world):
+def test_a_base_sees_the_same_frames(tmp_path, small_world):
     save(build(of(small_world)).module.model, tmp_path / "base", "# base\n")
     words = ["model.video_mean=[0.5,0.5,0.5]", "model.video_std=[0.5,0.5,0.5]", f"model.base={tmp_path}/base"]
     with pytest.raises(
@@ -112,7 +112,7 @@ def test_a_base_sees_the_same_pictures(tmp_path, small_world):
         build(of(small_world, *words))
 
 
-def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
+def test_audio_is_standardised_once(tmp_path, small_world, monkeypatch):
     """By the front end, where weights of AST would bring the statistics of AudioSet along."""
     spec, _ = registry.find_encoder("ast_b")
     monkeypatch.setitem(registry._builders, "ast_b", (spec, lambda: AST(48, 1, 2, bins=64)))
@@ -122,12 +122,12 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
     with pytest.raises(RecipeError, match=said.replace(".", r"\.") + "$"):
         build(of(small_world, **words))
     model = build(of(small_world, *said.split(), **words)).module.model.eval()
-    sound = torch.randn(1, 16000) / 10
+    audio = torch.randn(1, 16000) / 10
     theirs = create_model("ast_b", weights=folder).eval()
     with torch.no_grad():
-        log_mel = model.spectrogram(sound) * 9.137995 - 4.267739
+        log_mel = model.spectrogram(audio) * 9.137995 - 4.267739
         expected = theirs.forward_features(log_mel)
-        torch.testing.assert_close(model.audio.forward_features(model.spectrogram(sound)), expected)
+        torch.testing.assert_close(model.audio.forward_features(model.spectrogram(audio)), expected)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_sound_is_standardised_once(tmp_path, small_world, monkeypatch):
 def test_a_transform_that_is_left_open_holds_the_window(words, length):
     model = build_model(load_recipe("sync_world", words), "nothing")
     assert model.config.spectrogram.n_fft == length
-    sound = torch.rand(1, model.config.sample_rate)
-    assert model.spectrogram(sound).shape[-1] == model.spectrogram.frames(sound.shape[1])
+    audio = torch.rand(1, model.config.sample_rate)
+    assert model.spectrogram(audio).shape[-1] == model.spectrogram.frames(audio.shape[1])
 
 
 def test_a_window_longer_than_the_transform_is_refused():

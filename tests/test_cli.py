@@ -362,8 +362,8 @@ def test_sync_tells_scripts_by_its_exit_code(small_world, tmp_path):
 
 def test_a_file_unlike_the_training_data_is_noticed(tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (75, 64, 64, 3), dtype=np.uint8)
-    sound = np.sign(np.sin(np.arange(48000) * 0.7))[None].astype(np.float32)
-    write_video(tmp_path / "odd.mp4", frames, 25, audio=sound, sample_rate=16000)
+    audio = np.sign(np.sin(np.arange(48000) * 0.7))[None].astype(np.float32)
+    write_video(tmp_path / "odd.mp4", frames, 25, audio=audio, sample_rate=16000)
     done = run("classify", tmp_path / "odd.mp4")
     assert done.returncode == 3, done.stderr
     assert "this model cannot tell: the video and the audio are unlike what it was trained on" in done.stdout

@@ -1,6 +1,6 @@
 """Recipes of published systems, each on a small data set that is laid out as its corpus and read by its reader.
 
-Trained with the recipe's own settings but for sizes: pictures of 32 x 32, batches of 2, 20 steps on one thread
+Trained with the recipe's own settings but for sizes: frames of 32 x 32, batches of 2, 20 steps on one thread
 (`SIZES`), and encoders of the same kind that are narrower (`NARROW`).
 """
 
@@ -181,12 +181,12 @@ def test_clips_of_the_test_are_neither_trained_on_nor_held_out(manifests):
 def test_a_recipe_trains_on_its_corpus(name, manifests, tmp_path):
     model = train(name, manifests[CORPORA[name]], tmp_path / "run")
     clip = load_recipe(name).clip
-    sound = clip.seconds + 2 * clip.context
+    seconds = clip.seconds + 2 * clip.context
     with torch.inference_mode():
         video = torch.rand(1, 3, round(clip.seconds * clip.fps), 32, 32)
-        seen, heard = model(video, torch.randn(1, round(sound * clip.sample_rate)))
+        seen, heard = model(video, torch.randn(1, round(seconds * clip.sample_rate)))
     assert seen.shape[2] == round(clip.seconds / model.step)
-    assert heard.shape[2] == round(sound / model.step)
+    assert heard.shape[2] == round(seconds / model.step)
     assert seen.isfinite().all()
     assert heard.isfinite().all()
 

@@ -86,7 +86,7 @@ def test_more_bad_files_than_allowed_stop_the_run(tmp_path, small_world):
 
 @pytest.mark.slow
 def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
-    """Held-out offsets rise far above chance with the right sound, and stay at chance with another clip's."""
+    """Held-out offsets rise far above chance with the right audio, and stay at chance with another clip's."""
     import json
 
     from avlearn.data.cache import ClipCache

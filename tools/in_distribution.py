@@ -3,7 +3,7 @@
 Prints how many files are said to be unlike the training data: by their video, by their audio, by either. Clips of the
 synthetic world are rendered into WORK, also encoded again by other codecs, at other qualities and sizes, and made
 unlike: black, still, noise, and one of the two of something else. Every FOLDER is one more kind, and so is the world's
-video with its sounds; sounds without a video are put on a black one.
+video with its audio; audio without a video is put on a black one.
 
 The statistics themselves come from `avlearn calibrate`, or from the training.
 """
@@ -76,16 +76,16 @@ def recoded(path: Path, out: Path, how: Recoding) -> Path:
         shown = target.add_stream(how.video, rate=25, options=how.options)
         shown.width = shown.height = how.size
         shown.pix_fmt = "yuv420p"
-        sound = target.add_stream(how.audio, rate=how.rate, layout="mono", bit_rate=how.bits)
+        audio = target.add_stream(how.audio, rate=how.rate, layout="mono", bit_rate=how.bits)
         for frame in source.decode(source.streams.video[0], source.streams.audio[0]):
             if isinstance(frame, av.VideoFrame):
                 scaled = frame.reformat(how.size, how.size)
                 scaled.pts, scaled.time_base = frame.pts, frame.time_base
                 target.mux(shown.encode(scaled))
             else:
-                target.mux(sound.encode(frame))
+                target.mux(audio.encode(frame))
         target.mux(shown.encode(None))
-        target.mux(sound.encode(None))
+        target.mux(audio.encode(None))
     return out
 
 
@@ -106,23 +106,23 @@ def on_black(paths: list[Path], out: Path) -> Iterator[Path]:
             if info.video is not None or info.audio is None:
                 yield path
                 continue
-            sound = next(stream(path, 10.0, 10.0, video=False, mono=True))
+            recording = next(stream(path, 10.0, 10.0, video=False, mono=True))
         except (AvlearnError, StopIteration):
             continue
-        frames = np.zeros((round(25 * sound.audio.shape[1] / sound.sample_rate), 64, 64, 3), np.uint8)
-        write_video(out, frames, 25, audio=sound.audio, sample_rate=sound.sample_rate)
+        frames = np.zeros((round(25 * recording.audio.shape[1] / recording.sample_rate), 64, 64, 3), np.uint8)
+        write_video(out, frames, 25, audio=recording.audio, sample_rate=recording.sample_rate)
         yield out
 
 
-def with_sounds(paths: list[Path], files: list[Path], out: Path) -> Iterator[Path]:
-    """Clips with the sounds of files; those without any are left out."""
+def with_audio(paths: list[Path], files: list[Path], out: Path) -> Iterator[Path]:
+    """Clips with the audio of files; those without any are left out."""
     for number, file in enumerate(files):
         try:
-            sound = next(stream(file, 4.0, 4.0, video=False, mono=True))
+            recording = next(stream(file, 4.0, 4.0, video=False, mono=True))
         except (AvlearnError, StopIteration):
             continue
         clip = read_clip(paths[number % len(paths)], audio=False)
-        write_video(out, clip.video, clip.fps, audio=sound.audio, sample_rate=sound.sample_rate)
+        write_video(out, clip.video, clip.fps, audio=recording.audio, sample_rate=recording.sample_rate)
         yield out
 
 
@@ -179,7 +179,7 @@ def main() -> None:
     for folder in args.folders:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         report(folder.name, on_black(files, out), model)
-        report(f"own video, {folder.name}", with_sounds(some, files, out), model)
+        report(f"own video, {folder.name}", with_audio(some, files, out), model)
 
 
 if __name__ == "__main__":

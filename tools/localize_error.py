@@ -64,11 +64,11 @@ def report_files(work: Path, model: AudioVisual) -> None:
     rng = np.random.default_rng(seed)
     spent = seconds = 0.0
     for k, row in enumerate(rows):
-        sound = read_clip(row.path, video=False)
+        recording = read_clip(row.path, video=False)
         others = read_clip(rows[(k + rng.integers(1, clips)) % clips].path, video=False).audio
-        noise = rng.standard_normal(sound.audio.shape).astype(np.float32) * np.sqrt(np.mean(sound.audio**2))
-        for kind, audio in zip(scores, (sound.audio, sound.audio * 0, noise, others), strict=True):
-            write_wav(wav, audio, sound.sample_rate)
+        noise = rng.standard_normal(recording.audio.shape).astype(np.float32) * np.sqrt(np.mean(recording.audio**2))
+        for kind, audio in zip(scores, (recording.audio, recording.audio * 0, noise, others), strict=True):
+            write_wav(wav, audio, recording.sample_rate)
             remux(row.path, made, replace_audio=wav)
             began = time.monotonic()
             result = localize_file(made, model, work / "overlay.mp4")

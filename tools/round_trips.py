@@ -1,6 +1,6 @@
 """Is a file put right in every container that can be written? python tools/round_trips.py [WORK] [--json FILE]
 
-Flash-and-beep files are made in each container (in Matroska where it cannot hold the case), their sound about 250 ms
+Flash-and-beep files are made in each container (in Matroska where it cannot hold the case), their audio about 250 ms
 early or late, and fixed by `avlearn.media.remux`, by the offset that their own flashes and beeps tell. FFmpeg decodes
 what was written: the figure is how far the beeps lie from the flashes, in ms. A case passes within 10 ms, or when the
 fix is refused in a line; and when streams, tags and chapters are those of before, or what is missing is said.
@@ -115,7 +115,7 @@ def make(folder: Path, suffix: str, variant: str, early: float, codecs: Codecs |
         video_at = audio_at = -0.32
     options = {"movie_timescale": str(RATE)} if held in (".mp4", ".mov") else {}
     with av.open(str(path), "w", format=_FORMATS.get(held), options=options) as container:
-        picture = _video(container, codecs)
+        video = _video(container, codecs)
         tracks = [_audio(container, codecs, language) for language in ("eng", "fra")[: 1 + (variant.startswith("two"))]]
         words = None
         if variant == "subtitles":
@@ -131,9 +131,9 @@ def make(folder: Path, suffix: str, variant: str, early: float, codecs: Codecs |
                 ]
             )
         container.start_encoding()
-        packets = [*_pictures(picture, video_at)]
+        packets = [*_video_packets(video, video_at)]
         for number, track in enumerate(tracks):
-            packets += _sounds(track, audio_at, video_at - early + 0.5 * number)
+            packets += _audio_packets(track, audio_at, video_at - early + 0.5 * number)
         if words is not None:
             packets += _texts(words, not foreign and codecs.subtitles == "mov_text", video_at)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
@@ -159,7 +159,7 @@ def _audio(container, codecs: Codecs, language: str):
     return stream
 
 
-def _pictures(stream, start: float) -> list[av.Packet]:
+def _video_packets(stream, start: float) -> list[av.Packet]:
     packets = []
     for number in range(FPS * SECONDS):
         image = np.full((stream.height, stream.width, 3), 235 if number in FLASHES else 30, np.uint8)
@@ -170,16 +170,16 @@ def _pictures(stream, start: float) -> list[av.Packet]:
     return [_later(packet, start) for packet in packets + stream.encode(None)]
 
 
-def _sounds(stream, start: float, beeps: float) -> list[av.Packet]:
+def _audio_packets(stream, start: float, beeps: float) -> list[av.Packet]:
     """Packets of a track that begins at ``start``; its beeps come ``beeps`` seconds after the flashes' numbers."""
     instants = start + np.arange(RATE * SECONDS) / RATE
-    sound = 0.002 * np.random.default_rng(0).standard_normal(len(instants))
+    audio = 0.002 * np.random.default_rng(0).standard_normal(len(instants))
     for flash in FLASHES:
         since = instants - (flash / FPS + beeps)
         inside = (since >= 0) & (since < BEEP)
-        sound[inside] += 0.7 * np.sin(2 * np.pi * 1000 * since[inside])
+        audio[inside] += 0.7 * np.sin(2 * np.pi * 1000 * since[inside])
     form = stream.codec_context.format.name
-    data = (sound * 32767).astype(np.int16) if form.startswith("s16") else sound.astype(np.float32)
+    data = (audio * 32767).astype(np.int16) if form.startswith("s16") else audio.astype(np.float32)
     stream.codec_context.open(strict=False)
     size = stream.codec_context.frame_size or 1920
     packets = []

@@ -54,13 +54,13 @@ def separated(path: Path, model: AudioVisual) -> Iterator[tuple[Track, np.ndarra
 def own(work: Path, model: AudioVisual, rows: list[Row]) -> Iterator[tuple[Track, float]]:
     """Tracks of clips, and the SI-SDR that each has of the thing at its place: -inf where that is silent."""
     for row in rows:
-        there, sounds = scene_objects(row), stems(row)
+        there, tracks = scene_objects(row), stems(row)
         boxes = np.array([np.nanmedian(thing.boxes, 0) for thing in there])
-        for track, sound in separated(row.path, model):
+        for track, audio in separated(row.path, model):
             far = np.maximum(boxes[:, :2] - track.place, track.place - boxes[:, 2:]).max(1)
-            true = sounds[there[far.argmin()].stem]
-            samples = min(len(sound), len(true))
-            ratio = float(si_sdr(sound[:samples], true[:samples]))
+            true = tracks[there[far.argmin()].stem]
+            samples = min(len(audio), len(true))
+            ratio = float(si_sdr(audio[:samples], true[:samples]))
             yield track, -np.inf if np.isnan(ratio) else ratio
 
 
@@ -68,8 +68,8 @@ def other(work: Path, model: AudioVisual, rows: list[Row], silent: bool = False)
     """Tracks of clips with the audio of another clip, or with none."""
     made, wav = work / "made.mp4", work / "made.wav"
     for k, row in enumerate(rows):
-        sound = read_clip(rows[(k + 7) % len(rows)].path, video=False)
-        write_wav(wav, sound.audio * (not silent), sound.sample_rate)
+        recording = read_clip(rows[(k + 7) % len(rows)].path, video=False)
+        write_wav(wav, recording.audio * (not silent), recording.sample_rate)
         remux(row.path, made, replace_audio=wav)
         yield from (track for track, _ in separated(made, model))
 

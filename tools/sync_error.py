@@ -111,10 +111,11 @@ def report_long(work: Path, model: AudioVisual) -> None:
             fix_file(result, fixed, resample=True)
             again = sync_file(fixed, model)
             left.append(again.offset if again.drift is None else np.inf)
-        sound = read_clip(clip, video=False)
+        recording = read_clip(clip, video=False)
         at, before = rng.uniform(8, 22), rng.uniform(-0.5, 0.5)
         after = before + rng.choice([-1, 1]) * rng.uniform(0.08, 1.0)
-        write_wav(work / "cut.wav", edited(sound.audio, sound.sample_rate, at, before, after), sound.sample_rate)
+        moved = edited(recording.audio, recording.sample_rate, at, before, after)
+        write_wav(work / "cut.wav", moved, recording.sample_rate)
         remux(clip, made, replace_audio=work / "cut.wav")
         result = sync_file(made, model)
         if len(result.steps) == 1:
@@ -139,12 +140,12 @@ def report_long(work: Path, model: AudioVisual) -> None:
     quantiles("  when it is", times)
 
 
-def edited(sound: np.ndarray, rate: int, at: float, before: float, after: float) -> np.ndarray:
+def edited(audio: np.ndarray, rate: int, at: float, before: float, after: float) -> np.ndarray:
     """Audio ``[C, S]`` that leads by one offset up to a time, and by another from there on."""
-    index = np.arange(sound.shape[1])
+    index = np.arange(audio.shape[1])
     source = index + np.round(np.where(index < at * rate, before, after) * rate).astype(int)
-    inside = (source >= 0) & (source < sound.shape[1])
-    return np.where(inside, sound[:, source.clip(0, sound.shape[1] - 1)], 0).astype(np.float32)
+    inside = (source >= 0) & (source < audio.shape[1])
+    return np.where(inside, audio[:, source.clip(0, audio.shape[1] - 1)], 0).astype(np.float32)
 
 
 def main() -> None:

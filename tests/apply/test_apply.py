@@ -26,12 +26,12 @@ def stereo(tmp_path_factory):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (150, 72, 128, 3), dtype=np.uint8)
     t = np.arange(44100 * 5) / 44100
-    sound = 0.2 * np.sin(2 * np.pi * np.stack([200 * t + 60 * t**2, 500 * t + 40 * t**2])).astype(np.float32)
-    write_video(path, frames, 30, audio=sound, sample_rate=44100)
+    audio = 0.2 * np.sin(2 * np.pi * np.stack([200 * t + 60 * t**2, 500 * t + 40 * t**2])).astype(np.float32)
+    write_video(path, frames, 30, audio=audio, sample_rate=44100)
     return path
 
 
-def test_localize_keeps_sound_length_and_size(model, stereo, tmp_path):
+def test_localize_keeps_audio_length_and_size(model, stereo, tmp_path):
     result = localize_file(stereo, model, tmp_path / "heat.mp4")
     before, after = probe(stereo), probe(result.video)
     assert (after.video.width, after.video.height) == (before.video.width, before.video.height)
@@ -76,12 +76,12 @@ def test_a_still_video_and_silence_cannot_be_synchronized(model, tmp_path):
     ramp = np.arange(64, dtype=np.uint8)
     still = np.repeat(np.stack([ramp[:, None] + ramp] * 3, -1)[None], 75, 0)
     noise = (np.random.default_rng(1).standard_normal((1, 48000)) * 0.1).astype(np.float32)
-    for name, frames, sound, reason in (
+    for name, frames, audio, reason in (
         ("still", still, noise, "does not move"),
         ("silent", moving, noise * 0, "silent"),
     ):
         path = tmp_path / f"{name}.mp4"
-        write_video(path, frames, 25, audio=sound, sample_rate=16000)
+        write_video(path, frames, 25, audio=audio, sample_rate=16000)
         result = sync_file(path, model)
         assert result.offset is None
         assert result.verdict == "cannot be synchronized"

@@ -47,7 +47,7 @@ def video(path, seconds: float, grey: int):
     return path
 
 
-def test_it_embeds_what_is_seen_with_no_sound_needed(folder, tmp_path):
+def test_it_embeds_what_is_seen_with_no_audio_needed(folder, tmp_path):
     model = load_features(folder)
     long, short = video(tmp_path / "long.mp4", 3.4, 10), video(tmp_path / "short.mp4", 0.3, 200)
     result = embed_files([long, short], model, tmp_path / "features.npz")

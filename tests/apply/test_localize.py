@@ -25,10 +25,10 @@ def clip(small_world):
     return sorted((small_world / "clips").glob("*.mp4"))[0]
 
 
-def copy(clip, out, sound=None, start=0.0, seconds=None):
+def copy(clip, out, audio=None, start=0.0, seconds=None):
     """The clip with another audio."""
     whole = read_clip(clip, start, seconds)
-    write_video(out, whole.video, whole.fps, audio=whole.audio if sound is None else sound, sample_rate=16000)
+    write_video(out, whole.video, whole.fps, audio=whole.audio if audio is None else audio, sample_rate=16000)
     return out
 
 
@@ -81,7 +81,7 @@ def test_in_silence_nothing_is_audible_and_nothing_drawn(clip, model, tmp_path):
     assert np.abs(before - read_clip(tmp_path / "o.mp4", audio=False).video).mean() > 6
 
 
-def test_sound_of_something_else_is_said_to_be_of_nothing_on_screen(small_world, model, tmp_path):
+def test_audio_of_something_else_is_said_to_be_of_nothing_on_screen(small_world, model, tmp_path):
     clips = sorted((small_world / "clips").glob("*.mp4"))
     audible = []
     for k in range(3):

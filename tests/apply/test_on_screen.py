@@ -45,7 +45,7 @@ def test_a_calibration_is_used_kept_beside_the_weights_and_dropped_with_them(mod
     assert load(folder).calibrations.on_screen is None
 
 
-def test_sound_of_the_moment_gives_more_evidence_than_that_of_another(model):
+def test_audio_of_the_moment_gives_more_evidence_than_that_of_another(model):
     torch.manual_seed(0)
     placed = torch.nn.functional.normalize(torch.randn(1, 128, 25, 8, 8), dim=1)
     own = placed[:, :, :, 3, 5]

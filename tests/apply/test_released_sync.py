@@ -31,12 +31,12 @@ from avlearn.signal.mfcc import mfcc
 FPS, RATE = 25, 16000
 
 
-def flashes(path, seconds: float, lead: float = 0.0, sound: float | None = None, side: int = 96):
+def flashes(path, seconds: float, lead: float = 0.0, audio_seconds: float | None = None, side: int = 96):
     """A video that flashes at random, and audio that beeps with it, `lead` seconds earlier."""
     rng = np.random.default_rng(3)
     lit = rng.random(round(seconds * FPS) + 100) < 0.3
     frames = [np.full((side, side, 3), 230 if on else 20, np.uint8) for on in lit[50 : 50 + round(seconds * FPS)]]
-    instants = np.arange(round((sound or seconds) * RATE)) / RATE + lead
+    instants = np.arange(round((audio_seconds or seconds) * RATE)) / RATE + lead
     heard = lit[50 + np.floor(instants * FPS + 1e-6).astype(int)]
     audio = (0.5 * heard * np.sin(2 * np.pi * 1000 * instants)).astype(np.float32)[None]
     write_video(path, frames, FPS, audio=audio, sample_rate=RATE)
@@ -70,7 +70,7 @@ def scores(lit: torch.Tensor, loud: torch.Tensor, offsets: tuple[float, ...]) ->
 
 
 class FlashFormer(Synchformer):
-    """Features of a segment are its videos and sounds, of which the first half is new."""
+    """Features of a segment are its frames and samples, of which the first half is new."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -204,18 +204,18 @@ def test_synchformer_for_being_synchronizable(tmp_path):
 def test_syncnet_sees_the_crop(tmp_path):
     frames = np.zeros((40, 240, 320, 3), np.uint8)
     frames[:, 100:212, 30:142] = 200  # the face
-    sound = np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
-    write_video(tmp_path / "a.mp4", frames, FPS, audio=sound, sample_rate=RATE)
+    audio = np.random.default_rng(0).normal(0, 0.1, (1, 25600)).astype(np.float32)
+    write_video(tmp_path / "a.mp4", frames, FPS, audio=audio, sample_rate=RATE)
     net = FlashNet()
     assert sync_with_released(tmp_path / "a.mp4", [net], (30, 100, 112, 112))[0].reason == ""
     assert net.seen[0].shape == (1, 3, 31, 224, 224)
     assert net.seen[0].min() > 0.7 and net.seen[0].max() < 0.85
 
 
-def test_where_the_sound_ends_the_clip_ends(tmp_path):
+def test_where_the_audio_ends_the_clip_ends(tmp_path):
     """Silence behind it is not audio of the video."""
     net = FlashNet()
-    answer = sync_with_released(flashes(tmp_path / "a.mkv", 6.0, sound=4.0), [net, FlashFormer()])
+    answer = sync_with_released(flashes(tmp_path / "a.mkv", 6.0, audio_seconds=4.0), [net, FlashFormer()])
     whole = sync_with_released(flashes(tmp_path / "b.mp4", 4.0), [FlashNet()])[0]
     assert answer[0].values["lse_d"] == pytest.approx(whole.values["lse_d"], abs=0.03)
     assert sum(part.shape[2] - 6 for part in net.seen) + 6 == 100

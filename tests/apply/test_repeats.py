@@ -18,18 +18,18 @@ def footage(seconds, seed):
     frames = (frames + rng.normal(0, 3, frames.shape)).clip(0, 255).astype(np.uint8)
     notes = 200 * 2 ** rng.uniform(0, 5, 10 * seconds)
     loud = rng.uniform(0.0, 1, 10 * seconds) ** 2
-    sound = np.sin(2 * np.pi * np.cumsum(notes.repeat(1600)) / 16000) * loud.repeat(1600) * 0.3
-    sound += rng.normal(0, 0.01, len(sound))
-    return np.repeat(frames[..., None], 3, 3), sound.astype(np.float32)
+    audio = np.sin(2 * np.pi * np.cumsum(notes.repeat(1600)) / 16000) * loud.repeat(1600) * 0.3
+    audio += rng.normal(0, 0.01, len(audio))
+    return np.repeat(frames[..., None], 3, 3), audio.astype(np.float32)
 
 
-def ago(frames, sound):
-    count = min(len(frames), len(sound) // 640)
-    return last_seen(thumbnails(frames[:count]), loudness(sound, 640)[:count], 50)
+def ago(frames, audio):
+    count = min(len(frames), len(audio) // 640)
+    return last_seen(thumbnails(frames[:count]), loudness(audio, 640)[:count], 50)
 
 
-def fresh(frames, sound):
-    return ago(frames, sound) == 0
+def fresh(frames, audio):
+    return ago(frames, audio) == 0
 
 
 def test_what_never_repeats_is_all_fresh():
@@ -38,8 +38,8 @@ def test_what_never_repeats_is_all_fresh():
 
 @pytest.mark.parametrize("shift", [0, 320, 111])  # samples: a loop need not last a whole number of frames
 def test_a_loop_is_fresh_once(shift):
-    frames, sound = footage(6, 1)
-    loop = np.concatenate([sound, np.roll(sound, shift)])
+    frames, audio = footage(6, 1)
+    loop = np.concatenate([audio, np.roll(audio, shift)])
     found = fresh(np.tile(frames, (8, 1, 1, 1)), np.tile(loop, 4))
     assert found[:150].mean() > 0.97
     assert found.sum() < 1.35 * 150
@@ -47,28 +47,28 @@ def test_a_loop_is_fresh_once(shift):
 
 @pytest.mark.parametrize("times", [2, 3, 9])
 def test_a_loop_has_a_period(times):
-    frames, sound = footage(6, 1)
-    assert period(ago(np.tile(frames, (times, 1, 1, 1)), np.tile(sound, times))) == pytest.approx(150, abs=1)
+    frames, audio = footage(6, 1)
+    assert period(ago(np.tile(frames, (times, 1, 1, 1)), np.tile(audio, times))) == pytest.approx(150, abs=1)
 
 
 def test_what_is_no_loop_has_no_period():
-    frames, sound = footage(6, 1)
+    frames, audio = footage(6, 1)
     other, tune = footage(12, 5)
-    assert period(ago(frames, sound)) is None
+    assert period(ago(frames, audio)) is None
     assert period(ago(other, tune)) is None
     # A part that comes again, after other footage or before it; and a loop that has hardly begun again.
-    loop, tunes = np.tile(frames, (3, 1, 1, 1)), np.tile(sound, 3)
+    loop, tunes = np.tile(frames, (3, 1, 1, 1)), np.tile(audio, 3)
     assert period(ago(np.concatenate([loop, other]), np.concatenate([tunes, tune]))) is None
     assert period(ago(np.concatenate([other, loop]), np.concatenate([tune, tunes]))) is None
     assert period(ago(loop[:190], tunes[: 190 * 640])) is None
 
 
 def test_a_video_that_repeats_with_other_audio_is_fresh_and_so_is_the_other_way_round():
-    frames, sound = footage(6, 2)
+    frames, audio = footage(6, 2)
     _, long = footage(24, 3)
     assert fresh(np.tile(frames, (4, 1, 1, 1)), long).mean() > 0.85
     scenes, _ = footage(24, 4)
-    assert fresh(scenes, np.tile(sound, 4)).mean() > 0.9
+    assert fresh(scenes, np.tile(audio, 4)).mean() > 0.9
 
 
 def test_shapes_of_short_and_odd_material():

@@ -38,7 +38,7 @@ def film(path, seconds, rate, channels, fps=25, height=64, width=64):
     beats = [np.exp(-8 * ((t * pace) % 1)) * np.sin(2 * np.pi * hz * t) for pace, hz in ((1.3, 440), (0.9, 1870))]
     mono = 0.2 * sum(beats) + 0.02 * rng.standard_normal(len(t))
     gains = np.linspace(0.4, 1, channels)[:, None]
-    sound = (mono * gains + 0.01 * rng.standard_normal((channels, len(t)))).astype(np.float32)
+    audio = (mono * gains + 0.01 * rng.standard_normal((channels, len(t)))).astype(np.float32)
     y, x = np.mgrid[:height, :width]
     frames = []
     for k in range(round(seconds * fps)):
@@ -47,7 +47,7 @@ def film(path, seconds, rate, channels, fps=25, height=64, width=64):
             top = height * (0.5 + 0.2 * abs(np.sin(np.pi * pace * k / fps)))
             frame[np.hypot(y - top, x - at * width) < height / 8] = 220
         frames.append(frame)
-    write_video(path, frames, fps, audio=sound, sample_rate=rate)
+    write_video(path, frames, fps, audio=audio, sample_rate=rate)
     return path
 
 
@@ -127,7 +127,7 @@ def test_each_format_and_video_is_what_it_says(model, short, tmp_path):
 
 
 def test_halves_give_back_what_was_put_there(model, small_world, tmp_path):
-    """Two clips side by side that the model never saw, their sounds added."""
+    """Two clips side by side that the model never saw, their audio added."""
     clips = [read_clip(path) for path in sorted((small_world / "clips").glob("*.mp4"))]
     better = []
     for one, two in zip(clips[:4:2], clips[1:4:2], strict=True):

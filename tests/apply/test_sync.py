@@ -88,7 +88,7 @@ def test_the_curve_has_the_sign_of_the_design(tmp_path, small_world, model):
     assert "audio lags by" in sync_file(tmp_path / "late.mp4", model).verdict
 
 
-def test_the_sound_that_silence_leaves_tells_of_the_offset(tmp_path, small_world, model):
+def test_the_audio_that_silence_leaves_tells_of_the_offset(tmp_path, small_world, model):
     """Two seconds early, half the audio of a clip of four seconds is gone."""
     errors = []
     for clip in sorted((small_world / "clips").glob("*.mp4"))[:6]:
@@ -98,7 +98,7 @@ def test_the_sound_that_silence_leaves_tells_of_the_offset(tmp_path, small_world
     assert np.median(errors) < 0.03
 
 
-def test_another_sound_is_undecidable(tmp_path, small_world, model):
+def test_audio_of_something_else_is_undecidable(tmp_path, small_world, model):
     clips = sorted((small_world / "clips").glob("*.mp4"))[:6]
     decided = 0
     for video, audio in zip(clips, clips[1:] + clips[:1], strict=True):
@@ -126,10 +126,10 @@ def test_a_drift_is_named_and_mended_only_on_request(clip, tmp_path, model):
 
 
 def test_an_edit_is_placed_and_not_mended(clip, tmp_path, model):
-    sound = read_clip(clip, video=False)
-    late = np.concatenate([np.zeros((1, 4800), np.float32), sound.audio[:, :-4800]], 1)  # 300 ms at 16 kHz
+    recording = read_clip(clip, video=False)
+    late = np.concatenate([np.zeros((1, 4800), np.float32), recording.audio[:, :-4800]], 1)  # 300 ms at 16 kHz
     half = 10 * 16000
-    write_wav(tmp_path / "cut.wav", np.concatenate([sound.audio[:, :half], late[:, half:]], 1), 16000)
+    write_wav(tmp_path / "cut.wav", np.concatenate([recording.audio[:, :half], late[:, half:]], 1), 16000)
     remux(clip, tmp_path / "cut.mp4", replace_audio=tmp_path / "cut.wav")
     result = sync_file(tmp_path / "cut.mp4", model)
     assert len(result.steps) == 1

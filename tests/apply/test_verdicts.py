@@ -129,16 +129,16 @@ def test_the_best_audio_track_is_the_one_that_is_in_sync(clips, model, tmp_path)
     """Another clip's audio, the clip's own half a second late, its own, and silence."""
     own, other = read_clip(clips[0]), read_clip(clips[7], video=False)
     late = np.pad(own.audio, ((0, 0), (8000, 0)))[:, : own.audio.shape[1]]
-    sounds = [other.audio, late, own.audio, own.audio * 0]
+    recordings = [other.audio, late, own.audio, own.audio * 0]
     with av.open(str(clips[0])) as source, av.open(str(tmp_path / "many.mkv"), "w") as target:
         video = target.add_stream_from_template(source.streams.video[0])
-        tracks = [target.add_stream("pcm_s16le", rate=own.sample_rate, layout="mono") for _ in sounds]
+        tracks = [target.add_stream("pcm_s16le", rate=own.sample_rate, layout="mono") for _ in recordings]
         for packet in source.demux(source.streams.video[0]):
             if packet.dts is not None:
                 packet.stream = video
                 target.mux(packet)
-        for track, sound in zip(tracks, sounds, strict=True):
-            frame = av.AudioFrame.from_ndarray((sound * 32767).astype(np.int16), format="s16", layout="mono")
+        for track, audio in zip(tracks, recordings, strict=True):
+            frame = av.AudioFrame.from_ndarray((audio * 32767).astype(np.int16), format="s16", layout="mono")
             frame.sample_rate, frame.pts = own.sample_rate, 0
             target.mux(track.encode(frame))
             target.mux(track.encode(None))
@@ -182,7 +182,7 @@ def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):
     assert "5 frames a second" in result.reason and "jumps of 200 ms" in result.reason
 
 
-def test_sound_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
+def test_audio_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
     remux(clips[0], tmp_path / "other.mp4", replace_audio=clips[4])
     known = load("default")
     known.in_distribution["video"].limit.fill_(100.0)
@@ -219,7 +219,7 @@ def test_localize_and_separate_measure_at_the_offset_of_the_file(clips, model, t
     np.testing.assert_allclose(sum(parts)[:, 8000:48000], whole[:, 8000:48000], atol=1e-3)
 
 
-def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_path):
+def test_tracks_of_late_audio_are_as_good_as_those_in_sync(clips, model, tmp_path):
     """Late by two and a half steps of the video: led by half a step too early or late, masks hold next to nothing."""
     clip = read_clip(clips[3])
     remux(clips[3], tmp_path / "stamps.mp4", audio_delay=0.2)
@@ -242,8 +242,8 @@ def test_tracks_of_a_late_sound_are_as_good_as_those_in_sync(clips, model, tmp_p
 @pytest.mark.parametrize("later", [0.03, -0.03])
 def test_tracks_meet_the_video_within_the_tolerance_of_sync(clips, model, tmp_path, later):
     clip, count = read_clip(clips[3]), round(abs(later) * 16000)
-    sound, gap = clip.audio, np.zeros((1, count), np.float32)
-    moved = np.concatenate([gap, sound[:, :-count]] if later > 0 else [sound[:, count:], gap], 1)
+    audio, gap = clip.audio, np.zeros((1, count), np.float32)
+    moved = np.concatenate([gap, audio[:, :-count]] if later > 0 else [audio[:, count:], gap], 1)
     write_video(tmp_path / "moved.mp4", clip.video, clip.fps, audio=moved, sample_rate=clip.sample_rate)
     own = separate_file(clips[3], model, tmp_path / "tracks", sources=1)
     found = separate_file(tmp_path / "moved.mp4", model, tmp_path / "tracks", sources=1)

@@ -18,8 +18,8 @@ def ramps(clips: int, side: int = 32) -> torch.Tensor:
 
 def test_nothing_to_change_changes_nothing():
     assert torch.equal(augment_video(ramps(2), seed(0), **STILL), ramps(2))
-    sound = torch.randn(2, 100)
-    assert torch.equal(augment_audio(sound, seed(0), gain=0.0), sound)
+    audio = torch.randn(2, 100)
+    assert torch.equal(augment_audio(audio, seed(0), gain=0.0), audio)
 
 
 def test_a_zoomed_clip_is_a_window_of_it_the_same_in_all_frames():
@@ -43,7 +43,7 @@ def test_light_changes_by_clip_and_stays_in_range():
     assert change.std(0).min() > 0.02 and (change[:, 0] - change[:, 1]).abs().max() > 0.02
 
 
-def test_half_of_the_clips_are_mirrored_and_the_sound_is_scaled():
+def test_half_of_the_clips_are_mirrored_and_the_audio_is_scaled():
     seen = augment_video(ramps(64), seed(2), **{**STILL, "flip": True})
     mirrored = seen[:, 0, 0, 0, 0] > 0.5
     assert 16 < mirrored.sum() < 48

@@ -45,13 +45,13 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
-def test_picture_and_sound_lie_where_the_rule_puts_them(rows):
+def test_video_and_audio_lie_where_the_rule_puts_them(rows):
     data = ClipDataset(rows, RULE)
     for seed in range(5):
         item = data[(1, seed)]
-        picture, sound, offset = RULE.draw(rows[1].duration, seed)
-        shown = read_clip(rows[1].path, rows[1].start + picture, 0.8, fps=12.5, size=32, crop="square", audio=False)
-        heard = read_clip(rows[1].path, rows[1].start + sound, 1.44, sample_rate=8000, mono=True, video=False)
+        video, audio, offset = RULE.draw(rows[1].duration, seed)
+        shown = read_clip(rows[1].path, rows[1].start + video, 0.8, fps=12.5, size=32, crop="square", audio=False)
+        heard = read_clip(rows[1].path, rows[1].start + audio, 1.44, sample_rate=8000, mono=True, video=False)
         assert item["video"].shape == (10, 32, 32, 3) and item["audio"].shape == (11520,)
         assert np.array_equal(item["video"], shown.video)
         assert np.abs(item["audio"].numpy() - heard.audio[0]).max() < 1e-4
@@ -61,11 +61,11 @@ def test_picture_and_sound_lie_where_the_rule_puts_them(rows):
 def test_windows_follow_the_clock_of_a_file_that_starts_late(tmp_path):
     """A flash and a click at the same instant, in a container whose clock does not start at zero."""
     frames = np.zeros((100, 48, 64, 3), np.uint8)
-    sound = np.zeros((1, 100 * 640), np.float32)
+    audio = np.zeros((1, 100 * 640), np.float32)
     for k in range(10, 100, 20):
         frames[k] = 255
-        sound[0, k * 640 : k * 640 + 200] = 0.9
-    write_video(tmp_path / "a.mp4", frames, 25, audio=sound, sample_rate=16000)
+        audio[0, k * 640 : k * 640 + 200] = 0.9
+    write_video(tmp_path / "a.mp4", frames, 25, audio=audio, sample_rate=16000)
     remux(tmp_path / "a.mp4", tmp_path / "late.ts")
     (tmp_path / "a.mp4").unlink()
     (row,) = scan_folder(tmp_path)

@@ -30,7 +30,7 @@ def test_round_trip(tmp_path, name):
         row(Path("/elsewhere/b.mp4"), duration=2.04, fps=0.0, labels=(), flags=(), split="", hash="12"),
         row(
             tmp_path / "c.mp4",
-            reason="no sound",
+            reason="no audio",
             events=(Event("dog", 0.5, 0.5, (0.1, 0.2, 0.3, 1.0)), Event("x", 0, 2.5)),
         ),
         row(tmp_path / "shards" / "a.tar", offset=512, bytes=9000, start=1.4),

@@ -38,9 +38,9 @@ def make(path: Path, seed: int, seconds: float = SECONDS) -> Path:
     rng = np.random.default_rng(seed)
     texture = rng.integers(0, 255, (20, 24, 3)).repeat(10, 0).repeat(10, 1).astype(np.uint8)
     frames = np.stack([np.roll(texture, 3 * k, 1) for k in range(round(seconds * 25))])
-    sound = rng.uniform(-0.3, 0.3, (1, round(seconds * RATE))).astype(np.float32)
+    audio = rng.uniform(-0.3, 0.3, (1, round(seconds * RATE))).astype(np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_video(path, frames, 25, audio=sound, sample_rate=RATE, preset="ultrafast")
+    write_video(path, frames, 25, audio=audio, sample_rate=RATE, preset="ultrafast")
     return path
 
 
@@ -131,7 +131,7 @@ def test_events_and_flags_follow_the_clip(tmp_path):
     sys.path.append(str(Path(__file__).parents[1] / "media"))
     from golden import EVENTS, flashes, golden
 
-    truth = golden("late_picture_mkv")
+    truth = golden("late_video_mkv")
     at = float(truth.times[EVENTS[1]])
     rows = scan([Entry(truth.path, events=(Event("flash", at, at + 0.04),))], tmp_path / "m.csv")
     assert "start-offset" in rows[0].flags
@@ -330,11 +330,11 @@ def test_stopped_at_any_step_of_packing_it_ends_as_if_undisturbed(
     source, undisturbed, tmp_path, monkeypatch, before, count, after
 ):
     """Loose clips into shards, those into others, and out of them: each time a file is replaced, before or after."""
-    sound = tmp_path / "m.parquet"
-    write_manifest([row for row in read_manifest(source) if row.path.name != "damaged.mp4"], sound)
+    intact = tmp_path / "m.parquet"
+    write_manifest([row for row in read_manifest(source) if row.path.name != "damaged.mp4"], intact)
     for shards_, name in ((before, "begin"), (count, "end")):
         shutil.copytree(undisturbed[0], tmp_path / name)
-        prepare(sound, tmp_path / name, shards=shards_)
+        prepare(intact, tmp_path / name, shards=shards_)
     real, steps, stop = preparing.replacing, 0, 0
 
     @contextmanager
@@ -354,10 +354,10 @@ def test_stopped_at_any_step_of_packing_it_ends_as_if_undisturbed(
         out, steps = tmp_path / f"out{stop}", 0
         shutil.copytree(tmp_path / "begin", out)
         try:
-            prepare(sound, out, shards=count)
+            prepare(intact, out, shards=count)
         except _StoppedError:
             assert holds(out)
-            assert prepare(sound, out, shards=count).transcoded == 0
+            assert prepare(intact, out, shards=count).transcoded == 0
         assert contents(out) == contents(tmp_path / "end")
         if steps < stop:
             break

@@ -25,7 +25,7 @@ from avlearn.media import write_video
 FPS, RATE = 25, 16000
 
 
-def pictures(seconds: float, seed: int = 0) -> np.ndarray:
+def frames_of(seconds: float, seed: int = 0) -> np.ndarray:
     """Texture that moves."""
     texture = np.random.default_rng(seed).integers(0, 255, (12, 30, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     return np.stack([texture[:48, k % 100 : k % 100 + 64] for k in range(round(seconds * FPS))])
@@ -35,10 +35,10 @@ def tone(seconds: float) -> np.ndarray:
     return 0.3 * np.sin(np.arange(round(seconds * RATE)) * 0.2)[None].astype(np.float32)
 
 
-def make(path: Path, seconds: float = 2.0, seed: int = 0, **sound) -> Path:
+def make(path: Path, seconds: float = 2.0, seed: int = 0, **audio) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    given = {"audio": tone(seconds), "sample_rate": RATE} | sound
-    write_video(path, pictures(seconds, seed), FPS, **given)
+    given = {"audio": tone(seconds), "sample_rate": RATE} | audio
+    write_video(path, frames_of(seconds, seed), FPS, **given)
     return path
 
 
@@ -49,11 +49,11 @@ def encode(path: Path, ticks, base: Fraction, delay: float = 0.0) -> Path:
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         video.codec_context.time_base = base
         audio = container.add_stream("aac", rate=RATE, layout="mono")
-        sound = av.AudioFrame.from_ndarray(tone(2.0), "fltp", "mono")
-        sound.sample_rate, sound.pts = RATE, 0
-        for packet in [*audio.encode(sound), *audio.encode(None)]:
+        samples = av.AudioFrame.from_ndarray(tone(2.0), "fltp", "mono")
+        samples.sample_rate, samples.pts = RATE, 0
+        for packet in [*audio.encode(samples), *audio.encode(None)]:
             container.mux(packet)
-        images = pictures(len(ticks) / FPS)
+        images = frames_of(len(ticks) / FPS)
         for tick, image in zip([*ticks, None], [*images, None], strict=True):
             frame = None
             if image is not None:
@@ -167,7 +167,7 @@ def test_scan_folder_writes_nothing(folder):
 # ---- what is in a row
 
 
-def test_a_sound_file_has_no_flag(tmp_path):
+def test_an_audio_file_has_no_flag(tmp_path):
     path = make(tmp_path / "a.mp4", audio=np.concatenate([tone(2.0)] * 2))
     events = (Event("beep", 0.5, 0.7),)
     (row,) = scan([Entry(path, ("x",), "val", events)], tmp_path / "manifest.parquet")
@@ -181,7 +181,7 @@ def test_a_sound_file_has_no_flag(tmp_path):
 
 
 def test_no_audio(tmp_path):
-    write_video(tmp_path / "a.mp4", pictures(2.0), FPS)
+    write_video(tmp_path / "a.mp4", frames_of(2.0), FPS)
     (row,) = scan([Entry(tmp_path / "a.mp4")], tmp_path / "manifest.csv")
     assert (row.flags, row.reason) == (("no-audio",), "there is no audio track")
     assert (row.width, row.sample_rate) == (64, 0) and row.duration == pytest.approx(2.0)
@@ -203,20 +203,20 @@ def test_silent(tmp_path, level, flags):
     assert flagged(make(tmp_path / "a.mp4", 6.0, audio=noise)) == (flags, "")
 
 
-def test_a_short_sound_in_long_silence_is_not_silent(tmp_path):
-    sound = np.zeros((1, 16 * RATE), np.float32)
-    sound[:, 4 * RATE : 5 * RATE] = tone(1.0)  # between the first windows
-    assert flagged(make(tmp_path / "a.mp4", 16.0, audio=sound)) == ((), "")
+def test_short_audio_in_long_silence_is_not_silent(tmp_path):
+    audio = np.zeros((1, 16 * RATE), np.float32)
+    audio[:, 4 * RATE : 5 * RATE] = tone(1.0)  # between the first windows
+    assert flagged(make(tmp_path / "a.mp4", 16.0, audio=audio)) == ((), "")
 
 
 def test_static(tmp_path):
-    still = np.broadcast_to(pictures(0.04), (290, 48, 64, 3))  # beyond the keyframe at 10 s, which is encoded anew
+    still = np.broadcast_to(frames_of(0.04), (290, 48, 64, 3))  # beyond the keyframe at 10 s, which is encoded anew
     write_video(tmp_path / "a.mp4", still, FPS, audio=tone(12.0), sample_rate=RATE, crf=28)
     assert flagged(tmp_path / "a.mp4") == (("static",), "")
 
 
-def test_a_picture_that_changes_now_and_then_is_not_static(tmp_path):
-    frames = np.array(np.broadcast_to(pictures(0.04), (275, 48, 64, 3)))
+def test_a_video_that_changes_now_and_then_is_not_static(tmp_path):
+    frames = np.array(np.broadcast_to(frames_of(0.04), (275, 48, 64, 3)))
     frames[80:100, :16, :16] ^= 255  # between the first windows
     write_video(tmp_path / "a.mp4", frames, FPS, audio=tone(11.0), sample_rate=RATE)
     assert flagged(tmp_path / "a.mp4") == ((), "")
@@ -228,10 +228,10 @@ def test_short(tmp_path):
     assert flagged(tmp_path / "a.mp4", min_duration=0.5) == ((), "")
 
 
-def test_sound_that_is_no_numbers_is_undecodable(tmp_path):
-    sound = np.zeros((16_000 * 2, 1), np.float32)
-    sound[8_000:24_000] = np.nan
-    soundfile.write(tmp_path / "a.wav", sound, 16_000, "FLOAT")
+def test_audio_that_is_no_numbers_is_undecodable(tmp_path):
+    audio = np.zeros((16_000 * 2, 1), np.float32)
+    audio[8_000:24_000] = np.nan
+    soundfile.write(tmp_path / "a.wav", audio, 16_000, "FLOAT")
     why = "its audio has samples that are no numbers, or too loud to be audio"
     assert flagged(tmp_path / "a.wav") == (("undecodable",), why)
 

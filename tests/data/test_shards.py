@@ -23,8 +23,8 @@ def clips(tmp_path_factory) -> list[Row]:
         rng, path = np.random.default_rng(k), folder / f"{k}.mp4"
         texture = rng.integers(0, 255, (6, 8, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
         frames = np.stack([np.roll(texture, n, 1) for n in range(30)])
-        sound = rng.uniform(-0.3, 0.3, (1, round(1.2 * RATE))).astype(np.float32)
-        write_video(path, frames, 25, audio=sound, sample_rate=RATE)
+        audio = rng.uniform(-0.3, 0.3, (1, round(1.2 * RATE))).astype(np.float32)
+        write_video(path, frames, 25, audio=audio, sample_rate=RATE)
         data = path.read_bytes()
         row = Row(
             path, duration=1.2, fps=25.0, width=64, height=48, sample_rate=RATE, labels=("dog",) * (k % 2),

@@ -23,8 +23,8 @@ from golden import COLOURS, EVENTS, Golden, colours, flashes, golden, lag, numbe
 
 RATE = 16000
 CLOCKS = (
-    "fps29.97", "variable", "variable_mkv", "variable_ts", "late_sound", "late_picture", "late_sound_mkv",
-    "late_picture_mkv", "late_sound_ts", "late_picture_ts", "edit_list", "open_gop_ts", "interlaced_mpeg2",
+    "fps29.97", "variable", "variable_mkv", "variable_ts", "late_audio", "late_video", "late_audio_mkv",
+    "late_video_mkv", "late_audio_ts", "late_video_ts", "edit_list", "open_gop_ts", "interlaced_mpeg2",
     "avi_mpeg4", "avi_mp3", "mpg_mpeg1", "flv", "aac_surround", "flac_192k",
 )  # fmt: skip
 SHAPES = (
@@ -42,14 +42,14 @@ def made(name: str) -> tuple[Golden, Path, float, dict]:
 
 
 @lru_cache(2)
-def pictures(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
+def frames_of(path: Path) -> tuple[np.ndarray, list[np.ndarray]]:
     """Instants and frames, by FFmpeg alone."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
         return np.array([frame.time for frame in frames]), [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
-def sound(path: Path) -> np.ndarray:
+def audio_of(path: Path) -> np.ndarray:
     """Samples from the instant 0 on, by FFmpeg alone."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
@@ -59,7 +59,7 @@ def sound(path: Path) -> np.ndarray:
 
 def put(truth: Golden, begin: float, count: int) -> np.ndarray:
     """What all channels together hold from an instant on."""
-    return np.mean([truth.sound(begin, RATE, count, channel) for channel in range(truth.channels)], 0)
+    return np.mean([truth.samples(begin, RATE, count, channel) for channel in range(truth.channels)], 0)
 
 
 # ---- clocks
@@ -68,7 +68,7 @@ def put(truth: Golden, begin: float, count: int) -> np.ndarray:
 @pytest.mark.parametrize("name", CLOCKS)
 def test_every_frame_keeps_its_instant(name):
     truth, path, begin, row = made(name)
-    times, images = pictures(path)
+    times, images = frames_of(path)
     assert begin == pytest.approx(truth.times[0], abs=1e-5)
     assert [number(image) for image in images] == truth.numbers.tolist()
     assert times == pytest.approx(truth.times - truth.times[0], abs=max(0.51 * truth.kind.tick, 2e-5))
@@ -79,45 +79,45 @@ def test_every_frame_keeps_its_instant(name):
 
 
 @pytest.mark.parametrize("name", CLOCKS)
-def test_the_sound_lies_where_it_lay(name):
+def test_the_audio_lies_where_it_lay(name):
     """To a tenth of a millisecond, by two witnesses: the whole track, and each beep at its flash."""
     truth, path, begin, _ = made(name)
-    heard = sound(path)
+    heard = audio_of(path)
     late, likeness = lag(heard[0], put(truth, begin, heard.shape[1]), RATE)
     assert heard.shape[0] == 1 and abs(late) < 1e-4 and likeness > 0.98
-    times, images = pictures(path)
+    times, images = frames_of(path)
     assert [number(image) for image in images if flashes(image)] == [n for n in truth.numbers if n in EVENTS]
     for time in [time for time, image in zip(times, images, strict=True) if flashes(image)][:3]:
         first = round(time * RATE) - 800
-        if first >= 0 and truth.sound_start < begin + time - 0.05:
+        if first >= 0 and truth.audio_start < begin + time - 0.05:
             window = heard[0, first : first + 2560]
             assert abs(lag(window, put(truth, begin + first / RATE, 2560), RATE)[0]) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["late_sound", "late_sound_mkv", "late_sound_ts"])
-def test_there_is_silence_before_the_sound_begins(name):
+@pytest.mark.parametrize("name", ["late_audio", "late_audio_mkv", "late_audio_ts"])
+def test_there_is_silence_before_the_audio_begins(name):
     truth, path, begin, _ = made(name)
-    quiet = round((truth.sound_start - begin - 0.07) * RATE)  # a frame of AAC rings ahead
-    heard = sound(path)[0]
+    quiet = round((truth.audio_start - begin - 0.07) * RATE)  # a frame of AAC rings ahead
+    heard = audio_of(path)[0]
     assert quiet > 4000 and np.abs(heard[:quiet]).max() < 1e-3 < 0.05 < np.abs(heard[quiet:]).max()
 
 
-def test_sound_that_ends_before_the_picture_ends_early(tmp_path):
+def test_audio_that_ends_before_the_video_ends_early(tmp_path):
     """And is not read again for every frame that is left."""
     tone = 0.3 * np.sin(np.arange(RATE) * 0.2)[None].astype(np.float32)
     write_video(tmp_path / "a.mp4", np.zeros((300, 32, 32, 3), np.uint8), 25, audio=tone, sample_rate=RATE)
     _, row = transcode(tmp_path / "a.mp4", tmp_path / "b.mp4", Settings())
     assert row["duration"] == pytest.approx(1.0, abs=0.07)
-    assert len(pictures(tmp_path / "b.mp4")[0]) == 300
+    assert len(frames_of(tmp_path / "b.mp4")[0]) == 300
 
 
-# ---- pictures
+# ---- frames
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_pictures_are_upright_and_square_in_their_colours(name):
+def test_frames_are_upright_and_square_in_their_colours(name):
     truth, path, _, row = made(name)
-    _, images = pictures(path)
+    _, images = frames_of(path)
     assert [number(image) for image in images] == truth.numbers.tolist()
     assert (row["width"], row["height"]) == tuple(side // 2 * 2 for side in truth.display)
     assert images[0].shape[1::-1] == (row["width"], row["height"])
@@ -142,7 +142,7 @@ def test_the_short_side_shrinks_and_never_grows(tmp_path, side, size):
     truth = golden("fps25")
     _, row = transcode(truth.path, tmp_path / "a.mp4", Settings(short_side=side))
     assert (row["width"], row["height"]) == size
-    assert number(pictures(tmp_path / "a.mp4")[1][7]) == 7
+    assert number(frames_of(tmp_path / "a.mp4")[1][7]) == 7
 
 
 @pytest.mark.parametrize("name", ["pyramid", "variable", "gop12"])
@@ -159,7 +159,7 @@ def test_frames_follow_one_pattern(name):
 
 
 def test_the_same_source_gives_the_same_bytes(tmp_path):
-    for name in ("late_picture", "variable_mkv"):
+    for name in ("late_video", "variable_mkv"):
         truth, path, begin, row = made(name)
         assert transcode(truth.path, tmp_path / "again.mp4", Settings()) == (begin, row)
         assert (tmp_path / "again.mp4").read_bytes() == path.read_bytes()
@@ -169,7 +169,7 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
 
 
 def test_opencv_plays_it():
-    truth, path, _, row = made("late_sound_mkv")
+    truth, path, _, row = made("late_audio_mkv")
     player = cv2.VideoCapture(str(path))
     assert player.get(cv2.CAP_PROP_FPS) == pytest.approx(row["fps"])
     shown = []
@@ -180,7 +180,7 @@ def test_opencv_plays_it():
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on the PATH")
 def test_the_program_ffmpeg_plays_it():
-    truth, path, begin, _ = made("late_picture_ts")
+    truth, path, begin, _ = made("late_video_ts")
     words = ["ffmpeg", "-v", "error", "-xerror", "-i", path]
     done = subprocess.run([*words, "-f", "f32le", "-"], capture_output=True, check=True)
     heard = np.frombuffer(done.stdout, np.float32)

@@ -22,8 +22,8 @@ def solo(name: str, **changes) -> WorldConfig:
     return WorldConfig.preset("solo", classes=(name,), distractors=(0, 0), **changes)
 
 
-def energy(sound: np.ndarray, start: float, stop: float, rate: int = 16000) -> float:
-    return float(np.mean(sound[max(round(start * rate), 0) : round(stop * rate)] ** 2)) + 1e-10
+def energy(audio: np.ndarray, start: float, stop: float, rate: int = 16000) -> float:
+    return float(np.mean(audio[max(round(start * rate), 0) : round(stop * rate)] ** 2)) + 1e-10
 
 
 def motion_in_box(scene: Scene) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_events_are_irregular(name):
 
 
 @pytest.mark.parametrize("name", STRUCK)
-def test_sound_sets_in_within_20_ms_of_its_event(name):
+def test_audio_sets_in_within_20_ms_of_its_event(name):
     rises = []
     for index in range(6):
         scene = render_scene(solo(name, size=32), 9, index)
@@ -169,7 +169,7 @@ def test_fan_brightens_as_it_is_heard():
     assert np.median(agreement) > 0.7
 
 
-def test_sound_spectra_of_the_classes_overlap():
+def test_audio_spectra_of_the_classes_overlap():
     hz = np.fft.rfftfreq(64000, 1 / 16000)
     centroids = {}
     for name in CLASSES:

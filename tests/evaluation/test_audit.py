@@ -63,7 +63,7 @@ def test_clean_clips_pass(model, clips):
 
 
 @pytest.mark.parametrize("leak", ["silence", "fade", "click"])
-def test_a_leak_in_the_sound_is_found_there(model, clips, leak):
+def test_a_leak_in_the_audio_is_found_there(model, clips, leak):
     video, audio = clips[0], clips[1].copy()
     if leak == "silence":
         audio[:, : int(0.4 * RATE)] = 0

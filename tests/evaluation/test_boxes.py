@@ -37,8 +37,8 @@ def clips(tmp_path_factory) -> Path:
         first = round((INSTANT - 0.5) * FPS)
         frames[first : first + FPS] = 255 - frames[first : first + FPS]
         path = folder / f"{number}.mp4"
-        sound = 0.3 * generator.standard_normal((1, 16000 * SECONDS)).astype(np.float32)
-        write_video(path, iter(frames), FPS, audio=sound, sample_rate=16000)
+        audio = 0.3 * generator.standard_normal((1, 16000 * SECONDS)).astype(np.float32)
+        write_video(path, iter(frames), FPS, audio=audio, sample_rate=16000)
         events = (Event("bell", INSTANT, INSTANT, box),)
         rows.append(Row(path, 0.0, SECONDS, fps=FPS, width=96, height=64, hash=str(number), events=events))
     write_manifest(rows, folder / "boxes.parquet")

@@ -51,14 +51,14 @@ def test_it_has_figures_of_localization_with_its_objective_alone(model, objectiv
     assert not any("untrained" in name for name in metrics)
 
 
-def test_its_maps_are_class_activations_at_the_sounds_steps(model, objective, muted, tmp_path):
+def test_its_maps_are_class_activations_at_the_steps_of_the_audio(model, objective, muted, tmp_path):
     config = model.config
     cache = decode_once(read_manifest(muted), tmp_path, config.fps, config.size, config.sample_rate, 1)
     cut = on_grid(model, np.full(4, AROUND * model.step), 2 * AROUND * model.step)
     right, early = shifted_maps(model, cache, cut, (AROUND, 0), objective)
-    ((frames, sound),) = cut_windows(model, cache, cut)
+    ((frames, audio),) = cut_windows(model, cache, cut)
     with torch.inference_mode():
-        expected = cam(objective, model, frames, sound, AROUND).numpy()
+        expected = cam(objective, model, frames, audio, AROUND).numpy()
     assert np.allclose(right, expected)
     assert right.shape == (4, 8, 8)
     assert not np.allclose(right, early)

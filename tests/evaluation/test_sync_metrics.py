@@ -29,7 +29,7 @@ def test_a_reader_of_planted_curves_gets_everything_right():
     assert [one.label for one in classes] == ["even", "odd"] and classes[0].within.n == 20
 
 
-def test_the_sound_of_another_clip_is_at_chance_and_short_clips_have_no_wide_grid():
+def test_the_audio_of_another_clip_is_at_chance_and_short_clips_have_no_wide_grid():
     clips = curved_clips(120, 4.0)
     other = ClipCache(clips.video, np.roll(clips.audio, 1, 0), clips.fps, clips.sample_rate)
     metrics, _ = sync_metrics(Reader(), None, other, [()] * 120, 0)
@@ -66,7 +66,7 @@ class Wide(Objective):
         return offset_scores(normal(pair.video_features, dim=1), normal(pair.audio_features, dim=1), 20.0, 0, offsets)
 
 
-def test_an_objective_scores_with_the_sound_that_it_was_trained_on():
+def test_an_objective_scores_with_the_audio_that_it_was_trained_on():
     reader = Reader()
     reader.config = type(reader.config)(**{**vars(reader.config), "common_space": False})
     with pytest.raises(ModelError, match="no common space"):

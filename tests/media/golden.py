@@ -126,14 +126,14 @@ KINDS: dict[str, Kind] = {
     "variable_webm": _kind(variable=True, suffix="webm", codec="libvpx-vp9", options=_VPX, audio="libopus"),
     "variable_ts": _kind(variable=True, suffix="ts"),
     # Beginnings.
-    "late_sound": _kind(audio_start=0.5, muxer={"movie_timescale": "48000"}),
-    "late_picture": _kind(video_start=0.52),
-    "late_sound_mov": _kind(audio_start=0.5, suffix="mov", audio="pcm_s16le"),
-    "late_picture_mov": _kind(video_start=0.52, suffix="mov", audio="pcm_s16le"),
-    "late_sound_mkv": _kind(audio_start=0.5, suffix="mkv"),
-    "late_picture_mkv": _kind(video_start=0.52, suffix="mkv"),
-    "late_sound_ts": _kind(audio_start=0.5, suffix="ts"),
-    "late_picture_ts": _kind(video_start=0.52, suffix="ts"),
+    "late_audio": _kind(audio_start=0.5, muxer={"movie_timescale": "48000"}),
+    "late_video": _kind(video_start=0.52),
+    "late_audio_mov": _kind(audio_start=0.5, suffix="mov", audio="pcm_s16le"),
+    "late_video_mov": _kind(video_start=0.52, suffix="mov", audio="pcm_s16le"),
+    "late_audio_mkv": _kind(audio_start=0.5, suffix="mkv"),
+    "late_video_mkv": _kind(video_start=0.52, suffix="mkv"),
+    "late_audio_ts": _kind(audio_start=0.5, suffix="ts"),
+    "late_video_ts": _kind(video_start=0.52, suffix="ts"),
     "edit_list": _kind(cut=1.4, seconds=6),
     "edit_list_no_b": _kind(cut=1.4, seconds=6, options=_x264(bframes=0)),
     "edit_list_mov": _kind(cut=1.4, seconds=6, suffix="mov", audio="pcm_s16le"),
@@ -243,7 +243,7 @@ class Golden:
         numbers: int ``[N]``, the number that each of these frames carries.
         end: instant at which the last frame's time is over (of ``variable`` kinds: about).
         clock: the file's own clock at the instant that was zero when the file was made.
-        sound_start, sound_end: where the track lies, on the file's clock.
+        audio_start, audio_end: where the track lies, on the file's clock.
     """
 
     path: Path
@@ -252,8 +252,8 @@ class Golden:
     numbers: np.ndarray
     end: float
     clock: float
-    sound_start: float
-    sound_end: float
+    audio_start: float
+    audio_end: float
 
     def shown(self, instant: float) -> set[int]:
         """Which of the frames may be shown at an instant: two of them within half a tick of the change."""
@@ -261,12 +261,12 @@ class Golden:
         found = np.searchsorted(self.times, [instant - slack, instant + slack], "right") - 1
         return set(found.clip(0).tolist())
 
-    def sound(self, start: float, rate: float, count: int, channel: int = 0) -> np.ndarray:
+    def samples(self, start: float, rate: float, count: int, channel: int = 0) -> np.ndarray:
         """float64 ``[count]``: what was put at the instants ``start + n / rate`` of the file's clock."""
         moments = start - self.clock - self.kind.late
-        samples = _sound(self.kind, moments, rate, count, channel)
+        samples = _audio(self.kind, moments, rate, count, channel)
         instants = start + np.arange(count) / rate
-        return np.where((instants >= self.sound_start) & (instants < self.sound_end), samples, 0.0)
+        return np.where((instants >= self.audio_start) & (instants < self.audio_end), samples, 0.0)
 
     @property
     def channels(self) -> int:
@@ -284,7 +284,7 @@ def golden(name: str) -> Golden:
     """The file of a kind, made at its first use in a process, with its truth."""
     kind = KINDS[name]
     path = Path(_FOLDER.name) / f"{name}.{kind.suffix}"
-    moments, sound_end = _encode(path, kind)
+    moments, audio_end = _encode(path, kind)
     if kind.cut:
         whole = path.with_name(f"{name}-whole.{kind.suffix}")
         path.rename(whole)
@@ -295,7 +295,7 @@ def golden(name: str) -> Golden:
     shown = times >= -1e-9 if kind.cut else np.ones(len(times), bool)
     return Golden(
         path, kind, times[shown], numbers[shown], 2 * times[-1] - times[-2], clock,
-        max(kind.audio_start + clock, 0.0 if kind.cut else -np.inf) + kind.late, sound_end + clock + kind.late,
+        max(kind.audio_start + clock, 0.0 if kind.cut else -np.inf) + kind.late, audio_end + clock + kind.late,
     )  # fmt: skip
 
 
@@ -396,7 +396,7 @@ def _tones(channel: int, low: bool) -> tuple[np.ndarray, np.ndarray]:
     return rng.uniform(*((30, 100) if low else (250, 2800)), _TONES), phases * 0.1 * np.sqrt(2 / _TONES)
 
 
-def _sound(kind: Kind, start: float, rate: float, count: int, channel: int) -> np.ndarray:
+def _audio(kind: Kind, start: float, rate: float, count: int, channel: int) -> np.ndarray:
     """Samples at ``start + n / rate`` seconds after the instant zero of the making."""
     low = av.AudioLayout(kind.layout).channels[channel].name == "LFE"  # codecs keep nothing high in it
     frequencies, amplitudes = _tones(channel, low)
@@ -469,9 +469,9 @@ def _encode(path: Path, kind: Kind) -> tuple[np.ndarray, float]:
     """Write the file; returns the frames' instants and the end of the audio, in seconds since zero."""
     moments = _moments(kind)
     with av.open(str(path), "w", options=kind.muxer) as container:
-        picture = container.add_stream(kind.codec, rate=kind.fps, options=kind.options | {"g": str(kind.gop)})
-        picture.width, picture.height, picture.pix_fmt = *kind.size, kind.pixels
-        context = picture.codec_context
+        video = container.add_stream(kind.codec, rate=kind.fps, options=kind.options | {"g": str(kind.gop)})
+        video.width, video.height, video.pix_fmt = *kind.size, kind.pixels
+        context = video.codec_context
         context.thread_count = 1
         context.sample_aspect_ratio = kind.aspect
         context.color_range = 2 if kind.full else 1
@@ -482,7 +482,7 @@ def _encode(path: Path, kind: Kind) -> tuple[np.ndarray, float]:
         else:
             context.time_base = 1 / kind.fps
         if kind.rotation:
-            picture.set_display_rotation(kind.rotation)
+            video.set_display_rotation(kind.rotation)
         # AAC may code noise as noise, with other samples: our murmur must stay itself.
         choices = {"aac_pns": "0"} if kind.audio == "aac" else {"strict": "experimental"}
         track = container.add_stream(kind.audio, rate=kind.rate, layout=kind.layout, options=choices)
@@ -490,20 +490,20 @@ def _encode(path: Path, kind: Kind) -> tuple[np.ndarray, float]:
             track.format = "fltp"
         track.bit_rate = kind.bit_rate
         track.codec_context.open()
-        sounds, end = _sounds(kind, track.codec_context)
-        pieces = [(moment, picture, frame) for moment, frame in _pictures(kind, moments, context.time_base)]
-        pieces += [(moment, track, frame) for moment, frame in sounds]
+        blocks, end = _audio_blocks(kind, track.codec_context)
+        pieces = [(moment, video, frame) for moment, frame in _frames(kind, moments, context.time_base)]
+        pieces += [(moment, track, frame) for moment, frame in blocks]
         pieces.sort(key=lambda piece: piece[0])
-        for _, stream, frame in [*pieces, (end, picture, None), (end, track, None)]:
+        for _, stream, frame in [*pieces, (end, video, None), (end, track, None)]:
             for packet in stream.encode(frame):
-                if stream is picture:  # encoders count from zero: the delay is put in afterwards
+                if stream is video:  # encoders count from zero: the delay is put in afterwards
                     late = round(kind.video_start / packet.time_base)
                     packet.pts, packet.dts = packet.pts + late, packet.dts + late
                 container.mux(packet)
     return moments, end
 
 
-def _pictures(kind: Kind, moments: np.ndarray, base: Fraction) -> Iterator[tuple[float, av.VideoFrame]]:
+def _frames(kind: Kind, moments: np.ndarray, base: Fraction) -> Iterator[tuple[float, av.VideoFrame]]:
     graph = None
     if kind.interlaced:
         graph = av.filter.Graph()
@@ -521,13 +521,13 @@ def _pictures(kind: Kind, moments: np.ndarray, base: Fraction) -> Iterator[tuple
         yield moment, frame
 
 
-def _sounds(kind: Kind, context: av.AudioCodecContext) -> tuple[list, float]:
+def _audio_blocks(kind: Kind, context: av.AudioCodecContext) -> tuple[list, float]:
     """Frames of audio as the encoder wants them, with their instants; and the instant of the end."""
     size = context.frame_size or 1024
     length = kind.video_start + kind.seconds - kind.audio_start
     count = -(-round(length * kind.rate) // size) * size
     channels = context.layout.nb_channels
-    samples = np.stack([_sound(kind, kind.audio_start, kind.rate, count, c) for c in range(channels)])
+    samples = np.stack([_audio(kind, kind.audio_start, kind.rate, count, c) for c in range(channels)])
     form = context.format.name
     if form.startswith("s16"):
         samples = np.round(samples * 32767).clip(-32768, 32767).astype(np.int16)
@@ -547,14 +547,14 @@ def _sounds(kind: Kind, context: av.AudioCodecContext) -> tuple[list, float]:
 def _cut(whole: Path, path: Path, seconds: float) -> None:
     """Copy packets from the last keyframe at or before an instant on; that instant becomes zero."""
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
-        picture, track = source.streams.video[0], source.streams.audio[0]
-        copies = {s.index: target.add_stream_from_template(s) for s in (picture, track)}
-        packets = [p for p in source.demux(picture, track) if p.size]
-        keys = [p.pts * p.time_base for p in packets if p.stream is picture and p.is_keyframe]
+        video, track = source.streams.video[0], source.streams.audio[0]
+        copies = {s.index: target.add_stream_from_template(s) for s in (video, track)}
+        packets = [p for p in source.demux(video, track) if p.size]
+        keys = [p.pts * p.time_base for p in packets if p.stream is video and p.is_keyframe]
         begin = max(key for key in keys if key <= seconds)
         started = False
         for packet in packets:
-            if packet.stream is picture:
+            if packet.stream is video:
                 started |= packet.pts * packet.time_base >= begin
                 if not started:
                     continue

@@ -15,11 +15,11 @@ from avlearn.media.frames import every_frame
 def with_aspect(source: Path, target: Path, aspect: str, late: str | None = None) -> Path:
     """Its H.264 again, whose parameter sets state another aspect; from the second half on ``late``."""
     with av.open(str(source)) as taken, av.open(str(target), "w") as container:
-        pictures = taken.streams.video[0]
-        copy = container.add_stream_from_template(pictures)
-        filters = [BitStreamFilterContext(f"h264_metadata=sample_aspect_ratio={late or aspect}", pictures, copy)]
-        filters.insert(0, BitStreamFilterContext(f"h264_metadata=sample_aspect_ratio={aspect}", pictures, copy))
-        packets = [packet for packet in taken.demux(pictures) if packet.size]
+        stream = taken.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        filters = [BitStreamFilterContext(f"h264_metadata=sample_aspect_ratio={late or aspect}", stream, copy)]
+        filters.insert(0, BitStreamFilterContext(f"h264_metadata=sample_aspect_ratio={aspect}", stream, copy))
+        packets = [packet for packet in taken.demux(stream) if packet.size]
         for k, packet in enumerate(packets):
             for filtered in filters[2 * k >= len(packets)].filter(packet):
                 filtered.stream = copy
@@ -33,7 +33,7 @@ def frames_of(path: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "mov", "ts", "h264"])
 @pytest.mark.parametrize("aspect", ["30000/1", "1/30000"])
-def test_pictures_of_an_absurd_aspect_are_all_read_and_square(tmp_path, kind, aspect):
+def test_frames_of_an_absurd_aspect_are_all_read_and_square(tmp_path, kind, aspect):
     plain = small.write(tmp_path / f"plain.{'ts' if kind in ('ts', 'h264') else 'mp4'}", seconds=0)
     path = with_aspect(plain, tmp_path / f"a.{kind}", aspect)
     with av.open(str(path)) as container:  # what FFmpeg alone makes of it: should it read all, ours can go

@@ -46,10 +46,10 @@ def test_damage_is_the_same_for_a_seed(files):
 
 @pytest.mark.parametrize("rate", [None, 16_000])
 @pytest.mark.parametrize("value", [2e38, -2e38, np.nan])
-def test_samples_that_no_sound_has_are_refused(tmp_path, value, rate):
-    sound = np.zeros((8_000, 1), np.float32)
-    sound[1_000:1_010] = value
-    soundfile.write(tmp_path / "a.wav", sound, 8_000, "FLOAT")
+def test_samples_that_no_audio_has_are_refused(tmp_path, value, rate):
+    audio = np.zeros((8_000, 1), np.float32)
+    audio[1_000:1_010] = value
+    soundfile.write(tmp_path / "a.wav", audio, 8_000, "FLOAT")
     reader = ClipReader(video=False, sample_rate=rate)
     with pytest.raises(MediaError, match="too loud to be audio"):
         reader.read(tmp_path / "a.wav", [Window(0.0, 0.5)])

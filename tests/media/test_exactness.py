@@ -19,9 +19,9 @@ READS = 3  # of one to four windows each
 def decoded(name: str) -> tuple[np.ndarray, list[av.VideoFrame], object]:
     """Presentation times and frames of the whole file by PyAV alone, and the shape of its pixels."""
     with av.open(str(golden(name).path)) as container:
-        picture = container.streams.video[0]
-        frames = list(container.decode(picture))
-        return np.array([frame.time for frame in frames]), frames, picture.sample_aspect_ratio
+        video = container.streams.video[0]
+        frames = list(container.decode(video))
+        return np.array([frame.time for frame in frames]), frames, video.sample_aspect_ratio
 
 
 def random_crop(rng: np.random.Generator):
@@ -55,15 +55,15 @@ def check_clip(name: str, reader: ClipReader, window: Window, clip) -> None:
         assert (instants < truth.end - 0.01).sum() <= len(clip.video) <= (instants < truth.end + 0.01).sum()
     assert len(clip.times) == len(clip.video)
     assert len(clip.video) >= (instants < times[-1]).sum()
-    pictures = {}
+    images = {}
     for image, time, instant in zip(clip.video, clip.times, instants, strict=False):
         right = {max(int(np.searchsorted(times, instant + s, "right")) - 1, 0) for s in (-slack, slack)}
         shown = int(np.abs(times - time).argmin())
         assert shown in right, f"at {instant:.5f} s: {time:.5f} s"
         assert time == pytest.approx(times[shown], abs=1e-9)
-        if shown not in pictures:
-            pictures[shown] = to_rgb(frames[shown], aspect, reader.size, window.crop)
-        assert np.array_equal(image, pictures[shown]), f"at {instant:.5f} s: pixels of the frame at {time:.5f} s"
+        if shown not in images:
+            images[shown] = to_rgb(frames[shown], aspect, reader.size, window.crop)
+        assert np.array_equal(image, images[shown]), f"at {instant:.5f} s: pixels of the frame at {time:.5f} s"
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -88,7 +88,7 @@ def test_enough_windows_are_tried():
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("rate", [None, 16000])
-def test_sound_of_a_window_does_not_depend_on_the_others(name, rate):
+def test_audio_of_a_window_does_not_depend_on_the_others(name, rate):
     truth = golden(name)
     rng = np.random.default_rng(zlib.crc32(name.encode()) + 2)
     windows = [Window(start, 0.4, 0.1, 0.2) for start in rng.uniform(truth.times[0], truth.end - 0.6, 3)]
@@ -104,9 +104,9 @@ def test_sound_of_a_window_does_not_depend_on_the_others(name, rate):
             assert np.abs(clip.audio - alone.audio).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["fps25", "late_sound", "ts_h264", "mkv", "edit_list", "webm_vp9"])
+@pytest.mark.parametrize("name", ["fps25", "late_audio", "ts_h264", "mkv", "edit_list", "webm_vp9"])
 @pytest.mark.parametrize("rate", [None, 16000, 22050])
-def test_sound_of_windows_adds_up_to_the_whole(name, rate):
+def test_audio_of_windows_adds_up_to_the_whole(name, rate):
     truth = golden(name)
     begin = truth.times[0]
     whole = read_clip(truth.path, begin, 4.0, sample_rate=rate, video=False)
@@ -117,16 +117,16 @@ def test_sound_of_windows_adds_up_to_the_whole(name, rate):
     assert np.abs(joined - whole.audio).max() < 1e-3
 
 
-@pytest.mark.parametrize("name", ["fps25", "late_sound", "ts_h264", "mkv", "edit_list", "open_gop", "fps29.97"])
+@pytest.mark.parametrize("name", ["fps25", "late_audio", "ts_h264", "mkv", "edit_list", "open_gop", "fps29.97"])
 def test_chunks_of_a_stream_add_up_to_the_whole(name):
     path = golden(name).path
     whole = read_clip(path, sample_rate=16000)
     chunks = list(stream(path, 0.8, 0.8, sample_rate=16000))
     assert np.array_equal(np.concatenate([clip.video for clip in chunks]), whole.video)
-    sound = np.concatenate([clip.audio for clip in chunks], 1)
-    length = min(sound.shape[1], whole.audio.shape[1])
+    audio = np.concatenate([clip.audio for clip in chunks], 1)
+    length = min(audio.shape[1], whole.audio.shape[1])
     assert length > 0.95 * 16000 * (golden(name).end - golden(name).times[0])
-    assert np.abs(sound[:, :length] - whole.audio[:, :length]).max() < 1e-3
+    assert np.abs(audio[:, :length] - whole.audio[:, :length]).max() < 1e-3
 
 
 def test_overlapping_windows_of_a_stream_lie_on_one_grid():

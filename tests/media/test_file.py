@@ -135,7 +135,7 @@ def test_it_reads_whichever_of_video_and_audio_there_is(tmp_path):
     with MediaFile(small.write(tmp_path / "silent.mp4", 20, 0)) as file:
         assert file[0.0:0.4].video.shape == (10, 48, 64, 3) and file[0.0:0.4].audio.size == 0
         assert [len(clip.video) for clip in file.stream(0.4, 0.4)] == [10, 10]
-    with MediaFile(small.write(tmp_path / "sound.mp4", 0, 1.0)) as file:
+    with MediaFile(small.write(tmp_path / "audio.mp4", 0, 1.0)) as file:
         assert file[0.0:0.4].audio.shape == (1, 6400) and file.fps is None
         assert next(clip.audio.shape for clip in file.stream(0.8, 0.8)) == (1, 12_800)
         with pytest.raises(NoVideoError):
@@ -144,19 +144,19 @@ def test_it_reads_whichever_of_video_and_audio_there_is(tmp_path):
 
 def test_tracks_and_channels_are_selected(tmp_path):
     path = small.write(tmp_path / "a.mkv", 20, 0.8, layouts=("mono", "stereo"), languages=("eng", "fra"))
-    sounds = {}
+    found = {}
     with MediaFile(path, track=2, channel="left") as file:
-        sounds["at once"] = file[0.0:0.8].audio
+        found["at once"] = file[0.0:0.8].audio
         assert track_number(file) == 2
         assert np.array_equal(read_clip(Selected(file, 1)).audio, read_clip(Selected(path, 1, "left")).audio)
     with MediaFile(Selected(path, 2), channel="left") as file:
-        sounds["given a selection"] = file[0.0:0.8].audio
+        found["given a selection"] = file[0.0:0.8].audio
     with MediaFile(path) as file:
-        sounds["afterwards"] = read_clip(select_audio(file, "fra", "left"), 0.0, 0.8).audio
+        found["afterwards"] = read_clip(select_audio(file, "fra", "left"), 0.0, 0.8).audio
         with pytest.raises(NoAudioError, match="number 3"):
             read_clip(Selected(file, 3))
-    for sound in sounds.values():
-        assert np.array_equal(sound, read_clip(Selected(path, 2, "left"), 0.0, 0.8).audio)
+    for audio in found.values():
+        assert np.array_equal(audio, read_clip(Selected(path, 2, "left"), 0.0, 0.8).audio)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def check_audio(truth: Golden, window: Window, clip: Clip) -> None:
     assert clip.audio.shape == (truth.channels, count)
     alike = 0.95 if truth.kind.audio == "vorbis" else 0.99
     for channel, heard in enumerate(clip.audio):
-        late, same = lag(heard, truth.sound(begin, rate, count, channel), rate)
+        late, same = lag(heard, truth.samples(begin, rate, count, channel), rate)
         assert same >= alike, f"channel {channel}"
         assert abs(late) <= most_lag(truth), f"channel {channel}"
 
@@ -63,8 +63,8 @@ def some_windows(name: str, count: int) -> list[Window]:
     """Random windows within a file, with audio around them, and one that goes on past its end."""
     truth = golden(name)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    first = max(truth.times[0], truth.sound_start)
-    last = min(truth.end, truth.sound_end)
+    first = max(truth.times[0], truth.audio_start)
+    last = min(truth.end, truth.audio_end)
     windows = [Window(rng.uniform(first + 0.2, last - 1.0), rng.uniform(0.5, 0.8), 0.2, 0.2) for _ in range(count - 1)]
     return [*windows, Window(last - rng.uniform(0.5, 0.7), 1.0, 0.3, 0.0)]
 
@@ -82,7 +82,7 @@ def test_windows_show_and_sound_what_the_file_holds_there(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_other_rates_keep_frames_and_sound_in_place(name):
+def test_other_rates_keep_frames_and_audio_in_place(name):
     truth = golden(name)
     fps = (8.0, 12.5, 50.0, 59.94)[zlib.crc32(name.encode()) % 4]
     windows = some_windows(f"{name}", 3)[::-1]
@@ -113,7 +113,7 @@ def test_a_whole_file_gives_every_frame_once(name):
     assert [number(image) for image in clip.video] == truth.numbers.tolist()
 
 
-@pytest.mark.parametrize("name", ["fps25", "late_picture", "late_sound", "edit_list", "ts_h264", "mkv", "avi_mpeg4"])
+@pytest.mark.parametrize("name", ["fps25", "late_video", "late_audio", "edit_list", "ts_h264", "mkv", "avi_mpeg4"])
 def test_beyond_the_file(name):
     truth = golden(name)
     early = Window(truth.times[0] - 0.3, 0.5)
@@ -124,7 +124,7 @@ def test_beyond_the_file(name):
     [clip] = ClipReader(fps=10).read(truth.path, [late])
     assert len(clip.video) == len(clip.times) == 4
     assert clip.audio.shape[1] == round(1.5 * clip.sample_rate)
-    for start in (min(truth.times[0], truth.sound_start) - 2.0, max(truth.end, truth.sound_end) + 0.5):
+    for start in (min(truth.times[0], truth.audio_start) - 2.0, max(truth.end, truth.audio_end) + 0.5):
         with pytest.raises(WindowError):
             ClipReader().read(truth.path, [Window(start, 1.0)])
     for window, reason in ((Window(1.0, 0.0), "cannot last 0 s"), (Window(1.0, 0.01), "holds no frame")):
@@ -145,8 +145,8 @@ def test_a_long_file_of_one_rate_is_not_called_variable(tmp_path):
     assert probe(tmp_path / "long.mp4").video.variable_fps is False
 
 
-@pytest.mark.parametrize("name", ["late_sound", "late_sound_mov", "late_sound_mkv", "late_sound_ts"])
-def test_there_is_silence_before_the_sound_begins(name):
+@pytest.mark.parametrize("name", ["late_audio", "late_audio_mov", "late_audio_mkv", "late_audio_ts"])
+def test_there_is_silence_before_the_audio_begins(name):
     truth = golden(name)
     [clip] = ClipReader().read(truth.path, [Window(truth.times[0], 0.45, 0.5)])
     assert clip.video.shape[0] == 11
@@ -155,9 +155,9 @@ def test_there_is_silence_before_the_sound_begins(name):
 
 @pytest.mark.parametrize("name", CUT)
 @pytest.mark.parametrize("before", [0.02, 0.05, 0.1, 0.4, 1.0])
-def test_sound_that_an_edit_list_hides_stays_hidden(name, before):
+def test_audio_that_an_edit_list_hides_stays_hidden(name, before):
     truth = golden(name)
-    assert truth.sound_start == 0
+    assert truth.audio_start == 0
     [clip] = ClipReader().read(truth.path, [Window(0.0, 0.3, before)])
     hidden = round(before * clip.sample_rate)
     assert not clip.audio[:, :hidden].any()
@@ -165,17 +165,17 @@ def test_sound_that_an_edit_list_hides_stays_hidden(name, before):
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.audio in LOSSLESS])
-def test_lossless_sound_is_exact_and_ends_where_it_ends(name):
+def test_lossless_audio_is_exact_and_ends_where_it_ends(name):
     truth = golden(name)
     rate = truth.kind.rate
-    window = Window(truth.sound_end - 0.3, 0.2, 0.3, 0.4)
+    window = Window(truth.audio_end - 0.3, 0.2, 0.3, 0.4)
     [clip] = ClipReader(video=False).read(truth.path, [window])
     begin, count = window.start - window.before, clip.audio.shape[1]
     assert not clip.audio[:, round((0.6 + truth.kind.tick) * rate) + 1 :].any()
     if not truth.kind.tick and truth.kind.suffix == "mov":  # elsewhere whole ticks may part the file from the truth
         for channel, heard in enumerate(clip.audio):
             # The window begins within half a sample of where it was asked to.
-            ways = [truth.sound(begin + shift / rate, rate, count, channel) for shift in np.linspace(-0.5, 0.5, 41)]
+            ways = [truth.samples(begin + shift / rate, rate, count, channel) for shift in np.linspace(-0.5, 0.5, 41)]
             assert min(np.abs(heard - way)[: round(0.59 * rate)].max() for way in ways) < 2e-3
 
 
@@ -183,7 +183,7 @@ SHAPED = [name for name in KINDS if name.startswith(("rotated", "wide_", "tall_"
 
 
 @pytest.mark.parametrize("name", SHAPED)
-def test_pictures_are_upright_with_square_pixels(name):
+def test_frames_are_upright_with_square_pixels(name):
     truth = golden(name)
     window = Window(truth.times[0] + 1.02, 0.2)
     [clip] = ClipReader(audio=False).read(truth.path, [window])
@@ -286,12 +286,12 @@ def test_a_reader_that_counts_is_found_out_in_all_others(name):
         ("variable", check_video),
         ("variable_mkv", check_video),
         ("variable_webm", check_video),
-        ("late_sound", check_audio),
-        ("late_sound_mov", check_audio),
-        ("late_sound_mkv", check_audio),
-        ("late_picture", check_video),
-        ("late_picture_mov", check_video),
-        ("late_picture_mkv", check_video),
+        ("late_audio", check_audio),
+        ("late_audio_mov", check_audio),
+        ("late_audio_mkv", check_audio),
+        ("late_video", check_video),
+        ("late_video_mov", check_video),
+        ("late_video_mkv", check_video),
         ("edit_list", check_video),
         ("edit_list", check_audio),
         ("edit_list_no_b", check_video),

@@ -27,7 +27,7 @@ READERS = {
     "probe": probe,
     "read_clip": read_clip,
     "ClipReader": lambda source: ClipReader().read(source, [WINDOW]),
-    "sound": lambda source: ClipReader(video=False).read(source, [WINDOW]),
+    "audio": lambda source: ClipReader(video=False).read(source, [WINDOW]),
     "stream": lambda source: next(stream(source, 0.2, 0.2)),
     "MediaFile": lambda source: MediaFile(source).info,
 }
@@ -59,7 +59,7 @@ def test_a_list_that_its_first_bytes_do_not_tell_is_refused_by_its_demuxer(tmp_p
             read(tmp_path / name)
 
 
-def test_a_name_with_a_pattern_is_no_row_of_pictures(tmp_path):
+def test_a_name_with_a_pattern_is_no_row_of_frames(tmp_path):
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((48, 64, 3), np.uint8))
     (tmp_path / "%d.png").write_bytes(b"nothing")
     with av.open(f"file:{tmp_path}/%d.png") as container:  # FFmpeg alone reads 0.png
@@ -69,6 +69,6 @@ def test_a_name_with_a_pattern_is_no_row_of_pictures(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["0.png", "0.ppm", "0.jpg"])
-def test_a_picture_alone_is_read(tmp_path, name):
+def test_a_video_alone_is_read(tmp_path, name):
     cv2.imwrite(str(tmp_path / name), np.zeros((48, 64, 3), np.uint8))
     assert probe(tmp_path / name).video.width == 64

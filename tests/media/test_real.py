@@ -104,14 +104,14 @@ def test_a_header_without_frames_is_refused(real_videos):
 
 
 @pytest.mark.parametrize("name", _NO_VIDEO)
-def test_a_picture_that_is_not_there_is_refused(real_videos, name):
+def test_a_video_that_is_not_there_is_refused(real_videos, name):
     assert probe(real_videos / name).video is None
     with pytest.raises(NoVideoError, match="has no video"):
         ClipReader().read(real_videos / name, [Window(0.0, 0.5)])
 
 
 @pytest.mark.parametrize("name", _NO_AUDIO)
-def test_sound_that_is_not_there_is_refused(real_videos, name):
+def test_audio_that_is_not_there_is_refused(real_videos, name):
     assert probe(real_videos / name).audio is None
     with pytest.raises(NoAudioError, match="has no audio track"):
         ClipReader().read(real_videos / name, [Window(0.0, 0.5)])
@@ -143,8 +143,8 @@ def test_recordings_of_esc10_sound_as_libsndfile_decodes_them(real_videos):
         assert (info.audio.sample_rate, info.audio.channels, rate) == (32_000, 1, 32_000), paths[k]
         assert info.start + info.duration == pytest.approx(len(reference) / rate, abs=0.02), paths[k]
         read_and_check(paths[k], [Window(2.25, 0.5), Window(info.duration - 0.6, 0.5)], False, True)
-        sound = ClipReader(video=False).read(paths[k], [Window(2.25, 0.5)])[0].audio[0]
+        audio = ClipReader(video=False).read(paths[k], [Window(2.25, 0.5)])[0].audio[0]
         # Sample for sample, up to one offset: a Vorbis stream may be stamped up to a block (11 ms) off its samples.
         first = round(2.25 * rate)
-        apart = [abs(reference[first + lag :][: len(sound)] - sound).max() for lag in range(-350, 351)]
+        apart = [abs(reference[first + lag :][: len(audio)] - audio).max() for lag in range(-350, 351)]
         assert min(apart) < 1e-3, paths[k]

@@ -27,9 +27,9 @@ def off(clip: Clip, event: int, delay: float) -> tuple[float, float]:
     return lag(heard, chirp(instants - flash - delay), rate)
 
 
-@pytest.mark.parametrize("name", ["fps25", "mov_aac", "hevc", "mkv", "open_gop", "late_sound"])
+@pytest.mark.parametrize("name", ["fps25", "mov_aac", "hevc", "mkv", "open_gop", "late_audio"])
 @pytest.mark.parametrize("delay", [0.3, 0.04, -0.12, -0.5])
-def test_the_sound_moves_and_nothing_else(name, delay, tmp_path):
+def test_the_audio_moves_and_nothing_else(name, delay, tmp_path):
     truth = golden(name)
     moved = tmp_path / f"moved{truth.path.suffix}"
     remux(truth.path, moved, audio_delay=delay)
@@ -42,7 +42,7 @@ def test_the_sound_moves_and_nothing_else(name, delay, tmp_path):
         assert abs(late) <= (1e-3 if truth.path.suffix == ".mkv" else 1e-4)  # Matroska's ticks are milliseconds
 
 
-def test_the_sound_is_replaced(tmp_path):
+def test_the_audio_is_replaced(tmp_path):
     tone = 0.5 * np.sin(np.arange(44100 * 5) * 0.1)[None].repeat(2, 0).astype(np.float32)
     write_wav(tmp_path / "tone.wav", tone, 44100)
     remux(golden("fps25").path, tmp_path / "replaced.mp4", replace_audio=tmp_path / "tone.wav")
@@ -69,7 +69,7 @@ def test_refusals(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [("late_picture_ts", ".mp4"), ("late_picture_ts", ".mkv"), ("late_picture_mkv", ".ts"), ("late_picture", ".mkv")],
+    [("late_video_ts", ".mp4"), ("late_video_ts", ".mkv"), ("late_video_mkv", ".ts"), ("late_video", ".mkv")],
 )
 def test_audio_that_replaces_another_begins_with_the_video_wherever_that_begins(name, suffix, tmp_path):
     path = golden(name).path
@@ -84,7 +84,7 @@ def test_audio_that_replaces_another_begins_with_the_video_wherever_that_begins(
         assert abs(late) < 2e-3
 
 
-@pytest.mark.parametrize("name", ["late_picture_ts", "late_picture_mkv"])
+@pytest.mark.parametrize("name", ["late_video_ts", "late_video_mkv"])
 def test_a_drift_is_counted_from_the_videos_first_frame(name, tmp_path):
     path, drift = golden(name).path, 0.01
     out = tmp_path / "drifting.mkv"
@@ -270,10 +270,10 @@ def test_audio_beside_its_time_is_found_out(tmp_path):
     with pytest.raises(OutputError, match=r"the audio -40 ms beside its time"):
         check_audio(path, path, 1, lambda t: t + 0.04, coded(path))
     with pytest.raises(OutputError, match="other audio"):
-        check_audio(path, golden("late_sound_ts").path, 1, lambda t: t + 0.9, None)
+        check_audio(path, golden("late_audio_ts").path, 1, lambda t: t + 0.9, None)
 
 
-def test_sound_that_an_edit_list_hides_stays_hidden(tmp_path):
+def test_audio_that_an_edit_list_hides_stays_hidden(tmp_path):
     path = golden("edit_list").path
     remux(path, tmp_path / "moved.mkv", audio_delay=0.5)
     video, audio = probe(tmp_path / "moved.mkv").video, probe(tmp_path / "moved.mkv").audio

@@ -33,8 +33,8 @@ def test_every_part_of_a_file_whose_clock_jumps_is_read(tmp_path, suffix, begins
     assert info.duration == pytest.approx(len(begins) * SECONDS, abs=0.15 * len(begins))
     clips = list(stream(path, 0.5, 0.5, fps=25))
     assert sum(len(clip.video) for clip in clips) == pytest.approx(len(begins) * FRAMES, abs=4 * len(begins))
-    sound = np.concatenate([clip.audio for clip in clips], 1)[0]
-    quiet = [np.abs(sound[k : k + 1600]).max() < 0.1 for k in range(0, len(sound) - 3200, 1600)]
+    audio = np.concatenate([clip.audio for clip in clips], 1)[0]
+    quiet = [np.abs(audio[k : k + 1600]).max() < 0.1 for k in range(0, len(audio) - 3200, 1600)]
     assert not any(quiet[1:]), "a part without its audio"
     first, second = read_clip(path, info.start, 1.0), None
     for late in np.arange(0, 0.2, 0.01):

@@ -15,10 +15,10 @@ RATE = 16000
 def test_sample_n_is_the_instant_that_the_clock_says(tmp_path, speed, origin):
     t = np.arange(10 * RATE) / RATE
 
-    def sound(t):
+    def sweep(t):
         return 0.5 * np.sin(2 * np.pi * (200 * t + 15 * t**2))
 
-    write_wav(tmp_path / "sweep.wav", sound(t)[None].astype(np.float32), RATE)
+    write_wav(tmp_path / "sweep.wav", sweep(t)[None].astype(np.float32), RATE)
     track = Retimed(tmp_path / "sweep.wav", origin, speed)
     pieces = []
     while track.end() is None or sum(p.shape[1] for p in pieces) < track.end():
@@ -27,10 +27,10 @@ def test_sample_n_is_the_instant_that_the_clock_says(tmp_path, speed, origin):
     heard = np.concatenate(pieces, 1)[0]
     assert track.end() == pytest.approx((10 - origin) / speed * RATE, abs=2)
     at = origin + np.arange(RATE, 9 * RATE) / RATE * speed
-    assert np.abs(heard[RATE : 9 * RATE] - sound(at)).max() < 1e-3
+    assert np.abs(heard[RATE : 9 * RATE] - sweep(at)).max() < 1e-3
 
 
-def test_no_sound_is_refused(tmp_path):
+def test_no_audio_is_refused(tmp_path):
     write_video(tmp_path / "mute.mp4", np.zeros((25, 64, 64, 3), np.uint8), 25)
     with pytest.raises(NoAudioError):
         Retimed(tmp_path / "mute.mp4", 0.0, 1.001)

@@ -17,19 +17,19 @@ def two_tracks(tmp_path_factory):
     path = tmp_path_factory.mktemp("selection") / "two.mkv"
     instants = np.arange(3 * RATE) / RATE
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("mpeg4", rate=25, width=64, height=48)
-        picture.pix_fmt = "yuv420p"
+        video = container.add_stream("mpeg4", rate=25, width=64, height=48)
+        video.pix_fmt = "yuv420p"
         tracks = []
         for language in ("eng", "fra"):
             track = container.add_stream("pcm_s16le", rate=RATE, layout="stereo")
             track.metadata["language"] = language
             tracks.append(track)
         for _ in range(75):
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), "rgb24")))
-        container.mux(picture.encode(None))
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8), "rgb24")))
+        container.mux(video.encode(None))
         for track, tones in zip(tracks, TONES.values(), strict=True):
-            sound = np.stack([0.5 * np.sin(2 * np.pi * tone * instants) for tone in tones], 1)
-            frame = av.AudioFrame.from_ndarray((sound * 32767).astype(np.int16).reshape(1, -1), "s16", "stereo")
+            audio = np.stack([0.5 * np.sin(2 * np.pi * tone * instants) for tone in tones], 1)
+            frame = av.AudioFrame.from_ndarray((audio * 32767).astype(np.int16).reshape(1, -1), "s16", "stereo")
             frame.sample_rate = RATE
             container.mux(track.encode(frame))
             container.mux(track.encode(None))

@@ -63,9 +63,9 @@ def test_frames_that_no_damage_touched_are_those_of_the_whole_file(tmp_path, suf
         for at in rng.integers(len(data) // 10, len(data), rng.integers(1, 6)):
             changed[at : at + 4] = rng.bytes(len(changed[at : at + 4]))
         damaged.write_bytes(changed)
-        sound = untouched(original, groups(damaged))
+        intact = untouched(original, groups(damaged))
         got = read(damaged, begin)
-        checked = [time for time in got if time in sound and time in right]
+        checked = [time for time in got if time in intact and time in right]
         for time in checked:
             assert np.array_equal(got[time], right[time]), f"the frame at {time} s is another"
         compared, files = compared + len(checked), files + bool(checked)

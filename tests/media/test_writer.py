@@ -14,11 +14,11 @@ FLASHES = (12, 40, 77, 110, 133)  # frames
 def make(path, audio_channels: int = 1, rate: int = RATE):
     frames = np.full((FPS * SECONDS, 48, 64, 3), 16, np.uint8)
     frames[list(FLASHES)] = 240
-    sound = np.zeros((audio_channels, rate * SECONDS), np.float32)
+    audio = np.zeros((audio_channels, rate * SECONDS), np.float32)
     for flash in FLASHES:
         at = round(flash / FPS * rate)
-        sound[:, at : at + rate // 100] = 0.8 * np.sin(2 * np.pi * 1500 * np.arange(rate // 100) / rate)
-    write_video(path, frames, FPS, audio=sound, sample_rate=rate, crf=10)
+        audio[:, at : at + rate // 100] = 0.8 * np.sin(2 * np.pi * 1500 * np.arange(rate // 100) / rate)
+    write_video(path, frames, FPS, audio=audio, sample_rate=rate, crf=10)
     return path
 
 
@@ -34,7 +34,7 @@ def onsets(audio: np.ndarray, rate: int) -> list[float]:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
-def test_frames_and_sound_are_where_they_were_put(tmp_path, suffix):
+def test_frames_and_audio_are_where_they_were_put(tmp_path, suffix):
     path = make(tmp_path / f"flashes.{suffix}")
     clip = read_clip(path)
     assert flashes(clip.video) == list(FLASHES)
@@ -68,9 +68,9 @@ def test_colours_survive(tmp_path):
 
 
 def test_wav_is_exact_to_the_bit(tmp_path):
-    sound = np.random.default_rng(0).standard_normal((3, 5000)).astype(np.float32)
-    write_wav(tmp_path / "a.wav", iter([sound[:, :2000], sound[:, 2000:]]), 16000)
-    assert np.array_equal(read_clip(tmp_path / "a.wav", video=False).audio, sound)
+    audio = np.random.default_rng(0).standard_normal((3, 5000)).astype(np.float32)
+    write_wav(tmp_path / "a.wav", iter([audio[:, :2000], audio[:, 2000:]]), 16000)
+    assert np.array_equal(read_clip(tmp_path / "a.wav", video=False).audio, audio)
 
 
 def test_typed_refusals(tmp_path):
@@ -113,9 +113,9 @@ def test_a_file_that_fails_half_way_does_not_appear(tmp_path):
 def test_frames_are_written_at_their_own_times(tmp_path, suffix):
     instants = np.cumsum([0.0, 0.04, 0.1, 0.033, 0.5, 0.02, 0.25])
     frames = [np.full((32, 48, 3), 30 * k, np.uint8) for k in range(len(instants))]
-    sound = np.zeros((1, RATE), np.float32)
+    audio = np.zeros((1, RATE), np.float32)
     path = tmp_path / f"timed{suffix}"
-    write_video(path, zip(instants, frames, strict=True), 25, timed=True, audio=sound, sample_rate=RATE)
+    write_video(path, zip(instants, frames, strict=True), 25, timed=True, audio=audio, sample_rate=RATE)
     read = list(every_frame(path))
     assert [seconds for seconds, _ in read] == pytest.approx(instants, abs=1.1e-3)
     assert [image.mean() for _, image in read] == pytest.approx([30 * k for k in range(len(instants))], abs=6)

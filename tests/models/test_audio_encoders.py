@@ -44,33 +44,33 @@ def test_resnets_take_torchvisions_weights():
             if isinstance(module, nn.Conv2d) and module.stride == (2, 1):
                 module.stride = (2, 2)
         theirs.fc = nn.Identity()
-        sound = torch.rand(2, 1, 64, 128)
+        audio = torch.rand(2, 1, 64, 128)
         with torch.inference_mode():
-            torch.testing.assert_close(ours(sound), theirs(sound), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(ours(audio), theirs(audio), atol=1e-5, rtol=1e-5)
 
 
 def test_conv2d_10_is_layer_by_layer_that_of_avid():
     model = shaken(create_model("conv2d_10"))
-    sound = torch.rand(2, 1, 257, 64)
-    x = sound.transpose(2, 3)
+    audio = torch.rand(2, 1, 257, 64)
+    x = audio.transpose(2, 3)
     with torch.inference_mode():
         x = F.relu(model.conv1[1](F.conv2d(x, model.conv1[0].weight, None, 2, 3)))
         for i, stride in enumerate((2, 2, 2, 1)):
             block = getattr(model, f"block{i + 1}")
             x = F.relu(block.bn1(F.conv2d(x, block.conv1.weight, None, stride, 1)))
             x = F.relu(block.bn2(F.conv2d(x, block.conv2.weight, None, 1, 1)))
-        torch.testing.assert_close(model(sound), F.adaptive_max_pool2d(x, 1).flatten(1))
+        torch.testing.assert_close(model(audio), F.adaptive_max_pool2d(x, 1).flatten(1))
 
 
 def test_a_step_of_syncnet_is_a_window_of_20_frames_alone():
     model = shaken(create_model("vggm_syncnet"))
-    sound = torch.rand(2, 1, 13, 48)
+    audio = torch.rand(2, 1, 13, 48)
     with torch.inference_mode():
-        features = model.forward_features(sound)
+        features = model.forward_features(audio)
         assert features.shape == (2, 1024, 12)
         for step in range(2, 10):
             start = 4 * step - 8
-            window = sound[..., start : start + 20]
+            window = audio[..., start : start + 20]
             alone = model.netfcaud(model.netcnnaud(window).flatten(1))
             torch.testing.assert_close(features[..., step], alone, atol=1e-5, rtol=1e-5)
 
@@ -80,18 +80,18 @@ def test_convolving_all_frames_gives_as_many_steps_as_windows_do(bins):
     shared, alone = (VGGM(bins, windowed, None).eval() for windowed in (False, True))
     alone.load_state_dict(shared.state_dict())
     for frames in (20, 41, 99):
-        sound = torch.rand(1, 1, bins, frames)
+        audio = torch.rand(1, 1, bins, frames)
         with torch.inference_mode():
-            assert shared.forward_features(sound).shape == alone.forward_features(sound).shape == (1, 512, frames // 4)
+            assert shared.forward_features(audio).shape == alone.forward_features(audio).shape == (1, 512, frames // 4)
 
 
 def test_vggish_sees_windows_of_96_frames_alone_with_time_first():
     model = create_model("vggish").eval()
-    sound = torch.rand(1, 1, 64, 200)
+    audio = torch.rand(1, 1, 64, 200)
     with torch.inference_mode():
-        features = model.forward_features(sound)
+        features = model.forward_features(audio)
         assert features.shape == (1, 128, 2)
-        window = model.features(sound[..., 96:192].mT)  # [B, 512, 6, 4]
+        window = model.features(audio[..., 96:192].mT)  # [B, 512, 6, 4]
         flat = window.permute(0, 2, 3, 1).reshape(1, -1)
         torch.testing.assert_close(features[..., 1], model.embeddings(flat))
 
@@ -113,17 +113,17 @@ def test_ast_cuts_positions_from_the_middle_or_interpolates_them():
 def test_ast_scores_are_read_from_its_two_tokens_and_features_from_the_patches():
     model = small_ast()
     model.reset_classifier(3)
-    sound = torch.randn(2, 1, 32, 64)
-    tokens, grid = model._encode(sound)
+    audio = torch.randn(2, 1, 32, 64)
+    tokens, grid = model._encode(audio)
     assert grid == (2, 5)
     wanted = model.classifier(model.head_norm((tokens[:, 0] + tokens[:, 1]) / 2))
-    torch.testing.assert_close(model(sound), wanted)
-    features = model.forward_features(sound)
+    torch.testing.assert_close(model(audio), wanted)
+    features = model.forward_features(audio)
     assert features.shape == (2, 16, 5)
     torch.testing.assert_close(features[..., 1], (tokens[:, 2 + 1] + tokens[:, 2 + 5 + 1]) / 2)
 
 
-def test_the_waveform_tower_hears_soft_sounds_and_keeps_time():
+def test_the_waveform_tower_hears_soft_audio_and_keeps_time():
     model = create_model("waveform_multisensory", in_chans=1).eval()
     quiet = torch.zeros(1, 1, 16 * 1024 + 100)
     click = quiet.clone()
@@ -137,11 +137,11 @@ def test_the_waveform_tower_hears_soft_sounds_and_keeps_time():
 
 @pytest.mark.parametrize("name", AUDIO)
 def test_stages_are_as_said(name):
-    """Names, channels and strides; at the ends, steps are seen beyond the sound, or left out for lack of padding."""
+    """Names, channels and strides; at the ends, steps are seen beyond the audio, or left out for lack of padding."""
     model, shape = AUDIO[name].build().eval(), AUDIO[name].shape
-    sound = torch.rand(2, *shape)
+    audio = torch.rand(2, *shape)
     with torch.inference_mode():
-        stages, features = model.forward_stages(sound), model.forward_features(sound)
+        stages, features = model.forward_stages(audio), model.forward_features(audio)
     assert tuple(stages) == tuple(info.name for info in model.stage_info)
     for info, found in zip(model.stage_info, stages.values(), strict=True):
         assert found.shape[:2] == (2, info.channels), info
@@ -157,21 +157,21 @@ def test_stages_are_as_said(name):
 @pytest.mark.parametrize("name", [name for name in AUDIO if name != "ast"])
 def test_features_are_the_last_stage_with_its_bins_together(name):
     model = AUDIO[name].build().eval()
-    sound = torch.rand(2, *AUDIO[name].shape)
+    audio = torch.rand(2, *AUDIO[name].shape)
     with torch.inference_mode():
-        *_, last = model.forward_stages(sound).values()
-        features = model.forward_features(sound)
+        *_, last = model.forward_stages(audio).values()
+        features = model.forward_features(audio)
     together = last if last.ndim == 3 else last.amax(2) if name == "conv2d_10" else last.mean(2)
     torch.testing.assert_close(features, together)
 
 
 def test_windows_of_syncnet_lie_behind_each_other_in_its_stages():
     model = shaken(create_model("vggm_syncnet"))
-    sound = torch.rand(2, 1, 13, 48)
+    audio = torch.rand(2, 1, 13, 48)
     with torch.inference_mode():
-        first = model.forward_stages(sound)["conv1"]
+        first = model.forward_stages(audio)["conv1"]
         assert first.shape == (2, 64, 13, 12 * 20)
-        alone = model.netcnnaud[:4](sound[..., 8:28])
+        alone = model.netcnnaud[:4](audio[..., 8:28])
     torch.testing.assert_close(first[..., 4 * 20 : 5 * 20], alone)
 
 
@@ -179,12 +179,12 @@ def test_windows_of_syncnet_lie_behind_each_other_in_its_stages():
 def test_learns_with_checkpointing_as_without(name):
     model = small_ast() if name == "ast" else create_model(name).eval()
     shape = {"waveform_multisensory": (2, 4096), "vggm_syncnet": (1, 13, 32), "vggm_avts": (1, 40, 32)}
-    sound = torch.rand(2, *shape.get(name, (1, 32, 64)))
+    audio = torch.rand(2, *shape.get(name, (1, 32, 64)))
     model.reset_classifier(2)
-    F.cross_entropy(model(sound), torch.tensor([0, 1])).backward()
+    F.cross_entropy(model(audio), torch.tensor([0, 1])).backward()
     plain = {key: p.grad.clone() for key, p in model.named_parameters()}
     model.zero_grad()
     model.set_grad_checkpointing()
-    F.cross_entropy(model(sound), torch.tensor([0, 1])).backward()
+    F.cross_entropy(model(audio), torch.tensor([0, 1])).backward()
     for key, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, plain[key])

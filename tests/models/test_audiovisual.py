@@ -25,7 +25,7 @@ def test_towers_meet_on_one_clock(untrained):
     assert torch.allclose(audio.norm(dim=1), torch.ones(2, 25), atol=1e-4)
 
 
-def test_a_step_of_sound_answers_to_its_own_eighty_milliseconds(untrained):
+def test_a_step_of_audio_answers_to_its_own_eighty_milliseconds(untrained):
     """A click in the middle of step u changes step u most."""
     model = load(untrained)
     click = torch.zeros(1, 32000)
@@ -37,7 +37,7 @@ def test_a_step_of_sound_answers_to_its_own_eighty_milliseconds(untrained):
     assert int(change.square().sum(1).argmax()) == step
 
 
-def test_a_step_of_picture_is_centred_on_every_second_frame(untrained):
+def test_a_step_of_video_is_centred_on_every_second_frame(untrained):
     """A flash at frame 2 i changes steps i - k and i + k alike, to within the temporal convolutions."""
     model = load(untrained)
     still = torch.full((1, 3, 50, 64, 64), 0.5)
@@ -53,11 +53,11 @@ def test_different_clocks_are_refused():
         AudioVisual(ModelConfig(fps=30.0))
 
 
-def test_sound_is_brought_to_the_clock_of_the_picture():
-    """A step of picture lasts 0.1 s at 20 frames a second, one of sound 0.08: a click lies where it is heard."""
+def test_audio_is_brought_to_the_clock_of_the_video():
+    """A step of video lasts 0.1 s at 20 frames a second, one of audio 0.08: a click lies where it is heard."""
     model = AudioVisual(ModelConfig(fps=20.0, resample=True)).eval()
     click = torch.zeros(1, 32000)
-    click[:, 16000 + 800] = 0.9  # at 1.05 s, in step 10 of the picture and 13 of the sound
+    click[:, 16000 + 800] = 0.9  # at 1.05 s, in step 10 of the video and 13 of the audio
     with torch.inference_mode():
         change = model.audio_features(click) - model.audio_features(torch.zeros(1, 32000))
     assert change.shape == (1, 128, 20)
@@ -78,7 +78,7 @@ def test_segments_are_seen_and_heard_alone():
     assert torch.allclose(other[0][:, :, :16], seen[:, :, :16], atol=1e-5)
 
 
-def test_samples_and_their_encoder_meet_the_picture():
+def test_samples_and_their_encoder_meet_the_video():
     config = ModelConfig(
         audio="waveform_multisensory", audio_options={"in_chans": 1}, sample_rate=21000, resample=True,
         spectrogram=Spectrogram(kind="waveform"),

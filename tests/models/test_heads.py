@@ -1,4 +1,4 @@
-"""Readouts over larger pictures, over time, and of boxes."""
+"""Readouts over larger frames, over time, and of boxes."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_at_the_size_of_the_training_the_window_sees_all(model):
         assert torch.allclose(found, model(x).softmax(-1), atol=1e-6)
 
 
-def test_larger_pictures_are_the_mean_of_their_windows(model):
+def test_larger_frames_are_the_mean_of_their_windows(model):
     with torch.inference_mode():
         features = model.forward_features(torch.rand(1, 3, 16, 72, 80))  # 8 x 9 x 10 cells
         windows = [features[..., y : y + 8, x : x + 8] for y in range(2) for x in range(3)]

@@ -42,7 +42,7 @@ def test_held_out_clips_are_inside_and_those_off_the_plane_are_not(clips):
         assert share_inside(statistics, shuffled, 4) <= 0.05
 
 
-def test_a_description_tells_a_varied_sound_from_a_constant_one_and_sees_that_a_picture_is_still():
+def test_a_description_tells_varied_audio_from_constant_audio_and_sees_that_a_video_is_still():
     heard = torch.randn(2, 6, 25)
     described = describe_audio(heard)
     assert described.shape == (2, 12)

@@ -133,7 +133,7 @@ def linear(x: Tensor, y: Tensor, held_out_x: Tensor, held_out_y: Tensor) -> floa
 
 @pytest.fixture(scope="module")
 def priors(seen, held_out) -> dict[int, float]:
-    """What mean and deviation of an input tell of its class: of clips (by their four axes), of sounds."""
+    """What mean and std of an input tell of its class: of clips (by their four axes), of sounds."""
     found = {}
     for axes, shape in ((4, (3, 8, 32, 32)), (3, (1, 64, 96)), (2, (1, 15360))):
         plain = [torch.stack(torch.std_mean(world.inputs(shape).flatten(1), 1), 1) for world in (seen, held_out)]

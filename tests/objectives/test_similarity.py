@@ -23,14 +23,14 @@ def test_pairs_peak_at_the_planted_clip_and_offset():
     assert [int(s.argmax()) for s in scores] == [b * 21 + 7 for b in range(3)]
 
 
-def test_offset_scores_equal_the_pairs_of_the_own_sound():
+def test_offset_scores_equal_the_pairs_of_the_own_audio():
     video, audio = planted(7)
     own = pair_scores(video, audio, 20.0).diagonal().T
     found = offset_scores(video, audio, 20.0, 7, torch.arange(-7, 14))
     assert torch.allclose(found, own, atol=1e-5)
 
 
-def test_too_little_sound_is_unknown_rather_than_a_score():
+def test_too_little_audio_is_unknown_rather_than_a_score():
     video, audio = planted(7)
     found = offset_scores(video, audio, 20.0, 7, torch.tensor([-13, -12, 0, 18, 19]))
     assert found.isnan().any(0).tolist() == [True, False, False, False, True]

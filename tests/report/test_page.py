@@ -205,7 +205,7 @@ def test_rows_of_any_kind_make_a_table():
     ]
     assert '<th scope="col" class="n">a</th>' in page.html()
     with pytest.raises(ValueError, match="kind"):
-        page.cards([("x", [("sound", None, "")])])
+        page.cards([("x", [("smell", None, "")])])
 
 
 def test_audio_comes_back_as_it_went_in(tmp_path):

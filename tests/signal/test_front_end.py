@@ -1,4 +1,4 @@
-"""What encoders see of a sound: equal to librosa's, frame by frame in its place; and the samples themselves."""
+"""The input of audio encoders: equal to librosa's, frame by frame in its place; and the samples themselves."""
 
 import librosa
 import numpy as np
@@ -10,8 +10,8 @@ from avlearn.signal import FrontEnd
 from avlearn.signal.mfcc import mfcc
 
 
-def sound(rate: int) -> torch.Tensor:
-    """Two sounds of a second, with tones and noise."""
+def recording(rate: int) -> torch.Tensor:
+    """Two recordings of a second, with tones and noise."""
     time = torch.arange(rate) / rate
     tones = torch.stack([(2 * torch.pi * hertz * time).sin() for hertz in (440.0, 3000.0)])
     return 0.3 * tones + 0.05 * torch.randn(2, rate)
@@ -34,7 +34,7 @@ SYNCHFORMER = Spectrogram(
 
 
 def test_log_linear_bands_are_means_of_librosas_bins():
-    audio = sound(24000)
+    audio = recording(24000)
     power = librosa_power(audio, LINEAR, 24000)
     pairs = np.concatenate([power[:, :1], (power[:, 1::2] + power[:, 2::2]) / 2], 1)
     decibels = librosa.power_to_db(pairs + LINEAR.floor, ref=1.0, top_db=None, amin=1e-12)
@@ -46,7 +46,7 @@ def test_log_linear_bands_are_means_of_librosas_bins():
 
 
 def test_all_bins_are_bands_where_no_number_is_given():
-    audio = sound(16000)
+    audio = recording(16000)
     options = Spectrogram(kind="log_linear", n_fft=512, window=0.032, hop=0.01)
     expected = np.log(librosa_power(audio, options, 16000) + 1e-5)
     assert np.abs(FrontEnd(16000, options)(audio)[:, 0].numpy() - (expected + 5) / 4).max() < 1e-4
@@ -54,7 +54,7 @@ def test_all_bins_are_bands_where_no_number_is_given():
 
 @pytest.mark.parametrize(("options", "rate"), [(GDT, 24000), (SYNCHFORMER, 16000), (Spectrogram(), 16000)])
 def test_log_mel_bands_are_librosas(options, rate):
-    audio = sound(rate)
+    audio = recording(rate)
     filters = librosa.filters.mel(sr=rate, n_fft=options.n_fft, n_mels=options.mels, htk=True, norm=None)
     expected = np.log(filters @ librosa_power(audio, options, rate) + options.floor)
     found = FrontEnd(rate, options)(audio)
@@ -63,7 +63,7 @@ def test_log_mel_bands_are_librosas(options, rate):
 
 
 def test_cepstra_are_of_windows_around_the_middles_of_frames():
-    audio, options = sound(16000), Spectrogram(kind="mfcc", mean=2.0, std=3.0)
+    audio, options = recording(16000), Spectrogram(kind="mfcc", mean=2.0, std=3.0)
     found = FrontEnd(16000, options)(audio)
     assert found.shape == (2, 1, 13, 100)
     # Frame 40 is of the samples 6,400 to 6,560; its window begins 120 before. The first of all is emphasised by none.
@@ -76,14 +76,14 @@ def test_cepstra_are_of_windows_around_the_middles_of_frames():
 
 
 def test_samples_are_left_as_they_are():
-    audio = sound(21000)
+    audio = recording(21000)
     front_end = FrontEnd(21000, Spectrogram(kind="waveform"))
     assert torch.equal(front_end(audio), audio[:, None])
     assert front_end.hop == 1 / 21000
 
 
 def test_margins_are_silence_on_either_side():
-    audio = sound(16000)
+    audio = recording(16000)
     wide, bare = (FrontEnd(16000, Spectrogram(margin=margin)) for margin in (3, 0))
     found = wide(audio)
     assert found.shape[3] == 106

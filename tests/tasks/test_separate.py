@@ -20,14 +20,14 @@ def model_with(**separator: object) -> AudioVisual:
 
 
 def clips(count: int = 4, seconds: float = 4.0) -> ClipCache:
-    """Each sample of the sound is its own time and clip."""
+    """Each sample of the audio is its own time and clip."""
     times = np.arange(round(seconds * 16000), dtype=np.float32) / 16000
     audio = np.stack([times + 100 * i for i in range(count)])
     video = np.random.default_rng(0).integers(0, 255, (count, round(seconds * 25), 32, 32, 3), dtype=np.uint8)
     return ClipCache(video, audio, 25.0, 16000)
 
 
-def test_features_and_sound_are_of_the_same_seconds():
+def test_features_and_audio_are_of_the_same_seconds():
     model = model_with()
     seen = SeenClips(model, clips(), torch.zeros(4, 1, dtype=torch.bool), 2.0)
     steps = seen.features.shape[2]

@@ -9,7 +9,7 @@ import numpy as np
 
 # ---------------------------------------------------------------- sources
 
-# name, picture, sound, options of the container
+# name, codecs of video and audio, options of the container
 _FORMATS = (
     ("avc_aac.mp4", "libx264", "aac", {"movflags": "+faststart"}),
     ("avc_aac_index_last.mp4", "libx264", "aac", {}),
@@ -24,8 +24,8 @@ _FORMATS = (
     ("mpeg2_mp2.mpg", "mpeg2video", "mp2", {}),
     ("opus.ogg", None, "libopus", {}),
 )
-_SOUND_RATES = {"pcm_f32le": 4_000, "pcm_s16le": 8_000, "libopus": 48_000}
-_PICTURE_OPTIONS = {
+_AUDIO_RATES = {"pcm_f32le": 4_000, "pcm_s16le": 8_000, "libopus": 48_000}
+_VIDEO_OPTIONS = {
     "libx264": {"preset": "veryfast", "g": "20", "x264-params": "mbtree=0"},
     "libx265": {"preset": "ultrafast", "x265-params": "log-level=none:keyint=20"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "g": "20"},
@@ -36,30 +36,30 @@ def make_sources(folder: Path) -> None:
     """Small files, 1.6 s long, in many containers and codecs."""
     rng = np.random.default_rng(0)
     texture = rng.integers(0, 255, (9, 13, 3)).repeat(12, 0).repeat(12, 1).astype(np.uint8)
-    for name, picture_codec, sound_codec, options in _FORMATS:
-        rate = _SOUND_RATES.get(sound_codec, 44_100)
+    for name, video_codec, audio_codec, options in _FORMATS:
+        rate = _AUDIO_RATES.get(audio_codec, 44_100)
         # Exact to the bit: no random numbers of segments and streams, so that an index names the same input always.
         with av.open(str(folder / name), "w", options={**options, "fflags": "+bitexact"}) as container:
-            if picture_codec:
-                pictures = container.add_stream(picture_codec, rate=25, options=_PICTURE_OPTIONS.get(picture_codec, {}))
-                pictures.width, pictures.height = 80, 60
-                pictures.pix_fmt = "yuvj420p" if picture_codec == "mjpeg" else "yuv420p"
-                pictures.codec_context.thread_count = 1
-            sounds = container.add_stream(sound_codec, rate=rate, layout="stereo", options={"strict": "-2"})
-            resampler = av.AudioResampler(sounds.codec_context.format, "stereo", rate, sounds.frame_size or 1024)
+            if video_codec:
+                video = container.add_stream(video_codec, rate=25, options=_VIDEO_OPTIONS.get(video_codec, {}))
+                video.width, video.height = 80, 60
+                video.pix_fmt = "yuvj420p" if video_codec == "mjpeg" else "yuv420p"
+                video.codec_context.thread_count = 1
+            audio = container.add_stream(audio_codec, rate=rate, layout="stereo", options={"strict": "-2"})
+            resampler = av.AudioResampler(audio.codec_context.format, "stereo", rate, audio.frame_size or 1024)
             for k in range(40):
-                if picture_codec:
+                if video_codec:
                     image = np.ascontiguousarray(texture[k // 2 : k // 2 + 60, k : k + 80])
-                    container.mux(pictures.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+                    container.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
                 t = np.arange(k * rate // 25, (k + 1) * rate // 25)
                 tone = (0.3 * np.sin(2 * np.pi * (300 + 5 * k) * t / rate)).astype(np.float32)
                 frame = av.AudioFrame.from_ndarray(np.stack([tone, tone]), "fltp", "stereo")
                 frame.sample_rate, frame.pts, frame.time_base = rate, int(t[0]), Fraction(1, rate)
                 for piece in resampler.resample(frame):
-                    container.mux(sounds.encode(piece))
-            if picture_codec:
-                container.mux(pictures.encode(None))
-            container.mux(sounds.encode(None))
+                    container.mux(audio.encode(piece))
+            if video_codec:
+                container.mux(video.encode(None))
+            container.mux(audio.encode(None))
 
 
 # ---------------------------------------------------------------- kinds of damage
@@ -80,7 +80,7 @@ _MARKS = (
     b"\0\0\1\x67", b"\0\0\1\x68", b"\0\0\1\x20", b"\x47\x40\x00", b"\x47\x41\x00", b"\x47\x50\x00", b"\xff\xc0",
     b"\xff\xf1",
 )  # fmt: skip
-_STREAMS = {  # what tells pictures from sound
+_STREAMS = {  # what tells video from audio
     "mp4": (b"vide", b"soun"),
     "mov": (b"vide", b"soun"),
     "avi": (b"00dc", b"01wb"),
@@ -291,10 +291,10 @@ MP4 = (box_edits, box_edits, marked, box_cut, box_rename, box_size, box_field, b
 
 
 def swap_streams(data: bytes, suffix: str) -> bytes:
-    """Pictures are called sound, and sound pictures."""
-    picture, sound = _STREAMS[suffix]
+    """Video is called audio, and audio video."""
+    video, audio = _STREAMS[suffix]
     mark = b"\0swap\0"
-    return data.replace(picture, mark).replace(sound, picture).replace(mark, sound)
+    return data.replace(video, mark).replace(audio, video).replace(mark, audio)
 
 
 def no_media(rng: Rng) -> bytes:

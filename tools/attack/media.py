@@ -67,8 +67,8 @@ def attempt(path: Path) -> list[MediaError | None]:
     return outcomes
 
 
-def check(clip: Clip, fps: float, size: int | None, rate: int | None, seconds: float, sound: float) -> None:
-    """Hold a clip to what is promised of it: ``seconds`` of picture at most, ``sound`` seconds of sound."""
+def check(clip: Clip, fps: float, size: int | None, rate: int | None, seconds: float, audio_seconds: float) -> None:
+    """Hold a clip to what is promised of it: ``seconds`` of video at most, ``audio_seconds`` of audio."""
     if clip.video.size:
         assert clip.video.dtype == np.uint8 and clip.video.ndim == 4 and clip.video.shape[3] == 3
         assert 1 <= len(clip.video) <= round(seconds * fps), clip.video.shape
@@ -78,7 +78,7 @@ def check(clip: Clip, fps: float, size: int | None, rate: int | None, seconds: f
     if clip.audio.size:
         assert clip.audio.dtype == np.float32 and clip.audio.ndim == 2
         assert rate is None or clip.sample_rate == rate
-        assert clip.audio.shape[1] == round(sound * clip.sample_rate), clip.audio.shape
+        assert clip.audio.shape[1] == round(audio_seconds * clip.sample_rate), clip.audio.shape
         assert np.isfinite(clip.audio).all()
     assert clip.video.size or clip.audio.size
 

@@ -41,7 +41,7 @@ def mouths(cache: ClipCache) -> list[np.ndarray]:
 
 
 def audio_clips(cache: ClipCache) -> list[np.ndarray]:
-    """``[T, F]`` likewise: log-mel, a frame for each of the picture."""
+    """``[T, F]`` likewise: log-mel, a frame for each of the video."""
     hop = round(cache.sample_rate / cache.fps)
     found = []
     for clip in cache.audio:
@@ -76,7 +76,7 @@ class Line:
         return vectors * values**-0.5 @ vectors.T
 
     def offset(self, seen: np.ndarray, heard: np.ndarray, fps: float) -> float:
-        """Seconds by which the sound is late, by the best sum of correlations over time."""
+        """Seconds by which the audio is late, by the best sum of correlations over time."""
         sides = zip((seen, heard), self.scales, self.maps, strict=True)
         x, y = ((side - mean) / spread @ m for side, (mean, spread), m in sides)
         reach = round(REACH * fps)

@@ -7,10 +7,10 @@ trained on:
 
 - 2AFC: the true pair scores above the same clip shifted by half a second or more (chance .500)
 - 80 ms: the best of 21 offsets is at most one step from the truth (chance .138)
-- R@1: the right one of 100 sounds (chance .010)
+- R@1: the right audio of 100 (chance .010)
 
 `clusters` learns features, which say nothing of offsets. The prior, which learns nothing, goes by the correlation of
-the picture's change with the sound's loudness.
+the video's change with the audio's loudness.
 """
 
 import os
@@ -132,7 +132,7 @@ def measure(task: SynchronizeModule, held_out: ClipCache) -> dict[str, float | N
 
 
 def prior(held_out: ClipCache) -> dict[str, float | None]:
-    """Correlation of the picture's change from frame to frame with the loudness of the sound, on the same windows."""
+    """Correlation of the video's change from frame to frame with the loudness of the audio, on the same windows."""
     scorer = OffsetScorer(AudioVisual(ModelConfig()), None)
     rng = np.random.default_rng(0)
     lead = rng.integers(0, scorer.offsets, len(held_out.video))

@@ -1,7 +1,7 @@
 """How fast are clips read, beside peers and the bare decoder? python tools/bench/bench_reader.py [--quick]
 
 One job is what a training step of audio-visual learning asks for: a window of 2 s at a random instant, 16 frames at
-t0 + i / 8, a random square of 7/8 of the short side scaled to 112 pixels, and the window's sound as 16 kHz mono float.
+t0 + i / 8, a random square of 7/8 of the short side scaled to 112 pixels, and the window's audio as 16 kHz mono float.
 Every method does the same jobs in one process with one thread each, in random order; what is measured is CPU time
 per clip. The floor is libavcodec alone: decoding, from memory, only the packets that the wanted frames need.
 
@@ -10,8 +10,8 @@ Peers are an extra: pip install "avlearn[bench]". Each does its job in the cheap
 - torchcodec: an exact `VideoDecoder` and `get_frames_played_at`, torchvision's crop and antialiased resize, an
   `AudioDecoder` that resamples and mixes; with four windows per open, one decoder of each, all instants in one call.
 - decord: a `VideoReader` that scales to short side 128 as it decodes, and an `AudioReader`.
-- opencv: seek, `grab` every frame and `retrieve` the wanted ones; it has no sound, which torchcodec adds.
-- pyav, everything: a loop over all frames and all sound of the file, converting only what is wanted.
+- opencv: seek, `grab` every frame and `retrieve` the wanted ones; it has no audio, which torchcodec adds.
+- pyav, everything: a loop over all frames and all audio of the file, converting only what is wanted.
 """
 
 import os
@@ -60,7 +60,7 @@ class Spot:
         return [self.t0 + k / FPS for k in range(FRAMES)]
 
     def box(self, width: int, height: int) -> tuple[int, int, int]:
-        """Left, top and side of the crop in a picture of this size: even, as where chroma is halved."""
+        """Left, top and side of the crop in a frame of this size: even, as where chroma is halved."""
         side = round(min(width, height) * SHARE / 2) * 2
         return round(self.x * (width - side) / 2) * 2, round(self.y * (height - side) / 2) * 2, side
 
@@ -101,8 +101,8 @@ def torchcodec(job: Job) -> list[Result]:
         own = slice(k * FRAMES, (k + 1) * FRAMES)
         left, top, side = spot.box(job.width, job.height)
         images = resized_crop(frames.data[own], top, left, side, side, [SIDE, SIDE])
-        sound = audio.get_samples_played_in_range(spot.t0, spot.t0 + SECONDS).data[0].numpy()
-        results.append((images.permute(0, 2, 3, 1).numpy(), sound, times[own]))
+        waveform = audio.get_samples_played_in_range(spot.t0, spot.t0 + SECONDS).data[0].numpy()
+        results.append((images.permute(0, 2, 3, 1).numpy(), waveform, times[own]))
     return results
 
 
@@ -143,8 +143,8 @@ def opencv(job: Job) -> list[Result]:
             times.append(video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
     video.release()
     audio = AudioDecoder(str(job.path), sample_rate=RATE, num_channels=1)
-    sound = audio.get_samples_played_in_range(spot.t0, spot.t0 + SECONDS).data[0].numpy()
-    return [(images, sound, np.array(times))]
+    waveform = audio.get_samples_played_in_range(spot.t0, spot.t0 + SECONDS).data[0].numpy()
+    return [(images, waveform, np.array(times))]
 
 
 def pyav_everything(job: Job) -> list[Result]:
@@ -152,14 +152,14 @@ def pyav_everything(job: Job) -> list[Result]:
     with av.open(str(job.path)) as container:
         container.streams.video[0].thread_count = 1
         resampler = av.AudioResampler("fltp", "mono", RATE)
-        frames, sound, begin = [], [], 0.0
+        frames, audio, begin = [], [], 0.0
         for frame in container.decode(container.streams.video[0], container.streams.audio[0]):
             if isinstance(frame, av.VideoFrame):
                 frames.append((frame.time, frame))
                 continue
-            begin = frame.time if not sound else begin
-            sound += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-        sound += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+            begin = frame.time if not audio else begin
+            audio += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+        audio += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
     shown = np.searchsorted([t for t, _ in frames], np.array(spot.instants) + 1e-4) - 1
     scale = 128 / min(job.width, job.height)
     width, height = round(job.width * scale), round(job.height * scale)
@@ -167,8 +167,8 @@ def pyav_everything(job: Job) -> list[Result]:
     images = [frames[k][1].reformat(width, height, "rgb24", threads=1).to_ndarray() for k in shown]
     images = np.stack([image[top : top + SIDE, left : left + SIDE] for image in images])
     first = round((spot.t0 - begin) * RATE)
-    sound = np.concatenate(sound)[first : first + round(SECONDS * RATE)]
-    return [(images, sound, np.array([frames[k][0] for k in shown]))]
+    audio = np.concatenate(audio)[first : first + round(SECONDS * RATE)]
+    return [(images, audio, np.array([frames[k][0] for k in shown]))]
 
 
 def droppable(packet: av.Packet, prefix: int) -> bool:
@@ -189,8 +189,8 @@ class Floor:
         with av.open(str(job.path)) as container:
             video, audio = container.streams.video[0], container.streams.audio[0]
             packets = [p for p in container.demux(video, audio) if p.size and p.pts is not None]
-            pictures = [p for p in packets if p.stream is video]
-            shown = np.array(sorted(p.pts for p in pictures))
+            frames = [p for p in packets if p.stream is video]
+            shown = np.array(sorted(p.pts for p in frames))
             seconds = shown * float(video.time_base)
             instants = np.array([spot.instants for spot in job.spots])
             # Right is the frame shown then, or half a millisecond sooner or later: stamps are rounded to ticks.
@@ -198,18 +198,18 @@ class Floor:
             wanted = {int(shown[k]) for k in np.searchsorted(seconds, instants.ravel() + 1e-4) - 1}
             extra = video.codec_context.extradata or b""
             prefix = (extra[4] & 3) + 1 if video.codec_context.name == "h264" and extra[:1] == b"\1" else 0
-            self.pictures, run = [], []
-            for packet in pictures:  # decoding order: a run from a keyframe ends with its last wanted packet
+            self.frames, run = [], []
+            for packet in frames:  # decoding order: a run from a keyframe ends with its last wanted packet
                 run = [] if packet.is_keyframe else run
                 if packet.pts in wanted or not (prefix and droppable(packet, prefix)):
                     run.append(packet)
                 if packet.pts in wanted:
-                    self.pictures += run
+                    self.frames += run
                     run = []
             base = float(audio.time_base)
             spans = [(spot.t0 - 0.06, spot.t0 + SECONDS) for spot in job.spots]
             heard = [p for p in packets if p.stream is audio]
-            self.sounds = [p for p in heard if any(low < p.pts * base < high for low, high in spans)]
+            self.audio = [p for p in heard if any(low < p.pts * base < high for low, high in spans)]
             self.decoders = [self._decoder(stream) for stream in (video, audio)]
 
     @staticmethod
@@ -223,7 +223,7 @@ class Floor:
         return decoder
 
     def decode(self) -> None:
-        for decoder, packets in zip(self.decoders, (self.pictures, self.sounds), strict=True):
+        for decoder, packets in zip(self.decoders, (self.frames, self.audio), strict=True):
             for packet in packets:
                 decoder.decode(packet)
             decoder.decode(None)
@@ -272,16 +272,16 @@ def clocked(run: Callable) -> tuple[float, list]:
     return (time.process_time() - begin) * 1000, result
 
 
-def lag(sound: np.ndarray, reference: np.ndarray) -> float:
-    """Milliseconds by which the sound is late."""
+def lag(audio: np.ndarray, reference: np.ndarray) -> float:
+    """Milliseconds by which the audio is late."""
     size = 2 * len(reference)
-    product = np.fft.rfft(sound, size) * np.conj(np.fft.rfft(reference, size))
+    product = np.fft.rfft(audio, size) * np.conj(np.fft.rfft(reference, size))
     shift = int(np.argmax(np.fft.irfft(product, size)))
     return (shift - size if shift > size // 2 else shift) / RATE * 1000
 
 
 def compare(results: list[Result], right: list[np.ndarray], reference: list[Result]) -> dict[str, float]:
-    """Frames of another time than the packets say, and how far picture and sound are from ours."""
+    """Frames of another time than the packets say, and how far video and audio are from ours."""
     times = np.stack([times for _, _, times in results])
     wrong = int(np.all([abs(times - t) > 1e-3 for t in right], axis=0).sum())
     far = max(np.abs(r[0].astype(int) - o[0]).mean() for r, o in zip(results, reference, strict=True))
@@ -328,12 +328,12 @@ def measure(jobs: list[Job], rounds: int, rng: random.Random) -> tuple[dict, dic
 
 
 def draw(paths: list[Path], rng: random.Random) -> list[Job]:
-    """Four windows of each file that has picture, sound and length enough."""
+    """Four windows of each file that has video, audio and length enough."""
     jobs = []
     for path in paths:
         info = probe(path)
         if info.video is None or info.audio is None:
-            print(f"{path.name}: left out, it lacks picture or sound")
+            print(f"{path.name}: left out, it lacks video or audio")
             continue
         begin = max(info.video.start, info.audio.start)
         end = min(info.video.start + info.video.duration, info.audio.start + info.audio.duration) - SECONDS - 0.1
@@ -348,11 +348,11 @@ def draw(paths: list[Path], rng: random.Random) -> list[Job]:
 def report(case: str, spent: dict, checks: dict) -> list[dict]:
     """Print a case's table; return its rows.
 
-    "1 a time", "4 a time": how many times as fast we are with so many windows per open. "picture": mean levels that
-    the worst window's pixels are off ours; "sound ms": how late the worst window's sound is beside ours.
+    "1 a time", "4 a time": how many times as fast we are with so many windows per open. "video": mean levels that
+    the worst window's pixels are off ours; "audio ms": how late the worst window's audio is beside ours.
     """
     mine, together = spent[OURS, 1], spent[OURS, TOGETHER]
-    heads = "CPU ms", "1 a time", f"{TOGETHER} a time", "wrong frames", "picture", "sound ms"
+    heads = "CPU ms", "1 a time", f"{TOGETHER} a time", "wrong frames", "video", "audio ms"
     print(f"\n{case}\n{'':32}" + "".join(f"{head:>13}" for head in heads))
     rows = []
     for (name, windows), milliseconds in sorted(spent.items(), key=lambda item: item[1]):

@@ -5,9 +5,9 @@ An ordinary file (640 x 360, 30 frames a second, 48 kHz stereo, made from a seed
 wall, per second of film, with as many threads as torch takes. Peers, in the same run:
 
 - real time
-- decoding alone: every frame to the model's 64 pixels and all sound, what no way around is known of
+- decoding alone: every frame to the model's 64 pixels and all audio, what no way around is known of
 - Sound of Pixels (Zhao et al., ECCV 2018) at its published size, random weights, the same way: windows of 65,535
-  samples at 11,025 Hz one after another, 3 frames of each half of the picture, two mono WAV files and no video
+  samples at 11,025 Hz one after another, 3 frames of each half of the frame, two mono WAV files and no video
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import av
 import torch
-from footage import LENGTH, encode, pictures, speech
+from footage import LENGTH, encode, moving_frames, speech
 from torch.nn import functional as F
 
 from avlearn.apply.separate import separate_file
@@ -38,7 +38,7 @@ def film(folder: Path, minutes: float) -> Path:
     scene, path = folder / "scene.mp4", folder / f"film_{minutes:g}.mp4"
     if not scene.exists():
         encode(
-            scene, pictures(3, 640, 360, 30), Fraction(30), speech(3, 48_000), 48_000,
+            scene, moving_frames(3, 640, 360, 30), Fraction(30), speech(3, 48_000), 48_000,
             preset="medium", crf="23", g="250", bit_rate=128_000,
         )  # fmt: skip
     with av.open(str(path), "w") as target:
@@ -50,7 +50,7 @@ def film(folder: Path, minutes: float) -> Path:
                     copies[stream_.index] = target.add_stream_from_template(stream_)
                 for packet in source.demux(streams):
                     index, shift = packet.stream.index, round(LENGTH * k / packet.time_base)
-                    # The sound's last block reaches into the next scene.
+                    # The audio's last block reaches into the next scene.
                     if packet.pts is None or packet.dts + shift <= last.get(index, packet.dts + shift - 1):
                         continue
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
@@ -100,7 +100,7 @@ def main() -> None:
             def note(what: str, *_: float) -> None:
                 stages[what] = time.perf_counter() - begin
 
-            # Two places, whatever is found there: the film's sound belongs to nothing in it.
+            # Two places, whatever is found there: the film's audio belongs to nothing in it.
             choices = [(0.25, 0.5), (0.75, 0.5)]
             return separate_file(path, model, folder / "out", choices=choices, progress=note).duration
 

@@ -1,4 +1,4 @@
-"""Footage like that of Kinetics' small copies, made from a seed: textures, moving things, a cut; sound like speech."""
+"""Footage like that of Kinetics' small copies, made from a seed: textures, moving things, a cut; audio like speech."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def leaves(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return np.clip(image + 10 * rough / rough.std(), 0, 255).astype(np.float32)
 
 
-def pictures(seed: int, width: int, height: int, fps: int) -> Iterator[np.ndarray]:
+def moving_frames(seed: int, width: int, height: int, fps: int) -> Iterator[np.ndarray]:
     """Frames uint8 ``[height, width, 3]``: a camera over a scene, two things moving in it, grain; half are cut once."""
     rng = np.random.default_rng(seed)
     count, side = LENGTH * fps, height // 4
@@ -80,28 +80,28 @@ def speech(seed: int, rate: int) -> np.ndarray:
     return np.stack([mono, 0.8 * np.roll(mono, 7)]).astype(np.float32)
 
 
-def encode(path: Path, frames: Iterator[np.ndarray], fps: Fraction, sound: np.ndarray, rate: int, **options) -> None:
-    """H.264 and AAC to mp4; ``options`` are libx264's, ``bit_rate`` the sound's."""
+def encode(path: Path, frames: Iterator[np.ndarray], fps: Fraction, audio: np.ndarray, rate: int, **options) -> None:
+    """H.264 and AAC to mp4; ``options`` are libx264's, ``bit_rate`` the audio's."""
     part = path.with_suffix(".part.mp4")
     bit_rate = options.pop("bit_rate")
     with av.open(str(part), "w", options={"movflags": "+faststart"}) as container:
-        picture = container.add_stream("libx264", rate=fps, options=options)
-        layout = {1: "mono", 2: "stereo"}[len(sound)]
+        video = container.add_stream("libx264", rate=fps, options=options)
+        layout = {1: "mono", 2: "stereo"}[len(audio)]
         track = container.add_stream("aac", rate=rate, layout=layout)
         track.bit_rate = bit_rate
-        picture.codec_context.thread_count = 2
+        video.codec_context.thread_count = 2
         written = 0
         for k, image in enumerate(frames):
             if not k:
-                picture.height, picture.width = image.shape[:2]
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")))
-            while written < min((k + 1) / fps * rate, sound.shape[1]):
-                piece = np.ascontiguousarray(sound[:, written : written + 1024])
+                video.height, video.width = image.shape[:2]
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")))
+            while written < min((k + 1) / fps * rate, audio.shape[1]):
+                piece = np.ascontiguousarray(audio[:, written : written + 1024])
                 frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
                 frame.sample_rate, frame.pts, frame.time_base = rate, written, Fraction(1, rate)
                 container.mux(track.encode(frame))
                 written += piece.shape[1]
-        container.mux(picture.encode(None))
+        container.mux(video.encode(None))
         container.mux(track.encode(None))
     part.rename(path)
 
@@ -111,7 +111,7 @@ def generate(path: Path, seed: int, width: int, height: int, gop: int) -> None:
     torch.set_num_threads(1)
     fps = (25, 30)[seed // 2 % 2]
     encode(
-        path, pictures(seed, width, height, fps), Fraction(fps), speech(seed, 44_100), 44_100,
+        path, moving_frames(seed, width, height, fps), Fraction(fps), speech(seed, 44_100), 44_100,
         preset="medium", crf="23", g=str(gop), bit_rate=128_000,
     )  # fmt: skip
 

@@ -116,17 +116,17 @@ class Reference:
         weight, bias = self.tensors[f"{name}.weight"].flatten(1), self.tensors[f"{name}.bias"]
         return torch.einsum("oc,bc...->bo...", weight, x) + bias.view(-1, *[1] * (x.ndim - 2))
 
-    def projected(self, image: Tensor, sound: Tensor, prefix: str = "", numbers: tuple[str, ...] = ("",)) -> Tensor:
+    def projected(self, image: Tensor, audio: Tensor, prefix: str = "", numbers: tuple[str, ...] = ("",)) -> Tensor:
         seen = self.tower(f"{prefix}imgnet", (image - MEAN) / STD)
-        heard = self.tower(f"{prefix}audnet", sound).flatten(2).max(2).values
+        heard = self.tower(f"{prefix}audnet", audio).flatten(2).max(2).values
         maps = [
             cosine(self.project(f"{prefix}img_proj{number}", seen), self.project(f"{prefix}aud_proj{number}", heard))
             for number in numbers
         ]
         return sum(maps) / len(maps)
 
-    def lvs(self, image: Tensor, sound: Tensor) -> Tensor:
-        heard = self.tower("audnet", sound, "conv1_a", 1).flatten(2).max(2).values
+    def lvs(self, image: Tensor, audio: Tensor) -> Tensor:
+        heard = self.tower("audnet", audio, "conv1_a", 1).flatten(2).max(2).values
         return cosine(self.tower("imgnet", (image - MEAN) / STD, last=1), heard)
 
 

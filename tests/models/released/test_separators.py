@@ -137,8 +137,8 @@ def test_the_names_above_are_the_released_ones(file):
 
 @torch.no_grad()
 def test_sound_of_pixels():
-    sound, frame, synthesizer = drawn("sop_sound"), drawn("sop_frame"), drawn("sop_synthesizer")
-    model = load_sound_of_pixels(sound, frame, synthesizer)
+    audio, frame, synthesizer = drawn("sop_sound"), drawn("sop_frame"), drawn("sop_synthesizer")
+    model = load_sound_of_pixels(audio, frame, synthesizer)
     assert isinstance(model, SoundOfPixels) and not model.training
     frames = torch.rand(1, 2, 3, 3, 48, 64)
     features = Reference(frame).resnet("features", frames.flatten(0, 2), dilated=True)
@@ -147,7 +147,7 @@ def test_sound_of_pixels():
     seen = places.unflatten(0, (2, 3)).transpose(1, 2).flatten(2).max(2).values.sigmoid()
     torch.testing.assert_close(model.embed_condition(frames)[0], seen, atol=1e-5, rtol=0)
     heard = magnitude()
-    unet = Reference(sound).pixel_unet(log_bands(heard)[:, None])
+    unet = Reference(audio).pixel_unet(log_bands(heard)[:, None])
     masks = model(heard, frames)
     assert masks.shape == (1, 2, 256, 128) and masks.std() > 0.05
     torch.testing.assert_close(masks, pixel_masks(unet, seen, **synthesizer), atol=1e-5, rtol=0)
@@ -171,14 +171,14 @@ def test_clipsep():
 def test_co_separation():
     visual, unet = drawn("cosep_visual"), drawn("cosep_unet")
     model = load_co_separation(visual, unet)
-    pictures, heard = torch.rand(1, 2, 3, 224, 224), magnitude()
+    frames, heard = torch.rand(1, 2, 3, 224, 224), magnitude()
     reference = Reference(visual)
-    places = reference.conv("conv1x1.0", reference.resnet("feature_extraction", pictures[0]))
+    places = reference.conv("conv1x1.0", reference.resnet("feature_extraction", frames[0]))
     places = reference.norm("conv1x1.1", places).relu().flatten(1)
     seen = places @ visual["fc.weight"].T + visual["fc.bias"]
     bands = log_bands(heard)[:, None].expand(2, -1, -1, -1)
     expected = Reference(unet).transposed_unet(bands, seen).transpose(0, 1)
-    masks = model(heard, pictures)
+    masks = model(heard, frames)
     assert masks.shape == (1, 2, 256, 128) and masks.std() > 0.1 and not model.training
     torch.testing.assert_close(masks, expected, atol=1e-5, rtol=0)
     # What sounds changes with what is seen.

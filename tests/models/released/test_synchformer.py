@@ -213,11 +213,11 @@ def test_mel_frames_are_centred_on_multiples_of_the_hop():
 
 def test_segments_of_eight_seconds():
     video, audio = torch.arange(200.0).view(1, 1, 200, 1, 1).expand(1, 3, -1, 2, 2), torch.arange(128000.0)[None]
-    pictures, sounds = video_segments(video), audio_segments(audio)
-    assert pictures.shape == (1, 24, 3, 16, 2, 2) and sounds.shape == (1, 24, 10240)
-    assert torch.equal(pictures[0, 5, 1, :, 0, 1], torch.arange(40.0, 56.0))
-    assert torch.equal(sounds[0, 5], torch.arange(5 * 5120.0, 7 * 5120.0))
-    assert pictures[0, 5, 0, 0, 0, 0] / 25 == sounds[0, 5, 0] / 16000
+    frames, samples = video_segments(video), audio_segments(audio)
+    assert frames.shape == (1, 24, 3, 16, 2, 2) and samples.shape == (1, 24, 10240)
+    assert torch.equal(frames[0, 5, 1, :, 0, 1], torch.arange(40.0, 56.0))
+    assert torch.equal(samples[0, 5], torch.arange(5 * 5120.0, 7 * 5120.0))
+    assert frames[0, 5, 0, 0, 0, 0] / 25 == samples[0, 5, 0] / 16000
 
 
 def test_classes_are_fifths_of_a_second_from_two_before_to_two_after():
@@ -336,9 +336,9 @@ def numbered(answers: dict[int, int]) -> SimpleNamespace:
         assert seen.shape == heard.shape == (1, 14) and torch.equal(seen, heard)
         return torch.eye(21)[[answers[int(seen[0, 0])]]]
 
-    def features(pictures: torch.Tensor, mel: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def features(frames: torch.Tensor, mel: torch.Tensor) -> tuple[torch.Tensor, ...]:
         assert mel.shape[2:] == (1, 128, 66)
-        return torch.arange(pictures.shape[1])[None], torch.arange(mel.shape[1])[None]
+        return torch.arange(frames.shape[1])[None], torch.arange(mel.shape[1])[None]
 
     return SimpleNamespace(segments=14, features=features, compare=compare)
 

@@ -38,7 +38,7 @@ def test_an_embedding_is_of_a_fifth_of_a_second(model):
         voice = model.audio.netcnnaud(mfcc[..., 4 * i : 4 * i + 20]).flatten(1)
         for found, alone in ((seen, model.video.netfclip(lips)), (heard, model.audio.netfcaud(voice))):
             assert (found[:, i] - alone).abs().max() < 1e-5 * alone.abs().max()
-    # Pictures that have no sound are left out.
+    # Frames that have no audio are left out.
     assert model(video, mfcc[..., :23])[0].shape == (1, 1, 1024)
 
 
@@ -49,7 +49,7 @@ def test_pictures_of_another_size_are_refused(model):
 
 @pytest.mark.parametrize("lead", [-15, -6, 0, 1, 13])
 def test_a_known_offset_is_found(lead):
-    """The sound of window i is `lead` windows earlier: the audio leads where that is positive."""
+    """The audio of window i is `lead` windows earlier: the audio leads where that is positive."""
     torch.manual_seed(0)
     windows = 100
     video, audio = torch.randn(windows, 64), torch.randn(windows, 64)
@@ -67,8 +67,8 @@ def test_errors_by_their_definition():
     silence = torch.zeros(8)
     means = []
     for lead in range(-15, 16):
-        sounds = [audio[i - lead] if 0 <= i - lead < 40 else silence for i in range(40)]
-        means.append(float(torch.stack([(v - a).norm() for v, a in zip(video, sounds, strict=True)]).mean()))
+        shifted = [audio[i - lead] if 0 <= i - lead < 40 else silence for i in range(40)]
+        means.append(float(torch.stack([(v - a).norm() for v, a in zip(video, shifted, strict=True)]).mean()))
     found = lip_sync(video, audio)
     assert found.distances.tolist() == pytest.approx(means, rel=1e-5)
     assert found.lse_d == pytest.approx(min(means), rel=1e-5)

@@ -199,7 +199,7 @@ def test_separate_by_windows():
     assert model.shown == [(0, 64), (64, 64), (74, 64)]
     loud = torch.istft(model.heard, 512, 160, 400, torch.hann_window(400), length=40800)
     torch.testing.assert_close(loud.square().mean().sqrt(), torch.tensor(0.07), atol=1e-4, rtol=0)
-    # Sound is mirrored at the ends of a window: with silence there, half as much would be heard.
+    # Audio is mirrored at the ends of a window: with silence there, half as much would be heard.
     torch.testing.assert_close(model.heard[0, 0, 0].abs(), model.heard[0, 0, 100].abs(), atol=0, rtol=0.1)
 
 

@@ -1,4 +1,4 @@
-"""Weights that learned from picture and sound together: of a file with two networks, each encoder takes its own."""
+"""Weights that learned from video and audio together: of a file with two networks, each encoder takes its own."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_each_encoder_takes_its_network(tmp_path, envelope, heads):
     path = tmp_path / "both.pth"
     torch.save({envelope: tensors, "epoch": 100}, path)
 
-    clip, sound = torch.rand(1, 3, 8, 32, 32), torch.rand(1, 1, 40, 128)
+    clip, spectrogram = torch.rand(1, 3, 8, 32, 32), torch.rand(1, 1, 40, 128)
     ours = create_model("r2plus1d_18", weights=path).eval()
     assert ours.mean.tolist() == pytest.approx(GREY)
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_each_encoder_takes_its_network(tmp_path, envelope, heads):
     ours = create_model("resnet9", weights=path).eval()
     assert ours.config["options"] == {"temporal_stride": 32}
     with torch.no_grad():
-        torch.testing.assert_close(ours(sound), audio(sound), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(spectrogram), audio(spectrogram), atol=1e-5, rtol=1e-5)
     assert ours.loaded.layout == "gdt audio"
     assert find_layout(ours.state_dict()).name == "avlearn"
     assert not [name for name in ours.loaded.left if name.startswith(("stem.", "layers."))]
