@@ -12,17 +12,19 @@ def best_track(path: Source, model: AudioVisual) -> int:
     """Number from 1 of the track that is most in sync; where none can be synchronized, of the likeliest.
 
     Raises:
-        NoAudioError: no track can be measured.
-        MediaError: the file cannot be read.
+        NoAudioError: there is no audio track.
+        MediaError: the file cannot be read, or none of its tracks can be measured.
     """
     ranks = {}
+    failure: MediaError = NoAudioError(f"{path} has no audio track")
     for number in range(1, len(audio_tracks(path)) + 1):
         try:
             found = sync_file(Selected(path, number), model)
-        except MediaError:  # one track that cannot be decoded is not the best
+        except MediaError as error:  # one track that cannot be decoded is not the best
+            failure = error
             continue
         known = found.offset is not None
         ranks[number] = (not known, abs(found.offset) if known else -found.confidence)
     if not ranks:
-        raise NoAudioError(f"{path} has no audio track that can be measured")
+        raise failure
     return min(ranks, key=ranks.get)

@@ -1,5 +1,6 @@
 """What the tools say, and that they say no more than is known."""
 
+import wave
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from avlearn.apply.sync_check import SyncCheck
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
 from avlearn.cli import app
+from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import read_clip, remux, write_video
 from avlearn.models.calibration import Calibrations
 from avlearn.models.folder import load
@@ -163,6 +165,18 @@ def test_of_tracks_that_cannot_be_synchronized_the_likeliest_is_taken(clips, mod
         lambda track, _: SimpleNamespace(offset=None, confidence=confidences[track.track]),
     )
     assert best_track(clips[0], model) == 2
+
+
+def test_where_no_track_can_be_measured_the_reason_is_said(model, tmp_path):
+    frames = np.zeros((10, 32, 32, 3), np.uint8)
+    write_video(tmp_path / "mute.mp4", frames, 25)
+    with pytest.raises(NoAudioError, match=r"mute\.mp4 has no audio track"):
+        best_track(tmp_path / "mute.mp4", model)
+    with wave.open(str(tmp_path / "alone.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(32000))
+    with pytest.raises(NoVideoError, match=r"alone\.wav has no video"):
+        best_track(tmp_path / "alone.wav", model)
 
 
 def test_what_is_not_calibrated_says_so(clips, model, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.errors import DataError
-from avlearn.evaluation import Evaluator, EvaluatorResult, NotMeasurableError, evaluate
+from avlearn.evaluation import EVALUATORS, Evaluator, EvaluatorResult, NotMeasurableError, evaluate
 from avlearn.evaluation.windows import off_grid
 from avlearn.metrics import MetricResult
 from avlearn.models.folder import load
@@ -36,6 +36,20 @@ def test_what_cannot_be_measured_is_said(untrained, small_world):
     model.config = model.config.model_copy(update=dict(seconds=3.0))
     with pytest.raises(DataError, match=r"no clip lasts the 4\.64 s"):
         evaluate(model, manifests)
+
+
+def test_evaluators_of_plugins_are_known(untrained, small_world, tmp_path, monkeypatch):
+    (tmp_path / "more_evaluators.py").write_text(
+        "from avlearn.evaluation import EVALUATORS, Evaluator, register_evaluator\n"
+        "@register_evaluator\n"
+        "class Smells(Evaluator):\n"
+        "    task = 'smells'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("AVLEARN_PLUGINS", "more_evaluators")
+    monkeypatch.setattr("avlearn.evaluation.run.EVALUATORS", list(EVALUATORS))
+    with pytest.raises(DataError, match=r"there is no task 'synk'; there are .*, smells"):
+        evaluate(load(untrained), [small_world / "manifest.parquet"], tasks=["synk"])
 
 
 def test_too_few_clips_for_synchronization(untrained, small_world, tmp_path):

@@ -96,6 +96,12 @@ def test_normalisations_have_the_epsilon_of_the_code_that_trained_them(file, nam
     assert {module.eps for module in model.modules() if isinstance(module, torch.nn.BatchNorm3d)} == {eps}
 
 
+def test_csn_of_mmaction2_is_standardised_as_by_its_authors():
+    model = create_model("ir_csn_152", weights=released("mma_ircsn_r152"))
+    assert model.mean.tolist() == pytest.approx([0.43216, 0.39467, 0.37645])
+    assert model.std.tolist() == pytest.approx([0.22803, 0.22145, 0.21699])
+
+
 def test_a_file_by_create_model(tmp_path):
     torch.save({"model_state": released("psf_slow_8x8_r50"), "cfg": "..."}, tmp_path / "slow.pyth")
     model = create_model("slow_r50_8x8", weights=tmp_path / "slow.pyth", num_classes=400)
@@ -109,7 +115,8 @@ def test_other_classes_keep_their_classifier():
     tensors = released("tv_r3d_18")
     model = create_model("r3d_18", num_classes=7)
     before = model.classifier.weight.clone()
-    load_weights(model, tensors)
+    with pytest.warns(UserWarning, match=r"other classes, so classifier\.bias, classifier\.weight stay random"):
+        load_weights(model, tensors)
     assert torch.equal(model.classifier.weight, before)
     assert not torch.equal(model.stem[0].weight, create_model("r3d_18").stem[0].weight)
     load_weights(create_model("r3d_18"), tensors)

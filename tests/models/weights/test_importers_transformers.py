@@ -374,6 +374,13 @@ def test_every_parameter_finds_its_place(name):
     assert len(tensors) - len(single) == len(model.loaded.left) + unused(tensors)
 
 
+@pytest.mark.parametrize("name", ["ast", "ast of transformers 5"])
+def test_spectrograms_of_ast_are_standardised_as_in_its_training(name):
+    """Its code takes the mean of AudioSet's log-mel values off, and divides by twice their std."""
+    model = create_model("ast_b", weights=released(CASES[name].names), num_classes=527)
+    assert model.mean.tolist() == pytest.approx([-4.2677393]) and model.std.tolist() == pytest.approx([9.1379948])
+
+
 def unused(tensors: dict[str, Tensor]) -> int:
     """Tensors that are no parameters of ours, and not left over either."""
     tables = sum(name.endswith("relative_position_index") for name in tensors)
