@@ -59,6 +59,18 @@ def test_without_a_model_nothing_is_measured(clip, tmp_path):
     assert fix_file(told(tmp_path / "late.mp4", -0.1), tmp_path / "fixed.mp4").now is None
 
 
+@pytest.mark.parametrize(("resample", "drift"), [(False, 0.0), (True, 0.0005)])
+def test_a_drift_is_mended_only_where_the_audio_may_be_resampled(clip, tmp_path, monkeypatch, resample, drift):
+    """A small one: the file counts as in sync, so its offset can be mended without."""
+    asked = []
+    real = fix.remux
+    monkeypatch.setattr(fix, "remux", lambda *given, **more: asked.append(more["audio_drift"]) or real(*given, **more))
+    result = told(clip, 0.1)
+    result.drift, result.status = 30.0, "in sync"
+    fix_file(result, tmp_path / "fixed.mkv", resample=resample)
+    assert asked == pytest.approx([drift])
+
+
 def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp_path, monkeypatch):
     def sync_file(path, model, tolerance):
         raise MediaError(f"{path} is damaged: its audio at 0.70 s cannot be decoded")

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from avlearn.apply import localize
+from avlearn.apply.file_maps import file_maps
 from avlearn.apply.localize import check_outputs, localize_file
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, OutputError
@@ -79,6 +80,13 @@ def test_in_silence_nothing_is_audible_and_nothing_drawn(clip, model, tmp_path):
     loud = localize_file(clip, model, tmp_path / "o.mp4")
     assert loud.audible > 0.5
     assert np.abs(before - read_clip(tmp_path / "o.mp4", audio=False).video).mean() > 6
+
+
+@pytest.mark.parametrize(("frames", "samples"), [(60, 20000), (40, 38400)])
+def test_maps_go_on_to_the_end_of_the_video_and_no_further(clip, model, tmp_path, frames, samples):
+    read = read_clip(clip, 0, 2.4)
+    write_video(tmp_path / "x.mkv", read.video[:frames], 25, audio=read.audio[:, :samples], sample_rate=16000)
+    assert frames / 25 - 1.0 < file_maps(tmp_path / "x.mkv", model).times[-1] < frames / 25
 
 
 def test_audio_of_something_else_is_said_to_be_of_nothing_on_screen(small_world, model, tmp_path):
