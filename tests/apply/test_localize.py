@@ -70,8 +70,13 @@ def test_it_points_at_what_sounds(small_world, model, tmp_path):
 
 def test_in_silence_nothing_is_audible_and_nothing_drawn(clip, model, tmp_path):
     silent = copy(clip, tmp_path / "silent.mp4", np.zeros((1, 64000), np.float32))
-    result = localize_file(silent, model, tmp_path / "o.mp4", sources=True)
+    told = []
+    result = localize_file(
+        silent, model, tmp_path / "o.mp4", sources=True, progress=lambda what, done, whole: told.append((what, done))
+    )
     assert (result.audible, result.verdict, result.sources) == (0.0, "silent", [])
+    drawn = [done for what, done in told if what == "drawing"]
+    assert len(drawn) == 100 and drawn == sorted(drawn) and 3.9 < drawn[-1] <= 4.0
     assert all(w["silent"] and w["audible"] == 0 for w in result.windows)
     assert result.reason == "the audio track is silent"
     assert result.text().startswith(f"{silent}: the audio track is silent: there is nothing to localize\n")

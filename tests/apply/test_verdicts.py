@@ -103,6 +103,8 @@ def test_repetitions_of_a_chance_find_do_not_make_it_one(model):
     first = look(KNOWN)
     assert localized(audible, silent, np.ones(40), first, "") == "partly on screen"
     assert localized(audible, silent, (np.arange(40) < 8).astype(float), first, "") == NOTHING_ON_SCREEN
+    for most in ([0.9, 0.1], [0.9, 0.9, 0.9, 0.1]):  # of a short file, half of the windows and more are no chance
+        assert localized(np.array(most), silent[: len(most)], np.ones(len(most)), first, "") == "partly on screen"
 
 
 def test_of_an_unlike_file_every_tool_says_that_the_model_cannot_tell(unlike, model, tmp_path):
