@@ -298,6 +298,14 @@ def test_many_files_are_fixed_drawn_and_mapped_into_folders(late, tmp_path, monk
     assert not list((tmp_path / "heat").rglob("*.npz"))
 
 
+def test_of_files_that_are_named_one_by_one_what_cannot_be_read_is_a_row(small_world, wrong, tmp_path):
+    clip, out = next((small_world / "clips").glob("*.mp4")), tmp_path / "f.npz"
+    words = ["embed", str(clip), str(wrong / "text.mp4"), str(wrong / "none.mp4"), "-o", str(out), "--workers", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and out.is_file(), done.output
+    assert "2 of 3 files could not be read" in done.stdout and "none.mp4: error: does not exist" in done.stdout
+
+
 def test_an_address_is_read_where_a_file_would_be(small_world):
     clip = sorted((small_world / "clips").glob("*.mp4"))[0]
     told = [

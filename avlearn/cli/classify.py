@@ -6,7 +6,7 @@ import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Precision, Track, Workers
-from avlearn.cli.tools import listed, use_tool
+from avlearn.cli.tools import look_at, use_tool
 
 
 @app.command()
@@ -30,12 +30,12 @@ def classify(
 
     Example: avlearn classify videos/ --json labels.json
     """
-    files = listed(source)
+    given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
 
     inference = InferenceOptions(model, device, precision, track, channel)
     _, code = use_tool(
-        CLASSIFY, source, files, inference, options={"top": top}, workers=workers, json_path=json_path
+        CLASSIFY, given, inference, options={"top": top}, workers=workers, json_path=json_path
     )  # fmt: skip
     raise typer.Exit(code)

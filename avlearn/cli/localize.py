@@ -1,16 +1,13 @@
 """The command localize."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
-from avlearn.cli.tools import listed, output_files, output_folder, use_tool
-
-if TYPE_CHECKING:
-    from avlearn.media.source import Source
+from avlearn.cli.tools import Given, look_at, output_files, output_folder, use_tool
 
 _Out = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="MP4|FOLDER", help="Else NAME_localized[.mp4].")
@@ -50,23 +47,22 @@ def localize(
 
     Example: avlearn localize street.mp4 --sources --json street.json
     """
-    files = listed(source)
+    given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import LOCALIZE
 
-    each = _outputs(source, files, out, maps, overwrite)
+    each = _outputs(given, out, maps, overwrite)
     _, code = use_tool(
-        LOCALIZE, source, files, InferenceOptions(model, device, precision, track, channel),
+        LOCALIZE, given, InferenceOptions(model, device, precision, track, channel),
         options={"sources": sources}, each=each, outputs=[path for own in each for path in own.values()],
         workers=workers, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 
 
-def _outputs(
-    source: Path | str, files: "list[Source] | None", out: Path | None, maps: Path | None, overwrite: bool
-) -> list[dict[str, Path]]:
+def _outputs(given: Given, out: Path | None, maps: Path | None, overwrite: bool) -> list[dict[str, Path]]:
     """The video and the maps of each file, checked."""
+    source, files = given.source, given.files
     if files is None:
         from avlearn.apply.localize import check_outputs
 

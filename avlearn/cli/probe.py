@@ -7,7 +7,7 @@ import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Json, Workers, readable, tell, there
-from avlearn.cli.tools import listed, use_tool
+from avlearn.cli.tools import look_at, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
 
@@ -49,10 +49,10 @@ def probe(
 def _probe(
     source: Path | str, track: str | None, channel: str | None, workers: int | None, json_path: str | None
 ) -> None:  # fmt: skip
-    files = listed(source)
+    given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import PROBE
 
     inference = InferenceOptions(track=track, channel=channel)
-    _, code = use_tool(PROBE, source, files, inference, workers=workers, json_path=json_path)
+    _, code = use_tool(PROBE, given, inference, workers=workers, json_path=json_path)
     raise typer.Exit(code)

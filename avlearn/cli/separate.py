@@ -1,18 +1,15 @@
 """The command separate."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
-from avlearn.cli.tools import listed, output_folder, use_tool
+from avlearn.cli.tools import Given, look_at, output_folder, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder
-
-if TYPE_CHECKING:
-    from avlearn.media.source import Source
 
 _Out = Annotated[Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Else NAME_separated.")]
 _Sources = Annotated[int, typer.Option(min=1, max=8, help="Sources to look for, at most.")]
@@ -58,7 +55,7 @@ def separate(
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
     """
-    files = listed(origin)
+    given = look_at(origin)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.source_choice import parse_choice
     from avlearn.apply.tools import SEPARATE
@@ -69,22 +66,21 @@ def separate(
         raise AvlearnError("--onscreen takes all sources together: leave out --source")
     choices = [parse_choice(text) for text in source or ()]
     options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
-    targets = _outputs(origin, files, out, overwrite)
+    targets = _outputs(given, out, overwrite)
     _, code = use_tool(
-        SEPARATE, origin, files, InferenceOptions(model, device, precision, track, channel), options=options,
+        SEPARATE, given, InferenceOptions(model, device, precision, track, channel), options=options,
         each=[{"out_dir": folder} for folder, _ in targets], outputs=[folder / stem for folder, stem in targets],
         workers=workers, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 
 
-def _outputs(
-    origin: Path | str, files: "list[Source] | None", out: Path | None, overwrite: bool
-) -> list[tuple[Path, str]]:
+def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path, str]]:
     """The folder for each file's tracks, checked, and the stem of their names."""
     from avlearn.apply.run_many import output_names
     from avlearn.apply.separate import track_patterns
 
+    origin, files = given.source, given.files
     if files is None:
         stem = Path(origin).stem
         targets = [(out or Path(f"{stem}_separated"), stem)]

@@ -7,7 +7,7 @@ import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers, there
-from avlearn.cli.tools import listed, output_files, use_tool
+from avlearn.cli.tools import Given, look_at, output_files, use_tool
 from avlearn.errors import AvlearnError, SyncError
 from avlearn.files import check_output
 
@@ -73,19 +73,19 @@ def sync(
 
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
     """
-    files = listed(source)
+    given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import SYNC
 
     if drift and not fix:
         raise AvlearnError("--drift goes with --fix OUT")
     options = {"max_offset": max_offset, "tolerance": tolerance, "resample": drift, **_asked(released, crop)}
-    each = _outputs(source, files, fix, out, overwrite)
+    each = _outputs(given, fix, out, overwrite)
     result, code = use_tool(
-        SYNC, source, files, InferenceOptions(model, device, precision, track, channel), options=options, each=each,
+        SYNC, given, InferenceOptions(model, device, precision, track, channel), options=options, each=each,
         outputs=[path for own in each for path in own.values()], workers=workers, json_path=json_path,
     )  # fmt: skip
-    if files is None and result.not_fixed:
+    if given.files is None and result.not_fixed:
         raise SyncError(result.not_fixed)
     raise typer.Exit(code)
 
@@ -111,12 +111,11 @@ def _box(text: str) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def _outputs(
-    source: Path | str, files: "list[Source] | None", fix: Path | None, curve: Path | None, overwrite: bool
-) -> list[dict[str, Path]]:
+def _outputs(given: Given, fix: Path | None, curve: Path | None, overwrite: bool) -> list[dict[str, Path]]:
     """What is written for each file, checked."""
     from avlearn.media.containers import CONTAINERS
 
+    source, files = given.source, given.files
     if files is None:
         if fix:
             check_output(fix, CONTAINERS, [source], overwrite)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,31 +16,56 @@ from avlearn.terminal import progress_bars, remark
 
 if TYPE_CHECKING:
     from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
+    from avlearn.media.open_file import OpenFile
     from avlearn.media.source import Selected, Source
 
 
-def listed(source: Path | str) -> "list[Source] | None":
-    """Files of a folder, a list or a manifest; None for a single file, or the address of one.
+@dataclass(frozen=True)
+class Given:
+    """What a tool is to be used on.
 
-    A single file is looked into, before what works on it is loaded, which takes seconds.
+    Attributes:
+        source: as it was named.
+        files: those of a folder, a list or a manifest; None for a single file.
+        file: the single one, opened; None for several.
+    """
+
+    source: Path | str
+    files: "list[Source] | None"
+    file: "OpenFile | None" = None
+
+
+def look_at(source: Path | str) -> Given:
+    """What a command was given.
+
+    A single file is opened, and looked into before what works on it is loaded, which takes seconds.
 
     Raises:
-        MediaError: it is no media file.
+        MediaError: it cannot be opened, or is no media file.
     """
-    from avlearn.data.lists import listed_sources
-    from avlearn.media.source import open_media, opened
+    files = listed(source)
+    if files is not None:
+        return Given(source, files)
+    from avlearn.media.open_file import OpenFile
+    from avlearn.media.source import open_media
 
-    files = None if isinstance(source, str) else listed_sources(source)
-    if isinstance(source, Path) and files is None:
-        with opened(source) as file, open_media(file, look=True):
+    file = OpenFile(source)
+    if isinstance(source, Path):
+        with open_media(file, look=True):
             pass
-    return files
+    return Given(source, None, file)
+
+
+def listed(source: Path | str) -> "list[Source] | None":
+    """Files of a folder, a list or a manifest; None for a single file, or the address of one."""
+    from avlearn.data.lists import listed_sources
+
+    return None if isinstance(source, str) else listed_sources(source)
 
 
 def use_tool(
     tool: "Tool",
-    source: Path | str,
-    files: "Sequence[Source] | None",
+    given: Given,
     inference: "InferenceOptions",
     *,
     options: Mapping[str, object] | None = None,
@@ -52,32 +78,34 @@ def use_tool(
 
     Args:
         tool, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
-        source: what the command was given.
-        files: the files of it, as from `listed`; None where it is one.
+        given: what the command was given.
         outputs: as for `many`.
         json_path: as for `avlearn.cli.options.tell`.
 
     Returns:
         The result, or the table of many, and the command's exit code.
     """
-    if files is not None:
-        table, stopped = many(tool, files, inference, options=options, each=each, outputs=outputs, workers=workers)
+    if given.files is not None:
+        table, stopped = many(
+            tool, given.files, inference, options=options, each=each, outputs=outputs, workers=workers
+        )
         tell(table, json_path)
         return table, stopped or table.exit_code
-    result = _use_on_one(tool, source, inference, {**(options or {}), **(each[0] if each else {})})
+    assert given.file is not None  # there is one, or there are several
+    result = _use_on_one(tool, given.file, inference, {**(options or {}), **(each[0] if each else {})})
     tell(result, json_path)
     return result, tool.exit_code(result)
 
 
 def _use_on_one(
-    tool: "Tool", source: Path | str, inference: "InferenceOptions", options: Mapping[str, object]
+    tool: "Tool", file: "OpenFile", inference: "InferenceOptions", options: Mapping[str, object]
 ) -> Result:  # fmt: skip
     from avlearn.apply.run_many import imported, open_model
-    from avlearn.media.source import opened
+    from avlearn.media.source import Selected
 
     function, model = imported(tool.function), open_model(tool, inference)
-    with opened(source) as file, progress_bars() as progress:
-        chosen = _with_chosen_audio(file, inference.track, inference.channel, *model)
+    with closing(file), progress_bars() as progress:
+        chosen = _with_chosen_audio(Selected(file), inference.track, inference.channel, *model)
         told: dict[str, object] = {"progress": progress} if tool.tells_progress else {}
         result: Result = function(chosen, *model, **options, **told)
     return result

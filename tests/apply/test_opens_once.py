@@ -4,6 +4,7 @@ import av
 import fsspec
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from avlearn.apply import sync
 from avlearn.apply.best_track import best_track
@@ -13,6 +14,7 @@ from avlearn.apply.file_maps import file_maps
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
+from avlearn.cli import app
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream
 from avlearn.models.folder import load
@@ -70,6 +72,21 @@ def test_a_tool_opens_its_input_once(clip, model, tmp_path, opens, tool):
     with MediaFile(clip) as file:
         run(file, model, tmp_path)
     assert opens["system"] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["probe"], ["sync"], ["sync", "-o", "c.png"], ["sync", "--fix", "f.mp4"], ["localize", "-o", "l.mp4"],
+        ["separate", "-o", "tracks"], ["classify"], ["embed", "-o", "e.npz"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_command_opens_its_input_once(clip, tmp_path, monkeypatch, opens, words):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [words[0], str(clip), *words[1:]])
+    assert done.exit_code == 0, done.output
+    assert opens["system"] == 1
 
 
 @pytest.mark.parametrize("kind", ["bytes", "address"])
