@@ -1,4 +1,4 @@
-"""What is happening? Labels over time from video, audio, or both."""
+"""`classify`: labels over time from video, audio, or both."""
 
 from dataclasses import dataclass
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
-_TRUNCATE = 3.0  # deviations from which on a window counts as mistaken, however far off it is
+_TRUNCATE = 3.0  # stds from which on a window counts as mistaken, however far off it is
 _STEP_COST = 8.0  # nats an edit must save: four mistaken windows cannot
 _LINE_COST = 4.0  # nats a drift must save over none
 _SIGNIFICANT = 4.0  # standard errors a drift must be away from none
@@ -30,27 +30,27 @@ class Timeline:
     segment: np.ndarray
 
 
-def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation: float) -> Timeline:
+def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, std: float) -> Timeline:
     """Choose among one offset, several with edits between them, and a steady drift.
 
-    Each model pays for what it leaves unexplained, a square of deviations that is cut off for windows that
+    Each model pays for what it leaves unexplained, a square of stds that is cut off for windows that
     are mistaken, and for its parameters; the cheapest is taken, the simplest of equals.
 
     Args:
         times: ``[W]`` seconds, the middles of the windows.
         offsets: ``[W]`` seconds.
         weights: ``[W]`` from 0 to 1, how sure each is.
-        deviation: seconds that a right offset is off by.
+        std: seconds that a right offset is off by.
     """
     count = len(times)
     flat = Timeline((), 0.0, np.zeros(count), np.zeros(count, int))
     if count < 4:
         return flat
-    levels = np.arange(offsets.min(), offsets.max() + deviation, deviation / 2)
-    costs = _cost(offsets[:, None] - levels, weights[:, None], deviation)
+    levels = np.arange(offsets.min(), offsets.max() + std, std / 2)
+    costs = _cost(offsets[:, None] - levels, weights[:, None], std)
     one = float(costs.sum(0).min())
     segment, many = _segments(costs)
-    line, slanted = _line(times, offsets, weights, deviation)
+    line, slanted = _line(times, offsets, weights, std)
     if many + 1e-9 < min(one, slanted):
         return _steps(times, offsets, weights, segment)
     if slanted < one and line:
@@ -58,9 +58,9 @@ def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, de
     return flat
 
 
-def _cost(residuals: np.ndarray, weights: np.ndarray, deviation: float) -> np.ndarray:
+def _cost(residuals: np.ndarray, weights: np.ndarray, std: float) -> np.ndarray:
     """Nats, up to a constant."""
-    return _OVERLAP * weights * 0.5 * np.minimum((residuals / deviation) ** 2, _TRUNCATE**2)
+    return _OVERLAP * weights * 0.5 * np.minimum((residuals / std) ** 2, _TRUNCATE**2)
 
 
 def _segments(costs: np.ndarray) -> tuple[np.ndarray, float]:
@@ -95,7 +95,7 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
-def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation: float) -> tuple[float, float]:
+def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, std: float) -> tuple[float, float]:
     """Slope of the best line by weighted least squares, 0.0 where it is not significant, and its cost."""
     # Of lines through two windows that lie far apart, the cheapest is near enough to tell who is mistaken.
     first, second = np.triu_indices(len(times), max(len(times) // 3, 1))
@@ -103,12 +103,12 @@ def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation
     first, second = first[chosen], second[chosen]
     slopes = (offsets[second] - offsets[first]) / (times[second] - times[first])
     costs = [
-        _cost(offsets - offsets[i] - slope * (times - times[i]), weights, deviation).sum()
+        _cost(offsets - offsets[i] - slope * (times - times[i]), weights, std).sum()
         for i, slope in zip(first, slopes, strict=True)
     ]
     best = int(np.argmin(costs))
     residuals = offsets - offsets[first[best]] - slopes[best] * (times - times[first[best]])
-    w = weights * (np.abs(residuals) < _TRUNCATE * deviation)
+    w = weights * (np.abs(residuals) < _TRUNCATE * std)
     free = _OVERLAP * w.sum() - 2
     if free < 1:
         return 0.0, np.inf
@@ -120,4 +120,4 @@ def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, deviation
     error = np.sqrt((w * residuals**2).sum() / (free * spread))
     if abs(slope) < _SIGNIFICANT * error:
         return 0.0, np.inf
-    return slope, float(_cost(residuals, weights, deviation).sum()) + _LINE_COST
+    return slope, float(_cost(residuals, weights, std).sum()) + _LINE_COST

@@ -1,4 +1,4 @@
-"""Features of files for recognition: what was seen where the sound came from, and what was heard."""
+"""Features of files for recognition: of the video where the sound comes from, and of the audio."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ def _over_time(sequence: Tensor) -> Tensor:
 def pooled_features(model: AudioVisual, features: Tensor, audio_features: Tensor) -> tuple[Tensor, Tensor]:
     """Features of a window for recognition.
 
-    The video is averaged over places, weighted by the window's own sound heatmap where the model has a common space.
+    The video is averaged over places, weighted by the heatmap of the window's audio where the model has a common space.
 
     Args:
         model: the towers.

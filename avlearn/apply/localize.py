@@ -1,4 +1,4 @@
-"""Where in the frame does the sound come from?"""
+"""`localize`: where in the frame the sound comes from, over time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Is what makes the sound on screen? Evidence of a window, and the probability by it."""
+"""The probability that what makes the sound is on screen, and the evidence for it in a window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

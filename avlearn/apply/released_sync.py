@@ -27,7 +27,7 @@ _SIDE = 224  # pixels, of all three
 _FACES = 25  # steps of SyncNet in a part
 _FEWEST = 30  # windows of SyncNet: at the largest offset that is searched, half of them have audio
 _SQUARE = 1.1  # sides of a face crop differ by less, as a ratio
-_SLACK = 0.04  # seconds by which sound may end before a window: codecs round to their frames
+_SLACK = 0.04  # seconds by which audio may end before a window: codecs round to their frames
 
 Network = SyncNet | Synchformer | SparseSync
 Crop = tuple[int, int, int, int]

@@ -1,4 +1,4 @@
-"""The sound of each thing that is seen, by itself."""
+"""`separate`: the audio of each thing that is seen, by itself."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing

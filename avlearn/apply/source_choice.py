@@ -67,7 +67,7 @@ def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> lis
             chosen.append(_at_point(choice, found) if len(choice) == 2 else _within(choice, found))
     for first, second in combinations(chosen, 2):
         if np.array_equal(first.boxes, second.boxes, equal_nan=True):
-            raise AvlearnError("two of the sources that are asked for are one and the same: they would share its sound")
+            raise AvlearnError("two of the sources that are asked for are one and the same: they would share its audio")
     return chosen
 
 

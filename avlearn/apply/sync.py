@@ -1,4 +1,4 @@
-"""Is a file's audio in sync with its video? By how much is it off, and does that change?"""
+"""`sync`: by how much a file's audio is off its video, and whether that changes."""
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise

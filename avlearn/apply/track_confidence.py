@@ -1,4 +1,4 @@
-"""Does a track, heard alone, belong to the place that it was asked for with? Evidence, and a confidence by it."""
+"""The confidence that a separated track is of the place that it was asked for with, and the evidence for it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _LEAST = 1e-6  # share of the energy below which all shares count alike
 
 @dataclass(frozen=True)
 class TrackEvidence:
-    """What speaks for a track being the sound of its own place.
+    """Evidence that a track is the sound of its own place.
 
     Attributes:
         fit: similarity of the track, heard alone, with its place.

@@ -1,4 +1,4 @@
-"""Which clips' sounds are added, and how loud: mixtures whose parts are known."""
+"""Mixtures whose parts are known: which clips' audio is added, and how loud."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SPREAD = 5.0  # dB by which a sound is made louder or softer beside the first
+SPREAD = 5.0  # dB by which a source is made louder or softer beside the first
 
 
-def _gains(rng: np.random.Generator, sounds: int) -> np.ndarray:
-    """Of the sounds of a mixture ``[sounds]``, 0 dB on average."""
-    level = np.concatenate([[0.0], rng.uniform(-SPREAD, SPREAD, sounds - 1)])
+def _gains(rng: np.random.Generator, sources: int) -> np.ndarray:
+    """Of the sources of a mixture ``[sources]``, 0 dB on average."""
+    level = np.concatenate([[0.0], rng.uniform(-SPREAD, SPREAD, sources - 1)])
     gains: np.ndarray = 10 ** ((level - level.mean()) / 20)
     return gains
 
@@ -21,9 +21,9 @@ class Mixing:
     """How mixtures are drawn.
 
     Attributes:
-        sources: sounds that are seen, of a mixture.
-        same_class_share: of mixtures whose sounds are all of one class.
-        offscreen_share: of mixtures with one more sound, whose source nobody sees.
+        sources: that are seen, of a mixture.
+        same_class_share: of mixtures whose sources are all of one class.
+        offscreen_share: of mixtures with one more source, which nobody sees.
     """
 
     sources: int = 2
@@ -38,7 +38,7 @@ class Mixing:
             rng: what decides.
 
         Returns:
-            Clips ``[B, K + 1]`` of the sources, different ones where there are enough, and of the sound that is not
+            Clips ``[B, K + 1]`` of the sources, different ones where there are enough, and of the one that is not
             seen; and their gains ``[B, K + 1]``, float32, 0 for the last where there is none.
         """
         count = len(labels)

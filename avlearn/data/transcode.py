@@ -283,7 +283,7 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
         raise MediaError(f"what was written shows {len(shown)} frames, not {len(ticks)} at their instants")
     # AAC comes in frames of 1024 samples.
     if first is None or abs(first) > 1 / rate or abs(heard - samples) >= 1024:
-        raise MediaError(f"what was written sounds for {heard} samples from {first} s, not {samples} from 0")
+        raise MediaError(f"the audio that was written has {heard} samples from {first} s, not {samples} from 0")
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The shortcut audit: can the offset be told without comparing video and audio?
+"""The shortcut audit: whether the offset can be told without comparing video and audio.
 
 The true offset of a pair of windows is the place of the video's in the clip less the place of the audio's. So data
 leak it where a window gives away its own place: a fade, a click, leading silence, padding, the traces of a codec. In

@@ -1,4 +1,4 @@
-"""Where does the sound come from, in clips that people annotated with boxes?"""
+"""Localization in clips that people annotated with boxes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two things sound in one video: what does `avlearn separate` give of each?"""
+"""The tracks that `avlearn separate` gives of two things that sound in one video."""
 
 import tempfile
 
@@ -61,7 +61,7 @@ def duet_metrics(model: AudioVisual, rows: list[Row]) -> list[MetricResult]:
             estimates.append(found[:, :samples])
             references.append(truth[:, :samples])
     samples = min(found.shape[1] for found in estimates)
-    given, truth = (np.stack([sounds[:, :samples] for sounds in kind]) for kind in (estimates, references))
+    given, truth = (np.stack([tracks[:, :samples] for tracks in kind]) for kind in (estimates, references))
     return separation(given, truth, ideal_mask_tracks(model, truth)["phase-sensitive"], "two in one video")
 
 

@@ -1,4 +1,4 @@
-"""Frozen features under a linear classifier: what has the encoder learned?"""
+"""Linear probe: the accuracy of a linear classifier on frozen features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where does the sound come from, of one thing that sounds and one that moves in silence?"""
+"""Localization in scenes of one thing that sounds and one that moves in silence."""
 
 from collections.abc import Sequence
 

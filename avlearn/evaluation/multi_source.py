@@ -1,4 +1,4 @@
-"""Two things sound at once: are both found, and does the sound of each point at its own?"""
+"""Localization of two things that sound at once: whether both are found, and whether each one's audio points at it."""
 
 import io
 import zipfile
@@ -60,9 +60,9 @@ def multi_source_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
         sounding, alone = duet(row)
         seen = views(model, video_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
         samples = round(config.seconds * cache.sample_rate)
-        sounds = [*alone[:, :samples], cache.audio[index, :samples]]
-        heard = model.project_audio(model.audio_features(torch.from_numpy(np.stack(sounds)).to(model.device)))
-        maps = stitched_map(seen.expand(-1, len(sounds), -1, -1, -1, -1), heard).cpu().numpy()
+        tracks = [*alone[:, :samples], cache.audio[index, :samples]]
+        heard = model.project_audio(model.audio_features(torch.from_numpy(np.stack(tracks)).to(model.device)))
+        maps = stitched_map(seen.expand(-1, len(tracks), -1, -1, -1, -1), heard).cpu().numpy()
         asked += list(maps[:-1])
         mixed += [maps[-1]] * len(sounding)
         boxes += [thing.box(0.0, config.seconds, row.fps) for thing in sounding]

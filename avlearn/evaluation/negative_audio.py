@@ -1,4 +1,4 @@
-"""Audio of nothing in the video: how much is marked all the same, and is it told apart?"""
+"""Localization with audio of nothing in the video: how much is marked, and whether such audio is told apart."""
 
 from dataclasses import replace
 

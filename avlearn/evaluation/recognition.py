@@ -1,4 +1,4 @@
-"""What do the frozen features know of classes, after a few labelled clips of each?"""
+"""Few-shot recognition: a linear classifier on frozen features, fitted on a few labelled clips of each class."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""How well are sounds told apart, by video of what makes them?"""
+"""Separation of mixtures of clips, led by the video of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def require_solos(rows: Sequence[Row], fewest: int) -> None:
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Sounds of M mixtures, and what is seen of each.
+    """Audio of M mixtures, and what is seen of each.
 
     Attributes:
         references: float32 ``[M, K, S]``.
@@ -181,4 +181,4 @@ def ideal_mask_tracks(model: AudioVisual, references: np.ndarray) -> dict[str, n
         }
         for kind, mask in masks.items():
             found[kind].append(stft.inverse(mask * mixture, sources.shape[1]))
-    return {kind: torch.stack(sounds).numpy() for kind, sounds in found.items()}
+    return {kind: torch.stack(tracks).numpy() for kind, tracks in found.items()}

@@ -59,12 +59,12 @@ def bss_eval(estimates: np.ndarray, references: np.ndarray, permute: bool = True
 
 def pairwise_bss_eval(estimates: np.ndarray, references: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """SDR, SIR and SAR ``[E, K]`` dB of each of ``estimates [E, S]`` as each of ``references [K, S]``."""
-    sounds: np.ndarray = np.any(references, axis=1)
+    audible: np.ndarray = np.any(references, axis=1)
     silent: np.ndarray = ~np.any(estimates, axis=1)
     ratios = np.full((3, len(estimates), len(references)), -LIMIT)
-    ratios[:, silent[:, None] & ~sounds[None]] = LIMIT
-    if sounds.any() and not silent.all():
-        ratios[np.ix_(np.arange(3), ~silent, sounds)] = _ratios(estimates[~silent], references[sounds])
+    ratios[:, silent[:, None] & ~audible[None]] = LIMIT
+    if audible.any() and not silent.all():
+        ratios[np.ix_(np.arange(3), ~silent, audible)] = _ratios(estimates[~silent], references[audible])
     return ratios[0], ratios[1], ratios[2]
 
 
@@ -133,8 +133,8 @@ def bss_eval_metrics(estimates: np.ndarray, references: np.ndarray, name: str = 
     estimates, references = np.asarray(estimates, float), np.asarray(references, float)
     if references.ndim != 3 or estimates.shape != references.shape:
         raise ValueError(f"estimates {estimates.shape} and references {references.shape}: both [N, K, S]")
-    sounds: np.ndarray = np.any(references, axis=2)
-    kept = sounds.all(1)
+    audible: np.ndarray = np.any(references, axis=2)
+    kept = audible.all(1)
     if not kept.any():
         raise ValueError("bss_eval: no item in which every reference sounds")
     pairs = [

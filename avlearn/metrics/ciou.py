@@ -117,7 +117,7 @@ def success_rate(overlaps: np.ndarray) -> float:
 
 
 def pointing_game(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Is the highest pixel on the truth (Zhang et al., ECCV 2016)? Several highest ones share the credit.
+    """Whether the highest pixel is on the truth (Zhang et al., ECCV 2016). Several highest ones share the credit.
 
     Args:
         maps: ``[N, H, W]``.

@@ -1,4 +1,4 @@
-"""Sets in which some sounds come from nothing that is seen: find the others, and be silent on these.
+"""Localization in sets in which some audio comes from nothing in the frame, which should be marked nowhere.
 
 After the extended Flickr-SoundNet and VGG-SS of Mo & Morgado (SLAVC, NeurIPS 2022).
 """
@@ -24,7 +24,7 @@ def precision_recall(
     Args:
         overlaps: ``[N]`` cIoU, ignored where nothing is visible.
         confidences: ``[N]``.
-        visible: bool ``[N]``, has the sound a source in the frame?
+        visible: bool ``[N]``, whether the audio has a source in the frame
         thresholds: ``[T]``.
         at: cIoU from which the place is right.
 

@@ -1,4 +1,4 @@
-"""Localization: does the map point at what sounds?
+"""Localization: whether maps point at what sounds.
 
 A centre prior and plain motion go far on real benchmarks, so each metric stands beside the stronger
 of the two, and beside the best that a map of the same few cells can do.
@@ -86,7 +86,7 @@ def _finite(maps: np.ndarray) -> np.ndarray:
 
 
 def pointing(maps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Is the highest pixel inside the box? Several highest ones share the credit.
+    """Whether the highest pixel is inside the box. Several highest ones share the credit.
 
     Args:
         maps: ``[N, H, W]``, of the frame's size.
@@ -116,7 +116,7 @@ def ciou(maps: np.ndarray, boxes: np.ndarray, threshold: float = HALF_HEIGHT) ->
 
 
 def sounding_over_muted(maps: np.ndarray, sounding: np.ndarray, muted: np.ndarray) -> np.ndarray:
-    """Is the map's maximum higher in the sounding box than in the muted one? A tie counts half.
+    """Whether the map's maximum is higher in the sounding box than in the muted one. A tie counts half.
 
     Args:
         maps: ``[N, H, W]``, of the frame's size.

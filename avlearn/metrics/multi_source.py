@@ -1,4 +1,4 @@
-"""Two sources in one video: does each sound point at its own?"""
+"""Localization of two sources in one video: whether the audio of each points at its own."""
 
 import numpy as np
 

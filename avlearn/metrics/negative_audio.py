@@ -1,6 +1,6 @@
-"""Audio of nothing in the video: how much of it is marked all the same?
+"""How much is marked where the audio is of nothing in the video.
 
-Silence, noise and sound from off the screen (Juanola et al., ICASSP 2025). One threshold serves all
+Silence, noise and audio from off the screen (Juanola et al., ICASSP 2025). One threshold serves all
 items, so a map may mark nothing, as it should here.
 """
 

@@ -9,7 +9,7 @@ from avlearn.metrics.metric_result import MetricResult
 
 
 def hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
-    """Is the truth among the k best? Ties are broken at random, in expectation.
+    """Whether the truth is among the k best. Ties are broken at random, in expectation.
 
     A constant scorer then gets k / C, not 1 or 0 by the order of the candidates.
 

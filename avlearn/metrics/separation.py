@@ -1,4 +1,4 @@
-"""Separation: how much nearer to the truth than the mixture, and is each track the right one?"""
+"""Separation: how much nearer to the truth than the mixture, and how often each track is of the right source."""
 
 from itertools import permutations
 

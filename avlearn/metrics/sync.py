@@ -1,4 +1,4 @@
-"""Synchronization: is this pair aligned, and by how much is it off?
+"""Synchronization: aligned pairs against shifted ones, and errors of offsets.
 
 Scores that are not a number lose every comparison, so that a broken model cannot look good.
 """

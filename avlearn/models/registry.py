@@ -64,7 +64,7 @@ class Spec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input, with its channels: colours, one spectrogram, or two of sound."""
+        """Of one input, with its channels: colours, one spectrogram, or two of samples."""
         return ({3: 3, 2: 1, 1: 2}[len(self.clip)], *self.clip)
 
 

@@ -109,7 +109,7 @@ class MaskUNet(nn.Module):
 
     The encoder sees the mixture once; the decoder runs for every source, led by the features of its place in the
     video over time and, where others are asked for in the same mixture, by what is seen of them: what moves with
-    another's sound is not its own. Bins and frames enter and leave in patches of two by two, so that masks are fine
+    another's audio is not its own. Bins and frames enter and leave in patches of two by two, so that masks are fine
     where the network, for speed, is not.
 
     Args:

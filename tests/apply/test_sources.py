@@ -25,7 +25,7 @@ def test_two_that_move_keep_their_numbers():
     assert (one.id, two.id) == (1, 2)
     np.testing.assert_allclose(centres(one), np.stack([x, np.full_like(x, 0.25)], 1), atol=0.05)
     np.testing.assert_allclose(centres(two), np.stack([1 - x, np.full_like(x, 0.75)], 1), atol=0.05)
-    # Half height of such a bump lies 1.18 of its deviation from its middle.
+    # Half height of such a bump lies 1.18 of its std from its middle.
     np.testing.assert_allclose(one.boxes[:, 2] - one.boxes[:, 0], 2 * 1.18 * 0.07, atol=0.08)
     assert [s.id for s in find_sources(TIMES, maps, 1)] == [1]
 

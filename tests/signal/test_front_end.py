@@ -25,7 +25,7 @@ def librosa_power(audio: torch.Tensor, options: Spectrogram, rate: int) -> np.nd
     return np.abs(librosa.stft(padded, n_fft=options.n_fft, hop_length=hop, win_length=window, center=False)) ** 2
 
 
-# Of AVID-CMA, whose values are decibels, a mean and deviation of those; of GDT; of Synchformer.
+# Of AVID-CMA, whose values are decibels, a mean and std of those; of GDT; of Synchformer.
 LINEAR = Spectrogram(kind="log_linear", n_fft=1024, window=1024 / 24000, hop=0.01, bins=257, mean=-6.9, std=4.5)
 GDT = Spectrogram(kind="log_mel", n_fft=1024, window=0.02, hop=0.01, mels=40, floor=1e-8, mean=-12.9, std=17.89)
 SYNCHFORMER = Spectrogram(

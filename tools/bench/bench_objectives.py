@@ -168,7 +168,7 @@ def run(job: Job) -> dict:
 
 
 def line(name: str, steps: str, found: list[dict]) -> str:
-    """Mean and deviation over seeds."""
+    """Mean and std over seeds."""
     cells = []
     for measure_name in MEASURES:
         values = [row[measure_name] for row in found if row[measure_name] is not None]

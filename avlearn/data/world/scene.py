@@ -49,7 +49,7 @@ class Scene:
 
 @lru_cache(maxsize=2)
 def _noise_bank(size: int) -> np.ndarray:
-    """Sensor noise to be cut at random places: float32 ``[size + 64, size + 64, 3]``, deviation 1."""
+    """Sensor noise to be cut at random places: float32 ``[size + 64, size + 64, 3]``, std 1."""
     return np.random.default_rng(7).standard_normal((size + 64, size + 64, 3)).astype(np.float32)
 
 

@@ -24,7 +24,7 @@ class AST(Encoder):
     more, positions are interpolated.
 
     Values are log-mel, standardised; but released weights bring the mean and std of AudioSet with them, and take
-    log-mel values as they are (zeros after the end of a sound that is shorter).
+    log-mel values as they are (zeros after the end of audio that is shorter).
 
     Args:
         width, depth, heads: of the transformer.

@@ -26,7 +26,7 @@ class AudioEncoder(Encoder):
         return x[..., : x.shape[-1] // step * step]
 
     def on_grid(self, x: Tensor, batch: int) -> Tensor:
-        """A stage's output, of an input of so many sounds, to ``[batch, D', F', N']``."""
+        """A stage's output, of a batch of that size, to ``[batch, D', F', N']``."""
         return x
 
     def over_bins(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The sound tower of Owens and Efros (ECCV 2018): convolutions over samples, no spectrogram.
+"""The audio tower of Owens and Efros (ECCV 2018): convolutions over samples, no spectrogram.
 
 Modules follow the scopes of the released TensorFlow network (``sf/conv1_1`` .. ``sf/conv5_1``).
 """
@@ -71,7 +71,7 @@ class Waveform(AudioEncoder):
                     nn.init.zeros_(module.bias)
 
     def prepared(self, x: Tensor) -> Tensor:
-        """Soft sounds are brought up (mu-law)."""
+        """Quiet samples are brought up (mu-law)."""
         x = super().prepared(x)
         return x.sign() * (1 + 255 * x.abs()).log() / math.log(256)
 

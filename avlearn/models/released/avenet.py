@@ -85,7 +85,7 @@ class AVOLNet(_TwoTowers):
         self.head = nn.Conv2d(1, 1, 1)
 
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` and ``[B, 1, F, N]`` to ``[B, H / 16, W / 16]``: probability that the sound is from there.
+        """``[B, 3, H, W]`` and ``[B, 1, F, N]`` to ``[B, H / 16, W / 16]``: probability that the audio is from there.
 
         The largest is that of image and audio belonging together.
         """

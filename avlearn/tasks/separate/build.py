@@ -31,7 +31,7 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
     left_out, counts, estimated = 0, [], False
     for k, (name, (rows, every)) in enumerate(zip(NAMES, list_clips(recipe, sample), strict=True)):
         looked_at, rows = len(rows), usable_clips(rows, name, recipe.data.exclude, rule)
-        # A mixture's truth is a clip's own sound: what is not seen of it should not be there.
+        # A mixture's truth is a clip's own audio: what is not seen of it should not be there.
         if any(row.truth for row in rows):
             rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
         if len(rows) < settings.sources:

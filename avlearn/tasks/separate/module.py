@@ -1,7 +1,7 @@
-"""Separation learned by mixing: sounds of several clips are added, and each video asks for its own back.
+"""Separation learned by mixing: audio of several clips is added, and each video asks for its own back.
 
 Mix-and-separate as in Sound of Pixels (Zhao et al., ECCV 2018); where a video may show several sources, the
-co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for them adds up to their clip's sound.
+co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for them adds up to their clip's audio.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from avlearn.tasks.module import TaskModule
 
 
 def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: int = 1) -> Tensor:
-    """Features over time of what clips' own sounds come from.
+    """Features over time of the sources of clips' own audio.
 
     Args:
         model: its separator's ``query`` says what is taken: features at the strongest places of the heatmap, or the
@@ -85,7 +85,7 @@ class SeenClips(Dataset):
         return {"audio": torch.from_numpy(audio), "features": torch.from_numpy(features), "labels": self.labels[index]}
 
     def cut(self, index: int, first: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sound ``[S]`` and features ``[D, T]`` of a window of clip ``index`` that begins with step ``first``."""
+        """Audio ``[S]`` and features ``[D, T]`` of a window of clip ``index`` that begins with step ``first``."""
         start, count = first * self.samples_per_step, self.steps * self.samples_per_step
         return self.audio[index, start : start + count].copy(), self.features[index, :, first : first + self.steps]
 
@@ -103,12 +103,12 @@ def solo_features(model: AudioVisual, cache: ClipCache, batch: int = 16) -> np.n
 
 @dataclass(frozen=True)
 class SeparationLoss:
-    """What separated sounds are held to.
+    """The loss of separated audio.
 
     Attributes:
-        name: ``bce`` and ``l1`` compare masks with ideal ones, ``snr``, ``si_sdr`` and ``multi_stft`` the sounds.
+        name: ``bce`` and ``l1`` compare masks with ideal ones, ``snr``, ``si_sdr`` and ``multi_stft`` the audio.
         alone_share: of mixtures whose sources do not know of each other, as where one of two is off the screen.
-        places: sources sought in each video; where there are several, those of a clip together are held to its sound.
+        places: sources sought in each video; where there are several, those of a clip together are held to its audio.
     """
 
     name: str = "bce"
@@ -156,7 +156,7 @@ class SeparateModule(TaskModule):
             return batch["features"].unsqueeze(1)
         video = frames_to_input(batch["video"])
         if training:
-            generator = torch.Generator(video.device).manual_seed(self._seed("picture"))
+            generator = torch.Generator(video.device).manual_seed(self._seed("picture"))  # another word, other crops
             video = augment_video(video, generator, **self.augment)
         with torch.set_grad_enabled(training and self.train_video):
             features = self.model.video_features(video)

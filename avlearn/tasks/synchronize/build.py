@@ -64,7 +64,7 @@ def build_model(recipe: SynchronizeRecipe, origin: str) -> AudioVisual:
 
 
 def measures_offsets(recipe: SynchronizeRecipe) -> bool:
-    """Whether the objective tells sounds apart by when they are heard."""
+    """Whether the objective tells offsets of the same audio apart."""
     return recipe.objective.shifts_audio
 
 
