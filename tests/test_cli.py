@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from commands import run
 from typer.testing import CliRunner
 
 from avlearn.cli import app
@@ -30,12 +31,6 @@ COMMANDS = [
     "calibrate",
     "audit",
 ]
-
-
-def run(*words: object, cwd=None) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "avlearn", *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False
-    )
 
 
 def test_help_names_every_command_and_needs_no_torch():

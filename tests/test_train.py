@@ -1,14 +1,12 @@
 """Training: a killed run ends with the same weights; a world is learned, and a shuffled one is not."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command, run
 
 from avlearn.errors import DataError, OutputError
 from avlearn.tasks import load_recipe
@@ -21,8 +19,7 @@ TINY = [
 
 
 def command(run: Path, root: Path, *more: str) -> list[str]:
-    words = ["pretrain", "sync_world", "-o", str(run), f"data.root={root}", *TINY, *more]
-    return [sys.executable, "-m", "avlearn", *words]
+    return ["pretrain", "sync_world", "-o", str(run), f"data.root={root}", *TINY, *more]
 
 
 def weights(run: Path) -> dict:
@@ -31,29 +28,28 @@ def weights(run: Path) -> dict:
 
 @pytest.mark.parametrize("files", [False, True], ids=["decoded", "files"])
 def test_a_killed_run_resumes_to_the_bit(tmp_path, small_world, files):
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # Files are read by processes that hold several windows of each.
     more = [f"data.train={small_world}", "data.cache=false", "data.workers=2", "data.windows=2", "data.buffer=16"]
     more = more if files else []
-    subprocess.run(command(tmp_path / "whole", tmp_path / "data", *more), check=True, **quiet)
-    running = subprocess.Popen(command(tmp_path / "killed", tmp_path / "data", *more), **quiet)
+    assert run(*command(tmp_path / "whole", tmp_path / "data", *more)).returncode == 0
+    running = Command(*command(tmp_path / "killed", tmp_path / "data", *more))
     figures = tmp_path / "killed" / "metrics.jsonl"
     while running.poll() is None and not (figures.exists() and '"step": 8' in figures.read_text()):
         time.sleep(0.02)
-    os.kill(running.pid, signal.SIGKILL)
+    running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "killed" / "model").exists()
     assert weights(tmp_path / "killed")["global_step"] < 14
-    subprocess.run(command(tmp_path / "killed", tmp_path / "data", "--resume", *more), check=True, **quiet)
+    assert run(*command(tmp_path / "killed", tmp_path / "data", "--resume", *more)).returncode == 0
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert whole["global_step"] == killed["global_step"] == 14
     assert all(torch.equal(whole["state_dict"][k], killed["state_dict"][k]) for k in whole["state_dict"])
-    same = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "killed")]
+    same = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
     assert same[0] == same[1]
-    models = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "killed")]
+    models = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert models[0] == models[1]
 
-    again = subprocess.run(command(tmp_path / "whole", tmp_path / "data", *more), capture_output=True, text=True)
+    again = run(*command(tmp_path / "whole", tmp_path / "data", *more))
     assert again.returncode == 2
     assert again.stderr.strip().splitlines()[-1].startswith("avlearn: error:")
     assert "--resume" in again.stderr
@@ -128,12 +124,7 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
     run = tmp_path / "run"
     words = command(run, tmp_path / "data", "trainer.max_steps=400", "trainer.val_every=400")
-    running = subprocess.Popen(
-        words,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    running = Command(*words)
     figures = run / "metrics.jsonl"
     while running.poll() is None and not (figures.exists() and '"step": 5' in figures.read_text()):
         time.sleep(0.02)

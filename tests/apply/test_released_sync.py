@@ -1,13 +1,12 @@
 """Released networks on files: what they see, by which sign they answer, and when they do not."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from commands import run
 from torch import nn
 
 from avlearn.apply.released_sync import ReleasedSyncResult, load_released, sync_with_released
@@ -137,7 +136,7 @@ def test_the_command_gives_the_numbers_of_the_whole_clip_at_once(syncnet, face, 
     weights = tmp_path / "syncnet_v2.model"
     torch.save({name.partition(".")[2]: tensor for name, tensor in syncnet.state_dict().items()}, weights)
     words = ["sync", face, "--with", weights, "--crop", "20,8,224,224", "--json", "-"]
-    done = subprocess.run([sys.executable, "-m", "avlearn", *map(str, words)], capture_output=True, text=True)
+    done = run(*words)
     assert done.stderr == ""
     result = json.loads(done.stdout)
     clip = read_clip(face, fps=FPS, sample_rate=RATE, mono=True)

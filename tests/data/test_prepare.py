@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import commands
 import numpy as np
 import pytest
+from commands import Command
 
 from avlearn.data import manifest as tables
 from avlearn.data import prepare as preparing
@@ -232,7 +234,7 @@ def test_a_source_that_went_or_changed_after_the_scan(tmp_path):
 def test_other_settings_are_refused(source, undisturbed, tmp_path):
     shutil.copytree(undisturbed[0], tmp_path / "out")
     for words in (["--short-side", 128], ["--sample-rate", 24000], ["--crf", 23]):
-        done = subprocess.run(command(source, tmp_path / "out", *words), capture_output=True, text=True, check=False)
+        done = commands.run("prepare", source, tmp_path / "out", *words)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
         assert "was prepared with other settings" in done.stderr
     assert contents(tmp_path / "out") == contents(undisturbed[0])
@@ -280,21 +282,13 @@ def test_manifests_without_a_clip_that_can_be_used(source, undisturbed, tmp_path
 # ---- stopped
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "avlearn", "prepare", *map(str, words)]
-
-
 def run(*words: object) -> str:
-    return subprocess.run(command(*words), capture_output=True, text=True, check=True).stdout
+    done = commands.run("prepare", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def started(*words: object) -> subprocess.Popen:
-    return subprocess.Popen(
-        command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-
-
-def reached(journal: Path, lines: int, process: subprocess.Popen) -> bool:
+def reached(journal: Path, lines: int, process: Command) -> bool:
     """Waits until a journal has so many lines; False where the process ended before."""
     while process.poll() is None:
         if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
@@ -308,7 +302,7 @@ def test_killed_at_random_it_ends_as_if_undisturbed(source, undisturbed, tmp_pat
     rng, out, hits = random.Random(seed), tmp_path / "out", 0
     words = (source, out, "--shards", count, "--workers", 3)
     for lines in [*sorted(rng.sample(range(CLIPS), 3)), CLIPS]:
-        process = started(*words)
+        process = Command("prepare", *words)
         if reached(out / ".prepare.journal", lines, process):
             time.sleep(rng.uniform(0, 0.04))
             hits += process.poll() is None
@@ -377,7 +371,7 @@ def holds(out: Path) -> bool:
 
 
 def test_ctrl_c(source, undisturbed, tmp_path):
-    process = started(source, tmp_path / "out", "--workers", 1)
+    process = Command("prepare", source, tmp_path / "out", "--workers", 1)
     assert reached(tmp_path / "out" / ".prepare.journal", 3, process)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
@@ -428,7 +422,7 @@ def test_a_full_disk(source, undisturbed, tmp_path, limit):
     assert min(sizes) > 30_000 and max(sizes) < 150_000 < sum(sizes) / 3
     words = (source, tmp_path / "out", "--shards", 3)
     done = subprocess.run(
-        command(*words), capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "avlearn", "prepare", *map(str, words)], capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
     )  # fmt: skip
     errors = [line for line in done.stderr.splitlines() if not line.startswith("preparing ")]

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from commands import Command, run
 
 from avlearn.data import content
 from avlearn.data import scan as scanning
@@ -423,11 +422,7 @@ def test_where_it_cannot_be_written_is_said_at_once(folder, tmp_path, monkeypatc
 # ---- the command
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "avlearn", *map(str, words)]
-
-
-def wait_for_lines(journal: Path, lines: int, process: subprocess.Popen) -> bool:
+def wait_for_lines(journal: Path, lines: int, process: Command) -> bool:
     """Until a journal has so many lines; False where the process ended before."""
     while process.poll() is None:
         if journal.exists() and journal.read_bytes().count(b"\n") >= lines:
@@ -437,33 +432,33 @@ def wait_for_lines(journal: Path, lines: int, process: subprocess.Popen) -> bool
 
 
 def test_ctrl_c(folder, tmp_path):
-    words = command("scan", folder, "-o", tmp_path / "m.parquet", "--workers", 1)
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    words = ("scan", folder, "-o", tmp_path / "m.parquet", "--workers", 1)
+    process = Command(*words)
     assert wait_for_lines(tmp_path / ".m.parquet.journal", 3, process)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "of 12 done: the same command goes on from there" in said and "Traceback" not in said
     assert not (tmp_path / "m.parquet").exists()
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
     assert "11 of 12 clips can be used" in done.stdout
 
 
 def test_killed_and_begun_again_it_ends_as_if_undisturbed(folder, tmp_path):
     scan(folder_entries(folder), tmp_path / "a.parquet")
     rng, killed = random.Random(0), 0
-    words = command("scan", folder, "-o", tmp_path / "b.parquet", "--workers", 2)
+    words = ("scan", folder, "-o", tmp_path / "b.parquet", "--workers", 2)
     for lines in sorted(rng.sample(range(9), 4)):
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )  # fmt: skip
+        process = Command(*words)
         if wait_for_lines(tmp_path / ".b.parquet.journal", lines, process):
             time.sleep(rng.uniform(0, 0.02))
             killed += process.poll() is None
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert killed >= 2
-    done = subprocess.run([*words, "--json", tmp_path / "s.json"], capture_output=True, text=True, check=True)
+    done = run(*words, "--json", tmp_path / "s.json")
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     assert json.loads((tmp_path / "s.json").read_text())["flags"] == {"undecodable": 1, "duplicate": 1}
     assert f"{FLAGS['duplicate']}" in done.stdout
@@ -471,9 +466,7 @@ def test_killed_and_begun_again_it_ends_as_if_undisturbed(folder, tmp_path):
 
 
 def test_options_of_corpora_need_one(folder, tmp_path):
-    done = subprocess.run(
-        command("scan", folder, "--fold", 2), capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    done = run("scan", folder, "--fold", 2, cwd=tmp_path)
     assert done.returncode == 2 and "go with --corpus" in done.stderr
 
 
@@ -482,7 +475,6 @@ def test_a_corpus_lists_what_is_missing(tmp_path):
     (tmp_path / "classInd.txt").write_text("1 ApplyEyeMakeup\n")
     (tmp_path / "trainlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\n")
     (tmp_path / "testlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\n")
-    words = command("scan", tmp_path, "-o", tmp_path / "m.csv", "--corpus", "ucf101", "--fold", 1)
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = run("scan", tmp_path, "-o", tmp_path / "m.csv", "--corpus", "ucf101", "--fold", 1)
     assert done.returncode == 0, done.stderr
     assert {"missing"} in [set(row.flags) for row in read_manifest(tmp_path / "m.csv")]

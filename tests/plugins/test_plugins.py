@@ -1,14 +1,13 @@
 """A module from elsewhere adds a task, an encoder, an objective, a corpus and an evaluator to the commands."""
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from commands import run
 
 from avlearn import plugins
 from avlearn.data.world import WorldConfig, make_world
@@ -26,10 +25,7 @@ TINY = [
 
 
 def avlearn(*words, plugin: str | None = "colour_plugin", check: bool = True) -> subprocess.CompletedProcess:
-    start = [sys.executable, "-m", "avlearn", *(["--plugin", plugin] if plugin else [])]
-    environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    environment.pop("AVLEARN_PLUGINS", None)
-    done = subprocess.run([*start, *map(str, words)], capture_output=True, text=True, env=environment)
+    done = run(*(["--plugin", plugin] if plugin else []), *words, path=HERE)
     assert not check or done.returncode == 0, done.stderr
     return done
 
