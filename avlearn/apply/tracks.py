@@ -14,6 +14,7 @@ import soundfile
 from avlearn.errors import OutputError
 from avlearn.files import unfinished
 from avlearn.media import remux
+from avlearn.media.source import opened
 from avlearn.media.wav import without_clock
 
 Format = Literal["float", "24"]
@@ -128,9 +129,10 @@ def write_videos(source: str | Path, wavs: Sequence[Path]) -> list[Path]:
 
 def _video(source: str | Path, wav: Path) -> Path:
     out = wav.with_suffix(".mp4")
-    try:
-        remux(source, out, replace_audio=wav)
-    except OutputError:
-        out = out.with_suffix(".mkv")  # holds the codecs that MP4 does not
-        remux(source, out, replace_audio=wav)
+    with opened(wav) as audio:
+        try:
+            remux(source, out, replace_audio=audio)
+        except OutputError:
+            out = out.with_suffix(".mkv")  # holds the codecs that MP4 does not
+            remux(source, out, replace_audio=audio)
     return out

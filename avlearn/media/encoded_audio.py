@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import av
 import numpy as np
@@ -15,6 +14,7 @@ from avlearn.media.layout import described
 from avlearn.media.original import Move, Original
 from avlearn.media.probe import probe
 from avlearn.media.retime import Retimed
+from avlearn.media.source import Source
 
 _CHUNK = 4.0  # seconds of audio encoded at a time
 _BEST_ENCODERS = {"mp3": "libmp3lame", "opus": "libopus", "vorbis": "libvorbis"}
@@ -41,7 +41,7 @@ class EncodedAudio:
         kind: Container,
         original: Original,
         move: Move,
-        replaced: str | Path | None,
+        replaced: Source | None,
     ):
         self.target, self.kind, self.original, self.move, self.replaced = target, kind, original, move, replaced
         self.tracks: list[_Track] = []
@@ -81,7 +81,7 @@ class EncodedAudio:
             return bool(drift)
         return bool(drift or delay) or not self.original.container.format.name.startswith(self.kind.format)
 
-    def _add_replacement(self, file: str | Path) -> av.stream.Stream:
+    def _add_replacement(self, file: Source) -> av.stream.Stream:
         samples = Samples(file, probe(file).start)
         return self._add(samples, self.original.origin if self.kind.starts else 0.0, None)
 

@@ -56,7 +56,7 @@ def remux(
     *,
     audio_delay: float = 0.0,
     audio_drift: float = 0.0,
-    replace_audio: str | Path | None = None,
+    replace_audio: Source | None = None,
     check: Callable[[Path, Remuxed], None] | None = None,
 ) -> Remuxed:
     """Copy a file packet by packet, one audio track shifted in time; then check what was written.
@@ -103,7 +103,7 @@ def remux(
 
 @contextmanager
 def _opened(
-    part: Path, kind: Container, original: Original, move: Move, replaced: str | Path | None
+    part: Path, kind: Container, original: Original, move: Move, replaced: Source | None
 ) -> Iterator[tuple[av.container.OutputContainer, Layout, EncodedAudio]]:
     """The target with its header written: as much like the source as its container takes."""
     failure: Exception | None = None
@@ -154,7 +154,7 @@ class _Heard:
     plays: Callable[[float], float]
 
 
-def _heard(original: Original, move: Move, replaced: str | Path | None, layout: Layout) -> list[_Heard]:
+def _heard(original: Original, move: Move, replaced: Source | None, layout: Layout) -> list[_Heard]:
     """The audio tracks of the target, in the order in which they were given to it."""
     if replaced is not None:
         first = probe(replaced).start

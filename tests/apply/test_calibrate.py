@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from pretend_device import pretend_device
 from typer.testing import CliRunner
 
 from avlearn.apply import calibrate, calibrate_clip
@@ -60,6 +61,15 @@ def test_a_clip_makes_claims_whose_truth_is_known(clips, model):
     assert any(claim.right for claim in found.offsets) and not all(claim.right for claim in found.offsets)
     again = clip_evidence(clips[0], model, other=clips[5], seed=3)
     assert again.offsets == found.offsets and np.array_equal(again.audio_noise, found.audio_noise)
+
+
+def test_a_clip_tells_the_same_on_another_device(clips, untrained):
+    expected = clip_evidence(clips[0], load(untrained), other=clips[5], seed=3)
+    with pretend_device() as device:
+        found = clip_evidence(clips[0], load(untrained).to(device), other=clips[5], seed=3)
+    assert (found.offsets, found.on_screen, found.known) == (expected.offsets, expected.on_screen, expected.known)
+    for name in ("video", "audio", "video_noise", "audio_noise"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_silence_and_stills_make_no_claim(clips, model, tmp_path):
