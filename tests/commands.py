@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -104,15 +105,16 @@ def _serve(requests: socket.socket) -> list[str]:
 
     def tell(*_: object) -> None:
         while ends and (found := os.waitpid(-1, os.WNOHANG))[0]:
-            with ends.pop(found[0]) as end:
+            with ends.pop(found[0]) as end, suppress(OSError):  # nobody may wait for it
                 end.send(str(found[1]).encode())
 
     signal.signal(signal.SIGCHLD, tell)
     while True:
         told, given, *_ = socket.recv_fds(requests, 1 << 20, 3)
         if not told:
-            while ends:
-                signal.pause()
+            for pid in list(ends):  # the tests were ended
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             sys.exit()
         end = socket.socket(fileno=given[0])
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})

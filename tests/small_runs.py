@@ -1,7 +1,6 @@
 """Trainings of a few steps on 16 tiny clips, and what they leave."""
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -20,8 +19,9 @@ def recipe(root: Path, *words: str) -> Recipe:
     return load_recipe("sync_world", [f"data.root={root}", *TINY, *words])
 
 
-def command(run: Path, root: Path, *words: str, start: tuple[str, ...] = (sys.executable,)) -> list[str]:
-    return [*start, "-m", "avlearn", "pretrain", "sync_world", "-o", str(run), f"data.root={root}", *TINY, *words]
+def command(run: Path, root: Path, *words: str) -> list[str]:
+    """Arguments of the command."""
+    return ["pretrain", "sync_world", "-o", str(run), f"data.root={root}", *TINY, *words]
 
 
 def last(run: Path) -> dict:

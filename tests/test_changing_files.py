@@ -1,11 +1,11 @@
 """Files that are deleted or replaced while they are read: a line or a row says so, and no result is of two files."""
 
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from commands import Command
 from small_runs import command
 
 from avlearn.apply import embed, sync
@@ -104,9 +104,7 @@ def test_a_clip_that_changes_under_a_training_ends_it_in_a_line(small_world, tmp
     shutil.copytree(small_world, world)
     words = [f"data.train={world}", f"data.val={small_world}", "data.cache=false", "data.workers=1"]
     words += ["data.bad_files=error", "trainer.max_steps=3000", "trainer.val_every=3000"]
-    process = subprocess.Popen(
-        command(run, tmp_path, *words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = Command(*command(run, tmp_path, *words))
     while process.poll() is None and not (run / "checkpoints" / "last.ckpt").exists():
         time.sleep(0.05)
     change(sorted(world.glob("clips/*.mp4"))[0])

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import Command, run
 from small_runs import command, last, recipe, rows
 
 from avlearn.errors import RecipeError
@@ -24,8 +25,9 @@ def root(tmp_path_factory) -> Path:
 
 def test_torchrun_starts_processes_that_share_what_they_remember(root, tmp_path):
     words = ["objective=avid", "trainer.max_steps=2", "trainer.checkpoint_every=2", "trainer.devices=2"]
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    done = subprocess.run(command(tmp_path, root, *words, start=torchrun), capture_output=True, text=True, timeout=600)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "avlearn"]
+    words = [*torchrun, *command(tmp_path, root, *words)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     before = build(recipe(root, "objective=avid")).module.objective.video_bank
     after = last(tmp_path)["state_dict"]["objective.video_bank"]
@@ -33,9 +35,9 @@ def test_torchrun_starts_processes_that_share_what_they_remember(root, tmp_path)
     load(tmp_path)
 
 
-def running(words: list[str], run: Path) -> subprocess.Popen:
+def running(words: list[str], run: Path) -> Command:
     """Started, and a checkpoint behind it."""
-    started = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    started = Command(*words)
     while started.poll() is None and not rows_if_any(run):
         time.sleep(0.05)
     return started
@@ -51,7 +53,7 @@ def children(pid: int, called: str = "") -> list[int]:
     return [child for child in found if called in Path(f"/proc/{child}/cmdline").read_text()]
 
 
-def said_of(process: subprocess.Popen) -> list[str]:
+def said_of(process: Command) -> list[str]:
     """What it says of its end, which takes no half minute."""
     _, said = process.communicate(timeout=300)
     assert process.returncode == 2, said[-3000:]
@@ -71,7 +73,7 @@ def test_a_lost_process_ends_the_run_and_one_alone_goes_on(root, tmp_path):
     step = last(run)["global_step"]
     with pytest.raises(RecipeError, match=r"optimizer\.lr 0\.001, the recipe 0\.5"):
         pretrain(recipe(root, *long, "optimizer.lr=0.5"), run, resume=True)
-    process = subprocess.Popen(command(run, root, *long, "--resume"), stderr=subprocess.PIPE, text=True)
+    process = Command(*command(run, root, *long, "--resume"))
     while process.poll() is None and last(run)["global_step"] < step + 3:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -96,8 +98,8 @@ def test_a_lost_reader_ends_the_run(small_world, root, tmp_path):
 def test_sharded_weights_train_as_whole_ones_do(root, tmp_path):
     for strategy in ("ddp", "fsdp"):
         words = ["trainer.devices=2", "trainer.max_steps=4", f"trainer.strategy={strategy}"]
-        words = command(tmp_path / strategy, root, *words)
-        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=600)
+        done = run(*command(tmp_path / strategy, root, *words))
+        assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("wrote ") == 1  # by the process that did
     whole, parts = (rows(tmp_path / strategy, "loss") for strategy in ("ddp", "fsdp"))
     assert len(whole) == 4
