@@ -1,5 +1,6 @@
 """Every window of a file's video against its audio at every offset: what all of synchronization reads."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -175,23 +176,54 @@ def offset_curves(
     encoded = encode_audio(normalizer, model, check, end + max_offset + model.config.seconds)
     if encoded is None:
         return None
-    config = model.config
     reach = round(max_offset / model.step)
     steps = torch.arange(-reach, reach + 1)
     # Compared with audio that comes o steps later, the audio lags by o steps: it leads by -o.
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
-    keep = delays.abs() <= reach * PHASES
+    keep = (delays.abs() <= reach * PHASES).numpy()
+    seen = _FrameHistory()
+    windows = list(_compared(path, model, encoded, steps, check, seen, end))
+    if not windows:
+        raise _no_window(path, info.video.duration, model.step)
+    starts, lengths, rows, counts = (np.array(values) for values in zip(*windows, strict=True))
+    config = model.config
+    offsets = -(delays.numpy()[keep] * model.step / PHASES)[::-1]
+    fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
+    among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
+    ranges = np.round(np.array([starts, starts + lengths]) * config.fps).astype(int)
+    shares = [fresh[begin:end].mean() for begin, end in ranges.T]
+    return OffsetCurves(
+        offsets[among], starts, lengths, rows[:, keep][:, ::-1][:, among], counts[:, keep][:, ::-1][:, among],
+        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,
+        check,
+    )  # fmt: skip
+
+
+def _compared(
+    path: Source,
+    model: AudioVisual,
+    encoded: AudioEmbedding,
+    steps: Tensor,
+    check: InDistributionCheck,
+    seen: "_FrameHistory",
+    end: float,
+) -> Iterator[tuple[float, float, np.ndarray, np.ndarray]]:
+    """Windows of the video against the audio, delayed by whole steps ``[O]`` and parts of one; also shown to others.
+
+    Yields:
+        Seconds at which it starts and that it lasts, and ``[O * PHASES]`` similarities and steps that are in them.
+    """
+    config = model.config
     step_frames = round(model.step * config.fps)
     hop = max(round(config.seconds / 2 / model.step), 1) * model.step
     least = min(_LEAST, round(config.seconds / model.step))
-    rows, counts, starts, lengths = [], [], [], []
-    seen, first = _FrameHistory(), None
+    first, alone = None, True
     for clip in stream(path, config.seconds, hop, audio=False, fps=config.fps, size=config.size):
         first = clip.start if first is None else first
         if clip.start - first >= end:
             break
         length = len(clip.video) // step_frames
-        if length < 1 or (length < least and rows):
+        if length < 1 or (length < least and not alone):
             continue
         frames = clip.video[: length * step_frames]
         features = model.video_features(frames_to_input(torch.from_numpy(frames)[None].to(model.device)))
@@ -200,22 +232,9 @@ def offset_curves(
         placed = check_finite(model.project_video(features), "the video").expand(PHASES, -1, -1, -1, -1)
         begin = round((clip.start - first) / model.step) - encoded.first
         scores = offset_scores(placed, encoded.features, config.pool_scale, begin, steps)
-        rows.append(scores.T.flatten()[keep].cpu().numpy()[::-1])
-        counts.append(encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)[keep].numpy()[::-1])
-        starts.append(clip.start - first)
-        lengths.append(length * model.step)
-    if not rows:
-        raise _no_window(path, info.video.duration, model.step)
-    offsets = -(delays[keep].numpy() * model.step / PHASES)[::-1]
-    fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
-    among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
-    ranges = np.round(np.array([starts, np.add(starts, lengths)]) * config.fps).astype(int)
-    shares = [fresh[begin:end].mean() for begin, end in ranges.T]
-    return OffsetCurves(
-        offsets[among], np.array(starts), np.array(lengths), np.stack(rows)[:, among], np.stack(counts)[:, among],
-        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,
-        check,
-    )  # fmt: skip
+        known = encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)
+        alone = False
+        yield clip.start - first, length * model.step, scores.T.flatten().cpu().numpy(), known.numpy()
 
 
 def _no_window(path: Source, duration: float, step: float) -> MediaError:
