@@ -55,3 +55,15 @@ def test_audio_of_the_moment_gives_more_evidence_than_that_of_another(model):
     assert true.height == pytest.approx(1, abs=0.1)
     assert true.timing > 0.3 > -0.3 > late.timing
     assert true.fit > late.fit
+
+
+def test_audio_of_other_times_is_taken_from_before_as_from_after(model, monkeypatch):
+    asked = []
+
+    def scores(placed, heard, scale, first, offsets):
+        asked.append(offsets)
+        return torch.zeros(len(placed), len(offsets))
+
+    monkeypatch.setattr("avlearn.apply.on_screen.offset_scores", scores)
+    on_screen_evidence(model, torch.zeros(1, 128, 25, 8, 8), torch.zeros(1, 128, 25), np.zeros((1, 8, 8)))
+    assert torch.equal(asked[0], -asked[0].flip(0)) and 0 in asked[0]
