@@ -67,3 +67,10 @@ def test_audio_of_other_times_is_taken_from_before_as_from_after(model, monkeypa
     monkeypatch.setattr("avlearn.apply.on_screen.offset_scores", scores)
     on_screen_evidence(model, torch.zeros(1, 128, 25, 8, 8), torch.zeros(1, 128, 25), np.zeros((1, 8, 8)))
     assert torch.equal(asked[0], -asked[0].flip(0)) and 0 in asked[0]
+
+
+def test_where_there_is_no_other_time_the_audio_counts_as_unlike_it(model):
+    placed = torch.nn.functional.normalize(torch.ones(1, 128, 1, 8, 8), dim=1)
+    (found,) = on_screen_evidence(model, placed, placed[:, :, :, 0, 0], np.zeros((1, 8, 8)))
+    assert found.fit == pytest.approx(1, abs=1e-5)
+    assert 1.5 < found.timing <= 2.0  # above the least similarity, less the soft maximum's allowance for many
