@@ -59,18 +59,18 @@ def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
     spec = model_spec(name)
     shape = (spec.shape[0], *(clip or spec.clip))
     if len(shape) != len(spec.shape):
-        raise ModelError(f"{name} cannot take {_sides(clip)}: give a clip like {_sides(spec.clip)}")
+        raise ModelError(f"{name} cannot take {_sides(shape[1:])}: give a clip like {_sides(spec.clip)}")
     with torch.device("meta"):
         model = create_model(name, num_classes=spec.classes)
     seen: list[tuple[object, Tensor]] = []
 
-    def run(stage: Callable[..., Tensor], *x: Tensor) -> Tensor:
-        seen.append((stage, stage(*x)))
+    def run(stage: Callable[..., Tensor], *inputs: object) -> Tensor:
+        seen.append((stage, stage(*inputs)))
         return seen[-1][1]
 
     try:
         params, gmacs = cost(model, shape)
-        model.run = run
+        vars(model)["run"] = run
         with torch.no_grad():
             outputs = model.forward_stages(torch.empty(1, *shape, device="meta"))
     except (ModelError, RuntimeError, ValueError) as error:

@@ -30,7 +30,7 @@ class AudioVisual(TwoTower):
         super().__init__(config)
         self.calibrations = Calibrations()
         self.in_distribution: dict[str, InDistribution] = {}
-        self.separator = None
+        self.separator: MaskUNet | None = None
         if config.separator:
             try:
                 bin_hz = Stft(config.sample_rate, config.separator.window, config.separator.hop).bin_hz
@@ -43,6 +43,16 @@ class AudioVisual(TwoTower):
             sizes["both"] = sizes["video"] + sizes["audio"]
             for name, size in sizes.items():
                 self.classifiers[name] = nn.Linear(size, len(config.labels))
+
+    def require_separator(self) -> MaskUNet:
+        """The separator. Raises ModelError where there is none."""
+        if self.separator is None:
+            raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
+        return self.separator
+
+    def linear_classifiers(self) -> dict[str, nn.Linear]:
+        """The classifiers, as what they are."""
+        return {kind: layer for kind, layer in self.classifiers.items() if isinstance(layer, nn.Linear)}
 
     def with_heads(self, **changes: object) -> "AudioVisual":
         """A model of these towers whose configuration has such changes of its heads; other heads stay.

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -35,9 +35,9 @@ class Calibrations:
         tracks: of the confidence in a separated track.
     """
 
-    sync: dict | None = None
-    on_screen: dict | None = None
-    tracks: dict | None = None
+    sync: dict[str, Any] | None = None
+    on_screen: dict[str, Any] | None = None
+    tracks: dict[str, Any] | None = None
 
 
 def read_calibrations(folder: Path) -> Calibrations:
@@ -68,7 +68,7 @@ def remove_calibrations(folder: Path) -> None:
     save_calibrations(Calibrations(), folder)
 
 
-def _read(path: Path) -> dict | None:
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     return {"format": FORMAT, **asdict(validated(_Stored, read_object(path, FORMAT), path))}

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avlearn.errors import ModelError
-from avlearn.models.weights.importers import Report
+
+if TYPE_CHECKING:  # importers are for encoders
+    from avlearn.models.weights.importers import Report
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,14 @@ class FeatureInfo:
     channels: int
     stride: tuple[int, int, int]  # t, y, x; audio: spectrogram frames, bins (all of them: 0), 0
     name: str = "features"
+
+
+class BuildConfig(TypedDict):
+    """What `create_model` makes an encoder of."""
+
+    name: str
+    num_classes: int | None
+    options: Mapping[str, object]
 
 
 class Encoder(nn.Module):
@@ -43,6 +56,8 @@ class Encoder(nn.Module):
         head_parts: modules that `forward_features` has no use for, only the classifier.
     """
 
+    mean: Tensor | None
+    std: Tensor | None
     axes: tuple[str, ...] = ("C", "T", "H", "W")
     in_chans: int | None = None
     frame_multiple: int = 1
@@ -52,8 +67,8 @@ class Encoder(nn.Module):
     head_parts: tuple[str, ...] = ()
     feature_info: FeatureInfo
     stage_info: tuple[FeatureInfo, ...] = ()
-    config: Mapping[str, object]
-    loaded: Report | None = None
+    config: BuildConfig
+    loaded: "Report | None" = None
 
     def __init__(self, mean: Sequence[float] = (), std: Sequence[float] = (), dropout: float = 0.0) -> None:
         super().__init__()
@@ -73,7 +88,7 @@ class Encoder(nn.Module):
         """Put a new linear classifier on top, or take it off (None or, as in timm, 0)."""
         self.classifier = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
-    def as_tower(self) -> "Encoder":
+    def as_tower(self) -> Self:
         """Take off the classifier and all that only it reads: every parameter that is left gets a gradient."""
         self.reset_classifier(None)
         for name in self.head_parts:
@@ -92,10 +107,10 @@ class Encoder(nn.Module):
             del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def to(self, *args: object, memory_format: torch.memory_format | None = None, **kwargs: object) -> "Encoder":
+    def to(self, *args: Any, memory_format: torch.memory_format | None = None, **kwargs: Any) -> Self:
         """As `torch.nn.Module.to`; of weights over images only, ``channels_last_3d`` changes nothing."""
         if memory_format != torch.channels_last_3d:
-            return super().to(*args, **kwargs, **({"memory_format": memory_format} if memory_format else {}))
+            return super().to(*args, **kwargs | ({"memory_format": memory_format} if memory_format else {}))
         for parameter in super().to(*args, **kwargs).parameters():
             if parameter.ndim == 5:
                 parameter.data = parameter.data.contiguous(memory_format=memory_format)
@@ -105,7 +120,7 @@ class Encoder(nn.Module):
         """Trade time for memory: compute what lies within a stage again in the backward pass."""
         self.grad_checkpointing = enable
 
-    def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def stages(self) -> Sequence[tuple[str, Callable[[Tensor], Tensor]]]:
         """Names and modules in the order of the data; names are those of ``stage_info``."""
         raise NotImplementedError
 
@@ -141,7 +156,7 @@ class Encoder(nn.Module):
 
     def normalized(self, x: Tensor) -> Tensor:
         """``[B, C, ...]`` in [0, 1] as the network was trained on it."""
-        if self.mean is None:
+        if self.mean is None or self.std is None:
             return x
         shape = (-1,) + (1,) * (x.ndim - 2)
         return (x - self.mean.view(shape)) / self.std.view(shape)
@@ -151,11 +166,11 @@ class Encoder(nn.Module):
         self.check(x)
         return self.normalized(x)
 
-    def run(self, stage: Callable[..., Tensor], *x: Tensor) -> Tensor:
+    def run(self, stage: Callable[..., T], *inputs: object) -> T:
         """A stage, checkpointed where that is wanted."""
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(stage, *x, use_reentrant=False)
-        return stage(*x)
+            return checkpoint(stage, *inputs, use_reentrant=False)
+        return stage(*inputs)
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         """Output of each stage by its name, each like that of `forward_features`."""

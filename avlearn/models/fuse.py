@@ -28,10 +28,10 @@ def fuse(model: nn.Module, x: Tensor) -> nn.Module:
     outputs: dict[int, tuple[Convolution, Tensor]] = {}  # the tensors, so that no id is used again
     pairs: dict[BatchNorm, Convolution] = {}
 
-    def note(module: Convolution, _: tuple, output: Tensor) -> None:
+    def note(module: Convolution, _: object, output: Tensor) -> None:
         outputs[id(output)] = module, output
 
-    def match(module: BatchNorm, inputs: tuple) -> None:
+    def match(module: BatchNorm, inputs: tuple[Tensor, ...]) -> None:
         if id(inputs[0]) in outputs:
             pairs[module] = outputs[id(inputs[0])][0]
 

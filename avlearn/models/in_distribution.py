@@ -137,7 +137,8 @@ def measure(model: TwoTower, windows: Iterable[tuple[int, Tensor, Tensor]]) -> d
         model: the towers, in evaluation mode.
         windows: the number of the clip, uint8 ``[1, T, H, W, 3]`` and ``[1, S]``; audio may be longer than the video.
     """
-    clips, described = [], {"video": [], "audio": []}
+    clips: list[int] = []
+    described: dict[str, list[Tensor]] = {"video": [], "audio": []}
     samples = round(model.config.seconds * model.config.sample_rate)
     for clip, frames, audio in windows:
         frames, audio = frames.to(model.device), audio[:, :samples].to(model.device)

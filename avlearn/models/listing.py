@@ -3,6 +3,7 @@
 import difflib
 import fnmatch
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_specs
@@ -19,7 +20,7 @@ class ModelList:
 
     specs: dict[str, Spec]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         models = {name: {**asdict(spec), "weights": _released(name)} for name, spec in self.specs.items()}
         return {"schema": "avlearn.models/2", "models": models}
@@ -74,7 +75,7 @@ class WeightList:
 
     weights: tuple[Released, ...]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"schema": "avlearn.weights/1", "weights": [asdict(released) for released in self.weights]}
 

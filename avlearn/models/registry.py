@@ -14,16 +14,15 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from avlearn.errors import ModelError
 from avlearn.plugins import HINT, load_plugins
 from avlearn.validation import check_options
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from avlearn.models.weights.importers import Tensors
+    from avlearn.models.encoder import Encoder
+    from avlearn.models.weights.importers.layout import Tensors
     from avlearn.models.weights.source import Weights
 
 
@@ -71,13 +70,15 @@ class Spec:
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice
 
 TABLE = Path(__file__).with_name("encoders.json")
-_builders: dict[str, tuple[Spec, Callable[..., "nn.Module"]]] = {}  # of the modules that were imported
+_builders: dict[str, tuple[Spec, Callable[..., "Encoder"]]] = {}  # of the modules that were imported
+
+B = TypeVar("B", bound=Callable[..., "Encoder"])
 
 
-def register(spec: Spec) -> Callable[[Callable[..., "nn.Module"]], Callable[..., "nn.Module"]]:
+def register(spec: Spec) -> Callable[[B], B]:
     """Decorator: the function's name becomes the encoder's name. Raises ValueError if it is taken."""
 
-    def add(builder: Callable[..., "nn.Module"]) -> Callable[..., "nn.Module"]:
+    def add(builder: B) -> B:
         name, module = builder.__name__, builder.__module__
         if name in _builders or _own().get(name, (module,))[0] != module:
             raise ValueError(f"encoder {name} is registered twice")
@@ -93,9 +94,10 @@ def _own() -> dict[str, tuple[str, Spec]]:
     return {name: (entry.pop("module"), _spec(entry)) for name, entry in json.loads(TABLE.read_text()).items()}
 
 
-def _spec(values: dict) -> Spec:
+def _spec(values: Mapping[str, Any]) -> Spec:
     """A spec from JSON, which has lists for tuples."""
-    return Spec(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return Spec(**own)
 
 
 def encoder_table() -> str:
@@ -109,7 +111,7 @@ def encoder_table() -> str:
     return f"{{\n{lines}\n}}\n"
 
 
-def find_encoder(name: str) -> tuple[Spec, Callable[..., "nn.Module"]]:
+def find_encoder(name: str) -> tuple[Spec, Callable[..., "Encoder"]]:
     """Spec and builder of a registered encoder. Raises ModelError for an unknown name: the nearest one is named."""
     if name not in _builders and name in _own():
         import_module(_own()[name][0])
@@ -152,7 +154,7 @@ def time_options(name: str, fps: float) -> dict[str, int]:
     return {} if wanted == stride.default else {"temporal_stride": wanted}
 
 
-def default_option(name: str, option: str) -> object:
+def default_option(name: str, option: str) -> Any:
     """What an encoder's option is where nothing is said of it."""
     return inspect.signature(find_encoder(name)[1]).parameters[option].default
 
@@ -175,7 +177,7 @@ def create_model(
     weights: "str | Path | Tensors | Weights | None" = None,
     num_classes: int | None = None,
     **options: object,
-) -> "nn.Module":
+) -> "Encoder":
     """Build an encoder.
 
     Args:
@@ -189,6 +191,16 @@ def create_model(
     Raises:
         ModelError: the name or an option is unknown (the nearest valid one is named), or the weights do not fit.
     """
+    return create_from(name, options, weights, num_classes)
+
+
+def create_from(
+    name: str,
+    options: Mapping[str, object],
+    weights: "str | Path | Tensors | Weights | None" = None,
+    num_classes: int | None = None,
+) -> "Encoder":
+    """`create_model`, of options that come from elsewhere: none of them is taken for another argument."""
     _, builder = find_encoder(name)
     known = inspect.signature(builder).parameters
     if weights is not None:
@@ -209,7 +221,7 @@ def create_model(
     return model
 
 
-def create_encoder(name: str, options: Mapping[str, object], kind: str) -> "nn.Module":
+def create_encoder(name: str, options: Mapping[str, object], kind: str) -> "Encoder":
     """Build a tower of a stored model: of one kind, from options of its architecture alone.
 
     Raises:
@@ -218,11 +230,11 @@ def create_encoder(name: str, options: Mapping[str, object], kind: str) -> "nn.M
     model_spec(name, kind)
     # Neither weights nor classes are among a builder's options.
     check_options(find_encoder(name)[1], options, f"encoder '{name}'")
-    return create_model(name, **options)
+    return create_from(name, options)
 
 
 def _check_parameters(
-    name: str, builder: Callable[..., "nn.Module"], options: Mapping[str, object], w: "Weights"
+    name: str, builder: Callable[..., "Encoder"], options: Mapping[str, object], w: "Weights"
 ) -> None:  # fmt: skip
     """Refuse options that ask for more than the weights have, before memory is taken: they may come with them."""
     import torch
@@ -236,7 +248,7 @@ def _check_parameters(
         )
 
 
-def _build(name: str, builder: Callable[..., "nn.Module"], options: Mapping[str, object]) -> "nn.Module":
+def _build(name: str, builder: Callable[..., "Encoder"], options: Mapping[str, object]) -> "Encoder":
     try:
         return builder(**options)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:

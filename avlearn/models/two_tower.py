@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from avlearn.config import ModelConfig
 from avlearn.errors import ModelError
+from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_encoder, model_spec
 from avlearn.signal import FrontEnd
 from avlearn.signal.clock import to_steps
@@ -54,8 +55,10 @@ class TwoTower(nn.Module):
         self.audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
         _check_clocks(config, self.step, self.audio_step)
         self.segment_frames = None if config.segment is None else round(config.segment * config.fps)
-        if self.segment_frames is not None and (
-            self.segment_frames % stride or abs(self.segment_frames / config.fps - config.segment) > 1e-6
+        if (
+            config.segment is not None
+            and self.segment_frames is not None
+            and (self.segment_frames % stride or abs(self.segment_frames / config.fps - config.segment) > 1e-6)
         ):
             raise ModelError(f"model.segment: {config.segment:g} s is no whole number of steps of {self.step:g} s")
         self.video_head = nn.Linear(self.video.num_features, config.dim)
@@ -88,13 +91,13 @@ class TwoTower(nn.Module):
             features = self.video.forward_features(_extended(video, self.video.frames_for(video.shape[2])))
         return features if self.precision is None else features.float()
 
-    def _autocast(self) -> AbstractContextManager:
+    def _autocast(self) -> AbstractContextManager[object]:
         """The encoders' precision."""
         return nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
-        if self.segment_frames is None:
+        if self.config.segment is None:
             return self._encode_audio(audio)
         samples = round(self.config.segment * self.config.sample_rate)
         segments = F.pad(audio, (0, -audio.shape[1] % samples)).unflatten(1, (-1, samples))
@@ -138,7 +141,7 @@ def _same(step: float, other: float) -> bool:
     return abs(step - other) <= 1e-6
 
 
-def _check_front_end(config: ModelConfig, audio: nn.Module, front_end: FrontEnd) -> None:
+def _check_front_end(config: ModelConfig, audio: Encoder, front_end: FrontEnd) -> None:
     """Raise ModelError where the front end gives what the audio encoder does not take."""
     frames = audio.frames_for(front_end.frames(round(config.seconds * config.sample_rate)))
     try:

@@ -71,8 +71,8 @@ class _Film(nn.Module):
     def __init__(self, condition: int, channels: int):
         super().__init__()
         self.project = nn.Conv1d(condition, 2 * channels, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """``[B, C, F, N]`` and ``[B, D, k N]``: strided frame n lies on frame k n of the condition."""
@@ -133,13 +133,12 @@ class MaskUNet(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.other_sources = nn.Conv1d(condition, condition, 1)
-        nn.init.zeros_(self.other_sources.weight)
-        nn.init.zeros_(self.other_sources.bias)
+        for parameter in self.other_sources.parameters():
+            nn.init.zeros_(parameter)
         planes = 3 if config.mask == "complex" else 1
-        patch = dict(kernel_size=_PATCH + 2, stride=_PATCH, padding=1)
         self.scale_in = nn.BatchNorm2d(planes)
         self.stem = nn.Sequential(
-            nn.Conv2d(planes, channels[0], **patch, bias=False),
+            nn.Conv2d(planes, channels[0], _PATCH + 2, _PATCH, 1, bias=False),
             nn.BatchNorm2d(channels[0]),
             nn.LeakyReLU(0.2, inplace=True),
             _block(channels[0], channels[0]),
@@ -149,13 +148,13 @@ class MaskUNet(nn.Module):
         self.up = nn.ModuleList(_block(channels[i + 1] + channels[i], channels[i]) for i in levels)
         self.film = nn.ModuleList()
         if config.conditioning in ("film", "none"):
-            self.bottom = _Film(condition, channels[-1])
+            self.bottom: nn.Module = _Film(condition, channels[-1])
             self.film.extend(_Film(condition, channels[i]) for i in levels)
         elif config.conditioning == "bottleneck":
             self.bottom = _Join(condition, channels[-1])
         self.planes = 2 if config.mask == "complex" else 1
         maps = _MAPS if config.conditioning == "product" else 1
-        self.mask = nn.ConvTranspose2d(channels[0], self.planes * maps, **patch)
+        self.mask = nn.ConvTranspose2d(channels[0], self.planes * maps, _PATCH + 2, _PATCH, 1)
         if config.conditioning == "product":
             self.weigh = nn.Conv1d(condition, maps, 1)
         if config.conditioning == "none":
@@ -214,9 +213,9 @@ class MaskUNet(nn.Module):
 
     def _condition(self, batch: int, frames: int, features: Tensor | None, alone: Tensor | None) -> Tensor:
         """``[B, K, D, N / patch]``: what is seen of each source, and of the others."""
-        if self.config.conditioning == "none":
-            features = self.queries.expand(batch, -1, -1, frames // _PATCH)
-            found = self.context(features.flatten(0, 1)).unflatten(0, (batch, -1))
+        if features is None or self.config.conditioning == "none":
+            queries = self.queries.expand(batch, -1, -1, frames // _PATCH)
+            found = self.context(queries.flatten(0, 1)).unflatten(0, (batch, -1))
         else:
             features = F.pad(features.flatten(0, 1), (0, frames - features.shape[-1]), "replicate")[..., ::_PATCH]
             found = self.context(self.normalise(features)).unflatten(0, (batch, -1))

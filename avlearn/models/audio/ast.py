@@ -4,7 +4,6 @@ Parameters have the names of the authors' checkpoints (less ``v.``), but for the
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from timm.models.vision_transformer import Block
@@ -51,9 +50,8 @@ class AST(Encoder):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
-        norm = partial(nn.LayerNorm, eps=eps)
-        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=norm) for _ in range(depth))
-        self.norm = norm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps)
         self.head_norm = nn.LayerNorm(width)
         self.feature_info = FeatureInfo(width, (_STRIDE, 0, 0))
         self.stage_info = tuple(FeatureInfo(width, (_STRIDE, _STRIDE, 0), f"blocks.{i}") for i in range(depth))
@@ -63,6 +61,8 @@ class AST(Encoder):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.eps = eps
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         """``[1, 2 + N, D]`` for a grid of patches along frequency and time."""

@@ -3,7 +3,7 @@
 Parameters of the latter have the names of AVID-CMA's checkpoints (under ``audio_model.`` there).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -39,6 +39,7 @@ class Conv2d(AudioEncoder):
         self.norm = nn.BatchNorm1d(last)
         self.relu = nn.ReLU(inplace=True)
         self.feature_info = FeatureInfo(last, (8, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         strides = ((2, 2, 0), (4, 4, 0), (8, 8, 0), (8, 16, 0))
         body = (
             FeatureInfo(width, stride, f"body.{i}")
@@ -85,13 +86,14 @@ class Conv2dAVID(AudioEncoder):
         self.block3 = _Block(128, 256, 2)
         self.block4 = _Block(256, 512, 1)
         self.feature_info = FeatureInfo(512, (16, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         blocks = zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
         self.stage_info = (
             FeatureInfo(64, (2, 2, 0), "conv1"),
             *(FeatureInfo(width, (stride, stride, 0), f"block{i}") for i, (width, stride) in enumerate(blocks, 1)),
         )
 
-    def stages(self) -> list[tuple[str, nn.Module]]:
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
 
     def prepared(self, x: Tensor) -> Tensor:

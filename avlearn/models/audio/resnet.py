@@ -4,6 +4,8 @@ Parameters of a checkpoint of torchvision lie in ``stem.0`` (``conv1``), ``stem.
 (``layer{1..4}``).
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TorchvisionResNet
@@ -34,10 +36,11 @@ class ResNet(AudioEncoder):
                 if isinstance(module, nn.Conv2d) and module.stride == (2, 2) and published > temporal_stride:
                     module.stride = (2, 1)
         self.feature_info = FeatureInfo(512, (temporal_stride, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         groups = (FeatureInfo(64 << i, (min(4 << i, temporal_stride), 4 << i, 0), f"layers.{i}") for i in range(4))
         self.stage_info = (FeatureInfo(64, (4, 4, 0), "stem"), *groups)
 
-    def stages(self) -> list[tuple[str, nn.Module]]:
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
 
 

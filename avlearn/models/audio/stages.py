@@ -8,16 +8,11 @@ from avlearn.models.encoder import Encoder
 class AudioEncoder(Encoder):
     """``[B, 1, F, N]`` to ``[B, D, U]``; outputs of the stages are ``[B, D', F', N']``, bins before frames.
 
-    Subclasses give `stages`, and override what is otherwise there.
+    Subclasses give `stages`, set ``least_frames`` to one step, and override what is otherwise there.
     """
 
-    axes = ("C", "F", "N")
+    axes: tuple[str, ...] = ("C", "F", "N")
     in_chans = 1
-
-    @property
-    def least_frames(self) -> int:
-        """One step."""
-        return self.feature_info.stride[0]
 
     def prepared(self, x: Tensor) -> Tensor:
         """The input as the first stage takes it: frames beyond the last whole step are cut off."""

@@ -4,7 +4,7 @@ VGG-M: Chung and Zisserman, ACCV-W 2016; Korbar et al., NeurIPS 2018. VGGish: He
 have the names of ``syncnet_v2.model`` and of torchvggish (the PyTorch port of AudioSet's release).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -56,6 +56,7 @@ class VGGM(AudioEncoder):
             )
         self.windowed, self.bins = windowed, bins
         self.feature_info = FeatureInfo(embedding or last, (self.hop, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         strides = ((1, 1, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (4, 2, 0), (4, 0, 0))
         widths = (width, 3 * width, 6 * width, 4 * width, 4 * width, last)
         self.stage_info = tuple(
@@ -64,7 +65,7 @@ class VGGM(AudioEncoder):
         if embedding is not None:
             self.stage_info += (FeatureInfo(embedding, (self.hop, 0, 0), "netfcaud"),)
 
-    def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def stages(self) -> Sequence[tuple[str, Callable[[Tensor], Tensor]]]:
         starts = (0, 4, 8, 11, 14, 18, len(self.netcnnaud))  # a layer's pooling belongs to it
         convs = [(f"conv{i}", self.netcnnaud[start:end]) for i, (start, end) in enumerate(pairwise(starts), 1)]
         return convs if isinstance(self.netfcaud, nn.Identity) else [*convs, ("netfcaud", self._embed)]
@@ -150,14 +151,16 @@ class VGGish(AudioEncoder):
             *(layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU()))
         )
         self.feature_info = FeatureInfo(128, (self.window, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         self.stage_info = (*info, FeatureInfo(128, (self.window, 0, 0), "embeddings"))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 # Without normalisation, the published std of 0.01 would let next to nothing through at first.
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
-    def stages(self) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def stages(self) -> Sequence[tuple[str, Callable[[Tensor], Tensor]]]:
         starts = (0, 3, 6, 11, 16)
         convs = [(f"conv{i}", self.features[start:end]) for i, (start, end) in enumerate(pairwise(starts), 1)]
         return [*convs, ("embeddings", self._embed)]

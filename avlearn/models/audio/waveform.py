@@ -48,7 +48,7 @@ class Waveform(AudioEncoder):
     Outputs of the stages are ``[B, D', N']``.
     """
 
-    axes = ("C", "N")
+    axes: tuple[str, ...] = ("C", "N")
 
     def __init__(self, in_chans: int = 2) -> None:
         super().__init__()
@@ -60,6 +60,7 @@ class Waveform(AudioEncoder):
         self.conv4 = _Block(128, 256)
         self.conv5 = _conv(256, 128, 3)
         self.feature_info = FeatureInfo(128, (1024, 0, 0))
+        self.least_frames = self.feature_info.stride[0]
         stages = zip((64, 128, 128, 256, 128), (16, 64, 256, 1024, 1024), strict=True)
         self.stage_info = tuple(
             FeatureInfo(width, (stride, 0, 0), f"conv{i}") for i, (width, stride) in enumerate(stages, 1)

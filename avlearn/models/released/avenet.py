@@ -35,6 +35,9 @@ def _convolutions(channels: int) -> nn.Sequential:
 class _TwoTowers(nn.Module):
     """Convolutions of image and audio; the embedding of the audio is of all its bins and frames."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.image = _convolutions(3)
@@ -122,7 +125,7 @@ def _names(source: str | Path | Tensors) -> Tensors:
     tensors = source if isinstance(source, dict) else read_tensors(source)
     towers = {"icn": "image", "acn": "audio"}
 
-    def layer(match: re.Match) -> str:
+    def layer(match: re.Match[str]) -> str:
         place = 7 * (int(match[3]) - 1) + 3 * (int(match[4]) - 1) + (match[2] == "bn")
         return f"{towers[match[1]]}.{place}."
 

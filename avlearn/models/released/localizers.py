@@ -164,6 +164,9 @@ def _tower(channels: int, stride: int = 32) -> nn.Sequential:
 class _ImageTower(nn.Module):
     """``[B, 3, H, W]`` in [0, 1] to the features of its places."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, stride: int = 32) -> None:
         super().__init__()
         self.image = _tower(3, stride)

@@ -20,7 +20,7 @@ from torchvision.models import resnet18
 
 from avlearn.models.released.synchformer import fill
 from avlearn.models.weights.checkpoint import read_tensors
-from avlearn.models.weights.importers.layout import Tensors, released_shapes, renamed
+from avlearn.models.weights.importers.layout import Rename, Tensors, released_shapes, renamed
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BANDS = 256
@@ -91,6 +91,9 @@ def up_block(inputs: int, outputs: int) -> nn.Sequential:
 
 class ImageNetFeatures(nn.Module):
     """Features of images in [0, 1] by a network that expects ImageNet's statistics."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
@@ -276,8 +279,8 @@ class CoSeparation(ReleasedSeparator):
         self.project = nn.Linear(128 * 7 * 7, 512)
         inner = (1, *_WIDTHS)
         self.down = nn.ModuleList(down_block(*pair) for pair in zip(inner, _WIDTHS, strict=False))
-        self.up = nn.ModuleList(up_block(2 * outputs, inputs) for inputs, outputs in zip(inner, _WIDTHS, strict=False))
-        self.up[0] = self.up[0][:1]
+        up = [up_block(2 * outputs, inputs) for inputs, outputs in zip(inner, _WIDTHS, strict=False)]
+        self.up = nn.ModuleList([up[0][:1], *up[1:]])
 
     def embed_condition(self, condition: Tensor) -> Tensor:
         places = self.reduce(self.image(condition.flatten(0, 1)))
@@ -371,7 +374,7 @@ def load_co_separation(visual: str | Path | Tensors, unet: str | Path | Tensors)
     return model.eval()
 
 
-def _block_name(match: re.Match) -> str:
+def _block_name(match: re.Match[str]) -> str:
     """Where a layer of blocks within blocks lies: its level is how deep, and its number tells the layer."""
     way, layer = _LAYERS[int(match[2])]
     return f"unet.{way}.{match[1].count('model')}.{layer}."
@@ -379,7 +382,7 @@ def _block_name(match: re.Match) -> str:
 
 # By their numbers, which are lower on the way up where no block lies within.
 _LAYERS = {0: ("down", 0), 1: ("down", 0), 2: ("down", 1), 4: ("up", 0), 5: ("up", 1), 6: ("up", 0), 7: ("up", 1)}
-_UNET_NAMES = [
+_UNET_NAMES: list[Rename] = [
     (r"^sound\.bn0\.", "unet.norm."),
     (r"^sound\.unet_block\.((?:model\.\d\.)*)model\.(\d)\.", _block_name),
 ]

@@ -70,6 +70,8 @@ def audio_segments(audio: Tensor) -> Tensor:
 class Aggregator(Block):
     """Tokens ``[..., N, D]`` to one, ``[..., D]``: the class token after a transformer block over them."""
 
+    attn: Attention
+
     def __init__(self, dim: int, heads: int):
         super().__init__(dim, Attention(dim, heads))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
@@ -155,14 +157,13 @@ class SyncTransformer(nn.Module):
         self.mod_token = nn.Parameter(torch.randn(1, 1, dim))
         self.pos_embed = None if length is None else nn.Parameter(torch.randn(1, length, dim))
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *(
-                TimmBlock(dim, heads, qkv_bias=True, proj_drop=dropout, attn_drop=dropout, norm_layer=nn.LayerNorm)
-                for _ in range(depth)
-            )
-        )
-        for block in self.blocks:
+        blocks = [
+            TimmBlock(dim, heads, qkv_bias=True, proj_drop=dropout, attn_drop=dropout, norm_layer=nn.LayerNorm)
+            for _ in range(depth)
+        ]
+        for block in blocks:
             block.mlp.drop1 = nn.Identity()  # the authors drop what leaves the MLP, and nothing within it
+        self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(dim)
         self.apply(init_linear)
 

@@ -7,6 +7,7 @@ complex masks.
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -167,7 +168,7 @@ class VisualVoice(nn.Module):
         first = mouth.shape[2] - _FRAMES if start == samples - _SAMPLES else _frame(start)
         loudness = mixture.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4) / _LOUDNESS
         taper = torch.hann_window(_WINDOW).to(mixture)
-        transform = {"n_fft": _FFT, "hop_length": _HOP, "win_length": _WINDOW, "window": taper}
+        transform: dict[str, Any] = {"n_fft": _FFT, "hop_length": _HOP, "win_length": _WINDOW, "window": taper}
         spectrum = torch.stft(mixture / loudness, **transform, pad_mode="reflect", return_complex=True)
         masks = F.pad(self.masks(spectrum, mouth[:, :, first : first + _FRAMES], seen), (0, 0, 0, 1), value=1)
         parts = torch.istft((spectrum.unsqueeze(1) * masks).flatten(0, 1), **transform, length=_SAMPLES)

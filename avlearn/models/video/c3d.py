@@ -5,6 +5,7 @@ Parameter names are those of mmaction2's backbone (``conv1a.conv``, ``fc6``); th
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
@@ -70,7 +71,8 @@ class C3D(Encoder):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def reset_classifier(self, num_classes: int | None) -> None:
         """Put a new last layer on the two hidden linear layers, or take all three off (None or 0)."""
@@ -90,7 +92,7 @@ class C3D(Encoder):
             self.classifier = nn.Sequential(layers)
         self.classifier.add_module("fc8", _linear(self.hidden, num_classes))
 
-    def stages(self) -> list[tuple[str, nn.Module]]:
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [
             (name, nn.Sequential(*(self.get_submodule(c) for c in convolutions), self.get_submodule(f"pool{name[-1]}")))
             for name, (convolutions, _) in _STAGES.items()
@@ -109,7 +111,7 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def _channels(statistics: tuple[float, float, float], count: int) -> tuple[float, ...]:
+def _channels(statistics: tuple[float, ...], count: int) -> tuple[float, ...]:
     """Statistics of RGB, or their mean for each of another number of channels."""
     return statistics if count == 3 else (sum(statistics) / 3,) * count
 
@@ -151,6 +153,6 @@ def c3d(in_chans: int = 3, temporal_stride: int = 16) -> C3D:
 )
 def c3d_bn(in_chans: int = 3, temporal_stride: int = 16) -> C3D:
     """With batch norm; the last pooling drops the outermost row and column."""
-    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-    mean, std = _channels(mean, in_chans), _channels(std, in_chans)
+    mean = _channels((0.43216, 0.394666, 0.37645), in_chans)
+    std = _channels((0.22803, 0.22145, 0.216989), in_chans)
     return C3D(1e-3, False, mean, std, temporal_stride=temporal_stride)

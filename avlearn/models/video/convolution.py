@@ -14,7 +14,12 @@ class Conv3d(nn.Conv3d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or self.kernel_size[1:] != (1, 1) or self.padding_mode != "zeros":
+        if (
+            isinstance(self.padding, str)
+            or x.device.type != "cpu"
+            or self.kernel_size[1:] != (1, 1)
+            or self.padding_mode != "zeros"
+        ):
             return super().forward(x)
         if self.groups > 1 and self.stride[1:] == (1, 1) and self.padding[1:] == (0, 0):
             weight, stride, padding = self.weight.flatten(3), (self.stride[0], 1), (self.padding[0], 0)

@@ -4,6 +4,7 @@ One trunk: what differs is whether convolutions are separated into space and tim
 how edges are padded. Parameter names are torchvision's (``features.N``); gates come last in their branch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,7 @@ class Variant:
     mean_window: bool = True
 
 
-def _same(x: Tensor, kernel: _Triple, stride: _Triple, more: _Triple = (0, 0, 0)) -> Tensor:
+def _same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], more: Sequence[int] = (0, 0, 0)) -> Tensor:
     """``[B, C, T, H, W]`` padded so that each side becomes itself over the stride, rounded up; by ``more`` behind."""
     pad: list[int] = []
     # The last side comes first.
@@ -108,7 +109,9 @@ def _conv(
     inputs: int, outputs: int, kernel: _Triple, stride: _Triple, variant: Variant, norm: bool = True
 ) -> nn.Sequential:
     """Convolution, batch norm (or a bias) and ReLU."""
-    kind, padding = (SameConv3d, 0) if variant.same and max(stride) > 1 else (Conv3d, tuple(k // 2 for k in kernel))
+    same = variant.same and max(stride) > 1
+    padding = (0, 0, 0) if same else (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    kind = SameConv3d if same else Conv3d
     layers: list[nn.Module] = [kind(inputs, outputs, kernel, stride, padding, bias=not norm)]
     if norm:
         layers.append(nn.BatchNorm3d(outputs, variant.eps))
@@ -121,8 +124,8 @@ def _spacetime(inputs: int, outputs: int, size: int, stride: _Triple, variant: V
     space = _conv(inputs, outputs, (1, size, size), (1, *stride[1:]), variant)
     time = _conv(outputs, outputs, (size, 1, 1), (stride[0], 1, 1), variant, variant.temporal_norm)
     if not variant.temporal_norm:
-        nn.init.dirac_(time[0].weight)
-        nn.init.zeros_(time[0].bias)
+        nn.init.dirac_(time.get_parameter("0.weight"))
+        nn.init.zeros_(time.get_parameter("0.bias"))
     return nn.Sequential(space, time)
 
 
@@ -142,7 +145,8 @@ class Mixed(nn.Module):
         )
         self.branch3 = nn.Sequential(_pool((3, 3, 3), one, False), _conv(inputs, width3, one, one, variant))
         if variant.gated:
-            for branch, width in zip(self.children(), (width0, width1, width2, width3), strict=True):
+            branches = (self.branch0, self.branch1, self.branch2, self.branch3)
+            for branch, width in zip(branches, (width0, width1, width2, width3), strict=True):
                 branch.append(Gate(width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -212,7 +216,7 @@ class Inception3d(Encoder):
         # On a CPU pooling is ten times as fast where channels are last in memory, and no layer after it changes that.
         return x.contiguous(memory_format=torch.channels_last_3d) if x.device.type == "cpu" else x
 
-    def stages(self) -> list[tuple[str, nn.Module]]:
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(name, self.features[start:end]) for name, (start, end) in _STAGES.items()]
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -265,7 +269,8 @@ _S3D_PAPER = "Xie et al., ECCV 2018"
 )
 def s3d(in_chans: int = 3, temporal_stride: int = 8) -> Inception3d:
     """Separable convolutions throughout."""
-    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+    mean: tuple[float, ...] = (0.43216, 0.394666, 0.37645)
+    std: tuple[float, ...] = (0.22803, 0.22145, 0.216989)
     if in_chans != 3:
         mean, std = (sum(mean) / 3,) * in_chans, (sum(std) / 3,) * in_chans
     return Inception3d(Variant(), mean, std, in_chans, temporal_stride=temporal_stride)

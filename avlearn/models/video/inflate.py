@@ -5,6 +5,7 @@ on the plan of a 2-D ResNet (C2D, I3D, Slow) from one's weights.
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -33,22 +34,22 @@ class InflatedConv(nn.Conv3d):
         super().__init__(
             flat.in_channels,
             flat.out_channels,
-            (time, *flat.kernel_size),
-            (1, *flat.stride),
+            (time, flat.kernel_size[0], flat.kernel_size[1]),
+            (1, flat.stride[0], flat.stride[1]),
             (0, *flat.padding),
-            (1, *flat.dilation),
+            (1, flat.dilation[0], flat.dilation[1]),
             flat.groups,
             flat.bias is not None,
         )
         self.same = isinstance(flat, Conv2dSame)
         with torch.no_grad():
             self.weight.copy_(flat.weight.unsqueeze(2).expand_as(self.weight) / time)
-            if flat.bias is not None:
+            if flat.bias is not None and self.bias is not None:
                 self.bias.copy_(flat.bias)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
         if self.same:
-            x = pad_same(x, self.kernel_size[1:], self.stride[1:], self.dilation[1:])
+            x = pad_same(x, list(self.kernel_size[1:]), list(self.stride[1:]), list(self.dilation[1:]))
         x = x.unflatten(0, (-1, frames)).transpose(1, 2)  # [B, C, T, H, W]
         reach = self.kernel_size[0] // 2
         x = F.pad(x, (0, 0, 0, 0, reach, reach), "replicate")
@@ -67,7 +68,8 @@ class Inflated(Encoder):
     ) -> None:
         if time < 1 or time % 2 == 0:
             raise ModelError(f"time is an odd number of frames, not {time}")
-        flat = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
+        # Any, for what timm gives its networks is no attribute of every module.
+        flat: Any = timm.create_model(name, pretrained=pretrained, in_chans=in_chans, num_classes=0)
         if not hasattr(flat, "feature_info"):
             raise ModelError(f"timm does not say where the stages of '{name}' are")
         if weights is not None:
@@ -103,7 +105,7 @@ def _inflated(net: nn.Module, time: int) -> torch.fx.GraphModule:
             raise ModelError(f"cannot inflate {type(module).__name__} ({name})")
         net.set_submodule(name, InflatedConv(module, time))
     # Its two graphs, for training and after it, differ in functional dropout alone, which no rate is given for.
-    graph = net.eval_graph
+    graph = cast(torch.fx.Graph, net.eval_graph)
     image = next(node for node in graph.nodes if node.op == "placeholder")
     with graph.inserting_after(image):
         frames = graph.placeholder("frames")

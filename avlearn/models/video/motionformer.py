@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.vit import (
-    Attention,
-    Block,
+    BlockLayers,
     Grid,
     LayerNorm,
+    Projections,
     Tubelets,
     VideoTransformer,
     attend,
@@ -28,7 +28,7 @@ from avlearn.models.video.vit import (
 )
 
 
-class TrajectoryAttention(Attention):
+class TrajectoryAttention(Projections):
     """Each patch looks for itself in every frame (a trajectory), then attends along what it found.
 
     Args:
@@ -60,14 +60,14 @@ class TrajectoryAttention(Attention):
         return self.proj(torch.cat([first, patches], 1))
 
 
-class TrajectoryBlock(Block):
+class TrajectoryBlock(BlockLayers):
     """A block of trajectory attention, ``[B, 1 + T N, D]`` to the same."""
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         return self.through_mlp(x + self.drop_path(self.attn(self.norm1(x), frames)))
 
 
-class DividedAttention(Attention):
+class DividedAttention(Projections):
     """Patches attend to the class token and to their own frame, or to their own place; the class token to all.
 
     Args:
@@ -94,7 +94,7 @@ class DividedAttention(Attention):
         return self.proj(torch.cat([first, patches.flatten(1, 2)], 1))
 
 
-class DividedBlock(Block):
+class DividedBlock(BlockLayers):
     """Attention over time, then over space, then the MLP: ``[B, 1 + T N, D]`` to the same."""
 
     def __init__(self, dim: int, heads: int, drop_path: float):
@@ -118,6 +118,7 @@ class Motionformer(VideoTransformer):
     """
 
     head_parts = ("pre_logits",)
+    cls_token: nn.Parameter
 
     def __init__(
         self,

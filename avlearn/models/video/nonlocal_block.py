@@ -4,7 +4,7 @@ Parameter names are PySlowFast's; ``conv_concat``, which it has not, holds the v
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +15,7 @@ from avlearn.models.video.resnet import init_weights
 
 NonLocalKind = Literal["gaussian", "embedded", "dot", "concat"]
 NonLocalStyle = Literal["pyslowfast", "mmaction2"]
+E = TypeVar("E", bound=Encoder)
 
 
 class NonLocal(nn.Module):
@@ -82,12 +83,12 @@ class NonLocal(nn.Module):
 
 
 def add_nonlocal(
-    network: Encoder,
+    network: E,
     after: Sequence[Sequence[int]],
     kind: NonLocalKind = "embedded",
     pool: Sequence[int] = (1, 2, 2),
     style: NonLocalStyle = "pyslowfast",
-) -> Encoder:
+) -> E:
     """Put non-local blocks into a residual network of any kind (of `VideoResNet` or `P3D`); gives it back.
 
     Args:
@@ -98,7 +99,7 @@ def add_nonlocal(
     for info, blocks in zip(network.stage_info[1:], after, strict=True):
         for number in blocks:
             block = getattr(network, info.name)[number]
-            block.nonlocal_block = NonLocal(info.channels, kind, tuple(pool), style)
+            block.nonlocal_block = NonLocal(info.channels, kind, (pool[0], pool[1], pool[2]), style)
             # Of smaller clips nothing would be left to pool.
             frames, side = ((p - 1) * stride + 1 for p, stride in zip(pool[:2], info.stride[:2], strict=True))
             network.least_frames = max(network.least_frames, frames)

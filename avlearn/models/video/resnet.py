@@ -85,7 +85,7 @@ class VideoBlock(nn.Module):
         outputs = 4 * planes if bottleneck else planes
         if bottleneck:
             t = temporal_kernel
-            first = Conv3d(inputs, planes, (t, 1, 1), 1, (t // 2, 0, 0), bias=False)
+            first: nn.Module = Conv3d(inputs, planes, (t, 1, 1), 1, (t // 2, 0, 0), bias=False)
             second, third = factorisation(planes, planes, inputs, stride), Conv3d(planes, outputs, 1, bias=False)
             self.conv1 = nn.Sequential(first, nn.BatchNorm3d(planes), nn.ReLU(inplace=True))
             self.conv2 = nn.Sequential(second, nn.BatchNorm3d(planes), nn.ReLU(inplace=True))
@@ -98,7 +98,7 @@ class VideoBlock(nn.Module):
         if stride != _STILL or inputs != outputs:
             project = shortcut(inputs, outputs, inputs, stride)
             self.downsample = nn.Sequential(project, nn.BatchNorm3d(outputs))
-        self.relu = nn.ReLU(inplace=True)
+        self.relu: nn.Module = nn.ReLU(inplace=True)
         self.nonlocal_block: nn.Module = nn.Identity()  # see `add_nonlocal`
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,9 @@ class Group(nn.Sequential):
         # A pool over one frame changes nothing, but would cost a few percent of a network's time.
         if self.temporal_pool > 1:
             x = F.max_pool3d(x, (self.temporal_pool, 1, 1))
-        return super().forward(x)
+        for block in self:
+            x = block(x)
+        return x
 
 
 def time_strides(published: Sequence[int], wanted: int | None) -> list[int]:
@@ -232,7 +234,7 @@ class VideoResNet(Encoder):
             if isinstance(module, nn.BatchNorm3d):
                 module.eps = eps
             elif isinstance(module, VideoBlock) and zero_init:
-                nn.init.zeros_((module.conv3 if module.bottleneck else module.conv2)[1].weight)
+                nn.init.zeros_((module.conv3 if module.bottleneck else module.conv2).get_parameter("1.weight"))
 
     def reset_classifier(self, num_classes: int | None) -> None:
         super().reset_classifier(num_classes)

@@ -84,6 +84,8 @@ class SlowFast(Encoder):
         output_stride: see `inflated`.
     """
 
+    luma: Tensor  # for ``gray``
+
     def __init__(
         self,
         depth: int,
@@ -149,7 +151,7 @@ class SlowFast(Encoder):
         """Sets ``laterals``; gives whether they are added to the slow channels, else how many come to them."""
         alpha = self.alpha
         if kind == "conv":
-            layers = [
+            layers: list[nn.Module] = [
                 nn.Sequential(
                     Conv3d(c, 2 * c, (kernel, 1, 1), (alpha, 1, 1), (kernel // 2, 0, 0), bias=False),
                     *((nn.BatchNorm3d(2 * c), nn.ReLU(inplace=True)) if norm else ()),

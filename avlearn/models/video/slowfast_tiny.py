@@ -10,7 +10,7 @@ from avlearn.models.registry import Spec, register
 
 
 def _conv(inputs: int, outputs: int, kernel: tuple[int, int, int], stride: int) -> nn.Sequential:
-    padding = tuple(k // 2 for k in kernel)
+    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), padding, bias=False),
         nn.BatchNorm3d(outputs),

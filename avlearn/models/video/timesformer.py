@@ -13,6 +13,7 @@ from avlearn.models.registry import Spec, register
 from avlearn.models.video.vit import (
     Attention,
     Block,
+    BlockLayers,
     Grid,
     LayerNorm,
     Patches,
@@ -25,7 +26,7 @@ from avlearn.models.video.vit import (
 )
 
 
-class DividedBlock(Block):
+class DividedBlock(BlockLayers):
     """Attention over the frames of a place, then over the places of a frame, then the MLP.
 
     The class token takes part in space alone: once in each frame, of which the mean is kept.
@@ -57,6 +58,8 @@ class TimeSformer(VideoTransformer):
         frames, size: of the clips that positions are learned for.
         drop_path: stochastic depth of the last block.
     """
+
+    cls_token: nn.Parameter
 
     def __init__(
         self,
@@ -90,7 +93,7 @@ class TimeSformer(VideoTransformer):
         if attention == "divided":
             # All blocks but the first begin without time, as an image network.
             for block in self.blocks[1:]:
-                nn.init.zeros_(block.temporal_fc.weight)
+                nn.init.zeros_(block.get_parameter("temporal_fc.weight"))
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         patches = self.patch_embed(x)

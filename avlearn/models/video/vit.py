@@ -32,8 +32,8 @@ def attend(
     return found.transpose(1, 2).flatten(2).unflatten(0, lead)
 
 
-class Attention(nn.Module):
-    """Self-attention among the N tokens of ``[..., N, D]``; whatever is before them is a batch.
+class Projections(nn.Module):
+    """What attention projects with: tokens ``[..., N, D]`` to queries, keys and values, and what it found back.
 
     Args:
         key_bias: without it, only queries and values have a bias (parameters ``q_bias`` and ``v_bias``, as in BEiT).
@@ -49,11 +49,15 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``[..., N, D]``."""
-        bias = self.qkv.bias
+        bias: Tensor = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         query, key, value = F.linear(x, self.qkv.weight, bias).chunk(3, -1)
         return query, key, value
+
+
+class Attention(Projections):
+    """Self-attention among the N tokens of ``[..., N, D]``; whatever is before them is a batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(attend(*self.project(x), self.heads))
@@ -72,8 +76,8 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x), approximate=self.gelu))
 
 
-class Block(nn.Module):
-    """A pre-norm transformer block, ``[..., N, D]`` to the same."""
+class BlockLayers(nn.Module):
+    """The layers of a pre-norm transformer block over ``[..., N, D]``."""
 
     def __init__(self, dim: int, attention: nn.Module, drop_path: float = 0.0, gelu: str = "none"):
         super().__init__()
@@ -86,6 +90,10 @@ class Block(nn.Module):
     def through_mlp(self, x: Tensor) -> Tensor:
         """The second half of the block."""
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Block(BlockLayers):
+    """A pre-norm transformer block, ``[..., N, D]`` to the same."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.through_mlp(x + self.drop_path(self.attn(self.norm1(x))))
@@ -242,6 +250,17 @@ class VideoTransformer(Encoder):
         return self.forward_head(self.final_norm(self.class_state(tokens)).unsqueeze(-1))
 
 
+class TemporalTransformer(nn.Module):
+    """A transformer over one token for each step of time."""
+
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+    def embed(self, states: Tensor) -> Tensor:
+        """``[B, T, D]`` to the tokens that the blocks take."""
+        raise NotImplementedError
+
+
 class FactorisedTransformer(VideoTransformer):
     """Frames apart through ViT, then their class tokens through a temporal encoder.
 
@@ -256,13 +275,15 @@ class FactorisedTransformer(VideoTransformer):
         gelu: see `Mlp`.
     """
 
+    cls_token: nn.Parameter
+
     def __init__(
         self,
         dim: int,
         depth: int,
         heads: int,
         patch_embed: nn.Module,
-        temporal: nn.Module,
+        temporal: TemporalTransformer,
         step: int,
         size: int,
         mean: tuple[float, ...],

@@ -14,6 +14,7 @@ from avlearn.models.video.vit import (
     FactorisedTransformer,
     Grid,
     LayerNorm,
+    TemporalTransformer,
     Tubelets,
     VideoTransformer,
     attend,
@@ -46,9 +47,11 @@ class DotProductAttention(Attention):
     """Of ``[B, T, N, D]``: half of the heads attend within a frame, the others within a place."""
 
     def forward(self, x: Tensor) -> Tensor:
-        space, time = zip(*(part.chunk(2, -1) for part in self.project(x)), strict=True)
-        within_frames = attend(*space, self.heads // 2)
-        within_places = attend(*(part.transpose(1, 2) for part in time), self.heads // 2).transpose(1, 2)
+        halves = [part.chunk(2, -1) for part in self.project(x)]
+        query, key, value = (space for space, _ in halves)
+        within_frames = attend(query, key, value, self.heads // 2)
+        query, key, value = (time.transpose(1, 2) for _, time in halves)
+        within_places = attend(query, key, value, self.heads // 2).transpose(1, 2)
         return self.proj(torch.cat([within_frames, within_places], -1))
 
 
@@ -129,7 +132,7 @@ class ViViT(_ImageStart):
             # Begins without time, as an image network. The paper zeroes all of the temporal attention; of that, only
             # the last bias would ever learn.
             for block in self.blocks:
-                nn.init.zeros_(block.temporal_attn.proj.weight)
+                nn.init.zeros_(block.get_parameter("temporal_attn.proj.weight"))
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         tokens = self.patch_embed(x)
@@ -142,8 +145,8 @@ class ViViT(_ImageStart):
         return tokens + positions_with_class(self.pos_embed, learned, grid), grid
 
 
-class TemporalEncoder(nn.Module):
-    """A transformer over one token for each step of time."""
+class TemporalEncoder(TemporalTransformer):
+    """A transformer over one token for each step of time, and a class token, whose positions are learned."""
 
     def __init__(self, times: int, dim: int, depth: int, heads: int):
         super().__init__()
@@ -169,6 +172,8 @@ class FactorisedViViT(FactorisedTransformer, _ImageStart):
         temporal_depth: blocks of the temporal encoder.
         others: as in `ViViT`.
     """
+
+    patch_embed: Tubelets
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from avlearn.models.video.vit import (
     FactorisedTransformer,
     Mlp,
     Patches,
+    TemporalTransformer,
     attend,
     init_linear,
     with_class,
@@ -66,7 +67,7 @@ class WindowBlock(nn.Module):
         return self.norm2(x + self.dropout(self.mlp(x)))
 
 
-class Longformer(nn.Module):
+class Longformer(TemporalTransformer):
     """The temporal encoder.
 
     Args:

@@ -5,6 +5,7 @@ Parameter names are PySlowFast's, but that its ``head`` ends with ``conv_5``: ``
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +140,7 @@ class X3D(Encoder):
         info = [FeatureInfo(widths[0], (1, 2, 2), "s1")]
         inputs = widths[0]
         for number, (depth, width) in enumerate(zip(depths, widths, strict=True), 2):
-            blocks = OrderedDict()
+            blocks: OrderedDict[str, nn.Module] = OrderedDict()
             for i in range(depth):
                 squeeze = i % 2 == 0
                 blocks[f"pathway0_res{i}"] = Block(inputs, width, 1 if i else 2, squeeze, shortcut_norm)
@@ -165,7 +166,7 @@ class X3D(Encoder):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):
-                nn.init.zeros_(module.branch2.c_bn.weight)
+                nn.init.zeros_(module.branch2.get_parameter("c_bn.weight"))
 
     def reset_classifier(self, num_classes: int | None) -> None:
         """Put a new linear map to classes on the head's hidden layer, or take that off, too (None or 0)."""
@@ -182,7 +183,7 @@ class X3D(Encoder):
         nn.init.zeros_(projection.bias)
         self.classifier.add_module("projection", projection)
 
-    def stages(self) -> list[tuple[str, nn.Module]]:
+    def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
 
     def forward_head(self, features: Tensor) -> Tensor:

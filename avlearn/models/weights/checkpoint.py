@@ -131,8 +131,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         return tensors
     if start[257:] == b"ustar":
         raise ValueError("it is an archive of PyTorch 0.1, which is not read")
-    file = read_archive(path) if start[:4] == b"PK\3\4" else read_run(path)
-    found = file.value
+    archive = read_archive(path) if start[:4] == b"PK\3\4" else read_run(path)
+    found = archive.value
     for _ in _ENVELOPES:
         if not isinstance(found, dict):
             break
@@ -140,12 +140,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(found, dict):
         what = found.origin if isinstance(found, Inert) else type(found).__name__
         raise ValueError(f"it holds a {what}, not weights by name")
-    return _tensors(file, found)
+    return _tensors(archive, found)
 
 
-def _tensors(file: TorchFile, found: dict) -> dict[str, Tensor]:
+def _tensors(file: TorchFile, values: Mapping[object, object]) -> dict[str, Tensor]:
     """Records by name to tensors; other things are passed over."""
-    found = {name: value for name, value in found.items() if isinstance(name, str)}
+    found = {name: value for name, value in values.items() if isinstance(name, str)}
     for name, value in found.items():
         if isinstance(value, Inert) and "_rebuild_" in value.origin:
             raise ValueError(f"{name[:_MAX_NAME]} is no dense tensor ({value.origin}); others are not read")
@@ -153,8 +153,8 @@ def _tensors(file: TorchFile, found: dict) -> dict[str, Tensor]:
     _check_names(found)
     _check_size((record.nbytes for record in records.values()), file.path)
     arrays = {name: value.value for name, value in found.items() if isinstance(value, ArrayRecord)}
-    arrays = {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
-    tensors = file.tensors(records) | arrays
+    tensors = file.tensors(records)
+    tensors |= {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
     return {name: tensors[name] for name in found if name in tensors}
 
 

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from urllib.parse import urlsplit
 
 import torch
@@ -212,7 +212,15 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO) -> int:
 class _NoWayDown(urllib.request.HTTPRedirectHandler):
     """Redirects, but from https to https only, and nowhere else than to the web."""
 
-    def redirect_request(self, request, file, code, message, headers, address):
+    def redirect_request(
+        self,
+        request: urllib.request.Request,
+        file: IO[bytes],
+        code: int,
+        message: str,
+        headers: http.client.HTTPMessage,
+        address: str,
+    ) -> urllib.request.Request | None:
         if not address.startswith("https://") and not (
             address.startswith("http://") and request.full_url.startswith("http://")
         ):

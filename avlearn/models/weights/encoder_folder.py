@@ -9,7 +9,7 @@ import torch
 from avlearn.errors import ModelError, OutputError
 from avlearn.files import printable, write_text
 from avlearn.models.encoder import Encoder
-from avlearn.models.registry import create_model, model_spec
+from avlearn.models.registry import create_from, create_model, model_spec
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.importers import Report, classes_of
 from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
@@ -68,6 +68,7 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
     with torch.device("meta"):
         classes = classes_of(create_model(name), weights.tensors, weights.layout)
     encoder = create_model(name, weights=weights, num_classes=classes)
+    assert encoder.loaded is not None  # for weights were given
     preprocessing = preprocessing_of(name)
     config = {
         "format": FORMAT,
@@ -110,7 +111,7 @@ def load_encoder(folder: str | Path) -> tuple[Encoder, Preprocessing | None]:
     def build() -> Encoder:
         if "num_classes" in config.options or "weights" in config.options:
             raise ModelError(f"{path / 'config.json'}: options: weights and num_classes are no options of a network")
-        return create_model(config.name, num_classes=config.num_classes, **config.options)
+        return create_from(config.name, config.options, num_classes=config.num_classes)
 
     encoder = load_whole(build, path / "model.safetensors")
     if config.mean and encoder.mean is not None:

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypeGuard
 
 import numpy as np
 import torch
@@ -134,8 +134,8 @@ class PickleReader:
         Raises:
             ValueError: it is damaged, too long, or takes what is not data.
         """
-        self._stack: list = []
-        self._below: list[list] = []
+        self._stack: list[object] = []
+        self._below: list[list[object]] = []
         self._memo: dict[int, object] = {}
         try:
             while (code := self._file.read(1)) != b".":
@@ -173,7 +173,7 @@ class PickleReader:
             raise ValueError("it is cut short")
         return data[:-1]
 
-    def to_mark(self) -> list:
+    def to_mark(self) -> list[object]:
         """What was pushed since the last mark."""
         items, self._stack = self._stack, self._below.pop()
         return items
@@ -196,21 +196,21 @@ class PickleReader:
 
     # Operations on containers and objects.
 
-    def append(self, items: list) -> None:
+    def append(self, items: list[object]) -> None:
         into = self._stack[-1]
         if isinstance(into, list):
             into.extend(items)
         elif not isinstance(into, Inert):
             raise ValueError(_OTHER)
 
-    def set_items(self, items: list) -> None:
+    def set_items(self, items: list[object]) -> None:
         into = self._stack[-1]
         if isinstance(into, dict):
             into.update(_pairs(items))
         elif not isinstance(into, Inert):
             raise ValueError(_OTHER)
 
-    def add(self, items: list) -> None:
+    def add(self, items: list[object]) -> None:
         into = self._stack[-1]
         if isinstance(into, set):
             into.update(filter(_is_key, items))
@@ -254,18 +254,18 @@ def _is_key(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, int) and abs(value) < _MAX_KEY)
 
 
-def _pairs(items: list) -> dict:
+def _pairs(items: list[object]) -> dict[object, object]:
     """Keys and values in turn; those with keys that nothing asks for are passed over."""
     if len(items) % 2:
         raise ValueError(_OTHER)
     return {key: value for key, value in zip(items[::2], items[1::2], strict=True) if _is_key(key)}
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SIDE
 
 
-def _is_shape(value: object) -> bool:
+def _is_shape(value: object) -> TypeGuard[Sequence[int]]:
     return isinstance(value, tuple | list) and len(value) <= _MAX_DIMS and all(map(_is_count, value))
 
 
@@ -287,13 +287,13 @@ def _storage(
 # What the names of the table make of their arguments.
 
 
-def _tensor(_: PickleReader, arguments: tuple) -> TensorRecord | Inert:
+def _tensor(_: PickleReader, arguments: tuple[object, ...]) -> TensorRecord | Inert:
     """``_rebuild_tensor_v2`` and its elders: storage, offset, size, stride, and what does not matter here."""
     metadata = arguments[6] if len(arguments) > 6 else None
     return _view(arguments[:4], None, metadata)
 
 
-def _tensor_v3(_: PickleReader, arguments: tuple) -> TensorRecord | Inert:
+def _tensor_v3(_: PickleReader, arguments: tuple[object, ...]) -> TensorRecord | Inert:
     """``_rebuild_tensor_v3``, of dtypes that have no storage of their own."""
     dtype = arguments[6]
     if not isinstance(dtype, torch.dtype):
@@ -301,7 +301,7 @@ def _tensor_v3(_: PickleReader, arguments: tuple) -> TensorRecord | Inert:
     return _view(arguments[:4], dtype, arguments[7] if len(arguments) > 7 else None)
 
 
-def _view(place: tuple, dtype: torch.dtype | None, metadata: object) -> TensorRecord | Inert:
+def _view(place: tuple[object, ...], dtype: torch.dtype | None, metadata: object) -> TensorRecord | Inert:
     storage, first, size, stride = place
     if isinstance(storage, Inert):
         return Inert(f"_rebuild_tensor of {storage.origin}")
@@ -319,39 +319,42 @@ def _view(place: tuple, dtype: torch.dtype | None, metadata: object) -> TensorRe
     return TensorRecord(storage, dtype, first, tuple(size), tuple(stride))
 
 
-def _first(_: PickleReader, arguments: tuple) -> object:
+def _first(_: PickleReader, arguments: tuple[object, ...]) -> object:
     """``_rebuild_parameter``: the tensor in it."""
     return arguments[0] if isinstance(arguments[0], TensorRecord) else Inert("a parameter without a tensor")
 
 
-def _with_attributes(reader: PickleReader, arguments: tuple) -> object:
+def _of_torch(function: object) -> TypeGuard[Global]:
+    return isinstance(function, Global) and function.module == "torch._utils"
+
+
+def _with_attributes(reader: PickleReader, arguments: tuple[object, ...]) -> object:
     """``_rebuild_from_type_v2``: a tensor with attributes, which are passed over."""
     function, _, inner, _ = arguments
-    known = isinstance(function, Global) and function.module == "torch._utils"
-    rebuild = _CALLS.get((function.module, function.name)) if known else None
+    rebuild = _CALLS.get((function.module, function.name)) if _of_torch(function) else None
     return rebuild(reader, inner) if rebuild and isinstance(inner, tuple) else Inert(str(function))
 
 
-def _mapping(_: PickleReader, arguments: tuple) -> dict:
+def _mapping(_: PickleReader, arguments: tuple[object, ...]) -> dict[object, object]:
     items = arguments[-1] if arguments and isinstance(arguments[-1], list) else []
     return _pairs([part for item in items if isinstance(item, tuple | list) and len(item) == 2 for part in item])
 
 
-def _set(_: PickleReader, arguments: tuple) -> set:
+def _set(_: PickleReader, arguments: tuple[object, ...]) -> set[object]:
     items = arguments[0] if arguments else ()
     return set(filter(_is_key, items)) if isinstance(items, list | tuple) else set()
 
 
-def _size(_: PickleReader, arguments: tuple) -> object:
+def _size(_: PickleReader, arguments: tuple[object, ...]) -> object:
     return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else Inert("torch.Size")
 
 
-def _device(_: PickleReader, arguments: tuple) -> object:
+def _device(_: PickleReader, arguments: tuple[object, ...]) -> object:
     name = ":".join(str(part) for part in arguments[:2] if isinstance(part, str | int))
     return torch.device(name) if re.fullmatch(r"(cpu|cuda|mps|xpu|meta)(:\d{1,3})?", name) else Inert("torch.device")
 
 
-def _encode(reader: PickleReader, arguments: tuple) -> bytes:
+def _encode(reader: PickleReader, arguments: tuple[object, ...]) -> bytes:
     """``_codecs.encode``, which Python 3 writes bytes with at the protocols of Python 2."""
     if not isinstance(arguments[0], str):
         raise ValueError(_OTHER)
@@ -359,29 +362,31 @@ def _encode(reader: PickleReader, arguments: tuple) -> bytes:
     return arguments[0].encode("latin1")
 
 
-def _bytes(_: PickleReader, arguments: tuple) -> object:
+def _bytes(_: PickleReader, arguments: tuple[object, ...]) -> object:
     return arguments[0] if arguments and isinstance(arguments[0], bytes) else b""
 
 
-def _complex(_: PickleReader, arguments: tuple) -> object:
+def _complex(_: PickleReader, arguments: tuple[object, ...]) -> object:
     numbers = [part for part in arguments if isinstance(part, float)]
     return complex(*numbers) if len(numbers) == 2 else Inert("complex")
 
 
-def _frombuffer(reader: PickleReader, arguments: tuple) -> ArrayRecord:
+def _frombuffer(reader: PickleReader, arguments: tuple[object, ...]) -> ArrayRecord:
     record = ArrayRecord()
     data, dtype, shape, order = arguments
     record.value = _array(reader, data, dtype, shape, "F" if order == "F" else "C")
     return record
 
 
-def _scalar(reader: PickleReader, arguments: tuple) -> object:
+def _scalar(reader: PickleReader, arguments: tuple[object, ...]) -> object:
     dtype, data = arguments
     value = _array(reader, data, dtype, (), "C")
     return Inert("numpy.scalar") if value is None else value.item()
 
 
-def _array(reader: PickleReader, data: object, dtype: object, shape: object, order: str) -> np.ndarray | None:
+def _array(
+    reader: PickleReader, data: object, dtype: object, shape: object, order: Literal["C", "F"]
+) -> np.ndarray | None:
     found = dtype.found() if isinstance(dtype, _DType) else None
     if found is None or not isinstance(data, bytes | str):
         return None
@@ -392,7 +397,7 @@ def _array(reader: PickleReader, data: object, dtype: object, shape: object, ord
     return np.frombuffer(data, found).reshape(shape, order=order).astype(found.newbyteorder("="), order="C")
 
 
-_CALLS: dict[tuple[str, str], Callable[[PickleReader, tuple], object]] = {
+_CALLS: dict[tuple[str, str], Callable[[PickleReader, tuple[object, ...]], object]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_v3,

@@ -60,4 +60,4 @@ def preprocessing_of(encoder: str) -> Preprocessing | None:
     spec = model_spec(encoder)
     if spec.stride is None or spec.resize is None:
         return None
-    return Preprocessing(spec.clip[0], spec.stride, spec.resize, spec.clip[1:])
+    return Preprocessing(spec.clip[0], spec.stride, spec.resize, (spec.clip[1], spec.clip[2]))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -40,11 +40,12 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
     if isinstance(source, dict):
         return Weights(source, find_layout(source, encoder))
     known = {released.name: released for released in released_weights() if released.encoder == encoder}
+    needs: dict[str, Any] = {}
     if str(source) in known:
         released = known[str(source)]
         path, needs = download(released.address), dict(released.needs)
     else:
-        path, needs = download(str(source)) if is_address(str(source)) else Path(source), {}
+        path = download(str(source)) if is_address(str(source)) else Path(source)
     if path.is_dir():
         config = read_config(path)
         if config.name != encoder:

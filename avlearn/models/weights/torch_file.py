@@ -74,7 +74,7 @@ def read_archive(path: Path) -> TorchFile:
         if order and bytes(_bytes(file, _content(file, order), "its byte order").tolist()) != b"little":
             raise ValueError("its numbers are big-endian")
         pickle = _bytes(file, _content(file, entries[f"{root}data.pkl"]), "data.pkl")
-        value = PickleReader(io.BytesIO(pickle.numpy()), size).read()
+        value = PickleReader(io.BytesIO(pickle.numpy().data), size).read()
         prefix = f"{root}data/"
         places = {
             name.removeprefix(prefix): _content(file, entry)
@@ -105,7 +105,9 @@ def read_run(path: Path) -> TorchFile:
         return TorchFile(path, value, dict(_runs(file, size, keys, reader.storages)))
 
 
-def _runs(file: BinaryIO, size: int, keys: list, storages: dict[str, StorageRecord]) -> Iterator[tuple[str, Place]]:
+def _runs(
+    file: BinaryIO, size: int, keys: list[object], storages: dict[str, StorageRecord]
+) -> Iterator[tuple[str, Place]]:
     """Where the storages lie that follow the pickles, each behind its number of elements."""
     for key in keys:
         if str(key) not in storages:
@@ -119,10 +121,10 @@ def _runs(file: BinaryIO, size: int, keys: list, storages: dict[str, StorageReco
         yield str(key), place
 
 
-def _bytes(file: BinaryIO, place: Place, title: str) -> Tensor:
+def _bytes(file: io.BufferedReader, place: Place, title: str) -> Tensor:
     """The bytes that lie there, uint8, checked where there is a checksum (PyTorch can be told to write none: 0)."""
     data = torch.empty(place.length, dtype=torch.uint8)
-    view = memoryview(data.numpy())
+    view = data.numpy().data
     file.seek(place.first)
     found = 0
     for start in range(0, place.length, _CHUNK):

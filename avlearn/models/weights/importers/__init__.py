@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.errors import ModelError
+from avlearn.models.encoder import Encoder
 from avlearn.models.weights.checkpoint import check_finite
 from avlearn.models.weights.importers import (
     audiovisual,
@@ -94,12 +95,13 @@ def load_weights(
         warnings.warn(f"{source}: trained on other classes, so {', '.join(sorted(others))} stay random", stacklevel=2)
     check_finite(found, source)
     model.load_state_dict({**wanted, **found})
-    if layout.mean and getattr(model, "mean", None) is not None and len(layout.mean) == len(model.mean):
+    mean = getattr(model, "mean", None)
+    if layout.mean and mean is not None and len(layout.mean) == len(mean):
         model.mean, model.std = torch.tensor(layout.mean), torch.tensor(layout.std)
     return Report(layout.name, len(found), sorted(renamed.keys() - found.keys()))
 
 
-def classes_of(model: nn.Module, tensors: Tensors, layout: WeightLayout) -> int | None:
+def classes_of(model: Encoder, tensors: Tensors, layout: WeightLayout) -> int | None:
     """How many classes the weights of a model tell apart; None where they have no classifier."""
     model.reset_classifier(1)
     named = model.named_modules()

@@ -14,7 +14,7 @@ _INCEPTION = {"1a": 0, "2b": 2, "2c": 3, "3b": 5, "3c": 6, "4b": 8, "4c": 9, "4d
 _INCEPTION |= {"5b": 14, "5c": 15}
 
 
-def _place(match: re.Match) -> str:
+def _place(match: re.Match[str]) -> str:
     return f"features.{_INCEPTION[match[1]]}." if match[1] in _INCEPTION else match[0]
 
 

@@ -20,14 +20,14 @@ def _residual(tensors: Tensors) -> Tensors:
     """Residual networks with one or two pathways: ``t_`` is before all that is of the fast one."""
     two = any(name.startswith("t_") for name in tensors)
 
-    def place(match: re.Match, rest: str) -> str:
+    def place(match: re.Match[str], rest: str) -> str:
         pathway = ("fast." if match["t"] else "slow.") if two else ""
         return f"{pathway}{rest}.{_PARTS[match['part']]}"
 
-    def block(match: re.Match, rest: str) -> str:
+    def block(match: re.Match[str], rest: str) -> str:
         return place(match, f"layer{int(match['s']) - 1}.{match['j']}.{rest}")
 
-    def lateral(match: re.Match, number: int) -> str:
+    def lateral(match: re.Match[str], number: int) -> str:
         return f"laterals.{number}.{int(bool(match['norm']))}.{_PARTS[match['part']]}"
 
     at = r"^(?P<t>t_)?res(?P<s>\d)_(?P<j>\d+)_branch"
@@ -70,11 +70,11 @@ def _vmz(tensors: Tensors) -> Tensors:
     separated = "conv1_middle_w" in tensors
     blocks = _blocks(tensors)
 
-    def stem(match: re.Match, kind: int) -> str:
+    def stem(match: re.Match[str], kind: int) -> str:
         last = 3 if separated and not match["middle"] else 0
         return f"stem.{last + kind}.{_PARTS[match['part']]}"
 
-    def inner(match: re.Match, kind: int) -> str:
+    def inner(match: re.Match[str], kind: int) -> str:
         layer, j, convs = blocks[int(match["i"])]
         number = convs.index(int(match["n"])) + 1
         middle = tensors.get(f"comp_{match['i']}_conv_{match['n']}_middle_w")
@@ -88,7 +88,7 @@ def _vmz(tensors: Tensors) -> Tensors:
             rest = "0.2" if middle.shape[-1] == 1 else "0.3"
         return f"layer{layer}.{j}.conv{number}.{rest}.{_PARTS[match['part']]}"
 
-    def shortcut(match: re.Match, kind: int) -> str:
+    def shortcut(match: re.Match[str], kind: int) -> str:
         layer, j, _ = blocks[int(match["i"])]
         return f"layer{layer}.{j}.downsample.{kind}.{_PARTS[match['part']]}"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from avlearn.errors import ModelError
 
 Tensors = dict[str, Tensor]
-Rename = tuple[str, str | Callable[[re.Match], str]]
+Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
 
 @dataclass(frozen=True)

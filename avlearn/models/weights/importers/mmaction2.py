@@ -86,7 +86,7 @@ def _r2plus1d(tensors: Tensors) -> Tensors:
 def _x3d(tensors: Tensors) -> Tensors:
     block = r"^layer(\d)\.(\d+)\."
 
-    def place(rest: str, match: re.Match) -> str:
+    def place(rest: str, match: re.Match[str]) -> str:
         return f"s{int(match[1]) + 1}.pathway0_res{match[2]}.{rest}"
 
     def renames(part: str, ours: str) -> list[Rename]:

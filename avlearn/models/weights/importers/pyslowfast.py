@@ -9,11 +9,11 @@ def _residual(tensors: Tensors) -> Tensors:
     """Its residual networks with one or two pathways."""
     two = any("pathway1" in name for name in tensors)
 
-    def place(match: re.Match, rest: str) -> str:
+    def place(match: re.Match[str], rest: str) -> str:
         pathway = ("slow.", "fast.")[int(match["p"])] if two else ""
         return pathway + rest
 
-    def block(match: re.Match, rest: str) -> str:
+    def block(match: re.Match[str], rest: str) -> str:
         return place(match, f"layer{int(match['s']) - 1}.{match['j']}.{rest}")
 
     at = r"^s(?P<s>\d)\.pathway(?P<p>\d)_res(?P<j>\d+)\."

@@ -11,11 +11,11 @@ def _residual(tensors: Tensors) -> Tensors:
     # Where time is pooled, the pool is a block that has no weights.
     pooled = not any(name.startswith("blocks.2.") for name in tensors)
 
-    def place(match: re.Match, rest: str) -> str:
+    def place(match: re.Match[str], rest: str) -> str:
         pathway = match["p"]
         return ("slow.", "fast.")[int(pathway)] + rest if pathway else rest
 
-    def block(match: re.Match, rest: str) -> str:
+    def block(match: re.Match[str], rest: str) -> str:
         layer = int(match["s"])
         return place(match, f"layer{layer - 1 if pooled and layer > 1 else layer}.{match['j']}.{rest}")
 
@@ -53,7 +53,7 @@ def _mvit(tensors: Tensors) -> Tensors:
 def _x3d(tensors: Tensors) -> Tensors:
     """The names of the stem's two convolutions are exchanged there."""
 
-    def block(match: re.Match, rest: str) -> str:
+    def block(match: re.Match[str], rest: str) -> str:
         return f"s{int(match['s']) + 1}.pathway0_res{match['j']}.{rest}"
 
     at = r"^blocks\.(?P<s>\d)\.res_blocks\.(?P<j>\d+)\."
