@@ -3,6 +3,7 @@
 Recipes, model folders and code use these classes. PyTorch is not imported: a recipe is read without it.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -117,12 +118,12 @@ class Towers(Section):
 
     video: Name = "dsconv_tiny"
     audio: Name = "conv2d_tiny"
-    video_options: dict[str, object] = Field(default_factory=dict)
-    audio_options: dict[str, object] = Field(default_factory=dict)
+    video_options: Mapping[str, object] = Field(default_factory=dict)
+    audio_options: Mapping[str, object] = Field(default_factory=dict)
     video_mean: Means = None
     video_std: Stds = None
     dim: Width = 128
-    spectrogram: Spectrogram = Spectrogram()
+    spectrogram: Section = Spectrogram()  # of a recipe, one that may leave fields open
     resample: bool | None = False
     segment: Seconds | None = None
 
@@ -137,6 +138,7 @@ class ModelConfig(ModelInput, Towers):
         common_space: whether its objective taught the towers to meet there.
     """
 
+    spectrogram: Spectrogram = Spectrogram()
     resample: bool = False
     pool_scale: Scale = 20.0
     separator: Separator | None = None

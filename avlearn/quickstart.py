@@ -23,6 +23,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load, save
 from avlearn.quickstart_page import write_page
 from avlearn.recipe import Recipe
+from avlearn.recipe.compose import checked, compose
 from avlearn.tasks import load_recipe
 from avlearn.terminal import remark
 from avlearn.training.run import pretrain
@@ -99,9 +100,9 @@ class _Progress:
         }  # fmt: skip
         write_text(self.path, json.dumps(kept, indent=1) + "\n")
 
-    def note_cut(self, what: str, planned: int, made: int) -> None:
-        """Note that the clock allowed less than was planned."""
-        if made < planned:
+    def note_cut(self, what: str, planned: int | None, made: int) -> None:
+        """Note that the clock allowed less than was planned, if a number was."""
+        if planned is not None and made < planned:
             self.cut.append(f"{made} {what}, not {planned}")
             _say(f"by the clock: {self.cut[-1]}")
 
@@ -174,14 +175,14 @@ def _worlds(run_dir: Path, progress: _Progress) -> dict[str, Path]:
         if stage in progress.done:
             continue
         _say(f"rendering {preset} clips to learn from")
-        wanted = {"val": max(round(val * share), 32), "train": max(round(train * share), 128)}
+        counts = {"val": max(round(val * share), 32), "train": max(round(train * share), 128)}
         for split, own in (("val", 1), ("train", 0)):
             seconds = progress.left(stage) * (0.15 if split == "val" else 1)
             made = make_world(
-                worlds / f"{preset}-{split}", wanted[split], 2 * seed + own, WorldConfig.preset(preset), split=split,
+                worlds / f"{preset}-{split}", counts[split], 2 * seed + own, WorldConfig.preset(preset), split=split,
                 seconds=seconds, least=_LEAST[split],
             )  # fmt: skip
-            progress.note_cut(f"{preset} clips to learn from ({split})", wanted[split], len(read_manifest(made)))
+            progress.note_cut(f"{preset} clips to learn from ({split})", counts[split], len(read_manifest(made)))
         progress.finish(stage)
     return {preset: out / "manifest.parquet" for preset, out in tests.items()}
 
@@ -238,10 +239,11 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
     from avlearn.config import ModelConfig
     from avlearn.tasks.synchronize.build import build_objective
     from avlearn.tasks.synchronize.module import SynchronizeModule
+    from avlearn.tasks.synchronize.recipe import SynchronizeRecipe
 
     clip, batch = recipe.clip, recipe.trainer.batch_size
     model = AudioVisual(ModelConfig(size=clip.size))
-    towers = load_recipe("sync_world").model_copy(update={"clip": clip})
+    towers = checked(compose("sync_world"), SynchronizeRecipe).model_copy(update={"clip": clip})
     task = SynchronizeModule(model, build_objective(towers, model, batch), {}, 0)
     video = torch.rand(batch, 3, round(clip.seconds * clip.fps), clip.size, clip.size)
     audio = torch.randn(batch, round((clip.seconds + 2 * clip.context) * clip.sample_rate))
@@ -253,7 +255,7 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
         task.output(video, audio, {"offset": zeros, "index": zeros}).loss.backward()
         took[threads] = time.monotonic() - began
         busy = time.process_time() - cpu_began if threads == 1 else busy
-    threads = min(took, key=took.get)
+    threads = min(took, key=took.__getitem__)
     return took[threads] * 1.25, threads, max(took[1] / max(busy, 1e-3), 1.0)  # loading, augmentation, the optimizer
 
 
@@ -278,16 +280,15 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
         scaler, regression = fit_classifier(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
         weight = regression.coef_ / scaler.scale_
         bias = regression.intercept_ - weight @ scaler.mean_
-        layer = grown.classifiers[kind]
-        layer.weight.data.copy_(torch.from_numpy(weight))
-        layer.bias.data.copy_(torch.from_numpy(bias))
+        learned = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+        grown.classifiers[kind].load_state_dict(learned)
     return grown.eval()
 
 
 def _evaluate(run_dir: Path, model: AudioVisual, tests: dict[str, Path]) -> Evaluation:
     """The metrics, which are written too."""
     _say("evaluating on held-out clips")
-    result = evaluate(model, tests.values())
+    result = evaluate(model, list(tests.values()))
     write_text(run_dir / "figures.json", json.dumps(result.to_dict(), indent=1) + "\n")
     remark(result.text())
     return result

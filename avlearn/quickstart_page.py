@@ -120,8 +120,8 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
     cards = [("Mixture", mixture.audio[0], mixture.sample_rate, "")]
     for k, source in enumerate(result.sources, 1):
         track = read_clip(source.audio, video=False)
-        x, y = source.place
-        cards.append((f"Track {k}", track.audio[0], track.sample_rate, f"from {x:.0%} across, {y:.0%} down"))
+        where = f"from {source.place[0]:.0%} across, {source.place[1]:.0%} down" if source.place else ""
+        cards.append((f"Track {k}", track.audio[0], track.sample_rate, where))
     rest = read_clip(result.residual.audio, video=False)
     cards.append(("Residual", rest.audio[0], rest.sample_rate, "what belongs to neither"))
     shown = []

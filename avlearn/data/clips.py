@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -70,6 +70,14 @@ class WindowRule:
         offset = int(rng.integers(self.offsets))
         audio = int(rng.integers(int(max(slack, 0) * self.fps + 1e-6) + 1)) / self.fps
         return audio + offset * self.step, audio, offset
+
+
+class Clips(Protocol):
+    """What is trained on: items by `Pick`, as many as the length says."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, pick: Pick, /) -> dict[str, Any]: ...
 
 
 class ClipDataset(Dataset[dict[str, Any]]):

@@ -5,16 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from avlearn.data.clips import collate
+from avlearn.data.clips import Clips, collate
 from avlearn.data.resumable import begin_worker, start_server
 from avlearn.data.sampling import StepSampler
 
 
 def clip_loader(
-    data: Dataset[Any],
+    data: Clips,
     sampler: StepSampler,
     workers: int = 0,
     collate_fn: Callable[[list[Any]], dict[str, Any]] = collate,

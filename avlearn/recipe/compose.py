@@ -2,11 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,7 +56,7 @@ class Composed:
     """
 
     path: Path
-    values: dict
+    values: dict[str, Any]
     said: frozenset[str]
 
 
@@ -144,12 +144,12 @@ class _Composition:
     def __init__(self) -> None:
         self.files = 0
 
-    def recipe(self, path: Path, outer: tuple[Path, ...] = ()) -> dict:
+    def recipe(self, path: Path, outer: tuple[Path, ...] = ()) -> dict[str, Any]:
         """Values of a recipe file: of its entries in their order, where a piece replaces its whole section."""
         if path in outer:
             raise RecipeError(f"{path}: defaults: the recipe builds on itself, by way of {outer[-1].name}")
         own = self._read(path)
-        values: dict = {}
+        values: dict[str, Any] = {}
         for group, name in _defaults(own.pop("defaults", []), path):
             if group:
                 values[group] = self.piece(path, group, name)
@@ -163,7 +163,7 @@ class _Composition:
                 values = _merged(values, self.recipe(file, (*outer, path)))
         return values
 
-    def piece(self, path: Path, group: str, name: str) -> dict:
+    def piece(self, path: Path, group: str, name: str) -> dict[str, Any]:
         """Values of a section, as a piece has them."""
         file = _beside(path, f"{group}/{name}.yaml", "configs") if _PIECE.fullmatch(name) else None
         if file is None:
@@ -180,7 +180,7 @@ class _Composition:
             raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}; the nearest is '{near}'")
         return self._read(file)
 
-    def _read(self, path: Path) -> dict:
+    def _read(self, path: Path) -> dict[str, Any]:
         self.files += 1
         if self.files > _MAX_FILES:
             raise RecipeError(f"{path}: the recipe builds on more than {_MAX_FILES} files")
@@ -206,7 +206,7 @@ def _defaults(listed: object, path: Path) -> list[tuple[str, str]]:
     return entries if ("", "_self_") in entries else [*entries, ("", "_self_")]
 
 
-def _merged(below: dict, above: dict) -> dict:
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Sections of both, the values of the second where both have one."""
     both = below | above
     for key in below.keys() & above.keys():
@@ -215,7 +215,7 @@ def _merged(below: dict, above: dict) -> dict:
     return both
 
 
-def _freed(model: object, named: dict) -> object:
+def _freed(model: Any, named: Mapping[str, object]) -> Any:
     """The section ``model`` without what it says of encoders in whose place others are named."""
     if not isinstance(model, dict):
         return {} if model is None else model
@@ -250,7 +250,7 @@ def _value(text: str, key: str) -> object:
     return parse_yaml(re.sub(r"([{,]\s*\w+):(?=\S)", r"\1: ", text) if text[0] == "{" else text, key)
 
 
-def _set(values: dict, parts: list[str], value: object) -> None:
+def _set(values: dict[str, Any], parts: list[str], value: object) -> None:
     """Set a value in its section, which is made where there is none."""
     for part in parts[:-1]:
         if values.get(part) is None:
@@ -267,7 +267,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]}..."
 
 
-def _explain(error: ValidationError, values: dict, kind: type[Recipe]) -> str:
+def _explain(error: ValidationError, values: Mapping[str, object], kind: type[Recipe]) -> str:
     first = error.errors()[0]
     where = printable(".".join(str(part) for part in first["loc"])[:200])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a section, and of a dataclass

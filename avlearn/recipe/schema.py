@@ -1,10 +1,12 @@
 """The sections that all recipes share: their keys, defaults and bounds."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from avlearn.config import ClipWindow, Spectrogram, Towers
 from avlearn.validation import Count, Positive, Section, Share, Steps, Weight
@@ -43,12 +45,14 @@ class Data(Section):
     max_bad: Share = 0.05
 
 
-# The fields of a spectrogram with their bounds, each of which may be left to the encoder.
-SpectrogramOptions = create_model(
-    "SpectrogramOptions",
-    __base__=Section,
-    **{name: (Annotated[f.annotation | None, f], None) for name, f in Spectrogram.model_fields.items()},
-)
+def _left_open(field: FieldInfo) -> tuple[Any, None]:
+    """A field with its bounds, which may be left to the encoder."""
+    annotation: Any = field.annotation
+    return Annotated[annotation | None, field], None
+
+
+_OPEN: dict[str, Any] = {name: _left_open(field) for name, field in Spectrogram.model_fields.items()}
+SpectrogramOptions = create_model("SpectrogramOptions", __base__=Section, **_OPEN)
 
 
 # Of the section `model`, what is said of one encoder and of no other.
@@ -193,13 +197,14 @@ class Recipe(Section):
         return self.clip.seconds
 
     @classmethod
-    def known_keys(cls, values: dict) -> list[str]:
+    def known_keys(cls, values: Mapping[str, object]) -> list[str]:
         """Full paths of all keys, for a recipe that says ``values``."""
         return section_keys(cls)
 
     def to_yaml(self) -> str:
         """The whole recipe, every default spelled out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
 
 
 def refuse_tower_settings(recipe: Recipe) -> None:

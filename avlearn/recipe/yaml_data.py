@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,7 +20,7 @@ _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,5})?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
-def read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
     Raises:
@@ -113,7 +114,7 @@ def _key(event: yaml.NodeEvent, where: str) -> str:
         raise _fault(event, where, "a key is a word")
     if event.implicit[0] and not isinstance(plain_value(event.value), str):
         raise _fault(event, where, f"the key {event.value or 'null'} is no word")
-    return event.value
+    return str(event.value)
 
 
 def _scalar(event: yaml.ScalarEvent, where: str) -> object:

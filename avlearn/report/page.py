@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Any, Protocol, cast
 from zlib import crc32
 
 import matplotlib
@@ -61,16 +62,13 @@ class Page:
         """Add a table of metrics, their references beside them; on a phone each becomes a block."""
         self._table(HEADER, [metric.cells() for metric in metrics], caption)
 
-    def table(self, rows: Sequence[MetricResult] | Sequence[Mapping[str, object]], caption: str = "") -> None:
+    def table(self, rows: Sequence[Mapping[str, object]], caption: str = "") -> None:
         """Add a table; on a phone each row becomes a block.
 
         Args:
-            rows: metrics, or mappings from column to value. What a row lacks is left empty.
+            rows: mappings from column to value. What a row lacks is left empty.
             caption: above the table.
         """
-        if rows and isinstance(rows[0], MetricResult):
-            self.metrics(rows, caption)
-            return
         header = list(dict.fromkeys(key for row in rows for key in row))
         self._table(header, [[_cell(row.get(key)) for key in header] for row in rows], caption)
 
@@ -86,14 +84,14 @@ class Page:
             caption: below it.
             alt: for those who cannot see it; the caption by default.
         """
-        images = list(image) if isinstance(image, list | tuple) else [image]
+        images = [image] if isinstance(image, np.ndarray | Figure) else list(image)
         self._add(_BLOCKS.figure([_image(one, alt or caption) for one in images], caption))
 
     def audio(self, audio: np.ndarray, rate: int, caption: str) -> None:
         """Add a player for ``[S]`` or ``[C, S]`` in [-1, 1] at ``rate`` samples a second."""
         self._add(_BLOCKS.figure([_audio(audio, rate, caption)], caption))
 
-    def cards(self, cards: Sequence[tuple[str, Sequence[tuple[str, object, str]]]]) -> None:
+    def cards(self, cards: Sequence[tuple[str, Sequence[tuple[str, Any, str]]]]) -> None:
         """Add cards in a row that wraps: each a title and parts ``(kind, content, caption)``.
 
         Kinds: ``image`` (as in `image`), ``audio`` (``(samples, rate)`` as in `audio`), ``video``
@@ -132,7 +130,23 @@ _TEMPLATES = Environment(
     loader=PackageLoader("avlearn.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
 )
 _TEMPLATES.filters |= {"inline": _inline, "paragraphs": _paragraphs}
-_BLOCKS = _TEMPLATES.get_template("blocks.html").module
+
+
+class _Blocks(Protocol):
+    """The macros of ``blocks.html``."""
+
+    def cards(self, cards: Sequence[tuple[str, Sequence[tuple[Markup, str]]]]) -> Markup: ...
+    def code(self, text: str) -> Markup: ...
+    def figure(self, parts: Sequence[Markup], caption: str) -> Markup: ...
+    def image(self, source: str, alt: str, width: int, height: int) -> Markup: ...
+    def player(self, kind: str, source: str, label: str) -> Markup: ...
+    def table(
+        self, header: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool], caption: str
+    ) -> Markup: ...
+    def text(self, text: str) -> Markup: ...
+
+
+_BLOCKS = cast(_Blocks, _TEMPLATES.get_template("blocks.html").module)
 
 
 def _cell(value: object) -> str:
@@ -183,11 +197,11 @@ def _chart(figure: Figure, alt: str) -> Markup:
     return Markup(drawn.replace("<svg ", opening, 1))  # matplotlib escapes the texts in it
 
 
-def _lighter(found: re.Match) -> str:
+def _lighter(found: re.Match[str]) -> str:
     """An opaque PNG inside a chart as a JPEG of a tenth of the size."""
     image = Image.open(BytesIO(base64.b64decode(found[1])))
-    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
-        return found[0]
+    if image.mode == "RGBA" and np.asarray(image)[..., 3].min() < 255:
+        return str(found[0])
     return _data("image/jpeg", _jpeg(image))
 
 
@@ -195,13 +209,14 @@ def _audio(audio: np.ndarray, rate: int, label: str) -> Markup:
     return _BLOCKS.player("audio", _data("audio/wav", _wav(audio, rate)), label)
 
 
-def _part(title: str, kind: str, content: object, caption: str) -> Markup:
+def _part(title: str, kind: str, content: Any, caption: str) -> Markup:
     """A part of a card; its title names what has no caption."""
     label = f"{title}: {caption}" if caption else title
     if kind == "image":
         return _image(content, label)
     if kind == "audio":
-        return _audio(*content, label)
+        samples, rate = content
+        return _audio(samples, rate, label)
     if kind == "video":
         return _BLOCKS.player(kind, _data("video/mp4", Path(content).read_bytes()), label)
     if kind == "text":

@@ -4,10 +4,11 @@ Charts are matplotlib figures in black on white, for which a page puts its own i
 Frames are uint8 arrays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -67,7 +68,7 @@ def overlay(frame: np.ndarray, heat: np.ndarray, opacity: float = 1.0) -> np.nda
     # Enlarging is a weighted mean: levels stay in [0, 255].
     level = (enlarge(255 * np.clip(heat[None], 0, 1), frame.shape[:2])[0] + 0.5).astype(np.uint8)
     stays, added = _blend(round(opacity * 256))
-    blended = frame * stays.take(level)[..., None]
+    blended: np.ndarray = frame * stays.take(level)[..., None]
     blended += added.take(level, axis=0)
     blended >>= 8
     return blended.astype(np.uint8)
@@ -155,10 +156,11 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     total = np.concatenate([[0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - reach, 0)
     high = np.minimum(np.arange(len(values)) + reach + 1, len(values))
-    return (total[high] - total[low]) / (high - low)
+    means: np.ndarray = (total[high] - total[low]) / (high - low)
+    return means
 
 
-def training_curves(rows: Sequence[dict]) -> list[Figure]:
+def training_curves(rows: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """A chart for each key in the rows of ``metrics.jsonl``, which ``NAME`` and ``val_NAME`` share.
 
     Args:

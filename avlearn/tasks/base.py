@@ -1,7 +1,7 @@
 """What a trained model decides for a recipe that starts from it, or trains a separator on it."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -63,17 +63,17 @@ def _require_agreement(section: BaseModel, theirs: Mapping[str, object], path: s
         said = getattr(section, key)
         if key not in section.model_fields_set:
             continue
-        if isinstance(said, BaseModel):
+        if isinstance(said, BaseModel) and isinstance(value, BaseModel):
             _require_agreement(said, dict(value), f"{path}.{key}", base)
         elif said != value:
             raise RecipeError(f"{path}.{key}: the recipe has {said}, and {base} has {value}: leave it out")
 
 
-def _of_run(begun: Recipe) -> tuple[dict, dict]:
+def _of_run(begun: Recipe) -> tuple[dict[str, Any], dict[str, Any]]:
     return {key: getattr(begun.clip, key) for key in _CLIP}, {key: getattr(begun.model, key) for key in _MODEL}
 
 
-def _of_config(config: ModelConfig) -> tuple[dict, dict]:
+def _of_config(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     stored = {key: getattr(config, key) for key in _MODEL}
     stored["spectrogram"] = SpectrogramOptions(**config.spectrogram.model_dump())
     return {key: getattr(config, key) for key in _CLIP}, stored

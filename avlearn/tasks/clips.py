@@ -14,6 +14,7 @@ from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError, RecipeError
 from avlearn.files import printable
 from avlearn.recipe import Recipe
+from avlearn.recipe.schema import Data, World
 from avlearn.terminal import progress_line
 
 NAMES = ("training", "validation")
@@ -21,7 +22,18 @@ NAMES = ("training", "validation")
 
 def origin(recipe: Recipe) -> str:
     """Where the clips are from, in words."""
-    return recipe.data.train or f"the synthetic world ({recipe.data.world.preset})"
+    return recipe.data.train or f"the synthetic world ({world_of(recipe).preset})"
+
+
+def world_of(recipe: Recipe) -> World:
+    """The world to be rendered, where a recipe names no data.
+
+    Raises:
+        RecipeError: it names neither.
+    """
+    if recipe.data.world is None:
+        raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
+    return recipe.data.world
 
 
 def _rows(source: str) -> list[Row]:
@@ -41,28 +53,26 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
     """
     data = recipe.data
     if data.train is not None:
-        return [(rows, len(rows)) for rows in _split(recipe)]
+        return [(rows, len(rows)) for rows in _split(data, data.train, recipe.seed)]
     from avlearn.data.world import WorldConfig, make_world
 
-    if data.world is None:
-        raise RecipeError("data.train is not set: give a folder or a manifest (data.train=PATH)")
-    config = WorldConfig.preset(data.world.preset)
+    world = world_of(recipe)
+    config = WorldConfig.preset(world.preset)
     found = []
-    for k, (split, clips) in enumerate((("train", data.world.train_clips), ("val", data.world.val_clips))):
-        out = Path(data.root) / f"{data.world.preset}-{split}-{clips}-{data.world.seed}"
+    for k, (split, clips) in enumerate((("train", world.train_clips), ("val", world.val_clips))):
+        out = Path(data.root) / f"{world.preset}-{split}-{clips}-{world.seed}"
         with progress_line(f"rendering {split} clips") as progress:
             manifest = make_world(
-                out, min(clips, sample[k]) if sample else clips, 2 * data.world.seed + k, config,
+                out, min(clips, sample[k]) if sample else clips, 2 * world.seed + k, config,
                 workers=os.cpu_count(), split=split, progress=progress,
             )  # fmt: skip
         found.append((read_manifest(manifest), clips))
     return found
 
 
-def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
-    """Rows of the data that the recipe names."""
-    data = recipe.data
-    train = _rows(data.train)
+def _split(data: Data, source: str, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows for training and validation of the data that a recipe names; ``source`` is that for training."""
+    train = _rows(source)
     if data.val is not None:
         return train, _rows(data.val)
     splits = {row.split for row in train}
@@ -70,10 +80,10 @@ def _split(recipe: Recipe) -> tuple[list[Row], list[Row]]:
         return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
     if "train" in splits:
         train = [row for row in train if row.split == "train"]  # what is held out for a test stays so
-    order = np.random.default_rng(recipe.seed).permutation(len(train))
+    order = np.random.default_rng(seed).permutation(len(train))
     held = max(len(train) // 10, 1)
     if len(train) < 2:
-        raise DataError(f"{data.train} has one clip: nothing is left for validation")
+        raise DataError(f"{source} has one clip: nothing is left for validation")
     return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
 
 

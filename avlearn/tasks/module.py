@@ -1,8 +1,10 @@
 """What every task trains: a LightningModule around a model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import lightning
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 
@@ -17,16 +19,16 @@ class TaskModule(lightning.LightningModule):
         optimizer_of: called with this module; gives what ``configure_optimizers`` returns.
     """
 
-    optimizer_of: Callable[["TaskModule"], dict]
+    optimizer_of: Callable[["TaskModule"], OptimizerLRSchedulerConfig]
 
     def __init__(self, model: nn.Module, seed: int) -> None:
         super().__init__()
         self.model, self.seed = model, seed
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule."""
         return self.optimizer_of(self)
 
-    def try_batch(self, batch: dict) -> tuple[Tensor, dict[str, list[int]]]:
+    def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
         """The loss of a training batch, and shapes of features by name, for a dry run."""
         raise NotImplementedError

@@ -1,8 +1,9 @@
 """Tasks by name, and recipes of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeVar
 
 from avlearn.errors import RecipeError
 from avlearn.files import printable
@@ -11,6 +12,8 @@ from avlearn.recipe.compose import Composed, checked, compose, nearest
 from avlearn.recipe.schema import Recipe
 from avlearn.tasks.task import Experiment, Task
 
+AnyTask = Task[Any, Any]
+
 # A task of the package is a folder and a line here; one from elsewhere calls `register_task`.
 _MODULES = {
     "synchronize": "avlearn.tasks.synchronize",
@@ -18,10 +21,12 @@ _MODULES = {
     "recognize": "avlearn.tasks.recognize",
 }
 _DEFAULT = "synchronize"  # of recipes that name none
-_registered: dict[str, Task] = {}
+_registered: dict[str, AnyTask] = {}
+
+T = TypeVar("T", bound=type[AnyTask])
 
 
-def register_task(task: type[Task]) -> type[Task]:
+def register_task(task: T) -> T:
     """Make a task available to recipes, by its names.
 
     Raises:
@@ -42,7 +47,7 @@ def list_tasks() -> list[str]:
     return sorted({*_MODULES, *(task.name for task in _registered.values())})
 
 
-def find_task(name: str) -> Task:
+def find_task(name: str) -> AnyTask:
     """A task by its name, or by the one that it had before.
 
     Raises:
@@ -82,14 +87,14 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     return checked(composed, task.recipe)
 
 
-def read_recipe(values: dict) -> Recipe:
+def read_recipe(values: Mapping[str, Any]) -> Recipe:
     """The recipe that a run folder holds, perhaps of an earlier version.
 
     Raises:
         RecipeError, ValueError: it is none.
     """
-    values = dict(values)
-    return _task_of(values).recall(values)
+    own = dict(values)
+    return _task_of(own).recall(own)
 
 
 def complete(recipe: Recipe) -> Recipe:
@@ -97,12 +102,12 @@ def complete(recipe: Recipe) -> Recipe:
     return find_task(recipe.task).complete(recipe)
 
 
-def build(recipe: Recipe, *, resumed: bool = False) -> Experiment:
+def build(recipe: Recipe, *, resumed: bool = False) -> Experiment[Any]:
     """What a recipe describes, completed where it is not resumed; see `Task.build`."""
     return find_task(recipe.task).build(recipe if resumed else complete(recipe), resumed=resumed)
 
 
-def _refuse_sections_of_others(composed: Composed, task: Task) -> None:
+def _refuse_sections_of_others(composed: Composed, task: AnyTask) -> None:
     """Raise RecipeError where a section is of another task, which checks of this one could only call unknown."""
     for key in [key for key in composed.values if key not in task.recipe.model_fields]:
         for other in list_tasks():
@@ -113,7 +118,7 @@ def _refuse_sections_of_others(composed: Composed, task: Task) -> None:
                 )
 
 
-def _task_of(values: dict) -> Task:
+def _task_of(values: dict[str, Any]) -> AnyTask:
     """The task of a recipe, whose name is written into it as it is now."""
     name = values.get("task", _DEFAULT)
     if not isinstance(name, str):

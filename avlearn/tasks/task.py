@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from avlearn.recipe import Recipe
 
 if TYPE_CHECKING:  # a recipe is read, and found wrong, without them
-    from torch.utils.data import Dataset
-
+    from avlearn.data.clips import Clips
     from avlearn.tasks.module import TaskModule
+
+R = TypeVar("R", bound=Recipe)
+M = TypeVar("M", bound="TaskModule")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Generic[M]):
     """What a recipe describes.
 
     Attributes:
@@ -27,18 +29,18 @@ class Experiment:
         estimated: the latter is not exact.
     """
 
-    module: "TaskModule"
-    train: "Dataset"
-    val: "Dataset"
-    collate: "Callable[[list], dict]"
+    module: M
+    train: "Clips"
+    val: "Clips"
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]]
     origin: str
     left_out: int = 0
     clips: tuple[int, ...] = ()
     estimated: bool = False
 
 
-class Task:
-    """A kind of training.
+class Task(Generic[R, M]):
+    """A kind of training: recipes of a class, and what they train.
 
     Attributes:
         name: that recipes say.
@@ -48,9 +50,9 @@ class Task:
 
     name: ClassVar[str]
     former_names: ClassVar[tuple[str, ...]] = ()
-    recipe: ClassVar[type[Recipe]]
+    recipe: type[R]
 
-    def complete(self, recipe: Recipe, begun: Recipe | None = None, *, say: bool = False) -> Recipe:
+    def complete(self, recipe: R, begun: R | None = None, *, say: bool = False) -> R:
         """A recipe with what it leaves to others, like the model that it starts from.
 
         Args:
@@ -63,7 +65,7 @@ class Task:
         """
         return recipe
 
-    def recall(self, values: dict) -> Recipe:
+    def recall(self, values: dict[str, Any]) -> R:
         """The recipe that a run folder holds, perhaps of an earlier version.
 
         Raises:
@@ -71,7 +73,7 @@ class Task:
         """
         return self.recipe.model_validate(values)
 
-    def describe_memory(self, recipe: Recipe) -> str:
+    def describe_memory(self, recipe: R) -> str:
         """Memory that a training step takes, in words, before any of it is taken; "" where that is not known.
 
         Raises:
@@ -79,12 +81,12 @@ class Task:
         """
         return ""
 
-    def sample_sizes(self, recipe: Recipe) -> tuple[int, int]:
+    def sample_sizes(self, recipe: R) -> tuple[int, int]:
         """Clips for training and validation that are enough to make a batch of each."""
         processes = recipe.trainer.processes
         return recipe.trainer.batch_size * processes, processes
 
-    def build(self, recipe: Recipe, *, resumed: bool = False, sample: tuple[int, int] | None = None) -> Experiment:
+    def build(self, recipe: R, *, resumed: bool = False, sample: tuple[int, int] | None = None) -> Experiment[M]:
         """Build what a recipe describes; a world is rendered where it names no data.
 
         Args:
@@ -98,7 +100,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def export(self, experiment: Experiment, recipe: Recipe, folder: Path, card: str) -> None:
+    def export(self, experiment: Experiment[M], recipe: R, folder: Path, card: str) -> None:
         """Write the model's folder.
 
         Args:

@@ -12,12 +12,13 @@ from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
 from avlearn.models.registry import create_model, model_spec, time_options
 from avlearn.recipe import Recipe
+from avlearn.recipe.schema import Option
 
 COARSE = 0.16  # seconds: longer steps than the smallest shift that objectives call wrong
 LEARNED_KEYS = ("pool_scale", "score_scale", "common_space")  # of a model's configuration, what its training decides
 
 
-def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None = None) -> ModelConfig:
+def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, Option] | None = None) -> ModelConfig:
     """What the recipe's towers are, where it leaves things open as their encoders need them.
 
     ``resample`` is true where that is open: only the built model tells.
@@ -50,7 +51,7 @@ def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None 
     return ModelConfig(**said, trained_on=origin)
 
 
-def build_model(recipe: Recipe, origin: str, keeping: Mapping[str, int] | None = None) -> AudioVisual:
+def build_model(recipe: Recipe, origin: str, keeping: Mapping[str, Option] | None = None) -> AudioVisual:
     """The recipe's towers, as they are before the training; arguments as of `model_config`."""
     model = AudioVisual(model_config(recipe, origin, keeping))
     if recipe.model.resample is None:
@@ -116,7 +117,8 @@ def _start_released(model: AudioVisual, tower: str, source: str) -> None:
         words = " ".join(f"model.{k}={json.dumps(value, separators=(',', ':'))}" for k, value in needs.items())
         raise RecipeError(f"{key}: the recipe must have what {source} needs besides: {words}")
     encoder.load_state_dict(released.state_dict())
-    print(f"{key}: {released.loaded.taken} tensors by the names of {released.loaded.layout}", file=sys.stderr)
+    if released.loaded is not None:
+        print(f"{key}: {released.loaded.taken} tensors by the names of {released.loaded.layout}", file=sys.stderr)
 
 
 def _statistics(encoder: Encoder) -> tuple[list[float], list[float]]:

@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
@@ -42,11 +43,11 @@ class Checkpoints(Callback):
         self.interrupted = 0
         self.stopping = False
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
         return {"best": self.best}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse; a best one that is gone is no longer the best."""
         self.best = state["best"] if (self.folder / BEST).exists() else float("inf")
 
@@ -131,18 +132,18 @@ class MetricsLog(Callback):
         self.seen = 0
         self.rows = ""
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
         return {"skipped": list(self.skipped), "seen": self.seen, "rows": self.rows}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse."""
         self.skipped, self.seen, self.rows = list(state["skipped"]), state["seen"], state["rows"]
 
     def _write(self, trainer: lightning.Trainer, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
-            row = {key: value if isfinite(value) else None for key, value in row.items()}
-            line = json.dumps({"step": trainer.global_step, **row}, allow_nan=False) + "\n"
+            numbers = {key: value if isfinite(value) else None for key, value in row.items()}
+            line = json.dumps({"step": trainer.global_step, **numbers}, allow_nan=False) + "\n"
             self.rows += line
             with self.path.open("a") as file:
                 file.write(line)
@@ -216,7 +217,7 @@ class SkipBadFiles(Callback):
         """Stop where no clip may be skipped."""
         self._allow(batch)
 
-    def _allow(self, batch: dict) -> None:
+    def _allow(self, batch: dict[str, Any]) -> None:
         if batch.get("skipped") and not self.allowed:
             raise DataError(f"{batch['skipped'][0]} (data.bad_files=skip leaves such clips out)")
 

@@ -1,6 +1,7 @@
 """The model card that a training writes."""
 
 from pathlib import Path
+from typing import Any
 
 from avlearn.recipe import Recipe
 from avlearn.tasks import Experiment
@@ -8,7 +9,7 @@ from avlearn.training.divergence import Divergence
 from avlearn.training.run_folder import METRICS
 
 
-def model_card(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: Divergence, best: bool) -> str:
+def model_card(recipe: Recipe, experiment: Experiment[Any], run_dir: Path, divergence: Divergence, best: bool) -> str:
     """Data, recipe, last validation and limits, as Markdown; ``best``: of the best checkpoint, not the last step."""
     rows = (run_dir / METRICS).read_text().splitlines()
     validation = [row for row in rows if "val_loss" in row]

@@ -37,7 +37,7 @@ def _plain(value: Any) -> Any:
     return sys.intern(value) if type(value) is str else value
 
 
-def read_checkpoint(path: Path) -> dict:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of ours without running anything that is pickled in it.
 
     Each member of the archive has a checksum, which torch does not look at.
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict:
     return state
 
 
-def last_good(folder: Path, say: bool = True) -> tuple[Path, dict] | None:
+def last_good(folder: Path, say: bool = True) -> tuple[Path, dict[str, Any]] | None:
     """The newest checkpoint that is whole, and its state; None where there is none at all.
 
     Args:

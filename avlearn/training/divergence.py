@@ -1,6 +1,7 @@
 """Losses, gradients and weights that are no numbers any more: the run must stop before it keeps them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import lightning
 import torch
@@ -30,11 +31,11 @@ class Divergence(Callback):
         self.rate, self.lowered = rate, False
         self.good = True
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
         return {"lowered": self.lowered}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse."""
         self.lowered = state["lowered"]
 

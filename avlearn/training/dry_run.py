@@ -1,15 +1,16 @@
 """What a user wants to know before a long run, from a batch of clips and one step."""
 
 import resource
+from typing import Any
 
 import torch
-from lightning import LightningDataModule
 
 from avlearn.recipe import Recipe
 from avlearn.tasks import Experiment
+from avlearn.training.loaders import Loaders
 
 
-def describe(recipe: Recipe, experiment: Experiment, loaders: LightningDataModule) -> None:
+def describe(recipe: Recipe, experiment: Experiment[Any], loaders: Loaders) -> None:
     """One batch forth and back; prints shapes, parameters, the loss and the memory.
 
     Args:

@@ -12,10 +12,12 @@ import sys
 import warnings
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 
 import lightning
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.environments import ClusterEnvironment
+from lightning.pytorch.strategies import Strategy
 
 from avlearn.errors import AvlearnError
 from avlearn.interrupts import Terminated, handled_by
@@ -42,22 +44,23 @@ def quiet() -> None:
 
 
 def _trainer(
-    recipe: Recipe, where: ClusterEnvironment, module: TaskModule, steps: int, **options: object
+    recipe: Recipe, where: ClusterEnvironment, module: TaskModule, steps: int, **options: Any
 ) -> lightning.Trainer:
     settings = recipe.trainer
-    plugins = [where]
+    files: list[CheckpointFiles] = []
+    strategy: str | Strategy
     if settings.strategy == "fsdp":
         strategy = sharded(settings.processes)
     else:
         strategy = "auto" if settings.processes == 1 and settings.strategy == "auto" else data_parallel(module)
-        plugins.append(CheckpointFiles())
+        files.append(CheckpointFiles())
     return lightning.Trainer(
         max_steps=steps,
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=strategy,
-        plugins=plugins,
+        plugins=[where, *files],
         precision=settings.precision,
         gradient_clip_val=recipe.optimizer.grad_clip,
         enable_checkpointing=False,
@@ -71,7 +74,7 @@ def _trainer(
 
 
 def fit(
-    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, experiment: Experiment, loaders: Loaders,
+    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, experiment: Experiment[Any], loaders: Loaders,
     checkpoint: Path | None, divergence: Divergence, time_limit: TimeLimit,
 ) -> None:  # fmt: skip
     """Train to the end, or until the run is interrupted.

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from typing import Any
 
 import lightning
 import torch
@@ -35,6 +36,7 @@ def environment(devices: int, nodes: int) -> ClusterEnvironment:
     Raises:
         RecipeError: as many processes were not started.
     """
+    found: ClusterEnvironment
     if TorchElasticEnvironment.detect():
         found, starter = TorchElasticEnvironment(), "torchrun"
     elif SLURMEnvironment.detect():
@@ -121,7 +123,7 @@ class Watch(Callback):
             # Lightning's own watch kills this process without a word: with nobody to watch it stands down.
             started.clear()
 
-    def _children(self, children: list) -> None:
+    def _children(self, children: list[Any]) -> None:
         while not any(child.poll() for child in children):
             time.sleep(0.2)
         time.sleep(5)  # to notice by itself

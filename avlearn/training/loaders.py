@@ -1,5 +1,7 @@
 """Loaders of an experiment's clips, and how many steps they are for."""
 
+from typing import Any
+
 import lightning
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -23,10 +25,14 @@ def count_steps(recipe: Recipe, clips: int) -> int:
 class Loaders(lightning.LightningDataModule):
     """The loaders; Lightning keeps the training loader's state in its checkpoints."""
 
-    def __init__(self, experiment: Experiment, recipe: Recipe, steps: int):
+    def __init__(self, experiment: Experiment[Any], recipe: Recipe, steps: int):
         super().__init__()
         self.train_data, self.val_data, self.collate = experiment.train, experiment.val, experiment.collate
         self.recipe, self.steps = recipe, steps
+
+    def _place(self) -> tuple[int, int]:
+        """This process' number, of how many; before there is a trainer, the only one."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Batches for the steps of this process."""
@@ -36,8 +42,7 @@ class Loaders(lightning.LightningDataModule):
             batch,
             self.steps,
             self.recipe.seed,
-            self.trainer.global_rank if self.trainer else 0,
-            self.trainer.world_size if self.trainer else 1,
+            *self._place(),
             windows=data.windows,
             pool=max(data.buffer // (batch * data.windows), 1),
             workers=data.workers,
@@ -50,6 +55,6 @@ class Loaders(lightning.LightningDataModule):
         # Processes share batches that are as large as one process' alone, so that they have the same negatives.
         batch = max(min(trainer.batch_size, clips) // trainer.processes, 1)
         steps = clips // (batch * trainer.processes)
-        rank = self.trainer.global_rank
+        rank, _ = self._place()
         sampler = StepSampler(clips, batch, steps, self.recipe.seed + 1, rank, trainer.processes)
         return clip_loader(self.val_data, sampler, self.recipe.data.workers, self.collate)

@@ -6,8 +6,10 @@ and to be kept. There is no decay by layer.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -21,7 +23,7 @@ def adamw(
     warmup_steps: int,
     decay_start: float,
     at: Callable[[int], float] | None = None,
-) -> dict:
+) -> OptimizerLRSchedulerConfig:
     """AdamW (Loshchilov & Hutter, ICLR 2019): linear warm-up, constant, then linear to 2 %.
 
     Args:
@@ -51,7 +53,7 @@ def sgd(
     warmup_steps: int,
     decay_start: float,
     at: Callable[[int], float] | None = None,
-) -> dict:
+) -> OptimizerLRSchedulerConfig:
     """Gradient descent with a momentum of 0.9 (Sutskever et al., ICML 2013); else as `adamw`."""
     optimizer = torch.optim.SGD(_groups(module, weight_decay), lr=lr, momentum=0.9)
     return _scheduled(optimizer, steps, warmup_steps, decay_start, at)
@@ -60,7 +62,7 @@ def sgd(
 OPTIMIZERS = {"adamw": adamw, "sgd": sgd}
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict]:
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     parameters = [p for p in module.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -71,7 +73,7 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict]:
 def _scheduled(
     optimizer: torch.optim.Optimizer, steps: int, warmup_steps: int, decay_start: float,
     at: Callable[[int], float] | None,
-) -> dict:  # fmt: skip
+) -> OptimizerLRSchedulerConfig:  # fmt: skip
     decay_from = decay_start * steps
 
     def factor(step: int) -> float:

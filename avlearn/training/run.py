@@ -5,6 +5,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import lightning
 import torch
@@ -114,7 +115,7 @@ def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Dive
 
 def _build(
     recipe: Recipe, begun: Recipe, resumed: bool, time_limit: TimeLimit | None, sample: tuple[int, int] | None = None
-) -> tuple[Experiment, Loaders]:
+) -> tuple[Experiment[Any], Loaders]:
     """What the recipe describes, with its loaders and optimizer, for as many steps as the run began with."""
     settings, optimizer = recipe.trainer, recipe.optimizer
     torch.set_num_threads(settings.threads or max((os.cpu_count() or 1) // settings.devices, 1))
@@ -159,7 +160,7 @@ def _run(
     return run_dir / "model"
 
 
-def _export(recipe: Recipe, experiment: Experiment, run_dir: Path, divergence: Divergence) -> None:
+def _export(recipe: Recipe, experiment: Experiment[Any], run_dir: Path, divergence: Divergence) -> None:
     """Write the model folder: of the best checkpoint, or of the last step where no validation loss was a number."""
     task, best = find_task(recipe.task), run_dir / "checkpoints" / BEST
     if recipe.trainer.strategy == "fsdp":  # what was trained holds a part of the weights

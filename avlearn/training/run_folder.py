@@ -1,9 +1,11 @@
 """The folder of a run: who may work in it, where a run goes on from, and what must be as it was."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -88,7 +90,7 @@ def _begin(run_dir: Path, recipe: Recipe, resume: bool) -> None:
     write_text(run_dir / RECIPE, recipe.to_yaml())
 
 
-def _restore(run_dir: Path, state: dict) -> None:
+def _restore(run_dir: Path, state: dict[str, Any]) -> None:
     """Bring the folder to where the checkpoint is."""
     sweep(run_dir)
     metrics, rows = run_dir / METRICS, state["callbacks"][METRICS_STATE]["rows"]
@@ -140,9 +142,9 @@ def _compare(written: Path, begun: Recipe, recipe: Recipe, first: bool) -> None:
         print(f"warning: resumed with {changes}: {what}; no longer equal to the bit", file=sys.stderr)
 
 
-def _flat(values: dict, prefix: str = "") -> dict[str, object]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Values by the full paths of their keys."""
-    found = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

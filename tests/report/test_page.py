@@ -53,7 +53,7 @@ def demo(video: Path) -> Page:
     ]
     page.image(training_curves(rows), "Training clips and held-out clips", alt="Loss falls from 6 to 1")
     page.section("Metrics", "Each beside what guessing, a trivial method and a perfect one would get.")
-    page.table(
+    page.metrics(
         [
             MetricResult("sync", "aligned over shifted (2AFC)", 0.991, 0.5, 0.5, "one input only", 1.0, 400),
             MetricResult(

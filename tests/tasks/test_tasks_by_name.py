@@ -2,8 +2,9 @@
 
 import pytest
 
+from avlearn.errors import RecipeError
 from avlearn.recipe import Recipe
-from avlearn.tasks import Task, load_recipe, read_recipe, register_task
+from avlearn.tasks import Task, build, find_task, load_recipe, read_recipe, register_task
 
 
 @pytest.mark.parametrize("name", ["synchronize", "separate", "pretrain"])
@@ -19,3 +20,14 @@ def test_recipes_of_earlier_runs_are_those_of_today():
     assert read_recipe(former).objective == sync.objective and read_recipe(former).task == "synchronize"
     former = {**separate.model_dump(mode="json"), "objective": former["objective"]}
     assert read_recipe(former) == separate
+
+
+@pytest.mark.parametrize("words", [("sync_world",), ("separate_world", "separator.base=null", "separator.query=frame")])
+def test_a_recipe_of_neither_clips_nor_a_world_is_told_which_key_to_set(words):
+    name, *overrides = words
+    recipe = load_recipe(name, ["data.world=null", *overrides])
+    with pytest.raises(RecipeError, match=r"data\.train is not set"):
+        build(recipe)
+    if name == "separate_world":
+        with pytest.raises(RecipeError, match=r"data\.train is not set"):
+            find_task("separate").sample_sizes(recipe)

@@ -1,11 +1,13 @@
 """From a recipe to what is trained."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch.utils.data import Dataset
 
-from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.clips import ClipDataset, Clips, WindowRule, collate
 from avlearn.data.manifest import Row
+from avlearn.data.sampling import Pick
 from avlearn.errors import DataError
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
 from avlearn.tasks.recognize.module import RecognizeModule
@@ -16,7 +18,7 @@ from avlearn.tasks.towers import trained_towers
 _FEWEST = 2  # classes
 
 
-class LabelledClips(Dataset):
+class LabelledClips(Dataset[dict[str, Any]]):
     """Windows of clips with ``class``, the place of their one label among ``names``."""
 
     def __init__(self, clips: ClipDataset, names: Sequence[str]):
@@ -26,12 +28,12 @@ class LabelledClips(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, pick: tuple) -> dict:
+    def __getitem__(self, pick: Pick) -> dict[str, Any]:
         item = self.clips[pick]
         return item if "skipped" in item else {**item, "class": self.classes[pick[0]]}
 
 
-def build(recipe: RecognizeRecipe, sample: tuple[int, int] | None = None) -> Experiment:
+def build(recipe: RecognizeRecipe, sample: tuple[int, int] | None = None) -> Experiment[RecognizeModule]:
     """See `Task.build`."""
     words = origin(recipe)
     towers = trained_towers(recipe, words, recipe.recognize.base)
@@ -44,7 +46,7 @@ def build(recipe: RecognizeRecipe, sample: tuple[int, int] | None = None) -> Exp
     names = sorted({row.labels[0] for row in listed[0][0]})
     if len(names) < _FEWEST:
         raise DataError(f"all training clips have the label {names[0]!r}: recognition takes clips of several classes")
-    data: list[Dataset] = []
+    data: list[Clips] = []
     left_out, counts = 0, []
     for k, (name, (rows, looked_at, every)) in enumerate(zip(NAMES, listed, strict=True)):
         rows = [row for row in rows if row.labels[0] in names]
@@ -57,8 +59,8 @@ def build(recipe: RecognizeRecipe, sample: tuple[int, int] | None = None) -> Exp
             left_out += len(cache.bad) if name == "training" else 0
         data.append(LabelledClips(ClipDataset(rows, rule, cache, "skip", recipe.data.buffer), names))
     module = RecognizeModule(towers.with_heads(labels=tuple(names)), recipe.augment.model_dump(), recipe.seed)
-    clips = tuple(counts) if sample else tuple(map(len, data))
-    return Experiment(module, *data, collate, words, left_out, clips)
+    clips = tuple(counts) if sample else (len(data[0]), len(data[1]))
+    return Experiment(module, data[0], data[1], collate, words, left_out, clips)
 
 
 def labelled_clips(rows: Sequence[Row], name: str) -> list[Row]:

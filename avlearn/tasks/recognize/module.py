@@ -1,6 +1,8 @@
 """Linear classifiers on frozen towers."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +27,18 @@ class RecognizeModule(TaskModule):
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
     """
 
-    def __init__(self, model: AudioVisual, augment: dict, seed: int) -> None:
+    model: AudioVisual
+
+    def __init__(self, model: AudioVisual, augment: Mapping[str, Any], seed: int) -> None:
         super().__init__(model, seed)
         self.augment = dict(augment)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith("classifiers."))
         self.norms = nn.ModuleDict(
-            {kind: nn.BatchNorm1d(layer.in_features, affine=False) for kind, layer in model.classifiers.items()}
+            {
+                kind: nn.BatchNorm1d(layer.in_features, affine=False)
+                for kind, layer in model.linear_classifiers().items()
+            }
         )
         self.train()  # Lightning leaves modes as they are
 
@@ -61,7 +68,7 @@ class RecognizeModule(TaskModule):
         loss = torch.stack([F.cross_entropy(each, classes) for each in scores.values()]).sum()
         return loss, {f"top1_{kind}": (each.argmax(1) == classes).float().mean() for kind, each in scores.items()}
 
-    def training_step(self, batch: dict, batch_index: int) -> Tensor | None:
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
         """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``class [B]``; None of less than two clips."""
         if len(batch.get("class", ())) < 2:  # too few for statistics
             return None
@@ -73,13 +80,13 @@ class RecognizeModule(TaskModule):
         self.log_dict({"loss": loss.detach(), **logs})
         return loss
 
-    def try_batch(self, batch: dict) -> tuple[Tensor, dict[str, list[int]]]:
+    def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
         """The loss of a training batch, and shapes of the scores."""
         video, audio = frames_to_input(batch["video"]), batch["audio"]
         shapes = {kind: list(each.shape) for kind, each in self.scores(video, audio).items()}
         return self._output(video, audio, batch["class"])[0], shapes
 
-    def validation_step(self, batch: dict, batch_index: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """The loss on fixed windows of clips that are not trained on."""
         if "class" not in batch:
             return
@@ -91,8 +98,8 @@ class RecognizeModule(TaskModule):
     def classifying_model(self) -> AudioVisual:
         """A copy of the model whose classifiers take features as they are, not standardised."""
         model = deepcopy(self.model)
-        for kind, layer in model.classifiers.items():
-            norm = self.norms[kind]
-            layer.weight /= (norm.running_var + norm.eps).sqrt()
-            layer.bias -= layer.weight @ norm.running_mean
+        for kind, layer in model.linear_classifiers().items():
+            norm = cast(nn.BatchNorm1d, self.norms[kind])
+            layer.weight.div_((norm.get_buffer("running_var") + norm.eps).sqrt())
+            layer.bias.sub_(layer.weight @ norm.get_buffer("running_mean"))
         return model

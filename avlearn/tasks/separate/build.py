@@ -1,10 +1,9 @@
 """From a recipe to what is trained."""
 
 import torch
-from torch.utils.data import Dataset
 
 from avlearn.config import Separator
-from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.clips import ClipDataset, Clips, WindowRule, collate
 from avlearn.data.mixing import Mixing
 from avlearn.errors import DataError
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
@@ -14,7 +13,7 @@ from avlearn.tasks.task import Experiment
 from avlearn.tasks.towers import trained_towers
 
 
-def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Experiment:
+def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Experiment[SeparateModule]:
     """See `Task.build`."""
     words = origin(recipe)
     settings = recipe.separator
@@ -27,7 +26,7 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
     model.eval()  # video is encoded as it will be, and the towers' norms stay
     config = model.config
     rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, model.step)
-    data: list[Dataset] = []
+    data: list[Clips] = []
     left_out, counts, estimated = 0, [], False
     for k, (name, (rows, every)) in enumerate(zip(NAMES, list_clips(recipe, sample), strict=True)):
         looked_at, rows = len(rows), usable_clips(rows, name, recipe.data.exclude, rule)
@@ -45,11 +44,12 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
         clips = ClipDataset(rows, rule, None, "skip", recipe.data.buffer)
         if cache:
             labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
-            clips = SeenClips(model, cache, labels, recipe.clip.seconds)
-        data.append(clips)
+            data.append(SeenClips(model, cache, labels, recipe.clip.seconds))
+        else:
+            data.append(clips)
     loss = SeparationLoss(settings.loss, settings.alone_share, settings.places)
     mixing = Mixing(settings.sources, settings.same_class_share, settings.offscreen_share)
     augment = recipe.augment.model_dump(exclude={"gain"})
     module = SeparateModule(model, loss, mixing, augment, recipe.seed, settings.train_video)
-    clips = tuple(counts) if sample else tuple(map(len, data))
-    return Experiment(module, *data, collate, words, left_out, clips, estimated)
+    there = tuple(counts) if sample else (len(data[0]), len(data[1]))
+    return Experiment(module, data[0], data[1], collate, words, left_out, there, estimated)

@@ -4,7 +4,9 @@ Mix-and-separate as in Sound of Pixels (Zhao et al., ECCV 2018); where a video m
 co-separation loss of Gao & Grauman (ICCV 2019) asks that what is separated for them adds up to their clip's audio.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch.utils.data import Dataset
 from avlearn.data.augment import augment_video
 from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
+from avlearn.data.sampling import Pick
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 from avlearn.models.unet import at_frames
@@ -43,7 +46,7 @@ def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: in
     Returns:
         ``[B, places, D, T']``; step i stands for the instant ``i * model.step``.
     """
-    query = model.config.separator.query
+    query = model.require_separator().config.query
     if query != "place":
         over = features.amax((3, 4))
         return (over if query == "frame" else over.amax(2, keepdim=True).expand_as(over)).unsqueeze(1)
@@ -58,7 +61,7 @@ def seen_sources(model: AudioVisual, features: Tensor, audio: Tensor, places: in
     return torch.einsum("bdtyx,bpyx->bpdt", features, weights)
 
 
-class SeenClips(Dataset):
+class SeenClips(Dataset[dict[str, Any]]):
     """Clips with one source each, whose video was looked at once; an item is asked for by ``(clip, seed)``.
 
     Args:
@@ -77,7 +80,7 @@ class SeenClips(Dataset):
     def __len__(self) -> int:
         return len(self.audio)
 
-    def __getitem__(self, pick: tuple) -> dict:
+    def __getitem__(self, pick: Pick) -> dict[str, Any]:
         """``audio`` float32 ``[S]``, ``features`` ``[D, T]`` of the same seconds, ``labels`` bool ``[classes]``."""
         index, seed, *_ = pick
         first = int(np.random.default_rng(seed).integers(self.features.shape[2] - self.steps + 1))
@@ -128,8 +131,10 @@ class SeparateModule(TaskModule):
         train_video: whether the video tower learns too.
     """
 
+    model: AudioVisual
+
     def __init__(
-        self, model: AudioVisual, loss: SeparationLoss, mixing: Mixing, augment: dict, seed: int,
+        self, model: AudioVisual, loss: SeparationLoss, mixing: Mixing, augment: Mapping[str, Any], seed: int,
         train_video: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(model, seed)
@@ -137,20 +142,20 @@ class SeparateModule(TaskModule):
         learns = ("separator.", "video.") if train_video else ("separator.",)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(learns))
-        settings = model.config.separator
+        settings = model.require_separator().config
         self.stft = Stft(model.config.sample_rate, settings.window, settings.hop)
 
     def train(self, mode: bool = True) -> "SeparateModule":
         """Towers that do not learn keep the statistics of their norms too."""
         super().train(mode)
         self.model.eval()
-        self.model.separator.train(mode)
+        self.model.require_separator().train(mode)
         self.model.video.train(mode and self.train_video)
         return self
 
-    def _queries(self, batch: dict, training: bool) -> Tensor | None:
+    def _queries(self, batch: dict[str, Any], training: bool) -> Tensor | None:
         """What is seen of each clip, ``[B, places, D, T]``."""
-        if self.model.separator.config.conditioning == "none":
+        if self.model.require_separator().config.conditioning == "none":
             return None
         if "features" in batch:
             return batch["features"].unsqueeze(1)
@@ -166,7 +171,7 @@ class SeparateModule(TaskModule):
         words = [self.seed, self.global_step, self.global_rank, *map(ord, "".join(map(str, what)))]
         return int(np.random.SeedSequence(words).generate_state(1)[0])
 
-    def mixture_loss(self, batch: dict, rng: np.random.Generator, training: bool) -> Tensor:
+    def mixture_loss(self, batch: dict[str, Any], rng: np.random.Generator, training: bool) -> Tensor:
         """The loss of mixtures of a batch's clips.
 
         Args:
@@ -175,9 +180,9 @@ class SeparateModule(TaskModule):
             rng: what decides the mixtures.
             training: whether videos are changed at random.
         """
-        audio, separator, places = batch["audio"], self.model.separator, self.loss.places
-        clips, gains = self.mixing.draw(batch["labels"].cpu().numpy(), rng)
-        clips, gains = torch.from_numpy(clips).to(audio.device), torch.from_numpy(gains).to(audio.device)
+        audio, separator, places = batch["audio"], self.model.require_separator(), self.loss.places
+        drawn = self.mixing.draw(batch["labels"].cpu().numpy(), rng)
+        clips, gains = (torch.from_numpy(values).to(audio.device) for values in drawn)
         parts = audio[clips] * gains.unsqueeze(2)  # [B, K + 1, S]
         mixture, sources = parts.sum(1), parts[:, :-1]
         spectrum = self.stft(mixture)
@@ -206,15 +211,15 @@ class SeparateModule(TaskModule):
         order = best_order if separator.config.conditioning == "none" else fixed_order
         return order(pairwise).mean()
 
-    def training_loss(self, batch: dict) -> Tensor:
+    def training_loss(self, batch: dict[str, Any]) -> Tensor:
         """That of the mixtures that are drawn at this step."""
         return self.mixture_loss(batch, np.random.default_rng(self._seed("mixture")), True)
 
-    def try_batch(self, batch: dict) -> tuple[Tensor, dict[str, list[int]]]:
+    def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
         """The loss of a training batch."""
         return self.training_loss(batch), {}
 
-    def training_step(self, batch: dict, batch_index: int) -> Tensor | None:
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
         """One step."""
         if len(batch.get("audio", ())) < 2:
             return None
@@ -222,7 +227,7 @@ class SeparateModule(TaskModule):
         self.log("loss", loss.detach())
         return loss
 
-    def validation_step(self, batch: dict, batch_index: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """The loss on fixed mixtures of clips that are not trained on."""
         if len(batch.get("audio", ())) < 2:
             return

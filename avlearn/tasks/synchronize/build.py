@@ -1,15 +1,17 @@
 """From a recipe to what is trained."""
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
 
-from avlearn.data.clips import ClipDataset, WindowRule, collate
+from avlearn.data.clips import ClipDataset, Clips, WindowRule, collate
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.registry import default_option, time_options
 from avlearn.objectives import OBJECTIVES, FeatureSpec, Objective
 from avlearn.recipe import Recipe
+from avlearn.recipe.schema import Option
 from avlearn.tasks import towers
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
 from avlearn.tasks.synchronize.module import SynchronizeModule
@@ -18,7 +20,9 @@ from avlearn.tasks.task import Experiment
 from avlearn.tasks.towers import coarse_steps, start
 
 
-def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, int] | None = None) -> Experiment:
+def build(
+    recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, int] | None = None
+) -> Experiment[SynchronizeModule]:
     """See `Task.build`."""
     words = origin(recipe)
     # Whatever can be wrong with the model is found before clips are rendered or decoded.
@@ -30,7 +34,7 @@ def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, i
     clip = recipe.clip
     grid = recipe.objective.offset_unit(model.step)
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, grid)
-    data: list[Dataset] = []
+    data: list[Clips] = []
     left_out, counts = 0, []
     for k, (name, (rows, every)) in enumerate(zip(NAMES, list_clips(recipe, sample), strict=True)):
         usable, cache = usable_clips(rows, name, recipe.data.exclude, rule), None
@@ -40,7 +44,7 @@ def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, i
             usable, cache = decode_clips(recipe, usable, name)
             left_out += len(cache.bad) if name == "training" else 0
         data.append(ClipDataset(usable, rule, cache, "skip", recipe.data.buffer))
-    clips = tuple(counts) if sample else tuple(map(len, data))
+    clips = tuple(counts) if sample else (len(data[0]), len(data[1]))
     objective = build_objective(recipe, model, clips[0])
     if objective.frozen:
         # Evaluation mode, so that the statistics of batch norms stay as well.
@@ -51,7 +55,7 @@ def build(recipe: SynchronizeRecipe, resumed: bool = False, sample: tuple[int, i
     module = SynchronizeModule(model, objective, recipe.augment.model_dump(), recipe.seed)
     settings = recipe.trainer
     module.configure_towers(settings.accumulate, settings.checkpoint_activations, settings.compile)
-    return Experiment(module, *data, collate, words, left_out, clips)
+    return Experiment(module, data[0], data[1], collate, words, left_out, clips)
 
 
 def build_model(recipe: SynchronizeRecipe, origin: str) -> AudioVisual:
@@ -68,7 +72,7 @@ def measures_offsets(recipe: SynchronizeRecipe) -> bool:
     return recipe.objective.shifts_audio
 
 
-def kept_options(recipe: SynchronizeRecipe) -> dict[str, int]:
+def kept_options(recipe: SynchronizeRecipe) -> dict[str, Option]:
     """Options by which the video encoder's steps keep time, where the recipe says nothing of them."""
     if not measures_offsets(recipe) or recipe.model.base is not None:
         return {}
@@ -92,13 +96,13 @@ def without_kept_options(recipe: SynchronizeRecipe) -> SynchronizeRecipe:
     return with_options(recipe, {key: default_option(recipe.model.video, key) for key in kept_options(recipe)})
 
 
-def with_options(recipe: SynchronizeRecipe, options: dict[str, int]) -> SynchronizeRecipe:
+def with_options(recipe: SynchronizeRecipe, options: Mapping[str, Option]) -> SynchronizeRecipe:
     """A recipe that says these options of its video encoder, too."""
     options = {**recipe.model.video_options, **options}
     return recipe.model_copy(update={"model": recipe.model.model_copy(update={"video_options": options})})
 
 
-def build_objective(recipe: SynchronizeRecipe, model: AudioVisual, clips: int) -> Objective:
+def build_objective(recipe: SynchronizeRecipe, model: AudioVisual, clips: int) -> Objective[Any]:
     """The recipe's objective for a model, and so many clips to train on."""
     clip, step = recipe.clip, model.step
     spec = FeatureSpec(

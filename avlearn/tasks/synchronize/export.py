@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from avlearn.data.clips import Clips
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import save
 from avlearn.models.in_distribution import InDistribution, measure
+from avlearn.tasks.synchronize.module import SynchronizeModule
 from avlearn.tasks.synchronize.objective_folder import save_objective
 from avlearn.tasks.task import Experiment
 from avlearn.terminal import progress_line
@@ -18,7 +20,7 @@ _FEW = 64  # clips that they are of at least, if there are so many
 _WINDOWS = 4  # of each clip, at most
 
 
-def export(experiment: Experiment, folder: Path, card: str) -> None:
+def export(experiment: Experiment[SynchronizeModule], folder: Path, card: str) -> None:
     """See `Task.export`."""
     module = experiment.module
     model = module.model.eval()
@@ -30,19 +32,19 @@ def export(experiment: Experiment, folder: Path, card: str) -> None:
     save_objective(module.objective, folder)
 
 
-def _measure(model: AudioVisual, experiment: Experiment) -> dict[str, InDistribution]:
+def _measure(model: AudioVisual, experiment: Experiment[SynchronizeModule]) -> dict[str, InDistribution]:
     """In-distribution statistics, from validation clips; from training clips if those are few.
 
     Of each clip several windows are looked at, the more the fewer clips there are.
     """
-    clips = [(experiment.val, k) for k in range(min(len(experiment.val), _MOST))]
+    clips: list[tuple[Clips, int]] = [(experiment.val, k) for k in range(min(len(experiment.val), _MOST))]
     clips += [(experiment.train, k) for k in range(min(len(experiment.train), _FEW - len(clips)))]
     each = max(_MOST // len(clips), 1)
 
     def windows(progress: Callable[[int, int], None]) -> Iterator[tuple[int, Tensor, Tensor]]:
         for number, (data, index) in enumerate(clips):
             for seed in range(min(each, _WINDOWS)):
-                batch = experiment.collate([data[(index, index + seed * len(data))]])
+                batch = experiment.collate([data[(index, index + seed * len(data), ())]])
                 if "video" in batch:
                     yield number, batch["video"], batch["audio"]
             progress(number + 1, len(clips))

@@ -1,7 +1,9 @@
 """Self-supervised pretraining of the two towers by synchronization."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -31,9 +33,10 @@ class SynchronizeModule(TaskModule):
             teacher: Tarvainen & Valpola, NeurIPS 2017). Buffers are its own, of what it has seen itself.
     """
 
+    model: AudioVisual
     accumulate: int = 1
 
-    def __init__(self, model: AudioVisual, objective: Objective, augment: dict, seed: int) -> None:
+    def __init__(self, model: AudioVisual, objective: Objective[Any], augment: Mapping[str, Any], seed: int) -> None:
         super().__init__(model, seed)
         self.objective, self.augment = objective, dict(augment)
         self.target = None if objective.momentum is None else deepcopy(model).requires_grad_(False)
@@ -50,13 +53,13 @@ class SynchronizeModule(TaskModule):
         for tower in (self.model.video, self.model.audio):
             tower.set_grad_checkpointing(checkpoint_activations)
             if compiled:
-                tower.forward_features = torch.compile(tower.forward_features)
+                vars(tower)["forward_features"] = torch.compile(tower.forward_features)
 
-    def on_save_checkpoint(self, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """How the towers are to be read is not among the weights."""
         checkpoint["read"] = {key: getattr(self.model.config, key) for key in LEARNED_KEYS}
 
-    def on_load_checkpoint(self, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The inverse."""
         self.model.config = self.model.config.model_copy(update=checkpoint["read"])
 
@@ -82,7 +85,7 @@ class SynchronizeModule(TaskModule):
         if self.device_mesh is not None:
             average_whole(self.parameters())
 
-    def embed(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> EmbeddedBatch:
+    def embed(self, video: torch.Tensor, audio: torch.Tensor, batch: dict[str, Any]) -> EmbeddedBatch:
         """Embeddings of ``video [B, 3, T, H, W]`` in [0, 1] and ``audio [B, S]``, as `batch` has them."""
         offset = batch["offset"]
         if self.training:
@@ -109,21 +112,23 @@ class SynchronizeModule(TaskModule):
 
     @torch.no_grad()
     def _update_target(self) -> None:
-        """Move the copy a step towards the model."""
+        """Move the copy, where there is one, a step towards the model."""
+        if self.target is None or self.objective.momentum is None:
+            return
         for own, towards in zip(self.target.parameters(), self.model.parameters(), strict=True):
             own.lerp_(towards, 1 - self.objective.momentum)
 
-    def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict) -> ObjectiveOutput:
+    def output(self, video: torch.Tensor, audio: torch.Tensor, batch: dict[str, Any]) -> ObjectiveOutput:
         """Loss and logs of a batch."""
         return self.objective(self.embed(video, audio, batch))
 
-    def _equalized(self, batch: dict, seed: int) -> dict:
+    def _equalized(self, batch: dict[str, Any], seed: int) -> dict[str, Any]:
         """The batch cut to what all processes have, for negatives are gathered; draws anew from here on."""
         torch.manual_seed(hash((self.seed, seed, self.global_rank)) & 0x7FFFFFFF)
         count = least(len(batch.get("index", ())), self.device)
         return {k: v[:count] if isinstance(v, torch.Tensor) else v for k, v in batch.items()} if count else {}
 
-    def training_step(self, batch: dict, batch_index: int) -> torch.Tensor:
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:
         """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``offset [B]``, ``index [B]``."""
         generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
         batch = self._equalized(batch, self.global_step)
@@ -131,19 +136,18 @@ class SynchronizeModule(TaskModule):
         video = augment_video(frames_to_input(batch["video"]), generator, **light)
         audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
         self.objective.progress = self.global_step / self.trainer.max_steps
-        if self.target is not None:
-            self._update_target()
+        self._update_target()
         output = self.output(video, audio, batch)
         self.log_dict({"loss": output.loss.detach(), **output.logs})
         return output.loss
 
-    def try_batch(self, batch: dict) -> tuple[torch.Tensor, dict[str, list[int]]]:
+    def try_batch(self, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, list[int]]]:
         """The loss of a training batch, and shapes of the embeddings."""
         video, audio = frames_to_input(batch["video"]), batch["audio"]
         shapes = {name: list(x.shape) for name, x in zip(("video", "audio"), self.model(video, audio), strict=True)}
         return self.output(video, audio, batch).loss, shapes
 
-    def validation_step(self, batch: dict, batch_index: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """The loss on fixed windows of clips that are not trained on, as hard as it is at the end of the training."""
         self.objective.progress = 1.0
         batch = self._equalized(batch, -1 - batch_index)

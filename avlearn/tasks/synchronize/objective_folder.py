@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -17,7 +18,7 @@ FORMAT = "avlearn.objective/1"
 _CONFIG, _WEIGHTS = "objective.json", "objective.safetensors"
 
 
-def save_objective(objective: Objective, folder: Path) -> None:
+def save_objective(objective: Objective[Any], folder: Path) -> None:
     """Write ``objective.safetensors`` and ``objective.json`` into a model folder.
 
     Objectives that score offsets by the common space alone leave nothing: the model has all of that.
@@ -44,7 +45,7 @@ def save_objective(objective: Objective, folder: Path) -> None:
         raise OutputError(f"cannot write {weights}: {error}") from error
 
 
-def load_objective(folder: Path) -> Objective | None:
+def load_objective(folder: Path) -> Objective[Any] | None:
     """The objective of a model folder, in evaluation mode; None where the folder has none.
 
     Raises:

@@ -1,5 +1,6 @@
 """What a recipe of the task says."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
@@ -38,7 +39,7 @@ class SynchronizeRecipe(Recipe):
         return self.clip.seconds + 2 * self.clip.context
 
     @classmethod
-    def known_keys(cls, values: dict) -> list[str]:
+    def known_keys(cls, values: Mapping[str, object]) -> list[str]:
         """Full paths of all keys, those of the objective that is named too."""
         from avlearn.objectives import option_names
 
