@@ -23,8 +23,7 @@ def best_track(path: Source, model: AudioVisual) -> int:
         except MediaError as error:  # one track that cannot be decoded is not the best
             failure = error
             continue
-        known = found.offset is not None
-        ranks[number] = (not known, abs(found.offset) if known else -found.confidence)
+        ranks[number] = (True, -found.confidence) if found.offset is None else (False, abs(found.offset))
     if not ranks:
         raise failure
-    return min(ranks, key=ranks.get)
+    return min(ranks, key=ranks.__getitem__)

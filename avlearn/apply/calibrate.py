@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,8 @@ class Calibrated:
     def lines(self) -> list[str]:
         """For people."""
         tracks = "confidence in a track: not calibrated: that needs the audio of each source alone"
-        return [figure.text() for figure in (*self.known, *self.confidences)] + [tracks]
+        figures: list[KnownClips | HeldOutConfidence] = [*self.known, *self.confidences]
+        return [figure.text() for figure in figures] + [tracks]
 
 
 def clip_options(clips: Sequence[Source]) -> list[dict[str, object]]:
@@ -161,7 +163,7 @@ def _fitted(described: Sequence[torch.Tensor]) -> InDistribution:
     return statistics
 
 
-def _confidence(name: str, claims: Sequence[tuple[Claim, ...]]) -> tuple[dict | None, HeldOutConfidence]:
+def _confidence(name: str, claims: Sequence[tuple[Claim, ...]]) -> tuple[dict[str, Any] | None, HeldOutConfidence]:
     """The map from evidence to probability by the claims of each clip, and its figures; None where it has no ground."""
     claims = [each for each in claims if each]
     evidence = [claim.evidence for each in claims for claim in each]
@@ -205,7 +207,7 @@ class CalibrateResult:
     calibrated: Calibrated
     failed: list[tuple[str, str]]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {
             "schema": "avlearn.calibrate/1",

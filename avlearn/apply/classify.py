@@ -1,6 +1,7 @@
 """`classify`: labels over time from video, audio, or both."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,10 +39,10 @@ class ClassifyResult:
     reason: str
     in_distribution: dict[str, bool | None]
     labels: dict[str, list[tuple[str, float]]]
-    windows: list[dict]
+    windows: list[dict[str, Any]]
     notice: str | None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"schema": "avlearn.classify/1", **self.__dict__}
 

@@ -1,6 +1,6 @@
 """How probable it is that a readout is right: Platt's map from the evidence for it (Platt, 1999)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from avlearn.errors import ModelError
 FORMAT = "avlearn.confidence/1"
 
 
-def check_calibration(kind: type, calibration: dict) -> None:
+def check_calibration(kind: type[Any], calibration: Mapping[str, Any]) -> None:
     """Refuse a calibration of other evidence than ``kind``, before the work whose result it would judge.
 
     Raises:
@@ -22,7 +22,7 @@ def check_calibration(kind: type, calibration: dict) -> None:
         raise ModelError(f"the model's calibration has no weight for {', '.join(missing)}: calibrate it anew")
 
 
-def probability(evidence: Any, calibration: dict) -> float:
+def probability(evidence: Any, calibration: Mapping[str, Any]) -> float:
     """From 0 to 1; it falls with none of the evidence.
 
     Args:
@@ -38,7 +38,7 @@ def probability(evidence: Any, calibration: dict) -> float:
     return float(expit(logit))
 
 
-def calibrate(evidence: Sequence[Any], right: np.ndarray) -> dict:
+def calibrate(evidence: Sequence[Any], right: np.ndarray) -> dict[str, Any]:
     """Fit the map: logistic regression with weights of zero or more, by maximum likelihood with a weak prior.
 
     Targets are drawn in from 0 and 1 as by Platt (1999), which keeps the map from being surer than its examples.

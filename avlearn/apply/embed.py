@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class EmbedResult:
     files: int
     failed: list[tuple[str, str]]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         failed = [{"path": path, "reason": reason} for path, reason in self.failed]
         return {"schema": "avlearn.embed/1", **asdict(self), "failed": failed}
@@ -81,7 +82,9 @@ class EmbedResult:
 
 @unchanged
 @opened_once
-def embed_file(path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None):
+def embed_file(
+    path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of each window of a file with video and audio; of an encoder alone, see `embed_frames`.
 
     Returns:
@@ -89,8 +92,8 @@ def embed_file(path: Source, model: AudioVisual | EncoderAlone, check: InDistrib
         ``[N, 0]``.
     """
     if isinstance(model, EncoderAlone):
-        starts, video = embed_frames(path, model)
-        return starts, video, np.zeros((len(starts), 0), np.float32)
+        begins, means = embed_frames(path, model)
+        return begins, means, np.zeros((len(begins), 0), np.float32)
     starts, video, audio = [], [], []
     for window in windows(path, model, model.config.seconds / 2):
         if check:
@@ -182,7 +185,8 @@ def write_features(
     with replacing(out) as part:
         if out.suffix.lower() == ".npz":
             with part.open("wb") as file:
-                np.savez_compressed(file, **{k: np.array(v) for k, v in columns.items()})
+                arrays: dict[str, Any] = {k: np.array(v) for k, v in columns.items()}
+                np.savez_compressed(file, **arrays)
         else:
             import pyarrow
             import pyarrow.parquet

@@ -14,7 +14,7 @@ from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
-from avlearn.models.registry import create_model
+from avlearn.models.registry import create_from
 from avlearn.models.weights.encoder_folder import load_encoder
 from avlearn.models.weights.preprocessing import Preprocessing
 from avlearn.models.weights.source import is_encoder_folder
@@ -38,7 +38,7 @@ class EncoderAlone:
     def untrained(self) -> "EncoderAlone":
         """The same network before training, which is given the same colours."""
         config, own = self.encoder.config, self.encoder
-        encoder = create_model(config["name"], **config["options"])
+        encoder = create_from(config["name"], config["options"])
         encoder.mean, encoder.std = own.mean, own.std
         return replace(self, encoder=encoder.eval().to(self.device))
 
@@ -80,7 +80,8 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
     frames = model.preprocessing.frames
     fps = _FPS / model.preprocessing.stride
     seconds = frames / fps
-    starts, means = [], []
+    starts: list[float] = []
+    means = []
     for clip in stream(path, seconds, seconds, fps=fps, audio=False):
         if starts and len(clip.video) < frames / 2:
             continue

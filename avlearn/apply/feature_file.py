@@ -18,12 +18,12 @@ class FeatureFile:
     def __init__(self, folder: Path):
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
         self.steps = 0
-        self.shape: tuple[int, ...] = ()  # D, Y, X
+        self.shape = (0, 0, 0)  # D, Y, X
 
     def append(self, features: Tensor) -> None:
         """Add steps: ``[D, T, Y, X]``."""
         steps = features.transpose(0, 1)
-        self.shape = tuple(steps.shape[1:])
+        self.shape = (steps.shape[1], steps.shape[2], steps.shape[3])
         self.file.write(steps.to("cpu", torch.float16).contiguous().numpy().tobytes())
         self.steps += len(steps)
 

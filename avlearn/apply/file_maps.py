@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import takewhile
 from math import ceil
 
 import numpy as np
@@ -87,12 +86,14 @@ def maps_along(
     """
     width = max(round(model.config.seconds / model.step), 1)
     hop = max(round(width / _OVERLAP), 1)
-    times, levels, evidence = [], [], []
+    times: list[float] = []
+    levels: list[float] = []
+    evidence: list[OnScreenEvidence] = []
     maps = np.zeros((0, 0, 0), np.float32)
     held: list[Tensor] | None = None  # placed, views, heard and power of the steps from ``begin`` on
     begin = 0
 
-    def take(steps: int) -> None:
+    def take(held: list[Tensor], steps: int) -> None:
         nonlocal maps
         placed, seen, heard, power = (part[..., :steps] for part in held)
         placed, seen = placed.movedim(-1, 2), seen.movedim(-1, 3)
@@ -111,12 +112,12 @@ def maps_along(
             parts = [model.project_video(features).movedim(2, -1), *parts]
             held = parts if held is None else [torch.cat(pair, -1) for pair in zip(held, parts, strict=True)]
             while held[0].shape[-1] >= width:
-                take(width)
+                take(held, width)
                 begin += hop
                 held = [part[..., hop:] for part in held]
             progress(begin * model.step)
     while held is not None and (count := held[0].shape[-1]) and (not times or count * model.step >= _SHORTEST):
-        take(count)
+        take(held, count)
         begin += hop
         held = [part[..., hop:] for part in held]
     if not times:
@@ -142,9 +143,11 @@ def _steps(
     segment = (model.segment_frames or step_frames) // step_frames
     margin = width // 4
     size = ceil(_LOOK / model.step / segment) * segment
-    shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     window, hop = (size + 2 * margin) * model.step, size * model.step
-    clips = stream(normalizer.source, window, hop, mono=True, audio_delay=delay, **shapes)
+    clips = stream(
+        normalizer.source, window, hop, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+        audio_delay=delay,
+    )  # fmt: skip
 
     @torch.inference_mode()
     def encoded(numbered: tuple[int, Clip]) -> tuple[Tensor, ...] | None:
@@ -164,5 +167,7 @@ def _steps(
         )
 
     with closing(in_order(encoded, enumerate(clips), workers)) as found:
-        # Where one of the two ends, what comes after it is of no use.
-        yield from takewhile(lambda parts: parts is not None, found)
+        for parts in found:
+            if parts is None:  # one of the two ends: what comes after it is of no use
+                return
+            yield parts

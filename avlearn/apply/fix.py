@@ -1,6 +1,7 @@
 """A file written again with its audio in sync, and measured again."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from avlearn.apply.sync import SyncResult, milliseconds, sync_file
@@ -72,9 +73,10 @@ def fix_file(
             f"{result.path} is not fixed: its audio drifts by {result.drift:+.0f} ms a minute; "
             "--drift mends that by resampling the audio"
         )
-    source, now = source or result.path, None
+    source, offset = source or result.path, result.offset
+    now: float | None = None
 
-    def measure(written: Path, copied: Remuxed) -> None:
+    def measure(model: AudioVisual, written: Path, copied: Remuxed) -> None:
         nonlocal now
         channel = source.channel if isinstance(source, Selected) else None
         measured = sync_file(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
@@ -83,11 +85,10 @@ def fix_file(
             said = "no offset" if now is None else milliseconds(now)
             said += f" and a drift of {measured.drift:+.0f} ms a minute" if measured.drift else ""
             raise SyncError(
-                f"{out} is not written: with the audio moved by {milliseconds(result.offset)} the model still "
-                f"measures {said}"
+                f"{out} is not written: with the audio moved by {milliseconds(offset)} the model still measures {said}"
             )
 
     drift = (result.drift or 0.0) / 60_000 if resample else 0.0
-    check = measure if model is not None else None
-    copied = remux(source, out, audio_delay=result.offset, audio_drift=drift, check=check)
-    return FixResult(str(out), result.offset, now, tuple(copied.notes()))
+    check = None if model is None else partial(measure, model)
+    copied = remux(source, out, audio_delay=offset, audio_drift=drift, check=check)
+    return FixResult(str(out), offset, now, tuple(copied.notes()))

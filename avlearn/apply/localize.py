@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,12 +64,12 @@ class LocalizeResult:
     in_distribution: dict[str, bool | None]
     delay: float
     peak: tuple[float, float]
-    windows: list[dict]
-    sources: list[dict] | None
+    windows: list[dict[str, Any]]
+    sources: list[dict[str, Any]] | None
     notes: tuple[str, ...]
     notice: str | None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.localize/2``: the attributes by name."""
         return {"schema": "avlearn.localize/2", **self.__dict__}
 
@@ -108,8 +109,8 @@ def check_outputs(path: Source, out: Path, maps: Path | None, *, overwrite: bool
     Raises:
         OutputError: as `avlearn.files.check_output`.
     """
-    check_output(out, VIDEO_SUFFIXES, [path], overwrite)
-    check_output(maps or out.with_suffix(".npz"), (".npz",), [path], overwrite)
+    check_output(out, VIDEO_SUFFIXES, [str(path)], overwrite)
+    check_output(maps or out.with_suffix(".npz"), (".npz",), [str(path)], overwrite)
 
 
 @unchanged
@@ -183,7 +184,7 @@ def _write_maps(path: Path, found: FileMaps, audible: np.ndarray) -> None:
         )  # fmt: skip
 
 
-def _windows(found: FileMaps, audible: np.ndarray, silent: np.ndarray) -> list[dict]:
+def _windows(found: FileMaps, audible: np.ndarray, silent: np.ndarray) -> list[dict[str, Any]]:
     """One dict a window."""
     return [
         {
@@ -209,7 +210,7 @@ def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, checked
     return "on screen" if share > 0.9 else "partly on screen"
 
 
-def _source(source: SoundSource) -> dict:
+def _source(source: SoundSource) -> dict[str, Any]:
     there = np.isfinite(source.boxes[:, 0])
     return {
         "id": source.id,

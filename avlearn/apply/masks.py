@@ -20,7 +20,8 @@ def stretch_grid(model: AudioVisual, rate: int) -> int:
 
     That is a whole number of samples, of the model's steps and of the U-Net's strides.
     """
-    stride = _exact(model.config.separator.hop) * model.separator.stride
+    separator = model.require_separator()
+    stride = _exact(separator.config.hop) * separator.stride
     return int(_common_multiple(_common_multiple(_exact(model.step), stride), Fraction(1, rate)) * rate)
 
 
@@ -85,15 +86,16 @@ def separate_window(
     Returns:
         ``[K, C, S]``; masks of all sources add up to at most one.
     """
-    settings = model.config.separator
+    separator = model.require_separator()
+    settings = separator.config
     transform = _Transform(rate, settings.window, settings.hop, audio.shape[1], audio.device)
     spectrum = transform.forward(audio)
     # The same audio at a higher rate has more samples in a window: bring its level to the training's.
     mixture = spectrum.mean(0, keepdim=True) if heard is None else transform.forward(heard)
     mixture = mixture * (model.config.sample_rate / rate)
     features = at_frames(queries, model.step, settings.hop, mixture.shape[-1])
-    found = check_finite(model.separator(mixture, transform.bin_hz, features), "the tracks")
-    masks = model.separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]
+    found = check_finite(separator(mixture, transform.bin_hz, features), "the tracks")
+    masks = separator.masks(found, spectrum.shape[-2], transform.bin_hz)[0]
     if not masks.is_complex():
         masks = masks / masks.sum(0, keepdim=True).clamp(min=1)
     return torch.stack([transform.inverse(mask * spectrum) for mask in masks])

@@ -113,7 +113,8 @@ def encode_audio(
     margin = 8 * step  # the encoder's reach on each side
     chunk = round(_CHUNK * rate / step) * step
     seconds = (chunk + 2 * margin + step) / rate
-    pieces, own, levels = [], [], []
+    pieces: list[Tensor] = []
+    own, levels = [], []
     for clip in stream(normalizer.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
         audio = torch.from_numpy(normalizer(clip.audio)).to(model.device)
         first = not pieces

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def in_order(
@@ -18,7 +19,7 @@ def in_order(
 
     The items are made meanwhile, in the caller's thread, few ahead of the results. To be closed where it is left early.
     """
-    pending: deque[Future] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:

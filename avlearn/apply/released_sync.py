@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ class ReleasedSyncResult:
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types: the values beside the rest."""
         return {"name": self.name, "offset": self.offset, **self.values, "reason": self.reason}
 
@@ -140,7 +141,7 @@ def _name(network: Network) -> str:
 
 def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None) -> ReleasedSyncResult:
     """As syncnet_python: windows from where both begin to where one ends, less the last."""
-    name, info = _name(network), probe(path)
+    name, info = _name(network), probe_both(path)
     left, top, width, height = crop or (0, 0, info.video.width, info.video.height)
     if left + width > info.video.width or top + height > info.video.height:
         return ReleasedSyncResult(
@@ -175,7 +176,8 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
 def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> ReleasedSyncResult:
     """Segments are seen once each; those of a window are compared every half window, and at the end."""
     name, segments = _name(network), network.segments
-    video_segments, audio_segments = deque(maxlen=segments), deque(maxlen=segments)
+    video_segments: deque[Tensor] = deque(maxlen=segments)
+    audio_segments: deque[Tensor] = deque(maxlen=segments)
     votes = _Votes()
     waiting = segments  # segments until the next comparison
     for clip in _windows(path, heard, 0.64, 0.32, _SIDE):

@@ -54,7 +54,7 @@ class Failure:
     reason: str
     schema: str = ""
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"schema": self.schema, "path": self.path, "status": "error", "reason": self.reason}
 
@@ -75,7 +75,7 @@ class ResultTable:
         """The worst of the files', in the order 0, 1, 3, 2."""
         return max(map(self._code, self.results), key=_WORSE.index, default=0)
 
-    def to_dict(self) -> list[dict]:
+    def to_dict(self) -> list[dict[str, Any]]:
         """A list of what each file's ``to_dict`` gives."""
         return [result.to_dict() for result in self.results]
 
@@ -95,7 +95,7 @@ class ResultTable:
 
     def _counted(self) -> str:
         ranks = {self._status(result): _WORSE.index(self._code(result)) for result in self.results}
-        counts = {status: 0 for status in sorted(ranks, key=ranks.get)}
+        counts = {status: 0 for status in sorted(ranks, key=ranks.__getitem__)}
         for result in self.results:
             counts[self._status(result)] += 1
         return ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from glob import escape
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from avlearn.apply.track_confidence import TrackEvidence, TrackSimilarity, track
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
-from avlearn.errors import ModelError
 from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
@@ -117,7 +117,7 @@ class SeparateResult:
         """What belongs to no source."""
         return self.tracks[-1]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"schema": "avlearn.separate/2", **asdict(self)}
 
@@ -172,7 +172,7 @@ def separate_file(
         OutputError: the results cannot be written.
     """
     _check_separator(model)
-    info, out_dir, stem = probe_both(path), Path(out_dir), Path(path).stem
+    info, out_dir, stem = probe_both(path), Path(out_dir), Path(str(path)).stem
     checked, normalizer = check_sync(path, model), audio_normalizer(path)
     say, rate, channels = progress or (lambda *_: None), info.audio.sample_rate, info.audio.channels
     stale = track_patterns(stem)
@@ -207,8 +207,7 @@ def separate_file(
 
 
 def _check_separator(model: AudioVisual) -> None:
-    if model.separator is None:
-        raise ModelError("this model has no separator: train one with a recipe of the task 'separate'")
+    model.require_separator()
     if model.calibrations.tracks:
         check_calibration(TrackEvidence, model.calibrations.tracks)
 
@@ -277,7 +276,7 @@ def _tracks(
     shares = sums.energy / max(sums.input_energy, 1e-12)
     tracks = []
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
-        facts = {}
+        facts: dict[str, Any] = {}
         if onscreen and not k:
             facts = {"confidence": max(confidences, default=0.0)}
         elif not onscreen and k < len(chosen):
@@ -305,7 +304,7 @@ def _verdict(
     return NOTHING_ON_SCREEN, "nothing on screen seems to explain the sound"
 
 
-def _place(source: SoundSource) -> dict:
+def _place(source: SoundSource) -> dict[str, Any]:
     """Median centre of a source, and the share of the time for which it is there."""
     x0, y0, x1, y1 = (float(edge) for edge in np.nanmedian(source.boxes, 0))
     present = float(np.isfinite(source.boxes[:, 0]).mean())

@@ -36,7 +36,7 @@ def parse_choice(text: str) -> Choice:
             f"'{text}' names no source: give left, right, x,y or x0,y0,x1,y1 in fractions of the frame, "
             "or a number that `avlearn localize --sources` prints"
         )
-    return numbers
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (numbers[0], numbers[1], numbers[2], numbers[3])
 
 
 def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> list[SoundSource]:

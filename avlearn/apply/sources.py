@@ -112,7 +112,7 @@ def _peaks(heat: np.ndarray) -> list[_Peak]:
     for k in order:
         if all(np.abs(centres[k] - centres[j]).max() >= _APART for j in kept):
             kept.append(k)
-    every = (np.stack(np.indices(heat.shape), -1) + 0.5) / sides
+    every = (np.moveaxis(np.indices(heat.shape), 0, -1) + 0.5) / sides
     nearest = np.square(every[:, :, None] - centres[kept]).sum(-1).argmin(-1)
     found = []
     for number, k in enumerate(kept):

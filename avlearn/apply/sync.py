@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class SyncResult:
     offset: float | None
     best: float | None
     drift: float | None
-    steps: list[dict]
+    steps: list[dict[str, Any]]
     confidence: float
     calibrated: bool
     verdict: str
@@ -77,7 +77,7 @@ class SyncResult:
     tolerance: float
     offsets: np.ndarray
     scores: np.ndarray
-    windows: list[dict]
+    windows: list[dict[str, Any]]
     evidence: OffsetEvidence | None
     in_distribution: dict[str, bool | None]
     notice: str | None
@@ -94,7 +94,7 @@ class SyncResult:
         notes = self.fixed.notes if self.fixed else ()
         return [answer.text() for answer in self.others] + [why] * bool(why) + [f"note: {note}" for note in notes]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
 
         ``others`` is there where others were asked, ``fixed`` or ``not_fixed`` where a fix was asked for.
@@ -176,7 +176,7 @@ def sync_file(
     )
 
 
-def _edits(timeline: Timeline, values: list[float]) -> list[dict]:
+def _edits(timeline: Timeline, values: list[float]) -> list[dict[str, Any]]:
     """One dict an edit between segments of such offsets."""
     return [
         {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
@@ -184,7 +184,7 @@ def _edits(timeline: Timeline, values: list[float]) -> list[dict]:
     ]
 
 
-def _windows(curves: OffsetCurves, found: OffsetEstimate) -> list[dict]:
+def _windows(curves: OffsetCurves, found: OffsetEstimate) -> list[dict[str, Any]]:
     """One dict a window that has audio."""
     return [
         {
@@ -270,7 +270,7 @@ def _leads(offset: float) -> str:
 
 
 def _verdict(
-    offset: float, drift: float | None, edits: list[dict], values: list[float], inside: bool, tolerance: float
+    offset: float, drift: float | None, edits: list[dict[str, Any]], values: list[float], inside: bool, tolerance: float
 ) -> str:
     if inside:
         return f"in sync ({milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"

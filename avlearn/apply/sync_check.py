@@ -63,12 +63,12 @@ def check_sync(path: Source, model: AudioVisual) -> SyncCheck:
     """
     found = sync_file(path, model)
     delay, notes = 0.0, [*found.notes, *coarse(model)]
-    whole = found.offset is not None and not found.steps and not found.drift
-    if whole and found.calibrated and abs(found.offset) > model.step / 4:
-        delay = found.offset
+    whole = None if found.steps or found.drift else found.offset  # the offset of the file, where it is one
+    if whole is not None and found.calibrated and abs(whole) > model.step / 4:
+        delay = whole
     if found.status == "out of sync":
         fix = f"avlearn sync {quote(printable(path))} --fix OUT"
-        if not whole:
+        if whole is None:
             notes.append(f"{found.verdict}: measured as it is; mend the file first")
         elif found.calibrated:
             notes.append(f"{found.verdict}; measured at the corrected offset, fix with: {fix}")

@@ -97,8 +97,8 @@ def track_similarity(
         kept: the steps that count; the others are context.
     """
     target = model.config.sample_rate
-    mono = np.concatenate([tracks.mean(1), audio.mean(0, keepdims=True)])
-    mono = torch.from_numpy(resample(np.ascontiguousarray(mono), rate, target))
+    waves = np.concatenate([tracks.mean(1), audio.mean(0, keepdims=True)])
+    mono = torch.from_numpy(resample(np.ascontiguousarray(waves), rate, target))
     samples = round(model.step * target)
     heard = model.project_audio(model.audio_features(mono[:-1].to(model.device))).cpu()
     steps = min(heard.shape[2], features.shape[2], mono.shape[1] // samples)

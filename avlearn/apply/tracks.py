@@ -14,7 +14,7 @@ import soundfile
 from avlearn.errors import OutputError
 from avlearn.files import unfinished
 from avlearn.media import remux
-from avlearn.media.source import opened
+from avlearn.media.source import Source, opened
 from avlearn.media.wav import without_clock
 
 Format = Literal["float", "24"]
@@ -89,7 +89,7 @@ class WavFiles:
             for file, track in zip(self.files, tracks, strict=True):
                 file.write(track.T)
 
-    def __exit__(self, *failure) -> None:
+    def __exit__(self, *failure: object) -> None:
         with self._reporting():
             self.closing.close()
             for path in self.paths if failure[0] is None else ():
@@ -103,13 +103,13 @@ class WavFiles:
             raise OutputError(f"cannot write {self.folder}: {error}") from error
 
 
-def write_videos(source: str | Path, wavs: Sequence[Path]) -> list[Path]:
+def write_videos(source: Source, wavs: Sequence[Path]) -> list[Path]:
     """The video of a file with each track, beside them, all at once: MP4, or MKV where MP4 cannot hold it.
 
     Raises:
         MediaError, OutputError: as `remux`.
     """
-    done: SimpleQueue = SimpleQueue()
+    done: SimpleQueue[tuple[int, Path | BaseException]] = SimpleQueue()
 
     def work(number: int, wav: Path) -> None:
         try:
@@ -121,13 +121,15 @@ def write_videos(source: str | Path, wavs: Sequence[Path]) -> list[Path]:
         # Of their own accord such threads end with the process only: Ctrl-C does not wait for them.
         Thread(target=work, args=(number, wav), daemon=True).start()
     found = dict(done.get() for _ in wavs)
-    for result in found.values():
+    videos = {}
+    for number, result in found.items():
         if isinstance(result, BaseException):
             raise result
-    return [found[number] for number in range(len(wavs))]
+        videos[number] = result
+    return [videos[number] for number in range(len(wavs))]
 
 
-def _video(source: str | Path, wav: Path) -> Path:
+def _video(source: Source, wav: Path) -> Path:
     out = wav.with_suffix(".mp4")
     with opened(wav) as audio:
         try:

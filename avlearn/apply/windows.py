@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe, stream
+from avlearn.media.probe import AudioStream, VideoStream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
@@ -30,7 +31,14 @@ def check_finite(values: Tensor, what: str) -> Tensor:
     return values
 
 
-def probe_both(path: Source) -> MediaInfo:
+class AudioVideoInfo(MediaInfo):
+    """A file with video and audio."""
+
+    video: VideoStream
+    audio: AudioStream
+
+
+def probe_both(path: Source) -> AudioVideoInfo:
     """Probe a file that has to have video and audio.
 
     Raises:
@@ -41,7 +49,7 @@ def probe_both(path: Source) -> MediaInfo:
         raise NoVideoError(f"{path} has no video")
     if info.audio is None:
         raise NoAudioError(f"{path} has no audio track")
-    return info
+    return AudioVideoInfo(**vars(info))
 
 
 @dataclass(frozen=True)
@@ -72,11 +80,13 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWin
     config = model.config
     step_samples = round(model.step * config.sample_rate)
     step_frames = round(model.step * config.fps)
-    shapes = {"fps": config.fps, "size": config.size, "sample_rate": config.sample_rate}
     least = min(_SHORTEST, config.seconds / 2)
     first = None
     normalizer = audio_normalizer(path)
-    for clip in stream(normalizer.source, config.seconds, hop, mono=True, **shapes):
+    for clip in stream(
+        normalizer.source, config.seconds, hop,
+        fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+    ):  # fmt: skip
         alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)

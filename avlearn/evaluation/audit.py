@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
@@ -27,7 +28,8 @@ from avlearn.evaluation.shortcuts import (
     predict_positions,
     video_window_features,
 )
-from avlearn.evaluation.sync import OFFSETS, OffsetScorer, score_offsets, wrong_shifts
+from avlearn.evaluation.sync import OffsetScorer, score_offsets, wrong_shifts
+from avlearn.evaluation.windows import OFFSETS
 from avlearn.metrics import MetricResult, table
 from avlearn.metrics.interval import mean_interval
 from avlearn.models.audiovisual import AudioVisual
@@ -82,7 +84,7 @@ class Audit:
         """The checks that found one."""
         return [check for check in self.checks if check.leak]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.audit/1``.
 
         ``clean``: whether no leak was found; ``clips``; ``checks``: a list of ``given``, ``figure`` (see
@@ -117,7 +119,7 @@ class Audit:
 
 
 def audit(
-    model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0, *, objective: Objective | None = None
+    model: AudioVisual, manifests: Sequence[str | Path], seed: int = 0, *, objective: Objective[Any] | None = None
 ) -> Audit:
     """Look for shortcuts in the clips of manifests.
 
@@ -153,7 +155,7 @@ def audit(
 
 
 def audit_cache(
-    model: AudioVisual, objective: Objective | None, cache: ClipCache, group: np.ndarray, seed: int
+    model: AudioVisual, objective: Objective[Any] | None, cache: ClipCache, group: np.ndarray, seed: int
 ) -> list[Check]:
     """The checks of decoded clips; ``group [N]`` says which file each clip is of."""
     scored: list[tuple[str, str, np.ndarray, np.ndarray, np.ndarray, float]] = []

@@ -54,7 +54,8 @@ class BoxEvaluator(Evaluator):
     def measure(self, rows: list[Row]) -> EvaluatorResult:
         subject, metrics = self.subject, []
         items, self.skipped = readable_boxes(subject.model, annotated(rows))
-        for network in (subject.model, *subject.released):
+        networks: list[AudioVisual | Localizer] = [subject.model, *subject.released]
+        for network in networks:
             name = network.paper if isinstance(network, Localizer) else ""
             metrics += box_metrics(network, items, name, objective=subject.fused)
             if subject.objects is not None:

@@ -30,7 +30,7 @@ class DuetEvaluator(Evaluator):
             raise NotMeasurableError(NO_SEPARATOR)
         if not self.subject.common_space:
             raise NotMeasurableError(NO_COMMON_SPACE)
-        if model.config.separator.conditioning == "none":
+        if model.separator.config.conditioning == "none":
             raise NotMeasurableError("a separator that sees nothing cannot tell two things apart")
         rows = [row for row in duets(listed.rows, model) if row.offset is None]  # `separate_file` takes whole files
         if not rows:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row
@@ -38,7 +38,7 @@ class Subject:
     model: AudioVisual
     folder: Path
     seed: int = 0
-    objective: Objective | None = None
+    objective: Objective[Any] | None = None
     baseline: AudioVisual | None = None
     released: Sequence[Localizer] = ()
     objects: ObjectMap | None = None

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avlearn.apply.embed import embed_file
@@ -41,7 +42,7 @@ class ProbeResult:
     confusion: dict[str, list[list[int]]]
     skipped: list[tuple[str, str]]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {
             "schema": "avlearn.probe_model/1",
@@ -79,7 +80,7 @@ class ClipFeatures:
         return ClipFeatures(self.video[index], self.audio[index], self.labels[index])
 
 
-def fit_classifier(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray):
+def fit_classifier(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Pipeline:
     """Standardise and fit a logistic regression, its regularisation chosen on validation clips."""
     best, chosen = -1.0, None
     for strength in _STRENGTHS:
@@ -177,14 +178,13 @@ def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> Probe
     reference: dict[str, float] = {}
     for network in (untrained(model), model):
         found = [file_features(network, part, names) for part in parts]
-        features = [f for f, _ in found]
-        if len(set(features[0].labels)) < 2:
-            raise DataError(f"the clips to train on are all of one class: {names[features[0].labels[0]]}")
-        metrics, predicted = probe_features(*features, reference)
+        train, val, test = (features for features, _ in found)
+        if len(set(train.labels)) < 2:
+            raise DataError(f"the clips to train on are all of one class: {names[train.labels[0]]}")
+        metrics, predicted = probe_features(train, val, test, reference)
         if network is not model:
             reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
-    test = features[2].labels
-    confusion = {k: confusion_matrix(test, v, labels=range(len(names))).tolist() for k, v in predicted.items()}
+    confusion = {k: confusion_matrix(test.labels, v, labels=range(len(names))).tolist() for k, v in predicted.items()}
     return ProbeResult(metrics, names, confusion, [*unusable, *(s for _, part in found for s in part)])
 
 

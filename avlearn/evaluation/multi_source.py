@@ -15,7 +15,7 @@ from avlearn.data.manifest import Row
 from avlearn.errors import DataError
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.result import EvaluatorResult
-from avlearn.evaluation.scene_objects import SceneObject, motion_map, scene_objects
+from avlearn.evaluation.scene_objects import SceneObject, motion_map, scene_objects, truth_of
 from avlearn.evaluation.selection import duets
 from avlearn.evaluation.windows import video_windows
 from avlearn.metrics import MetricResult
@@ -55,7 +55,9 @@ def multi_source_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row]) 
         rows: of the clips, with truth and stems.
     """
     config = model.config
-    asked, mixed, boxes, found, moving = [], [], [], [], []
+    asked, mixed, boxes = [], [], []
+    found: list[bool] = []
+    moving: list[bool] = []
     for index, row in enumerate(rows):
         sounding, alone = duet(row)
         seen = views(model, video_windows(cache, np.array([index]), np.zeros(1), config.seconds, model.device))
@@ -101,7 +103,8 @@ def stems(row: Row) -> np.ndarray:
     Raises:
         DataError: they cannot be read, are not of that kind, or do not last as long as the clip.
     """
-    path = row.truth.parent.parent / "stems" / f"{row.truth.stem}.npz"
+    truth = truth_of(row)
+    path = truth.parent.parent / "stems" / f"{truth.stem}.npz"
     samples = row.duration * row.sample_rate
     most = 2 * _STEMS * (samples + row.sample_rate)  # bytes
     try:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.maps import stitched_map, views
-from avlearn.apply.on_screen import on_screen_evidence, on_screen_probability
+from avlearn.apply.on_screen import OnScreenEvidence, on_screen_evidence, on_screen_probability
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
@@ -41,7 +41,9 @@ class NegativeAudioEvaluator(Evaluator):
 
 
 @torch.inference_mode()
-def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) -> dict[str, tuple]:
+def heard_with(
+    model: AudioVisual, cache: ClipCache, start: float, seed: int
+) -> dict[str, tuple[np.ndarray, list[OnScreenEvidence], np.ndarray]]:
     """Each clip's video with its own audio and with audio of nothing in it.
 
     Args:
@@ -58,7 +60,8 @@ def heard_with(model: AudioVisual, cache: ClipCache, start: float, seed: int) ->
     rng = np.random.default_rng(seed)
     own = WindowCuts(starts, starts, model.config.seconds)
     others = replace(own, audio_clips=(np.arange(count) + rng.integers(1, count, count)) % count)
-    found: dict[str, tuple[list, list, list]] = {kind: ([], [], []) for kind in (OWN, *KINDS)}
+    found: dict[str, tuple[list[np.ndarray], list[OnScreenEvidence], list[np.ndarray]]]
+    found = {kind: ([], [], []) for kind in (OWN, *KINDS)}
     for (frames, audio), (_, other) in zip(
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
     ):

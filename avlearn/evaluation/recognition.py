@@ -75,8 +75,8 @@ def recognition_metrics(model: AudioVisual, cache: ClipCache, labels: list[str],
     reference: dict[str, float] = {}
     for network in (untrained(model), model):
         features = cached_features(network, cache, targets)
-        split = [features.take(np.array(part)) for part in parts]
-        metrics, _ = probe_features(*split, reference, ", 5 shots")
+        train, val, test = (features.take(np.array(part)) for part in parts)
+        metrics, _ = probe_features(train, val, test, reference, ", 5 shots")
         if network is not model:
             reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
     return [f for f in metrics if f.name.startswith("top-1")]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from avlearn.files import printable
 from avlearn.metrics import MetricResult, table
@@ -24,7 +25,7 @@ class ClassMetrics:
     two_afc: MetricResult
     within: MetricResult
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types."""
         return {"label": self.label, "figures": [self.two_afc.to_dict(), self.within.to_dict()]}
 
@@ -62,7 +63,7 @@ class Evaluation:
     mixtures: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.evaluate/2``.
 
         ``items``, ``mixtures``: as the attributes. ``figures``: a list of `MetricResult.to_dict`, ``interval`` being

@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
@@ -51,7 +52,7 @@ def evaluate(
     seed: int = 0,
     *,
     tasks: Sequence[str] = (),
-    objective: Objective | None = None,
+    objective: Objective[Any] | None = None,
     baseline: AudioVisual | None = None,
     released: Sequence[Localizer] = (),
     objects: ObjectMap | None = None,
@@ -86,7 +87,8 @@ def evaluate(
         if task not in known:
             raise DataError(f"there is no task '{task}'; there are {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
-        objective, baseline = (part and part.to(model.device) for part in (objective, baseline))
+        objective = objective and objective.to(model.device)
+        baseline = baseline and baseline.to(model.device)
         subject = Subject(model, Path(folder), seed, objective, baseline, released, objects)
         wanted = [evaluator(subject) for evaluator in evaluators if not tasks or evaluator.task in tasks]
         return _evaluate(wanted, tasks, subject, _list_clips(subject, manifests))
@@ -128,7 +130,8 @@ def _evaluate(wanted: list[Evaluator], tasks: Sequence[str], subject: Subject, l
 
 def _choose(wanted: list[Evaluator], listed: CandidateClips) -> tuple[dict[Evaluator, list[Row]], dict[str, str]]:
     """What can be measured on which clips, and for each task of which nothing can be, why."""
-    plan, reasons = {}, {}
+    plan: dict[Evaluator, list[Row]] = {}
+    reasons: dict[str, list[str]] = {}
     for one in wanted:
         try:
             plan[one] = one.choose(listed)
@@ -153,5 +156,5 @@ def _digest(plan: dict[Evaluator, list[Row]], listed: CandidateClips) -> str:
     for one, rows in plan.items():
         unread = {path for path, _ in one.skipped}
         taken |= {row for row in rows if str(row.source) not in unread}
-    rows = dict.fromkeys(row for row in [*listed.rows, *listed.boxed] if row in taken)
-    return hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in rows).encode()).hexdigest()
+    measured = dict.fromkeys(row for row in [*listed.rows, *listed.boxed] if row in taken)
+    return hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in measured).encode()).hexdigest()

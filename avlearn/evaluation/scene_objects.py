@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -29,15 +30,22 @@ class SceneObject:
         return np.nanmean(self.boxes[first : first + max(round(seconds * fps), 1)], 0)
 
 
+def truth_of(row: Row) -> Path:
+    """The file that says what is in a clip of a world. Raises DataError where its row names none."""
+    if row.truth is None:
+        raise DataError(f"{row.path}: its manifest names no truth, as those of a synthetic world do")
+    return row.truth
+
+
 def scene_objects(row: Row) -> list[SceneObject]:
     """What the truth of a clip says is in its video.
 
     Raises:
         DataError: it cannot be read, or is no truth of a clip.
     """
-    sides = np.array([row.width, row.height] * 2)
+    sides, truth = np.array([row.width, row.height] * 2), truth_of(row)
     try:
-        sources = json.loads(row.truth.read_text())["sources"]
+        sources = json.loads(truth.read_text())["sources"]
         boxes = [np.array([box or [np.nan] * 4 for box in source["boxes"]], float).reshape(-1, 4) for source in sources]
         return [
             SceneObject(k, bool(source["sounding"]), boxes[k] / sides)
@@ -45,7 +53,7 @@ def scene_objects(row: Row) -> list[SceneObject]:
             if source["onscreen"]
         ]
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise DataError(f"{row.truth} does not say what is in the video of its clip: {error}") from error
+        raise DataError(f"{truth} does not say what is in the video of its clip: {error}") from error
 
 
 def motion_map(frames: np.ndarray, cells: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError
@@ -22,7 +23,7 @@ def held_out(manifests: Sequence[str | Path]) -> list[Row]:
     return rows
 
 
-def search_room(model: AudioVisual, objective: Objective | None) -> float:
+def search_room(model: AudioVisual, objective: Objective[Any] | None) -> float:
     """Seconds of audio that the search for an offset takes beyond the video's."""
     room = (OFFSETS - 1) * model.step
     if objective is not None:
@@ -35,7 +36,7 @@ def long_enough(rows: Sequence[Row], model: AudioVisual, room: float) -> list[Ro
     return [row for row in rows if not row.reason and row.duration >= model.config.seconds + room - 1e-3]
 
 
-def searchable(rows: Sequence[Row], model: AudioVisual, objective: Objective | None) -> list[Row]:
+def searchable(rows: Sequence[Row], model: AudioVisual, objective: Objective[Any] | None) -> list[Row]:
     """Clips that last as long as the search for an offset needs.
 
     Raises:

@@ -34,7 +34,7 @@ class SeparationEvaluator(Evaluator):
         model = self.subject.model
         if model.separator is None:
             raise NotMeasurableError(NO_SEPARATOR)
-        if not self.subject.common_space and model.config.separator.query == "place":
+        if not self.subject.common_space and model.separator.config.query == "place":
             raise NotMeasurableError(NO_COMMON_SPACE)
         # Of real clips nothing is known: as in their training, each counts as one source.
         rows = solos(listed.rows) or [row for row in listed.rows if row.labels and not row.truth]
@@ -115,7 +115,7 @@ def separation_metrics(
     clips = SeenClips(model, cache, hot, model.config.seconds)
     metrics, digests = [], []
     for name, same in (("different classes", False), ("same class", True)):
-        listed = MixtureList.of(labels, model.config.separator.sources, same, seed)
+        listed = MixtureList.of(labels, model.require_separator().config.sources, same, seed)
         if not len(listed.clips):
             continue
         mixtures = make_mixtures(clips, listed, names)
@@ -131,7 +131,7 @@ def _metrics(model: AudioVisual, mixtures: Mixtures, name: str, baseline: AudioV
     mixture = truth.sum(1)
     best = ideal_mask_tracks(model, truth)
     metrics = []
-    if model.separator.config.conditioning == "none":
+    if model.require_separator().config.conditioning == "none":
         metrics.append(
             best_order_improvement(separate_mixtures(model, mixture, mixtures.queries), truth, mixture, name)
         )
@@ -149,7 +149,7 @@ def _metrics(model: AudioVisual, mixtures: Mixtures, name: str, baseline: AudioV
 
 def _onscreen(model: AudioVisual, mixtures: Mixtures) -> list[MetricResult]:
     """The first of each mixture is seen, the rest is off the screen."""
-    if model.separator.config.conditioning == "none":
+    if model.require_separator().config.conditioning == "none":
         return []
     truth = np.stack([mixtures.references[:, 0], mixtures.references[:, 1:].sum(1)], 1)
     mixture = truth.sum(1)
@@ -168,7 +168,7 @@ def ideal_mask_tracks(model: AudioVisual, references: np.ndarray) -> dict[str, n
     Returns:
         By kind of mask, ``[M, K, S]``.
     """
-    settings = model.config.separator
+    settings = model.require_separator().config
     stft = Stft(model.config.sample_rate, settings.window, settings.hop)
     found: dict[str, list[Tensor]] = {"binary": [], "ratio": [], "phase-sensitive": []}
     for sources in torch.from_numpy(references):

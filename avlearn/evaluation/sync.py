@@ -1,6 +1,7 @@
 """Synchronization and retrieval of a model: metrics on held-out windows at known offsets."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ class OffsetScorer:
         ModelError: there is neither an objective nor a common space.
     """
 
-    def __init__(self, model: AudioVisual, objective: Objective | None):
+    def __init__(self, model: AudioVisual, objective: Objective[Any] | None):
         if objective is None and not model.config.common_space:
             raise ModelError(
                 "this model's objective taught it no common space of video and audio, and its folder holds no "
@@ -98,7 +99,7 @@ class OffsetScorer:
         self.offsets = min(OFFSETS, known)
         self.margin = (known - self.offsets) // 2
 
-    def batches(self, cache: ClipCache, cut: WindowCuts, *, blank: bool = False):
+    def batches(self, cache: ClipCache, cut: WindowCuts, *, blank: bool = False) -> Iterator[EmbeddedBatch]:
         """Embedded batches of clips; ``blank``: with black frames."""
         for video, audio in cut_windows(self.model, cache, cut):
             seen = self.model.video_features(torch.zeros_like(video) if blank else video)
@@ -161,7 +162,7 @@ def shifted(lead: np.ndarray, offsets: int, unit: float, rng: np.random.Generato
 
 
 def sync_metrics(
-    model: AudioVisual, objective: Objective | None, cache: ClipCache, labels: list[tuple[str, ...]], seed: int
+    model: AudioVisual, objective: Objective[Any] | None, cache: ClipCache, labels: list[tuple[str, ...]], seed: int
 ) -> tuple[list[MetricResult], list[ClassMetrics]]:
     """Metrics of synchronization and retrieval, and the main ones of each class.
 
@@ -210,7 +211,8 @@ def sync_metrics(
 def _read(scorer: OffsetScorer, cache: ClipCache, lead: np.ndarray) -> tuple[np.ndarray, list[tuple[Tensor, Tensor]]]:
     """Scores ``[N, O]``, and of the first clips ``V [D, T, Y, X]`` and ``A [D, U]``, for a gallery."""
     steps = torch.arange(scorer.offsets, device=scorer.model.device) + scorer.margin
-    scores, kept = [], []
+    kept: list[tuple[Tensor, Tensor]] = []
+    scores = []
     for batch in scorer.batches(cache, scorer.cut(lead)):
         scores.append(scorer.of(batch, steps))
         kept += list(zip(batch.video, batch.audio, strict=True))[: _RETRIEVAL - len(kept)]

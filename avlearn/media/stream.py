@@ -1,7 +1,7 @@
 """A whole file in overlapping windows, with memory that does not grow with its length."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 
 import av
@@ -29,7 +29,7 @@ def stream(
     video: bool = True,
     audio: bool = True,
     audio_delay: float = 0.0,
-) -> Iterator[Clip]:
+) -> Generator[Clip, None, None]:
     """Windows of a file on one grid: window k begins ``k * hop`` seconds after the file's first frame.
 
     Args:

@@ -1,6 +1,7 @@
 """What a clip's truth says is in its video, and truths that say nothing."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,3 +34,8 @@ def test_what_is_no_truth_is_one_line(tmp_path, text):
     with pytest.raises(DataError, match=r"a\.json does not say what is in the video") as caught:
         scene_objects(row(tmp_path / "a.json", text))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_clip_without_a_truth_is_one_line():
+    with pytest.raises(DataError, match=r"real\.mp4: its manifest names no truth"):
+        scene_objects(SimpleNamespace(path=Path("real.mp4"), truth=None, width=100, height=50))

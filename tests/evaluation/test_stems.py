@@ -62,6 +62,11 @@ def test_files_that_are_missing_cut_or_without_stems_are_refused(row):
         stems(row)
 
 
+def test_a_clip_without_a_truth_has_no_stems(row):
+    with pytest.raises(DataError, match="names no truth"):
+        stems(replace(row, truth=None))
+
+
 def test_a_truth_of_other_things_than_the_stems_is_refused(row):
     text = row.truth.read_text()
     source = json.loads(text)["sources"][0]
