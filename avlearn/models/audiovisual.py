@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from avlearn.config import ModelConfig
 from avlearn.errors import ModelError
 from avlearn.models.calibration import Calibrations
-from avlearn.models.in_distribution import InDistribution
+from avlearn.models.in_distribution import LABELLED, InDistribution
 from avlearn.models.two_tower import TwoTower
 from avlearn.models.unet import MaskUNet
 from avlearn.signal import Stft
@@ -64,7 +64,12 @@ class AudioVisual(TwoTower):
         heads = {"separator": "separator.", "labels": "classifiers."}
         new = tuple(prefix for key, prefix in heads.items() if key in changes)
         model.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith(new)}, strict=False)
-        model.in_distribution = dict(self.in_distribution)
+        # Those of what the classifiers know are of classifiers that are gone where these are new.
+        model.in_distribution = {
+            kind: known
+            for kind, known in self.in_distribution.items()
+            if not (kind.startswith(LABELLED) and "labels" in changes)
+        }
         return model
 
     @staticmethod

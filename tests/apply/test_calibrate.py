@@ -179,6 +179,8 @@ def test_a_calibrated_model_says_so_and_its_classifiers_keep_to_what_they_know(c
     for field in fields(again.in_distribution["video"]):
         kept = getattr(again.in_distribution[LABELLED + "video"], field.name)
         assert torch.equal(kept, getattr(model.in_distribution["video"], field.name))
+    assert set(again.with_heads(labels=("new",)).in_distribution) == {"video", "audio"}
+    assert set(again.with_heads(separator=None).in_distribution) == set(again.in_distribution)
 
 
 def test_too_few_clips_are_told_before_the_work(clips, tmp_path):
