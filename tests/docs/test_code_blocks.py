@@ -242,8 +242,8 @@ def test_pages_name_what_is_there():
         text = (ROOT / page).read_text()
         for name in re.findall(r"^::: (\S+)$|\]\[(avlearn\.[\w.]+)\]", text, re.MULTILINE):
             assert is_public("".join(name)), f"{page}: {name}"
-    for file in re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()):
-        within = file.replace("NAME", "*") if "/" in file else f"**/{file}"
+    for file in re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "docs" / "architecture.md").read_text()):
+        within = file.replace("NAME", "*") if "/" in file[:-1] else f"**/{file}"
         assert any((ROOT / "avlearn").glob(within)) or (ROOT / file).is_file(), f"docs/architecture.md: {file}"
 
 
