@@ -141,11 +141,8 @@ class Encoder(nn.Module):
             raise ModelError(f"{name} takes spectrograms of {self.bins} bins, not {sides['F']}")
         frames = sides.get("T", sides.get("N", 0))
         if frames != self.frames_for(frames):
-            needs = (
-                f"at least {self.least_frames}"
-                if frames < self.least_frames
-                else f"a multiple of {self.frame_multiple}"
-            )
+            least = self.frames_for(1)
+            needs = f"at least {least}" if frames < least else f"a multiple of {self.frame_multiple}"
             raise ModelError(f"{name}: frames are {needs}, not {frames}; the last one may be repeated")
         if min(sides.get(side, self.least_side) for side in "HWF") < self.least_side:
             what = "spectrograms of at least {} bins" if "F" in sides else "frames of at least {} pixels a side"

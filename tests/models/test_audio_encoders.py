@@ -7,9 +7,12 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import resnet18, resnet34
 
+from avlearn.errors import ModelError
 from avlearn.models import create_model
 from avlearn.models.audio.ast import AST
+from avlearn.models.audio.stages import AudioEncoder
 from avlearn.models.audio.vgg import VGGM
+from avlearn.models.encoder import FeatureInfo
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -188,3 +191,19 @@ def test_learns_with_checkpointing_as_without(name):
     F.cross_entropy(model(audio), torch.tensor([0, 1])).backward()
     for key, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, plain[key])
+
+
+def test_an_encoder_that_says_no_more_than_its_step_refuses_less():
+    class Steps(AudioEncoder):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, (16, 8), (16, 8))
+            self.feature_info = FeatureInfo(4, (8, 0, 0))
+
+        def stages(self):
+            return [("conv", self.conv)]
+
+    model = Steps()
+    assert model(torch.rand(1, 1, 16, 12)).shape == (1, 4) and model.frames_for(3) == 8
+    with pytest.raises(ModelError, match="frames are at least 8, not 7"):
+        model(torch.rand(1, 1, 16, 7))

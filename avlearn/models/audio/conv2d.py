@@ -39,7 +39,6 @@ class Conv2d(AudioEncoder):
         self.norm = nn.BatchNorm1d(last)
         self.relu = nn.ReLU(inplace=True)
         self.feature_info = FeatureInfo(last, (8, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         strides = ((2, 2, 0), (4, 4, 0), (8, 8, 0), (8, 16, 0))
         body = (
             FeatureInfo(width, stride, f"body.{i}")
@@ -86,7 +85,6 @@ class Conv2dAVID(AudioEncoder):
         self.block3 = _Block(128, 256, 2)
         self.block4 = _Block(256, 512, 1)
         self.feature_info = FeatureInfo(512, (16, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         blocks = zip((64, 128, 256, 512), (4, 8, 16, 16), strict=True)
         self.stage_info = (
             FeatureInfo(64, (2, 2, 0), "conv1"),

@@ -36,7 +36,6 @@ class ResNet(AudioEncoder):
                 if isinstance(module, nn.Conv2d) and module.stride == (2, 2) and published > temporal_stride:
                     module.stride = (2, 1)
         self.feature_info = FeatureInfo(512, (temporal_stride, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         groups = (FeatureInfo(64 << i, (min(4 << i, temporal_stride), 4 << i, 0), f"layers.{i}") for i in range(4))
         self.stage_info = (FeatureInfo(64, (4, 4, 0), "stem"), *groups)
 

@@ -8,11 +8,15 @@ from avlearn.models.encoder import Encoder
 class AudioEncoder(Encoder):
     """``[B, 1, F, N]`` to ``[B, D, U]``; outputs of the stages are ``[B, D', F', N']``, bins before frames.
 
-    Subclasses give `stages`, set ``least_frames`` to one step, and override what is otherwise there.
+    Subclasses give `stages`, and override what is otherwise there.
     """
 
     axes: tuple[str, ...] = ("C", "F", "N")
     in_chans = 1
+
+    def frames_for(self, count: int) -> int:
+        """One step, and all that there is beyond."""
+        return super().frames_for(max(count, self.feature_info.stride[0]))
 
     def prepared(self, x: Tensor) -> Tensor:
         """The input as the first stage takes it: frames beyond the last whole step are cut off."""

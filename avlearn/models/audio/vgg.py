@@ -56,7 +56,6 @@ class VGGM(AudioEncoder):
             )
         self.windowed, self.bins = windowed, bins
         self.feature_info = FeatureInfo(embedding or last, (self.hop, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         strides = ((1, 1, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0), (4, 2, 0), (4, 0, 0))
         widths = (width, 3 * width, 6 * width, 4 * width, 4 * width, last)
         self.stage_info = tuple(
@@ -151,7 +150,6 @@ class VGGish(AudioEncoder):
             *(layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.ReLU()))
         )
         self.feature_info = FeatureInfo(128, (self.window, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         self.stage_info = (*info, FeatureInfo(128, (self.window, 0, 0), "embeddings"))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):

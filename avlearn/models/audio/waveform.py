@@ -60,7 +60,6 @@ class Waveform(AudioEncoder):
         self.conv4 = _Block(128, 256)
         self.conv5 = _conv(256, 128, 3)
         self.feature_info = FeatureInfo(128, (1024, 0, 0))
-        self.least_frames = self.feature_info.stride[0]
         stages = zip((64, 128, 128, 256, 128), (16, 64, 256, 1024, 1024), strict=True)
         self.stage_info = tuple(
             FeatureInfo(width, (stride, 0, 0), f"conv{i}") for i, (width, stride) in enumerate(stages, 1)
