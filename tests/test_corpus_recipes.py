@@ -22,6 +22,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.r2plus1d import AVIDResNet, r2plus1d
+from avlearn.models.video.resnet import VideoResNet, flat, full, simple_stem
 from avlearn.recipe import list_recipes
 from avlearn.tasks import build, load_recipe
 from avlearn.tasks.synchronize.build import build_model, build_objective
@@ -42,6 +43,8 @@ SIZES = [
     "trainer.log_every=5", "trainer.checkpoint_every=1000", "data.workers=0",
 ]  # fmt: skip
 NARROW: dict[str, Callable[..., torch.nn.Module]] = {
+    "f_r2d_18": lambda: VideoResNet(simple_stem(3, 8, 1), (1, 2), (2, 2, 2, 2), [flat] * 4, width=8),
+    "mc3_18": lambda: VideoResNet(simple_stem(3, 8, 3), (1, 2), (2, 2, 2, 2), [full, flat, flat, flat], width=8),
     "r2plus1d_18": lambda temporal_stride=8: r2plus1d(18, "per-block", 3, temporal_stride, 1e-5, width=8),
     "r2plus1d_18_avid": lambda: AVIDResNet(width=8),
     "motionformer_b": lambda attention: Motionformer(dim=48, depth=1, heads=2, attention=attention),
