@@ -6,13 +6,17 @@ sounds.
 
 import copy
 import itertools
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import timm
 import torch
 from families import FAMILIES
+from filelock import FileLock
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -61,8 +65,7 @@ SCHEDULES = {
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class World:
+class World(NamedTuple):
     """``video`` uint8 ``[N, 3, 16, 64, 64]`` and ``audio`` ``[N, 16000]``, of one second; ``labels`` ``[N]``."""
 
     video: Tensor
@@ -94,14 +97,30 @@ def render(seed: int, clips: int) -> World:
     return World(video, torch.from_numpy(np.stack([scene.audio for scene in scenes])), torch.tensor(labels))
 
 
-@pytest.fixture(scope="module")
-def seen() -> World:
-    return render(1, 160)
+def rendered_once(tmp_path_factory: pytest.TempPathFactory, seed: int, clips: int) -> World:
+    """A world that is rendered once for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    file = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"scenes{seed}.pt"
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            torch.save(tuple(render(seed, clips)), file)
+    return World(*torch.load(file))
 
 
 @pytest.fixture(scope="module")
-def held_out() -> World:
-    return render(3, 40)  # schedules were chosen on clips of seed 2
+def seen(tmp_path_factory) -> World:
+    return rendered_once(tmp_path_factory, 1, 160)
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory) -> World:
+    return rendered_once(tmp_path_factory, 3, 40)  # schedules were chosen on clips of seed 2
+
+
+@pytest.fixture(scope="module")
+def inputs(seen, held_out) -> Callable[[tuple[int, ...]], tuple[Tensor, Tensor]]:
+    """Inputs of a shape, of both worlds; the last are kept, for most families have the shape of the one before."""
+    return lru_cache(1)(lambda shape: (seen.inputs(shape), held_out.inputs(shape)))
 
 
 def learn(model: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float) -> None:
@@ -142,10 +161,10 @@ def priors(seen, held_out) -> dict[int, float]:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_it_learns_from_scratch(name, seen, held_out, priors):
+def test_it_learns_from_scratch(name, seen, held_out, inputs, priors):
     model, shape = FAMILIES[name].classifier(len(CLASSES)), FAMILIES[name].shape
-    learn(model, seen.inputs(shape), seen.labels, *SCHEDULES.get(name, (200, 0.003)))
-    found = accuracy(model, held_out.inputs(shape), held_out.labels)
+    learn(model, inputs(shape)[0], seen.labels, *SCHEDULES.get(name, (200, 0.003)))
+    found = accuracy(model, inputs(shape)[1], held_out.labels)
     prior = priors[len(shape)]
     assert found > max(3 * CHANCE, prior), f"{name}: {found:.1%} of held-out clips; prior {prior:.1%}, {CHANCE=:.1%}"
 
