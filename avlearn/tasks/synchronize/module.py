@@ -63,9 +63,14 @@ class SynchronizeModule(TaskModule):
         """The inverse."""
         self.model.config = self.model.config.model_copy(update=checkpoint["read"])
 
-    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None) -> None:
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
         """By the norm over all weights, whether a process has them whole or in part."""
-        if self.device_mesh is None:
+        if self.device_mesh is None or gradient_clip_val is None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             clip_by_norm(self.parameters(), gradient_clip_val)
