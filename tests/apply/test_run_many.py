@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, output_names, run_many
+from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, in_a_line, output_names, run_many
 from avlearn.apply.sync import sync_file
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
@@ -45,7 +45,8 @@ def test_the_worst_decides(clips):
     results = [fine, replace(fine, status="out of sync"), replace(fine, status="undecidable")]
     results.append(Failure("x.mp4", "does not exist", SYNC.schema))
     codes = [ResultTable(SYNC, results[: k + 1]).exit_code for k in range(4)]
-    assert codes == [0, 1, 3, 2]
+    assert codes == [0, 1, 3, 2] and ResultTable(SYNC, []).exit_code == 0
+    assert in_a_line(SYNC, results[3]) == results[3].text() == "x.mp4: error: does not exist"
     table = ResultTable(SYNC, results[::-1])
     assert table.text().splitlines()[-1] == "1 in sync, 1 out of sync, 1 undecidable, 1 error"
     assert json.loads(json.dumps(table.to_dict()))[0] == {
