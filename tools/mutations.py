@@ -130,6 +130,8 @@ class _Walk(ast.NodeVisitor):
             self.visit(node.value)
 
     def visit_If(self, node: ast.If) -> None:
+        if self.text(node.test) == "TYPE_CHECKING":
+            return  # what is imported for the type checker alone
         self.replace(node.test, f"not {self.text(node.test)}")
         self.generic_visit(node)
 

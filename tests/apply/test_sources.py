@@ -30,6 +30,13 @@ def test_two_that_move_keep_their_numbers():
     assert [s.id for s in find_sources(TIMES, maps, 1)] == [1]
 
 
+def test_a_box_holds_what_is_above_half_the_height():
+    heat = np.zeros((8, 8))
+    heat[4, 2:6] = 0.4, 0.6, 1.0, 0.45  # the last of them lies below half
+    (source,) = find_sources(TIMES, np.repeat(heat[None], len(TIMES), 0), 1)
+    np.testing.assert_allclose(source.boxes[0], [3 / 8, 4 / 8, 5 / 8, 5 / 8])
+
+
 def test_one_that_is_away_for_a_moment_is_the_same_and_one_for_a_moment_is_none():
     maps = np.stack([bump(0.2, 0.2) * (n not in (8, 9)) + bump(0.8, 0.8, 0.9) * (n in (8, 9)) for n in range(20)])
     (steady,) = find_sources(TIMES[:16], np.stack([maps[n] if n != 9 else maps[7] for n in range(16)]), 4)
