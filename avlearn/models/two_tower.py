@@ -54,13 +54,11 @@ class TwoTower(nn.Module):
         _check_window(config, self.step)
         self.audio_step = self.audio.feature_info.stride[0] * self.spectrogram.hop
         _check_clocks(config, self.step, self.audio_step)
-        self.segment_frames = None if config.segment is None else round(config.segment * config.fps)
-        if (
-            config.segment is not None
-            and self.segment_frames is not None
-            and (self.segment_frames % stride or abs(self.segment_frames / config.fps - config.segment) > 1e-6)
-        ):
-            raise ModelError(f"model.segment: {config.segment:g} s is no whole number of steps of {self.step:g} s")
+        self.segment_frames: int | None = None
+        if config.segment is not None:
+            self.segment_frames = round(config.segment * config.fps)
+            if self.segment_frames % stride or abs(self.segment_frames / config.fps - config.segment) > 1e-6:
+                raise ModelError(f"model.segment: {config.segment:g} s is no whole number of steps of {self.step:g} s")
         self.video_head = nn.Linear(self.video.num_features, config.dim)
         self.audio_head = nn.Linear(self.audio.num_features, config.dim)
         self.precision: torch.dtype | None = None
