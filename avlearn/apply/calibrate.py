@@ -9,7 +9,8 @@ import torch
 
 from avlearn.apply.calibrate_clip import Claim, ClipEvidence
 from avlearn.apply.confidence import calibrate, probability
-from avlearn.errors import DataError
+from avlearn.apply.verdict import ADVICE
+from avlearn.errors import DataError, ModelError
 from avlearn.files import printable
 from avlearn.media.source import Source
 from avlearn.metrics.sync import auc
@@ -18,6 +19,7 @@ from avlearn.models.in_distribution import LABELLED, InDistribution
 
 LEAST = 20  # clips that a calibration stands on
 _FOLDS = 5
+_SKILL = 0.05  # share of the prior's error that evidence has to take away, held out
 _RECOGNIZED = 0.8  # of windows with their own audio: with less, "nothing on screen" would be said of too many
 
 
@@ -72,6 +74,11 @@ class HeldOutConfidence:
     named_right: int = 0
     reason: str = ""
 
+    @property
+    def tells(self) -> bool:
+        """Whether the evidence tells more than the prior."""
+        return self.brier is not None and self.prior is not None and self.brier < (1 - _SKILL) * self.prior
+
     def text(self) -> str:
         """For people."""
         said = f"{self.name}: {self.claims} claims of {self.clips} clips, {self.right} of them right"
@@ -123,6 +130,8 @@ def calibrated_on(found: Sequence[ClipEvidence], former: dict[str, InDistributio
 
     Raises:
         DataError: there are fewer than `LEAST` clips.
+        ModelError: the model tells neither offsets nor sources of such clips: to call them known would make it say
+            things that it does not know.
     """
     if len(found) < LEAST:
         raise DataError(f"{len(found)} clips can be used: a calibration stands on {LEAST} at least")
@@ -134,6 +143,9 @@ def calibrated_on(found: Sequence[ClipEvidence], former: dict[str, InDistributio
     statistics |= {LABELLED + kind: kept for kind, kept in labelled.items() if kept is not None}
     sync, offsets = _confidence("confidence in an offset", [clip.offsets for clip in found])
     on_screen, seen = _confidence("probability of a source on screen", [clip.on_screen for clip in found])
+    if not (offsets.tells or seen.tells):
+        measured = ", ".join(f"{figure.name}: AUC {figure.auc}" for figure in (offsets, seen) if figure.auc is not None)
+        raise ModelError(f"the model tells nothing of such clips ({measured or 'no claim'}; chance 0.5): {ADVICE}")
     recognized = seen.named_right / max(seen.right, 1)
     if on_screen and recognized < _RECOGNIZED:
         on_screen = None

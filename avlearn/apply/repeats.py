@@ -49,7 +49,7 @@ def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
     """
     count = len(seen)
     ago = np.zeros(count, int)
-    if count < apart + _RUN:
+    if count <= apart + _RUN:
         return ago
     parts = [(_runs(_projected(values)), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
     starts = np.arange(count - _RUN)

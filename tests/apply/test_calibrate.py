@@ -19,7 +19,7 @@ from avlearn.apply.offset_estimate import OffsetEvidence, estimate_offset
 from avlearn.apply.offsets import PHASES, offset_curves
 from avlearn.apply.on_screen import OnScreenEvidence
 from avlearn.cli import app
-from avlearn.errors import DataError, OutputError
+from avlearn.errors import DataError, ModelError, OutputError
 from avlearn.media import read_clip, remux, write_video
 from avlearn.models.calibrated_folder import check_calibrated_folder, write_calibrated
 from avlearn.models.calibration import Calibrations, read_calibrations
@@ -113,11 +113,18 @@ def test_figures_are_of_held_out_clips_beside_the_prior():
         and "not told" not in lines
         and "track: not" in lines
     )
-    none = calibrated_on(made(60, 0.0, seen=0.0), {})
-    offsets, seen = none.confidences
+    half = calibrated_on(made(60, 3.0, seen=0.0), {})
+    _, seen = half.confidences
     # Held out, evidence that says nothing is no better than the prior; fitted and measured on the same it would be.
-    assert offsets.brier > offsets.prior - 0.005 and abs(offsets.auc - 0.5) < 0.1
-    assert none.calibrations.on_screen is None and "is recognized as on screen" in seen.reason
+    assert seen.brier > seen.prior - 0.005 and abs(seen.auc - 0.5) < 0.1 and not seen.tells
+    assert half.calibrations.on_screen is None and "is recognized as on screen" in seen.reason
+
+
+def test_a_model_that_tells_nothing_of_the_clips_is_not_said_to_know_them():
+    with pytest.raises(
+        ModelError, match=r"tells nothing of such clips \(confidence in an offset: AUC 0\.\d+.*chance 0\.5"
+    ):
+        calibrated_on(made(60, 0.0, seen=0.0), {})
 
 
 def test_too_few_clips_are_refused_and_a_calibration_without_ground_is_left_out():
@@ -142,12 +149,13 @@ def test_a_calibrated_model_says_so_and_its_classifiers_keep_to_what_they_know(c
     other = []
     for k, clip in enumerate(clips[:6]):
         whole = read_clip(clip)
-        noise = np.random.default_rng(k).integers(0, 256, whole.video.shape, np.uint8)
-        path = tmp_path / "noise" / f"{k}.mp4"
+        grain = np.random.default_rng(k).normal(0, 25, whole.video.shape)  # of film
+        grainy = (whole.video + grain).clip(0, 255).astype(np.uint8)
+        path = tmp_path / "grainy" / f"{k}.mp4"
         path.parent.mkdir(exist_ok=True)
-        write_video(path, noise, whole.fps, audio=whole.audio, sample_rate=whole.sample_rate)
+        write_video(path, grainy, whole.fps, audio=whole.audio, sample_rate=whole.sample_rate)
         other.append(path)
-    words = ["calibrate", "--data", str(tmp_path / "noise"), "-o", str(tmp_path / "mine"), "--workers", "1"]
+    words = ["calibrate", "--data", str(tmp_path / "grainy"), "-o", str(tmp_path / "mine"), "--workers", "1"]
     done = CliRunner().invoke(app, [*words, "--json", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "out.json").read_text())
@@ -155,7 +163,7 @@ def test_a_calibrated_model_says_so_and_its_classifiers_keep_to_what_they_know(c
     mine = load(tmp_path / "mine")
     for name, tensor in mine.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
-    assert mine.config.trained_on == f"{model.config.trained_on}; calibrated on {tmp_path / 'noise'}"
+    assert mine.config.trained_on == f"{model.config.trained_on}; calibrated on {tmp_path / 'grainy'}"
     assert (
         mine.calibrations.tracks is None and (tmp_path / "mine" / "README.md").read_text().count("## Calibration") == 1
     )

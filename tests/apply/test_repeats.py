@@ -75,3 +75,9 @@ def test_shapes_of_short_and_odd_material():
     assert fresh(*footage(1, 0)).all()
     assert thumbnails(np.zeros((3, 9, 31, 3), np.uint8)).shape == (3, 64)
     assert loudness(np.zeros(100, np.float32), 640).shape == (0, 16)
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 50, 61, 62, 63, 64])
+def test_a_file_that_is_too_short_to_repeat_is_all_fresh(count):
+    frames, audio = footage(3, 0)
+    assert not ago(frames[:count], audio[: count * 640]).any()
