@@ -219,7 +219,7 @@ class Objective(nn.Module, Generic[OptionsT]):
         # What could not be read back is not made.
         validated(self.Options, asdict(self.options), "objective")
         validated(FeatureSpec, asdict(self.spec), "objective")
-        self.register_load_state_dict_pre_hook(_take_former_names)  # type: ignore[no-untyped-call]
+        nn.Module.register_load_state_dict_pre_hook(self, _take_former_names)
 
     @property
     def scale(self) -> float | Tensor:
