@@ -28,7 +28,7 @@ Stds = Annotated[tuple[Std, Std, Std] | None, BeforeValidator(_colours)]
 
 
 class ModelInput(Section):
-    """What the towers see and hear at once: frames and samples a second, the short side in pixels, seconds."""
+    """The input of the towers: frames and samples a second, the short side in pixels, seconds."""
 
     fps: float = Field(25.0, ge=0.1, le=1000)
     size: int = Field(64, ge=8, le=1024)

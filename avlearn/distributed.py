@@ -40,7 +40,7 @@ def clip_by_norm(parameters: Iterable[Tensor], most: float) -> None:
         (gradient.to_local() if isinstance(gradient, DTensor) else gradient).mul_(factor)
 
 
-def least(count: int, device: torch.device) -> int:
+def smallest_count(count: int, device: torch.device) -> int:
     """The smallest of all processes' counts; this one's own, where there is one process.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from avlearn.apply.classify import classify_file
 from avlearn.apply.file_maps import file_maps
 from avlearn.apply.localize import localize_file
-from avlearn.apply.maps import relief
+from avlearn.apply.maps import above_median
 from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.data.manifest import Row, read_manifest
@@ -101,7 +101,7 @@ def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[
     for row in shown:
         maps = file_maps(row.path, model).maps
         clip = read_clip(row.path, audio=False)
-        heat = relief(maps.mean(0))
+        heat = above_median(maps.mean(0))
         picked = clip.video[np.linspace(5, len(clip.video) - 5, 6).astype(int)]
         image = heatmap_frames(picked, np.repeat(heat[None], len(picked), 0))
         images.append(image)

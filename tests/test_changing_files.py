@@ -74,7 +74,7 @@ def test_a_file_that_changes_under_a_tool_is_a_row_or_a_line(clip, change, untra
     assert row.reason == "was changed while it was read: try again"
     clip.write_bytes(whole)
     monkeypatch.setattr(content, "_facts", changing(content._facts, change))
-    found = content.look(str(clip))
+    found = content.inspect_file(str(clip))
     assert found["flags"] == ["undecodable"] and "was changed while it was read" in found["reason"]
     clip.write_bytes(whole)
     encode = transcode.__dict__["_encode"].__wrapped__

@@ -1,4 +1,4 @@
-"""A model calibrated on clips like those that it is to be used on: what it knows there, and how sure it may be."""
+"""A model calibrated on clips like those that it is to be used on: in-distribution statistics and confidences."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +42,7 @@ class KnownClips:
     before: int | None
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         before = "not measured before" if self.before is None else f"{self.before} before"
         return (
             f"in-distribution by {self.kind}: {self.held_out} of {self.clips} held-out clips ({before}), "
@@ -80,7 +80,7 @@ class HeldOutConfidence:
         return self.brier is not None and self.prior is not None and self.brier < (1 - _SKILL) * self.prior
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         said = f"{self.name}: {self.claims} claims of {self.clips} clips, {self.right} of them right"
         if self.brier is not None:
             said += (
@@ -109,7 +109,7 @@ class Calibrated:
     confidences: tuple[HeldOutConfidence, ...]
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Human-readable text."""
         tracks = "confidence in a track: not calibrated: that needs the audio of each source alone"
         figures: list[KnownClips | HeldOutConfidence] = [*self.known, *self.confidences]
         return [figure.text() for figure in figures] + [tracks]
@@ -233,6 +233,6 @@ class CalibrateResult:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         lines = [f"{printable(path)}: error: {reason}" for path, reason in self.failed]
         return "\n".join([*lines, *self.calibrated.lines(), f"wrote {printable(self.out)}"])

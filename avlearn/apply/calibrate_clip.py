@@ -1,4 +1,4 @@
-"""What a clip tells of a model: how its windows look, and claims about it whose truth is known."""
+"""The evidence of a clip for a calibration: descriptions of its windows, and claims about it whose truth is known."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,7 +30,7 @@ _FURTHEST = 2.0  # seconds that the audio is moved
 
 @dataclass(frozen=True)
 class Claim:
-    """What speaks for a claim, and whether it is right."""
+    """The evidence for a claim, and whether the claim is right."""
 
     evidence: OffsetEvidence | OnScreenEvidence
     right: bool

@@ -47,7 +47,7 @@ class ClassifyResult:
         return {"schema": "avlearn.classify/1", **self.__dict__}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         lines = [printable(self.path)]
         if self.reason:
             said = f"{printable(self.path)}: {self.verdict}: {self.reason}"

@@ -26,7 +26,7 @@ def probability(evidence: Any, calibration: Mapping[str, Any]) -> float:
     """From 0 to 1; it falls with none of the evidence.
 
     Args:
-        evidence: a dataclass of numbers that speak for what is claimed.
+        evidence: a dataclass of numbers: evidence for the claim.
         calibration: what `calibrate` returned for such evidence.
 
     Raises:
@@ -44,7 +44,7 @@ def calibrate(evidence: Sequence[Any], right: np.ndarray) -> dict[str, Any]:
     Targets are drawn in from 0 and 1 as by Platt (1999), which keeps the map from being surer than its examples.
 
     Args:
-        evidence: N dataclasses of one kind, with numbers that speak for what is claimed.
+        evidence: N dataclasses of one kind, of numbers: evidence for the claim.
         right: ``[N]`` whether each claim was right.
 
     Returns:

@@ -73,7 +73,7 @@ class EmbedResult:
         return {"schema": "avlearn.embed/1", **asdict(self), "failed": failed}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         lines = [f"{printable(path)}: error: {reason}" for path, reason in self.failed]
         lines += [f"{len(self.failed)} of {self.files + len(self.failed)} files could not be read"] if lines else []
         windows, files = (f"{n} {what}{'s' * (n != 1)}" for n, what in ((self.windows, "window"), (self.files, "file")))

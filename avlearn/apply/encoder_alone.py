@@ -1,4 +1,4 @@
-"""What an imported encoder can do without a model of both: features of what is seen, and labels over time."""
+"""An imported video encoder used alone: features, and labels over time."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

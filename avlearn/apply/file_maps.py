@@ -34,7 +34,7 @@ class FileMaps:
         times: ``[N]`` seconds from the start of the file, the windows' centres.
         maps: float32 ``[N, Y, X]``, mean similarity of place and audio in [-1, 1].
         levels: ``[N]`` root mean square of the audio, of full scale.
-        evidence: N, what speaks for a source on screen.
+        evidence: N, for a source on screen.
     """
 
     times: np.ndarray

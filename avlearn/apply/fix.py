@@ -28,7 +28,7 @@ class FixResult:
     notes: tuple[str, ...]
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         said = f"wrote {printable(self.out)}"
         if self.now is not None:
             said += f": in sync now ({milliseconds(self.now)}; was {milliseconds(self.was)})"

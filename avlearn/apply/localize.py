@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from avlearn.apply.file_maps import FileMaps, file_maps
-from avlearn.apply.maps import map_at, peak_of, relief
+from avlearn.apply.maps import above_median, map_at, peak_of
 from avlearn.apply.on_screen import on_screen_probability
 from avlearn.apply.source_choice import MAX_SOURCES
 from avlearn.apply.sources import SoundSource, find_sources
@@ -74,7 +74,7 @@ class LocalizeResult:
         return {"schema": "avlearn.localize/2", **self.__dict__}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         said = f"{printable(self.path)}: {self.verdict}"
         x, y = self.peak
         if self.verdict in ("on screen", "partly on screen"):
@@ -157,7 +157,7 @@ def localize_file(
     _write_maps(maps_path, found, audible)
     weights = audible if audible.any() else np.ones(len(audible))
     calibrated = model.calibrations.on_screen is not None
-    why = checked.why_not(model, calibrated) or ""
+    why = checked.undecided_reason(model, calibrated) or ""
     verdict = _verdict(audible, silent, checked.fresh_at(found.times), checked, why)
     return LocalizeResult(
         path=str(path),
@@ -229,7 +229,7 @@ def _drawn(
     """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
     for instant, frame in every_frame(path):
         chance = float(map_at(found.times, audible, instant))
-        shown = overlay(frame, relief(map_at(found.times, found.maps, instant)), chance)
+        shown = overlay(frame, above_median(map_at(found.times, found.maps, instant)), chance)
         for source in sources if chance >= _EXPLAINED else ():
             box = map_at(found.times, source.boxes, instant)
             if np.isfinite(box).all():

@@ -70,7 +70,7 @@ def map_at(times: np.ndarray, maps: np.ndarray, instant: float) -> np.ndarray:
     return maps[after - 1] * (1 - share) + maps[after] * share
 
 
-def relief(heat: np.ndarray) -> np.ndarray:
+def above_median(heat: np.ndarray) -> np.ndarray:
     """Height above the map's median, the peak's being 1: ``[Y, X]`` to ``[Y, X]`` in [0, 1]; 0 where it is flat."""
     low, high = float(np.median(heat)), float(heat.max())
     return np.clip((heat - low) / max(high - low, 1e-6), 0, 1)

@@ -1,4 +1,4 @@
-"""A stretch of audio into what each seen source explains of it, at the audio's own rate and channels."""
+"""A stretch of audio split into the part of each source, at the audio's own rate and channels."""
 
 from fractions import Fraction
 from math import gcd, lcm
@@ -81,7 +81,7 @@ def separate_window(
             `stretch_grid` agree wherever they reach `CONTEXT` further on both sides.
         rate: samples a second.
         queries: ``[1, K, D, T]`` features of the sources over the same seconds.
-        heard: ``[1, S]``, the same audio as the model is to hear it; the channels' mean by default.
+        heard: ``[1, S]``, the same audio as the model takes it; the channels' mean by default.
 
     Returns:
         ``[K, C, S]``; masks of all sources add up to at most one.

@@ -1,4 +1,4 @@
-"""How a file's audio is listened to: at a usual level, without a constant offset, on channels that do not cancel."""
+"""Normalization of a file's audio: a usual level, no constant offset, channels that do not cancel."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _OFFSET = 0.01  # of the root mean square: a smaller constant changes nothing
 
 @dataclass(frozen=True)
 class AudioNormalizer:
-    """What is done to a file's samples before the model hears them.
+    """Changes to a file's samples before the model takes them.
 
     Attributes:
         source: the file, and the channel that is listened to where the mean of all would cancel.
@@ -32,7 +32,7 @@ class AudioNormalizer:
     notes: tuple[str, ...] = ()
 
     def __call__(self, audio: np.ndarray) -> np.ndarray:
-        """Samples of the chosen channels' mean, as read from ``source``, as the model is to hear them.
+        """Samples of the chosen channels' mean, as read from ``source``, as the model takes them.
 
         Zeros stay zeros: where a track has no audio, none is made.
         """

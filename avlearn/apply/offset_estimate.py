@@ -1,4 +1,4 @@
-"""The offset of a file from the curves of its windows: where it lies, how it changes, and what speaks for it."""
+"""The offset of a file from the curves of its windows: where it lies, how it changes, and the evidence for it."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
 
 @dataclass(frozen=True)
 class OffsetEvidence:
-    """What speaks for an offset, from the windows' curves.
+    """Evidence for an offset, from the windows' curves.
 
     Attributes:
         height: mean similarity there, above the windows' medians, -2 to 2.
@@ -44,7 +44,7 @@ class OffsetEstimate(Peak):
     Attributes:
         timeline: how the offset changes over the windows.
         scores: ``[O]`` mean similarity at each offset; NaN where too little audio overlaps.
-        evidence: what speaks for the offset.
+        evidence: for the offset.
         known: bool ``[W]``, which windows have audio at some offset.
         peaks: the best offset of each of those.
         middle: seconds, the mean of their middles.

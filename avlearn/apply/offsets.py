@@ -1,4 +1,4 @@
-"""Every window of a file's video against its audio at every offset: what all of synchronization reads."""
+"""Similarity of each window of a file's video with its audio at each offset."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

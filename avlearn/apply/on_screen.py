@@ -18,7 +18,7 @@ _NEAR = 1  # steps from it that count as it
 
 @dataclass(frozen=True)
 class OnScreenEvidence:
-    """What speaks for a source on screen, in a window.
+    """Evidence for a source on screen, in a window.
 
     Attributes:
         height: similarity at the map's peak above the map's median.

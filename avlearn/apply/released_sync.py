@@ -57,7 +57,7 @@ class ReleasedSyncResult:
         return {"name": self.name, "offset": self.offset, **self.values, "reason": self.reason}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         if self.reason:
             return f"{self.name}: no answer ({self.reason})"
         said = [] if self.offset is None else [_in_words(self.offset)]

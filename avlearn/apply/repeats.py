@@ -15,7 +15,7 @@ _ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch 
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """What frames look like from far: uint8 ``[T, H, W, 3]`` to float32 ``[T, 64]``."""
+    """Coarse thumbnails of frames: uint8 ``[T, H, W, 3]`` to float32 ``[T, 64]``."""
     rows, columns = (np.linspace(0, side, _SIDE, endpoint=False).astype(int) for side in frames.shape[1:3])
     grey = frames.mean(3, dtype=np.float32)
     sums = np.add.reduceat(np.add.reduceat(grey, rows, 1), columns, 2)
@@ -70,7 +70,7 @@ def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
 
 
 def period(ago: np.ndarray) -> int | None:
-    """Frames after which a file comes again, where all of it is one stretch again and again; else None.
+    """Length in frames of the stretch that a file repeats from end to end; None where it does not.
 
     Args:
         ago: ``[T]`` of `last_seen`.

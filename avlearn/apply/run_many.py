@@ -59,7 +59,7 @@ class Failure:
         return {"schema": self.schema, "path": self.path, "status": "error", "reason": self.reason}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         return f"{printable(self.path)}: error: {self.reason}"
 
 

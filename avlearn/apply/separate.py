@@ -61,7 +61,7 @@ class Track:
     evidence: TrackEvidence | None = None
 
     def text(self, calibrated: bool = True) -> str:
-        """For people; ``calibrated``: whether the confidence is."""
+        """Human-readable text; ``calibrated``: whether the confidence is."""
         said = [f"{self.share:.0%} of the energy"]
         if self.place:
             said.insert(0, f"at {self.place[0]:.0%} across, {self.place[1]:.0%} down")
@@ -122,7 +122,7 @@ class SeparateResult:
         return {"schema": "avlearn.separate/2", **asdict(self)}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         count = len(self.sources)
         lines = [f"{printable(self.path)}: {count} track{'s' * (count != 1)} and what is left"]
         lines += [track.text(self.calibrated) for track in self.tracks]
@@ -293,7 +293,7 @@ def _verdict(
     """The verdict, and the reason where it is not ``separated``."""
     if silent:
         return "silent", SILENT
-    why = checked.why_not(model, model.calibrations.tracks is not None)
+    why = checked.undecided_reason(model, model.calibrations.tracks is not None)
     if not checked.unlike and max(confidences, default=0.0) >= _EXPLAINS:
         return "separated", None
     if why:

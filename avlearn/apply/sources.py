@@ -1,4 +1,4 @@
-"""What makes the sound: the places that stand out of the maps, followed over time."""
+"""Sources of the sound: peaks of the maps, followed over time."""
 
 from dataclasses import dataclass, field
 

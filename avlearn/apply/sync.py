@@ -109,7 +109,7 @@ class SyncResult:
         return {"schema": "avlearn.sync/2", **values}
 
     def text(self, advice: bool = True) -> str:
-        """For people; of many files, advice is given once for all of them."""
+        """Human-readable text; of many files, advice is given once for all of them."""
         sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}"
         said = f"{printable(self.path)}: {self.verdict} ({self.reason or sure})"
         notes = self.notes + self.advice * advice
@@ -172,7 +172,7 @@ def sync_file(
         in_distribution=curves.in_distribution.result(),
         notice=unlike,
         notes=curves.notes + _loop(curves),
-        advice=coarse(model) + advice,
+        advice=coarse_step_note(model) + advice,
     )
 
 
@@ -239,7 +239,7 @@ def _further(curves: OffsetCurves) -> tuple[str, ...]:
     return (f"--max-offset {_FURTHEST:g} looks further",)
 
 
-def coarse(model: AudioVisual) -> tuple[str, ...]:
+def coarse_step_note(model: AudioVisual) -> tuple[str, ...]:
     """A line where a model's steps are too long to measure small offsets."""
     if model.step <= _COARSE:
         return ()

@@ -5,7 +5,7 @@ from shlex import quote
 
 import numpy as np
 
-from avlearn.apply.sync import coarse, sync_file
+from avlearn.apply.sync import coarse_step_note, sync_file
 from avlearn.apply.verdict import not_measured, unlike_training
 from avlearn.files import printable
 from avlearn.media.source import Source
@@ -35,12 +35,12 @@ class SyncCheck:
         return False in self.in_distribution.values()
 
     def fresh_at(self, times: np.ndarray) -> np.ndarray:
-        """The share at other times, of the nearest window."""
+        """`fresh` at other times: that of the nearest window."""
         if not len(self.starts):
             return np.ones(len(times))
         return self.fresh[np.abs(self.starts - times[:, None]).argmin(1)]
 
-    def why_not(self, model: AudioVisual, calibrated: bool) -> str | None:
+    def undecided_reason(self, model: AudioVisual, calibrated: bool) -> str | None:
         """Why the model cannot tell that nothing on screen makes the sound; None where it can.
 
         Args:
@@ -62,7 +62,7 @@ def check_sync(path: Source, model: AudioVisual) -> SyncCheck:
         MediaError: the file cannot be read, or has no video or no audio.
     """
     found = sync_file(path, model)
-    delay, notes = 0.0, [*found.notes, *coarse(model)]
+    delay, notes = 0.0, [*found.notes, *coarse_step_note(model)]
     whole = None if found.steps or found.drift else found.offset  # the offset of the file, where it is one
     if whole is not None and found.calibrated and abs(whole) > model.step / 4:
         delay = whole

@@ -95,7 +95,7 @@ class Result(Protocol):
     """What a command has to tell."""
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
 
     def to_dict(self) -> object:
         """JSON types."""

@@ -59,7 +59,7 @@ def unusable(flag: str, reason: str = "") -> Facts:
     return {"flags": [flag], "reason": reason or FLAGS[flag]}
 
 
-def look(path: str) -> Facts:
+def inspect_file(path: str) -> Facts:
     """Values of the columns that a file's content decides; of one that cannot be read, the reason."""
     try:
         # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.

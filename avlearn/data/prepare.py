@@ -16,7 +16,7 @@ from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.resumable import CRASHED, Journal, in_processes
-from avlearn.data.shards import facts, write_shards
+from avlearn.data.shards import clip_metadata, write_shards
 from avlearn.data.transcode import AAC_RATES, Settings, transcode
 from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.files import printable, replacing, sweep
@@ -58,7 +58,7 @@ class Preparation:
         return {"schema": "avlearn.prepare/1", **values}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         before = f"{_size(self.bytes_before)} became " if self.bytes_before else ""
         share = f" ({self.bytes_after / self.bytes_before:.0%})" if self.bytes_before else ""
         lines = [
@@ -268,7 +268,7 @@ class _Store:
         rows, names = [self._row(clip) for clip in clips], [clip.name for clip in clips]
         content = hashlib.sha256(f"{shards}".encode())
         for row, name in zip(rows, names, strict=True):
-            content.update(facts(row, name))
+            content.update(clip_metadata(row, name))
         if shards and self.shards["content"] == content.hexdigest():
             held = zip(rows, self.shards["places"], strict=True)
             return [replace(row, path=self.out / tar, offset=offset) for row, (tar, offset) in held]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avlearn.data.content import FLAGS, Facts, look, unusable
+from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.manifest import Entry, Row, write_manifest
 from avlearn.data.resumable import CRASHED, Journal, in_processes
@@ -164,7 +164,7 @@ class ScanSummary:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         told = self.to_dict()
         hours, size = told["seconds"] / 3600, told["bytes"] / 1e9
         lines = [f"{told['usable']} of {told['clips']} clips can be used: {hours:.2f} h, {size:.2f} GB"]
@@ -199,7 +199,7 @@ def _look_at_all(
     todo = [key for key in paths if key not in found]
     if progress:
         progress(len(found), len(paths))
-    with closing(in_processes(look, [paths[key] for key in todo], workers)) as results:
+    with closing(in_processes(inspect_file, [paths[key] for key in todo], workers)) as results:
         for number, result in results:
             found[todo[number]] = unusable("undecodable", "the decoder crashed") if result is CRASHED else result
             if journal:

@@ -38,14 +38,14 @@ def write_shards(rows: Sequence[Row], names: Sequence[str], folder: Path, count:
         with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             for k in range(shard * len(rows) // count, (shard + 1) * len(rows) // count):
                 offset = _add(tar, f"{k:08d}.mp4", _content(rows[k]))
-                _add(tar, f"{k:08d}.json", facts(rows[k], names[k]))
+                _add(tar, f"{k:08d}.json", clip_metadata(rows[k], names[k]))
                 packed.append(replace(rows[k], path=path, offset=offset))
     for path in set(folder.glob("*.tar")) - {row.path for row in packed}:
         path.unlink()
     return packed
 
 
-def facts(row: Row, name: str) -> bytes:
+def clip_metadata(row: Row, name: str) -> bytes:
     """The JSON that lies beside a clip."""
     kept = ("labels", "split", "flags", "duration", "fps", "width", "height", "sample_rate", "hash")
     told = {"name": name} | {key: getattr(row, key) for key in kept}

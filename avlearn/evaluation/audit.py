@@ -110,7 +110,7 @@ class Audit:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         lines = [table([check.metric for check in self.checks]), ""]
         lines += [f"LEAK: {check.text()}" for check in self.leaks]
         if not self.leaks:

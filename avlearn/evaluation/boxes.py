@@ -196,7 +196,7 @@ def box_metrics(
     chosen on every other item (`universal_threshold`) and measured on the rest; with a single item it is left out.
 
     Our models see a window of their training around the instant, all of the video. Released networks see the frame
-    of the instant and hear what their evaluators make of the ten seconds around it; LVS sees the middle square, and as
+    of the instant and what their evaluators make of the ten seconds around it; LVS sees the middle square, and as
     in its evaluator that is compared with boxes of the whole frame.
 
     Args:

@@ -53,7 +53,7 @@ class ProbeResult:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         return table(self.metrics) + list_skipped(self.skipped)
 
 

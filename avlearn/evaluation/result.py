@@ -80,7 +80,7 @@ class Evaluation:
         }
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         parts = [table(self.metrics)]
         if self.classes:
             parts.append(_class_table(self.classes))

@@ -98,7 +98,7 @@ class TrackInfo:
     why: str
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         form = f" {self.sample_rate} Hz, {_channels(self.channels)}" if self.kind == "audio" else ""
         said = [form, self.language, printable(self.title) if self.title else None, "cover" if self.cover else None]
         named = f"{self.kind} track {self.number}: {self.codec}" + ", ".join(s for s in said if s)
@@ -127,7 +127,7 @@ class MediaInfo:
         return {"schema": "avlearn.probe/1", **asdict(self)}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         lines = [f"{printable(self.path)}: {self.container}, {self.duration:.2f} s from {self.start:.2f} s"]
         if self.video:
             v = self.video

@@ -37,7 +37,7 @@ class Anatomy:
     gmacs: float
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         rows = [("input", "", _sides(self.clip), "")]
         rows += [
             (s.name, s.kernels, _sides(s.output), f"{s.params / 1e6:.2f}" if s.params else "") for s in self.stages

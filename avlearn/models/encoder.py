@@ -96,13 +96,13 @@ class Encoder(nn.Module):
         return self
 
     @property
-    def off(self) -> list[str]:
+    def removed_parts(self) -> list[str]:
         """Of ``head_parts``, those that are taken off."""
         return [name for name in self.head_parts if isinstance(getattr(self, name), nn.Identity)]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: object) -> None:
         # Weights of a whole network fit a tower.
-        off = tuple(f"{prefix}{name}." for name in self.off)
+        off = tuple(f"{prefix}{name}." for name in self.removed_parts)
         for key in [key for key in state_dict if key.startswith(off)]:
             del state_dict[key]
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,4 +1,4 @@
-"""In-distribution statistics: what video and audio like those that a model was trained on are like."""
+"""In-distribution statistics: Gaussians of the features of video and audio like a model's training data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

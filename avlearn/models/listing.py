@@ -44,7 +44,7 @@ class ModelList:
         ]
 
     def text(self) -> str:
-        """For people, in 100 letters a line; the rest is in the document, and in what `to_dict` gives."""
+        """Human-readable text, in 100 letters a line; the rest is in the document, and in what `to_dict` gives."""
         shown = [_HEADS.index(heading) for heading in _SHOWN]
         return aligned(_SHOWN, [[row[k] for k in shown] for row in self._rows()], width=100)
 
@@ -80,7 +80,7 @@ class WeightList:
         return {"schema": "avlearn.weights/1", "weights": [asdict(released) for released in self.weights]}
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         rows = [(w.encoder, w.name, w.data, w.top1, w.address) for w in self.weights]
         return aligned(("encoder", "name", "data", "top-1", "address"), rows)
 

@@ -1,4 +1,4 @@
-"""The separation network: a U-Net over the mixture's spectrogram, led by what was seen, when."""
+"""The separation network: a U-Net over the mixture's spectrogram, conditioned on visual features over time."""
 
 from functools import lru_cache
 from math import prod

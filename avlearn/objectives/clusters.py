@@ -18,7 +18,7 @@ from avlearn.objectives.objective import (
     ObjectiveOptions,
     ObjectiveOutput,
     aligned_audio,
-    unused,
+    zero_gradient,
 )
 from avlearn.objectives.registry import register
 from avlearn.validation import Steps
@@ -154,7 +154,7 @@ class Clusters(Objective[ClustersOptions]):
         else:
             video_labels, audio_labels = self.predicted_labels(video, audio)
         loss, logs = cluster_classification(self.video_head(video), self.audio_head(audio), video_labels, audio_labels)
-        return ObjectiveOutput(loss + unused(batch), logs)
+        return ObjectiveOutput(loss + zero_gradient(batch), logs)
 
     @torch.no_grad()
     def make_labels(self) -> None:

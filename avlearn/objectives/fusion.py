@@ -15,7 +15,7 @@ from avlearn.objectives.objective import (
     ObjectiveOutput,
     ShiftSchedule,
     aligned_audio,
-    unused,
+    zero_gradient,
 )
 from avlearn.objectives.registry import register
 from avlearn.validation import Share, Width
@@ -104,7 +104,7 @@ class ShiftBCE(Objective[ShiftBCEOptions]):
         offsets = torch.cat([batch.offset, self.wrong_offsets(batch)])
         logits = self._maps(video.repeat(2, 1, 1, 1, 1), batch.audio_features.repeat(2, 1, 1), offsets).mean((1, 2))
         loss, logs = shift_bce(*logits.chunk(2))
-        return ObjectiveOutput(loss + unused(batch), logs)
+        return ObjectiveOutput(loss + zero_gradient(batch), logs)
 
     def cam(self, batch: EmbeddedBatch) -> Tensor:
         """Class activation map (Zhou et al., CVPR 2016) of being aligned at the true offset: ``[B, Y, X]`` logits.

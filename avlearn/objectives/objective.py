@@ -326,7 +326,7 @@ def clip_vectors(batch: EmbeddedBatch, whole_audio: bool = False) -> tuple[Tenso
     return batch.video.mean((2, 3, 4)), audio.mean(2)
 
 
-def unused(batch: EmbeddedBatch) -> Tensor:
+def zero_gradient(batch: EmbeddedBatch) -> Tensor:
     """Zero, with a gradient of zero for the common space.
 
     Objectives on features add it: processes that average gradients want one for every parameter.

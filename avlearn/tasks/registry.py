@@ -94,7 +94,7 @@ def read_recipe(values: Mapping[str, Any]) -> Recipe:
         RecipeError, ValueError: it is none.
     """
     own = dict(values)
-    return _task_of(own).recall(own)
+    return _task_of(own).restore_recipe(own)
 
 
 def complete(recipe: Recipe) -> Recipe:

@@ -65,7 +65,7 @@ class Task(Generic[R, M]):
         """
         return recipe
 
-    def recall(self, values: dict[str, Any]) -> R:
+    def restore_recipe(self, values: dict[str, Any]) -> R:
         """The recipe that a run folder holds, perhaps of an earlier version.
 
         Raises:

@@ -64,7 +64,7 @@ def trained_towers(recipe: Recipe, origin: str, base: str | None) -> AudioVisual
     if base is not None:
         return load(base)
     model = build_model(recipe, origin)
-    start(model, recipe)
+    initialize(model, recipe)
     return model
 
 
@@ -83,7 +83,7 @@ def coarse_steps(model: AudioVisual) -> list[str]:
     return said
 
 
-def start(model: AudioVisual, recipe: Recipe) -> None:
+def initialize(model: AudioVisual, recipe: Recipe) -> None:
     """Give a model what the recipe starts from, if anything."""
     if recipe.model.base is not None:
         _start_from(model, recipe.model.base)

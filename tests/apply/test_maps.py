@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from avlearn.apply.maps import map_at, peak_of, relief, stitched_map, views
+from avlearn.apply.maps import above_median, map_at, peak_of, stitched_map, views
 from avlearn.config import ModelConfig
 from avlearn.models.audiovisual import AudioVisual
 
@@ -78,5 +78,5 @@ def test_between_windows_the_map_changes_evenly_and_holds_at_the_ends():
 
 def test_relief_stands_on_the_median():
     heat = np.array([[-1.0, 0.0, 0.0], [0.0, 2.0, 4.0]])
-    np.testing.assert_allclose(relief(heat), [[0, 0, 0], [0, 0.5, 1]])
-    assert not relief(np.full((2, 2), 3.0)).any()
+    np.testing.assert_allclose(above_median(heat), [[0, 0, 0], [0, 0.5, 1]])
+    assert not above_median(np.full((2, 2), 3.0)).any()

@@ -79,7 +79,7 @@ def test_only_a_model_that_knows_such_files_says_that_nothing_is_on_screen(model
         ({"video": False, "audio": True}, True, CANNOT_TELL),
     ):  # fmt: skip
         first = look(known)
-        assert localized(low, silent, new, first, first.why_not(model, calibrated) or "") == verdict
+        assert localized(low, silent, new, first, first.undecided_reason(model, calibrated) or "") == verdict
         other = replace_calibration(model, calibrated)
         assert separated(False, [0.1], first, other)[0] == verdict
         assert separated(False, [], first, other)[0] == verdict

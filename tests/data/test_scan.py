@@ -289,7 +289,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 def refused(path: str) -> dict:
     content.hashlib = None
     content.open = _refuse
-    return content.look(path)
+    return content.inspect_file(path)
 
 
 def _refuse(*_):
@@ -381,7 +381,7 @@ def test_a_file_that_kills_the_decoder(folder, tmp_path, monkeypatch):
 def deadly(path: str) -> dict:
     if path.endswith("05.mp4"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    return content.look(path)
+    return content.inspect_file(path)
 
 
 def test_a_file_that_hangs(tmp_path, monkeypatch):
@@ -395,7 +395,7 @@ def endless(path: str) -> dict:
     content._PATIENCE, known = 1, content._facts
     content._facts = _sleep if path.endswith("1.mp4") else known
     try:
-        return content.look(path)
+        return content.inspect_file(path)
     finally:
         content._facts = known
 

@@ -29,4 +29,4 @@ def test_every_loss_has_an_example():
     ]
     assert len(public) > 20
     without = {function.__name__ for function in public if ">>>" not in (function.__doc__ or "")}
-    assert without == {"cam", "clip_vectors", "time_means", "unused", "register"}
+    assert without == {"cam", "clip_vectors", "time_means", "zero_gradient", "register"}

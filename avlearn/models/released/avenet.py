@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.models.released.synchformer import fill
 from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Tensors, released_shapes, renamed
 
 _EMBEDDING = 128
@@ -108,7 +108,7 @@ def load_avenet(source: str | Path | Tensors) -> AVENet:
         ModelError: the file cannot be read, parameters are missing (their groups are named), or tensors are left over.
     """
     model = AVENet()
-    fill(model, _names(source), "AVE-Net")
+    load_all_weights(model, _names(source), "AVE-Net")
     return model.eval()
 
 
@@ -116,7 +116,7 @@ def load_avenet(source: str | Path | Tensors) -> AVENet:
 def load_avolnet(source: str | Path | Tensors) -> AVOLNet:
     """AVOL-Net, as `load_avenet`."""
     model = AVOLNet()
-    fill(model, _names(source), "AVOL-Net")
+    load_all_weights(model, _names(source), "AVOL-Net")
     return model.eval()
 
 

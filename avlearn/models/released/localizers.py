@@ -22,8 +22,8 @@ from torchvision.models import resnet18
 from torchvision.transforms.v2 import functional as TF
 
 from avlearn.errors import ModelError
-from avlearn.models.released.synchformer import fill
 from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Tensors, released_shapes, renamed
 
 SAMPLE_RATE = 16000
@@ -259,7 +259,7 @@ def load_localizer(source: str | Path | Tensors, momentum: bool = False) -> Loca
         tensors, model = _without(tensors, f"^{_MOMENTUM}"), Localizer(32, 2, "SLAVC")
     else:
         model = Localizer()
-    fill(model, _names(tensors), model.paper)
+    load_all_weights(model, _names(tensors), model.paper)
     return model.eval()
 
 
@@ -275,7 +275,7 @@ def load_object_map(source: str | Path | Tensors) -> ObjectMap:
     """
     tensors = source if isinstance(source, dict) else read_tensors(source)
     model = ObjectMap()
-    fill(model, renamed(_without(tensors, r"^fc\."), [(r"^", "image.")]), "ResNet-18")
+    load_all_weights(model, renamed(_without(tensors, r"^fc\."), [(r"^", "image.")]), "ResNet-18")
     return model.eval()
 
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from avlearn.models.released.synchformer import fill
 from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Rename, Tensors, released_shapes, renamed
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -323,7 +323,7 @@ def load_sound_of_pixels(
         read_parts(sound=sound, frame=frame, synthesizer=synthesizer),
         [*_UNET_NAMES, (r"^frame\.fc\.", "project.")],
     )
-    fill(model, tensors, "Sound of Pixels")
+    load_all_weights(model, tensors, "Sound of Pixels")
     return model.eval()
 
 
@@ -343,7 +343,7 @@ def load_clipsep(source: str | Path | Tensors) -> CLIPSep:
         {name: tensor for name, tensor in tensors.items() if not name.startswith("pit_nets.")},
         [(r"^sound_net\.", "sound."), (r"^frame_net\.", "project."), (r"^synth_net\.", "synthesizer.")],
     )
-    fill(model, renamed(tensors, _UNET_NAMES), "CLIPSep")
+    load_all_weights(model, renamed(tensors, _UNET_NAMES), "CLIPSep")
     return model.eval()
 
 
@@ -370,7 +370,7 @@ def load_co_separation(visual: str | Path | Tensors, unet: str | Path | Tensors)
             (r"^unet\.audionet_upconvlayer(\d)\.", lambda m: f"up.{len(_WIDTHS) - int(m[1])}."),
         ],
     )
-    fill(model, tensors, "Co-Separation")
+    load_all_weights(model, tensors, "Co-Separation")
     return model.eval()
 
 

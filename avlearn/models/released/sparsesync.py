@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from avlearn.models.released.synchformer import SyncTransformer, fill, fusion_names
+from avlearn.models.released.synchformer import SyncTransformer, fusion_names
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.vit import init_linear
 from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Tensors, joined, released_shapes, renamed
 
 
@@ -145,7 +146,7 @@ def load_sparsesync(source: str | Path | Tensors) -> SparseSync:
     """
     tensors = _names(source if isinstance(source, dict) else read_tensors(source))
     model = SparseSync(len(tensors["head.weight"]) if "head.weight" in tensors else 21)
-    fill(model, tensors, "SparseSync")
+    load_all_weights(model, tensors, "SparseSync")
     return model.eval()
 
 

@@ -16,13 +16,12 @@ from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.errors import ModelError
 from avlearn.models.audio.ast import AST
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.vit import Attention, Block, attend, init_linear, with_class
 from avlearn.models.weights.checkpoint import read_tensors
-from avlearn.models.weights.importers import find_layout, load_weights
-from avlearn.models.weights.importers.layout import Rename, Tensors, WeightLayout, joined, released_shapes, renamed
+from avlearn.models.weights.importers import find_layout, load_all_weights
+from avlearn.models.weights.importers.layout import Rename, Tensors, joined, released_shapes, renamed
 
 OFFSETS = tuple(step / 5 for step in range(-10, 11))  # seconds; of the 21 classes
 
@@ -273,7 +272,7 @@ def load_synchformer(source: str | Path | Tensors) -> Synchformer:
     places = tensors.get("fusion.pos_embed")
     segments = 14 if places is None else (places.shape[1] - 2) // (_VIDEO_STEPS + _AUDIO_STEPS)
     model = Synchformer(classes, segments)
-    fill(model, tensors, "Synchformer")
+    load_all_weights(model, tensors, "Synchformer")
     return model.eval()
 
 
@@ -282,19 +281,8 @@ def load_segment_clip(source: str | Path | Tensors) -> SegmentCLIP:
     """Stage 1 as its authors released it (``epoch_best.pt``), in evaluation mode; else as `load_synchformer`."""
     tensors = _names(source if isinstance(source, dict) else read_tensors(source))
     model = SegmentCLIP(projected=any(name.startswith("video_proj.") for name in tensors))
-    fill(model, tensors, "Synchformer's first stage")
+    load_all_weights(model, tensors, "Synchformer's first stage")
     return model.eval()
-
-
-def fill(model: nn.Module, tensors: Tensors, title: str) -> None:
-    """Give a model all of its parameters, by its own names.
-
-    Raises:
-        ModelError: some are missing or have another shape (their groups are named), or tensors are left over.
-    """
-    report = load_weights(model, tensors, WeightLayout(title, "", dict))
-    if report.left:
-        raise ModelError(f"{len(report.left)} tensors have no place in {title}; the first is {report.left[0]}")
 
 
 def fusion_names(tensors: Tensors, prefix: str) -> Tensors:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.models.audio.vgg import vggm_syncnet
-from avlearn.models.released.synchformer import fill
 from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Tensors, released_shapes, renamed
 
 _RATE = 25  # embeddings a second
@@ -175,5 +175,5 @@ def load_syncnet(source: str | Path | Tensors) -> SyncNet:
     tensors = source if isinstance(source, dict) else read_tensors(source)
     tensors = renamed(tensors, [(r"^(?=net(cnn|fc)lip\.)", "video."), (r"^(?=net(cnn|fc)aud\.)", "audio.")])
     model = SyncNet()
-    fill(model, tensors, "SyncNet")
+    load_all_weights(model, tensors, "SyncNet")
     return model.eval()

@@ -23,7 +23,7 @@ from avlearn.models.released.separators import (
     separate_windows,
     up_block,
 )
-from avlearn.models.released.synchformer import fill
+from avlearn.models.weights.importers import load_all_weights
 from avlearn.models.weights.importers.layout import Tensors, released_shapes, renamed
 
 SAMPLE_RATE = 16000
@@ -210,7 +210,7 @@ def load_visualvoice(
             (r"^unet\.audionet_upconvlayer(\d)\.(up\.)?", lambda m: f"up.{8 - int(m[1])}."),
         ],
     )
-    fill(model, tensors, "VisualVoice")
+    load_all_weights(model, tensors, "VisualVoice")
     return model.eval()
 
 

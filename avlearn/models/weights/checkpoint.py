@@ -73,7 +73,8 @@ def load_whole(build: Callable[[], Model], path: Path, other: str | None = None)
     empty = model.state_dict()
     renamed = getattr(model, "renamed", str)  # where a file of before has another name for a tensor
     # Models of before have what only a tower's classifier would read.
-    off = tuple(f"{name}.{part}." for name, module in model.named_modules() for part in getattr(module, "off", ()))
+    removed = [(name, getattr(module, "removed_parts", ())) for name, module in model.named_modules()]
+    off = tuple(f"{name}.{part}." for name, parts in removed for part in parts)
     try:
         with safe_open(path, "pt") as file:
             found = {renamed(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no mapping)

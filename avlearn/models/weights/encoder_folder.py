@@ -42,7 +42,7 @@ class Imported:
     report: Report
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         left = f"; left out: {', '.join(self.report.left[:4])}" if self.report.left else ""
         more = f" and {len(self.report.left) - 4} more" if len(self.report.left) > 4 else ""
         lines = [f"{self.name}: {self.report.taken} tensors by the names of {self.report.layout}{left}{more}"]

@@ -50,7 +50,7 @@ class Preprocessing:
         return x[:, :, top : top + self.crop[0], left : left + self.crop[1]].transpose(0, 1)
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         size = f"shorter side {self.resize}" if isinstance(self.resize, int) else "{} x {} pixels".format(*self.resize)
         return f"{self.frames} frames, {self.stride} / 30 s apart; {size}, crop {self.crop[0]} x {self.crop[1]}"
 

@@ -28,7 +28,7 @@ class Separate(Task[SeparateRecipe, "SeparateModule"]):
 
         return with_own_base(recipe, "separator", recipe.separator.base, begun)
 
-    def recall(self, values: dict[str, Any]) -> SeparateRecipe:
+    def restore_recipe(self, values: dict[str, Any]) -> SeparateRecipe:
         """Recipes of earlier versions have the section ``objective``, which says nothing here."""
         return self.recipe.model_validate({key: value for key, value in values.items() if key != "objective"})
 

@@ -28,7 +28,7 @@ class Synchronize(Task[SynchronizeRecipe, "SynchronizeModule"]):
 
         return spell_out(with_base(recipe, "model.base", recipe.model.base, begun), begun, say)
 
-    def recall(self, values: dict[str, Any]) -> SynchronizeRecipe:
+    def restore_recipe(self, values: dict[str, Any]) -> SynchronizeRecipe:
         """One that says nothing of an option that keeps time has the encoder's own, as versions had that set none."""
         from avlearn.tasks.synchronize.build import without_kept_options
 

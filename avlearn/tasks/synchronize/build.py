@@ -17,7 +17,7 @@ from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_
 from avlearn.tasks.synchronize.module import SynchronizeModule
 from avlearn.tasks.synchronize.recipe import SynchronizeRecipe
 from avlearn.tasks.task import Experiment
-from avlearn.tasks.towers import coarse_steps, start
+from avlearn.tasks.towers import coarse_steps, initialize
 
 
 def build(
@@ -28,7 +28,7 @@ def build(
     # Whatever can be wrong with the model is found before clips are rendered or decoded.
     model = build_model(recipe, words)
     if not resumed:
-        start(model, recipe)
+        initialize(model, recipe)
     with torch.random.fork_rng(devices=[]):
         build_objective(recipe, model, recipe.data.world.train_clips if recipe.data.world else 10**4)
     clip = recipe.clip

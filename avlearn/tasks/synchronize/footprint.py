@@ -35,7 +35,7 @@ class Footprint:
         return self.weights + (self.activations or 0) <= self.memory
 
     def text(self) -> str:
-        """For people."""
+        """Human-readable text."""
         kept = "computed again" if self.activations is None else f"{self.activations / 2**30:.2f} GiB"
         return (
             f"{self.weights / 2**30:.2f} GiB of weights, gradients and optimizer; activations {kept}; "

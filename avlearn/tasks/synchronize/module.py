@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from avlearn.data.augment import augment_audio, augment_video
-from avlearn.distributed import average_whole, clip_by_norm, least, shard
+from avlearn.distributed import average_whole, clip_by_norm, shard, smallest_count
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
 from avlearn.objectives.objective import EmbeddedBatch, Objective, ObjectiveOutput
@@ -130,7 +130,7 @@ class SynchronizeModule(TaskModule):
     def _equalized(self, batch: dict[str, Any], seed: int) -> dict[str, Any]:
         """The batch cut to what all processes have, for negatives are gathered; draws anew from here on."""
         torch.manual_seed(hash((self.seed, seed, self.global_rank)) & 0x7FFFFFFF)
-        count = least(len(batch.get("index", ())), self.device)
+        count = smallest_count(len(batch.get("index", ())), self.device)
         return {k: v[:count] if isinstance(v, torch.Tensor) else v for k, v in batch.items()} if count else {}
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> torch.Tensor:

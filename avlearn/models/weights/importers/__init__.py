@@ -101,6 +101,17 @@ def load_weights(
     return Report(layout.name, len(found), sorted(renamed.keys() - found.keys()))
 
 
+def load_all_weights(model: nn.Module, tensors: Tensors, title: str) -> None:
+    """Give a model all of its parameters, by its own names.
+
+    Raises:
+        ModelError: some are missing or have another shape (their groups are named), or tensors are left over.
+    """
+    report = load_weights(model, tensors, WeightLayout(title, "", dict))
+    if report.left:
+        raise ModelError(f"{len(report.left)} tensors have no place in {title}; the first is {report.left[0]}")
+
+
 def classes_of(model: Encoder, tensors: Tensors, layout: WeightLayout) -> int | None:
     """How many classes the weights of a model tell apart; None where they have no classifier."""
     model.reset_classifier(1)
