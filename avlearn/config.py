@@ -1,4 +1,4 @@
-"""What a model is: its window, front end, towers and separator, each declared once.
+"""The configuration of a model: its window, front end, towers and separator, each declared once.
 
 Recipes, model folders and code use these classes. PyTorch is not imported: a recipe is read without it.
 """

@@ -1,4 +1,4 @@
-"""Where a model runs, and in which precision, as people say it."""
+"""Devices and precisions by the names that people use."""
 
 from typing import TYPE_CHECKING
 

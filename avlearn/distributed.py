@@ -1,4 +1,4 @@
-"""What processes that train together do with weights, gradients and counts."""
+"""Operations of processes that train together on weights, gradients and counts."""
 
 from collections.abc import Iterable
 

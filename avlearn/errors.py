@@ -1,4 +1,4 @@
-"""What the user can mend. The command line prints these as one line and exits with 2, or with what they say."""
+"""Errors that the user can mend. The command line prints these as one line and exits with 2, or with what they say."""
 
 
 class AvlearnError(Exception):

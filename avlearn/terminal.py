@@ -1,4 +1,4 @@
-"""What the command line prints: control characters escaped, progress, and a stream that takes no more told in words."""
+"""Output of the command line: control characters escaped, progress, and a stream that takes no more told in words."""
 
 import errno
 import io

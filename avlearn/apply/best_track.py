@@ -1,4 +1,4 @@
-"""Which of a file's audio tracks belongs to the video."""
+"""Choice of the audio track that belongs to a file's video."""
 
 from avlearn.apply.sync import sync_file
 from avlearn.errors import MediaError, NoAudioError

@@ -1,4 +1,4 @@
-"""How probable it is that a readout is right: Platt's map from the evidence for it (Platt, 1999)."""
+"""The probability that a readout is right: Platt's map from the evidence for it (Platt, 1999)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields

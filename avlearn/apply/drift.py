@@ -1,4 +1,4 @@
-"""How an offset changes over a file: not at all, at edits, or steadily."""
+"""The course of an offset over a file: constant, with edits, or a steady drift."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What released networks say of a file: SyncNet v2 of lips and voice, Synchformer and SparseSync of any events."""
+"""Synchronization by released networks: SyncNet v2 of lips and voice, Synchformer and SparseSync of any events."""
 
 import re
 from collections import deque

@@ -1,4 +1,4 @@
-"""Which frames of a file were seen and heard before, and when: they are no further evidence."""
+"""Frames of a file that were seen and heard before, and when: they are no further evidence."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which sources of a file are asked for: by number, by half of the frame, by point or by box."""
+"""Choice of a file's sources: by number, by half of the frame, by point or by box."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How much each cell of the frame belongs to each source, over time."""
+"""Weights of the frame's cells for each source, over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is known of a file before its audio is traced to places: its offset, and whether the model knows such files."""
+"""The check of a file before its audio is traced to places: its offset, and whether the model knows such files."""
 
 from dataclasses import dataclass
 from shlex import quote

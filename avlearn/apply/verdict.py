@@ -1,4 +1,4 @@
-"""What can be said of a file, and that a model cannot tell: in one wording for all tools."""
+"""Verdicts of all tools in one wording, and that a model cannot tell."""
 
 from collections.abc import Mapping
 

@@ -1,1 +1,1 @@
-"""Which clips, which windows, which labels."""
+"""Data sets: clips, their windows, their labels."""

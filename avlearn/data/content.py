@@ -1,4 +1,4 @@
-"""What a file of a data set holds, and what is wrong with it: its hash, and a few short windows decoded."""
+"""The content of a data set's file, and its faults: its hash, and a few short windows decoded."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Which window of which clip comes when: a pure function of the seed and the step, so that a run goes on exactly."""
+"""The order of windows: a pure function of the seed and the step, so that a run goes on exactly."""
 
 from collections.abc import Iterator
 

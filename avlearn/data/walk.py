@@ -1,4 +1,4 @@
-"""What lies below a folder: links followed once each, hidden files left out."""
+"""The files below a folder: links followed once each, hidden files left out."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What evaluates a model on held-out clips: evaluators by task, each metric beside its references."""
+"""Evaluation on held-out clips: evaluators by task, each metric beside its references."""
 
 from avlearn.evaluation.evaluator import CandidateClips, Evaluator, NotMeasurableError, Subject
 from avlearn.evaluation.recognition import cached_features

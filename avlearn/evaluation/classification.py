@@ -1,4 +1,4 @@
-"""How often the classifiers of a model are right on labelled clips."""
+"""Accuracy of a model's classifiers on labelled clips."""
 
 from collections import Counter
 

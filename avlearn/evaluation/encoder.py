@@ -1,4 +1,4 @@
-"""What can be measured of an encoder alone: how well its frozen features tell classes apart."""
+"""Evaluation of an encoder alone: how well its frozen features tell classes apart."""
 
 import hashlib
 from collections.abc import Sequence

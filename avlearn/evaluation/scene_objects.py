@@ -1,4 +1,4 @@
-"""Where things truly are in a window, and what moves there."""
+"""The true places of things in a window, and their motion."""
 
 import json
 from dataclasses import dataclass

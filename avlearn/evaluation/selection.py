@@ -1,4 +1,4 @@
-"""Which clips of a manifest can be measured on, by their length and by what they show."""
+"""Selection of a manifest's clips for evaluators, by their length and by what they show."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the audio alone, or the video alone, gives away of where in its clip a window was cut."""
+"""Shortcuts: classifiers that tell from the audio or the video alone where in its clip a window was cut."""
 
 from dataclasses import dataclass
 from itertools import pairwise

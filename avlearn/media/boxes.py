@@ -1,4 +1,4 @@
-"""What a header asks for before FFmpeg sees it: an index out of proportion to an MP4 or MOV, or other files."""
+"""Checks of a header before FFmpeg sees it: an index out of proportion to an MP4 or MOV, or other files."""
 
 import os
 from collections.abc import Iterator

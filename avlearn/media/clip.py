@@ -1,4 +1,4 @@
-"""What is read of a file: a window, and the clip that it gives."""
+"""A window of a file that is to be read, and the clip that it gives."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""When the packets of a file's streams begin and end, and one clock for files whose own starts again on the way.
+"""Begin and end of the packets of a file's streams, and one clock for files whose own starts again on the way.
 
 Transport and programme streams and FLV are made to be cut and joined: a recording that was interrupted, or two that
 were put one behind the other, go back (or leap) in time. Such a file is read in order, and every part is moved to

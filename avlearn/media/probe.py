@@ -1,4 +1,4 @@
-"""What a media file holds."""
+"""The description of a media file."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

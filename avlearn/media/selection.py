@@ -1,4 +1,4 @@
-"""Which audio track of a file is meant, and which of its channels, as people say it."""
+"""Selection of a file's audio track, and of its channels, by the names that people use."""
 
 from avlearn.errors import MediaError, NoAudioError
 from avlearn.media.source import Channel, Selected, Source, audio_stream, open_media

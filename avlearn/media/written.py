@@ -1,4 +1,4 @@
-"""What a written file holds, against the file that it was made from."""
+"""The check of a written file against the one that it was made from."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress

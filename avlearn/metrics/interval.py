@@ -1,4 +1,4 @@
-"""How far a metric may be from what more items would show: 95 % intervals."""
+"""95 % intervals of metrics."""
 
 import numpy as np
 from scipy.stats import binom, norm, t

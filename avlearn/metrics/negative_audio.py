@@ -1,4 +1,4 @@
-"""How much is marked where the audio is of nothing in the video.
+"""Localization where the audio is of nothing in the video: how much is marked.
 
 Silence, noise and audio from off the screen (Juanola et al., ICASSP 2025). One threshold serves all
 items, so a map may mark nothing, as it should here.

@@ -1,4 +1,4 @@
-"""How sure a model is of what it finds: what was measured of it, in files beside its weights."""
+"""Calibrations of a model's readouts, in files beside its weights."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What a network costs, counted without computing anything."""
+"""Parameters and multiply-adds of a network, counted without computing anything."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What all objectives share: the batch that they see, what they know of features, and the schedule of shifts."""
+"""The base of objectives: the batch that they see, sizes of features, and the schedule of shifts."""
 
 import math
 from dataclasses import asdict, dataclass

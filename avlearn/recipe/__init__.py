@@ -1,4 +1,4 @@
-"""What a recipe may say, and how it is composed from files and overrides; `avlearn.tasks.load_recipe` opens one."""
+"""Recipes: their keys, and how they are composed of files and overrides; `avlearn.tasks.load_recipe` opens one."""
 
 from avlearn.recipe.compose import compose, list_recipes, share_folder, summary
 from avlearn.recipe.schema import Recipe

@@ -1,4 +1,4 @@
-"""Where a sampled curve is highest, between its samples."""
+"""The maximum of a sampled curve, between its samples."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a trained model decides for a recipe that starts from it, or trains a separator on it."""
+"""Settings that a trained model decides for a recipe that starts from it, or trains a separator on it."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

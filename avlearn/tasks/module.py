@@ -1,4 +1,4 @@
-"""What every task trains: a LightningModule around a model."""
+"""The base of what tasks train: a LightningModule around a model."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder while it trains: checkpoints, metrics, a line of progress."""
+"""Callbacks of a run: checkpoints, metrics, a line of progress."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What can be said against a recipe before anything is rendered or decoded."""
+"""Checks of a recipe before anything is rendered or decoded."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What a user wants to know before a long run, from a batch of clips and one step."""
+"""A dry run: a batch of clips and one step, described."""
 
 import resource
 from typing import Any

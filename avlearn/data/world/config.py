@@ -1,4 +1,4 @@
-"""What a world is made of."""
+"""Options of the synthetic world."""
 
 import difflib
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""When things happen: irregular event times and the curves of motion that they drive."""
+"""Motion: irregular event times, and the curves that they drive."""
 
 import numpy as np
 

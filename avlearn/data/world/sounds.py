@@ -1,4 +1,4 @@
-"""How things sound: struck bodies, strings, breath and voices, from events and curves."""
+"""Sounds of things: struck bodies, strings, breath and voices, from events and curves."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""What the audio encoders share: whole steps of the input through stages, and the bins together at the end."""
+"""The base of the audio encoders: whole steps of the input through stages, and the bins together at the end."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What video transformers are made of: attention, blocks, tubelets, positions (ViT: Dosovitskiy et al., ICLR 2021).
+"""Parts of video transformers: attention, blocks, tubelets, positions (ViT: Dosovitskiy et al., ICLR 2021).
 
 Parameters are named as in timm's ``VisionTransformer`` (``blocks.0.attn.qkv``, ``blocks.0.mlp.fc1``, ...), which the
 official checkpoints of TimeSformer, VideoMAE and Motionformer share; what a family adds has the name that it has there.

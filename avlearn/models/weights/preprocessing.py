@@ -1,4 +1,4 @@
-"""What a network expects of a video, so that released weights see what they were trained on."""
+"""Preprocessing of videos, so that released weights see what they were trained on."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Where weights come from: tensors, a file, an encoder's folder, an address, or the name of released ones."""
+"""Sources of weights: tensors, a file, an encoder's folder, an address, or the name of released ones."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

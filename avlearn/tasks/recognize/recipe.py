@@ -1,4 +1,4 @@
-"""What a recipe of the task says."""
+"""The recipe of the task ``recognize``."""
 
 from typing import Literal
 

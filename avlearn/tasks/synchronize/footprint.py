@@ -1,4 +1,4 @@
-"""What a training step takes of the memory, told from shapes before any of it is taken."""
+"""The memory that a training step takes, told from shapes before any of it is taken."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a recipe of the task says."""
+"""The recipe of the task ``synchronize``."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

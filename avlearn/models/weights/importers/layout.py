@@ -1,4 +1,4 @@
-"""What a layout of released weights is, and how names are changed."""
+"""Layouts of released weights, and changes of names."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
