@@ -43,7 +43,7 @@ class ClipWindow(ModelInput):
 
 
 class Spectrogram(Section):
-    """What an audio encoder takes of audio.
+    """The front end of an audio encoder.
 
     Attributes:
         kind: log power in mel bands or in linear ones; 13 cepstral coefficients; or samples.

@@ -31,7 +31,7 @@ Line = Annotated[str, Field(max_length=4096), AfterValidator(printable)]  # of t
 
 
 class Section(BaseModel):
-    """What is declared once, and read from recipes and from the folders of models."""
+    """Base of the settings that are declared once, and read from recipes and model folders."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

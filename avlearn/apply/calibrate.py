@@ -25,7 +25,7 @@ _RECOGNIZED = 0.8  # of windows with their own audio: with less, "nothing on scr
 
 @dataclass(frozen=True)
 class KnownClips:
-    """How many clips are in-distribution, by their video or by their audio.
+    """Counts of the clips that are in-distribution, by their video or by their audio.
 
     Attributes:
         kind: ``video`` or ``audio``.
@@ -52,7 +52,7 @@ class KnownClips:
 
 @dataclass(frozen=True)
 class HeldOutConfidence:
-    """How good a calibrated probability is on clips that it was not fitted on, in five folds.
+    """Quality of a calibrated probability on clips that it was not fitted on, in five folds.
 
     Attributes:
         name: what it is the probability of.
@@ -92,7 +92,7 @@ class HeldOutConfidence:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was measured of a model on clips.
+    """Measurements of a model on clips.
 
     Attributes:
         clips: how many.

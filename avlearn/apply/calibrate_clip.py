@@ -38,7 +38,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClipEvidence:
-    """What a clip tells of a model.
+    """The evidence that a clip gives of a model.
 
     Attributes:
         path: the clip.
@@ -64,7 +64,7 @@ class ClipEvidence:
 @opened_once
 @torch.inference_mode()
 def clip_evidence(path: Source, model: AudioVisual, *, other: Source, seed: int) -> ClipEvidence:
-    """What a clip tells of a model, from its first half minute.
+    """The evidence that a clip gives of a model, from its first half minute.
 
     Args:
         path: a clip in sync, whose sound comes from what is in view.

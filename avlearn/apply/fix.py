@@ -14,7 +14,7 @@ from avlearn.models.audiovisual import AudioVisual
 
 @dataclass(frozen=True)
 class FixResult:
-    """What was written.
+    """The file that was written.
 
     Attributes:
         out: the file.

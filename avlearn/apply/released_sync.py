@@ -36,7 +36,7 @@ Crop = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ReleasedSyncResult:
-    """What a released network says of a file.
+    """The answer of a released network for a file.
 
     Attributes:
         name: ``SyncNet v2``, ``Synchformer`` or ``SparseSync``.
@@ -102,7 +102,7 @@ def load_released(path: str | Path) -> Network:
 def sync_with_released(
     path: Source, networks: Sequence[Network], crop: Crop | None = None
 ) -> tuple[ReleasedSyncResult, ...]:
-    """What each network says of a file of any length, in memory that does not grow with it.
+    """The answer of each network for a file of any length, in memory that does not grow with it.
 
     SyncNet sees the whole video, or ``crop``, as a face; the others see the middle square of the frame.
 

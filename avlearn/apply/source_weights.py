@@ -17,7 +17,7 @@ _FADE = 0.08  # seconds in which sources fade out where the video ends
 
 @dataclass(frozen=True)
 class SourceWeights:
-    """How much each cell of the frame belongs to each source, over time.
+    """Weights of the frame's cells for each source, over time.
 
     Attributes:
         times: ``[N]`` seconds.

@@ -29,7 +29,7 @@ _FURTHEST = 10.0  # seconds that --max-offset allows
 
 @dataclass(frozen=True)
 class SyncResult:
-    """How far audio and video are apart.
+    """The offset between audio and video.
 
     Offsets are positive when the audio leads (the repair delays it by that much).
 

@@ -14,7 +14,7 @@ from avlearn.models.audiovisual import AudioVisual
 
 @dataclass(frozen=True)
 class SyncCheck:
-    """What synchronization says of a file.
+    """The result of synchronization for a file, and whether the model knows such files.
 
     Attributes:
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was not measured.

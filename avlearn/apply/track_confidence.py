@@ -31,7 +31,7 @@ class TrackEvidence:
 
 @dataclass
 class TrackSimilarity:
-    """How well K tracks, heard alone, fit the places in the video. Sums, over the steps of all stretches together.
+    """Similarity of K tracks, heard alone, with the places in the video. Summed over the steps of all stretches.
 
     Attributes:
         similar: ``[K, K + 1]`` similarity of each track with each place and, last, with the video's median, times

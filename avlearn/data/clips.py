@@ -17,7 +17,7 @@ from avlearn.media import ClipReader, Window
 
 @dataclass(frozen=True)
 class WindowRule:
-    """How windows are cut.
+    """Rule by which windows are cut.
 
     The audio is ``2 * context`` longer than the video, which starts at a random whole number of steps
     into it: the true offset says nothing about the clip's content, and the positions near the edges are
@@ -73,7 +73,7 @@ class WindowRule:
 
 
 class Clips(Protocol):
-    """What is trained on: items by `Pick`, as many as the length says."""
+    """A data set to train on: items by `Pick`, as many as the length says."""
 
     def __len__(self) -> int: ...
 

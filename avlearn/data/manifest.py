@@ -50,7 +50,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a corpus says of a file before anyone has looked into it.
+    """A file as a corpus lists it, before anyone has looked into it.
 
     Attributes:
         path: where the file is, or would be.

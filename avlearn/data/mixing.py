@@ -18,7 +18,7 @@ def _gains(rng: np.random.Generator, sources: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mixing:
-    """How mixtures are drawn.
+    """Rule by which mixtures are drawn.
 
     Attributes:
         sources: that are seen, of a mixture.

@@ -30,7 +30,7 @@ _NO_SHARDS: dict[str, Any] = {"content": "", "tars": {}, "names": [], "places": 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What came of preparing a data set.
+    """The result of preparing a data set.
 
     Attributes:
         manifest: of the prepared clips.

@@ -135,7 +135,7 @@ def scan(
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan found.
+    """The result of a scan.
 
     Attributes:
         manifest: where it was written.

@@ -51,7 +51,7 @@ _MATRICES = (1, 4, 5, 6, 7, 9, 10)
 
 @dataclass(frozen=True)
 class Settings:
-    """What a clip is made into.
+    """The format that a clip is transcoded to.
 
     Attributes:
         short_side: pixels at most; even.

@@ -23,7 +23,7 @@ class NotMeasurableError(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and what beside it.
+    """The model that is measured, and what it is measured beside.
 
     Attributes:
         model: in evaluation mode.

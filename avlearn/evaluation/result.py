@@ -32,7 +32,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class EvaluatorResult:
-    """What one evaluator gives.
+    """The result of one evaluator.
 
     Attributes:
         metrics: with their references.

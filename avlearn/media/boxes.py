@@ -24,7 +24,7 @@ Box = tuple[bytes, int, int]
 
 
 class Reader(Protocol):
-    """What a header is read from: a binary file object, or something like one."""
+    """The source that a header is read from: a binary file object, or something like one."""
 
     def read(self, count: int, /) -> bytes: ...
 

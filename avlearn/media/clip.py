@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Window:
-    """What to read of a file.
+    """The stretch and crop to read of a file.
 
     Attributes:
         start, duration: seconds on the file's own clock.

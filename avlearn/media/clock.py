@@ -45,7 +45,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class Clock:
-    """What brings a file's packets onto one clock.
+    """Shifts that bring a file's packets onto one clock.
 
     Attributes:
         shifts: of each stream (by index) seconds to add, from which packet on; none where the clock never jumps.

@@ -20,7 +20,7 @@ _STALE_TAGS = ("bps", "duration", "number_of_frames", "number_of_bytes", "_stati
 
 @dataclass
 class Layout:
-    """What of a source goes to which stream of the target.
+    """Map from the streams of a source to those of the target.
 
     Attributes:
         copies: streams of the target by index of the source's, for packets that are copied.

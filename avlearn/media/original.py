@@ -70,7 +70,7 @@ def read_original(path: Source, container: av.container.InputContainer, kind: Co
 
 @dataclass(frozen=True)
 class Move:
-    """How one audio track of a file is moved.
+    """Delay and drift of one audio track of a file.
 
     Attributes:
         index: of its stream; None where none is moved. ``number``: of the track, from 1.

@@ -26,7 +26,7 @@ _OF_THE_DISK = (EDQUOT, EFBIG, EIO, ENOSPC, EROFS)  # errors that no other choic
 
 @dataclass(frozen=True)
 class Remuxed:
-    """What became of a file.
+    """The result of a remux.
 
     Attributes:
         track: number from 1 of the audio track that was moved; None where none was.

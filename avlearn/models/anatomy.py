@@ -18,7 +18,7 @@ _HEADS = ("stage", "kernels, channels", "output", "params M")
 
 @dataclass(frozen=True)
 class Stage:
-    """What lies between two resolutions: ``kernels`` in words, ``output`` channels first, parameters."""
+    """The layers between two resolutions: ``kernels`` in words, ``output`` channels first, parameters."""
 
     name: str
     kernels: str

@@ -26,7 +26,7 @@ class FeatureInfo:
 
 
 class BuildConfig(TypedDict):
-    """What `create_model` makes an encoder of."""
+    """The name and options that `create_model` makes an encoder of."""
 
     name: str
     num_classes: int | None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a registered encoder is held to.
+    """The figures that a registered encoder is held to.
 
     Attributes:
         kind: ``video`` or ``audio``.

@@ -133,7 +133,7 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What options of an objective may have to fit besides: the rest of a recipe.
+    """The rest of a recipe, to which options of an objective are held.
 
     Attributes:
         dim: of the common space.

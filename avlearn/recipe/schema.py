@@ -105,7 +105,7 @@ class Augment(Section):
 
 
 class Optimizer(Section):
-    """What makes the steps, and its schedule."""
+    """The optimizer, and its schedule."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-3
@@ -116,7 +116,7 @@ class Optimizer(Section):
 
 
 class Trainer(Section):
-    """How long, how much at once, and where.
+    """Length, batch size and devices of a training.
 
     - ``batch_size``: clips a process and optimizer step; the objective's negatives come from ``batch_size`` x
       ``devices`` x ``nodes`` clips. ``accumulate``: the towers see them in so many micro-batches.

@@ -17,7 +17,7 @@ M = TypeVar("M", bound="TaskModule")
 
 @dataclass(frozen=True)
 class Experiment(Generic[M]):
-    """What a recipe describes.
+    """An experiment that a recipe describes.
 
     Attributes:
         module: what is trained, without an optimizer yet.

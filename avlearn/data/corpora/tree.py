@@ -26,7 +26,7 @@ _BAD = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.erro
 
 
 class Tree:
-    """What lies below a folder, links followed and hidden files left out.
+    """The files below a folder, links followed and hidden files left out.
 
     Attributes:
         folder: where it begins.

@@ -36,7 +36,7 @@ _MOMENTUM = "momentum_"
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """What a paper's evaluator feeds to its network, and how it adds where objects are.
+    """The input that a paper's evaluator feeds to its network, and the weight of its map of objects.
 
     Attributes:
         begin: seconds at the start of a file that are kept; all of it where None.

@@ -95,7 +95,7 @@ class SyncNet(nn.Module):
 
 @dataclass(frozen=True)
 class LipSync:
-    """How lips and voice of a clip go together.
+    """The offset of lips and voice of a clip, and how well they agree.
 
     Attributes:
         offset: seconds; positive: the audio leads.

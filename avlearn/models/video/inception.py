@@ -36,7 +36,7 @@ _STAGES = {"stem": (0, 1), "conv_2": (1, 4), "mixed_3": (4, 7), "mixed_4": (7, 1
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs between the networks of this file.
+    """Differences between the networks of this file.
 
     Attributes:
         separable: convolutions over time and space are one over space, then one over time.

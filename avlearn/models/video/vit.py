@@ -33,7 +33,7 @@ def attend(
 
 
 class Projections(nn.Module):
-    """What attention projects with: tokens ``[..., N, D]`` to queries, keys and values, and what it found back.
+    """The projections of attention: tokens ``[..., N, D]`` to queries, keys and values, and what it found back.
 
     Args:
         key_bias: without it, only queries and values have a bias (parameters ``q_bias`` and ``v_bias``, as in BEiT).

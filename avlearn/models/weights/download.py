@@ -29,7 +29,7 @@ _CUT = (TimeoutError, ConnectionError, http.client.IncompleteRead)  # after thes
 
 @dataclass(frozen=True)
 class Hash:
-    """What a file is to be: the name of a hash function, and the first digits of its value."""
+    """The digest that a file is to have: the name of a hash function, and the first digits of its value."""
 
     function: str
     digits: str

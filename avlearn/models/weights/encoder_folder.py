@@ -33,7 +33,7 @@ scores = encoder(preprocessing(frames)[None])  # frames: uint8 [T, H, W, 3]
 
 @dataclass(frozen=True)
 class Imported:
-    """What `import_weights` did."""
+    """The result of `import_weights`."""
 
     folder: Path
     name: str

@@ -64,7 +64,7 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """What the ``config.json`` of an encoder's folder holds; ``preprocessing`` is checked by who reads it."""
+    """The ``config.json`` of an encoder's folder; ``preprocessing`` is checked by who reads it."""
 
     __pydantic_config__ = STRICT
 

@@ -32,7 +32,7 @@ class Place:
 
 @dataclass(frozen=True)
 class TorchFile:
-    """What a file holds: its value with tensors as records, and where their storages lie."""
+    """The content of a file: its value with tensors as records, and where their storages lie."""
 
     path: Path
     value: object

@@ -9,7 +9,7 @@ from avlearn.validation import Section
 
 
 class Recognition(Section):
-    """What the classifiers stand on.
+    """The model that the classifiers stand on.
 
     - ``base``: the trained model with the towers; null for those of the recipe's ``model``.
     """

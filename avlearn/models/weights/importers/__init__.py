@@ -46,7 +46,7 @@ _SHOWN = 4  # names of a group that a message lists
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a file: its layout, how many of its tensors were taken, and the names (ours) of those left."""
+    """The result of loading a file: its layout, how many tensors were taken, and the names (ours) of those left."""
 
     layout: str
     taken: int

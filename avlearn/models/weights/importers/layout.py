@@ -17,7 +17,7 @@ Rename = tuple[str, str | Callable[[re.Match[str]], str]]
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """How some code names the weights that it released, and what they need besides.
+    """Names of weights as some code released them, and the options that they need.
 
     Attributes:
         name: of the code.
