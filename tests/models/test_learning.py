@@ -62,6 +62,8 @@ SCHEDULES = {
     "ast": _ATTENDING,
     "waveform": (120, 0.003),
 }
+# Of few channels: a processor convolves them in a third less time where those of a place lie side by side.
+CHANNELS_LAST = {"vggm", "vggm windowed", "r3d", "mc", "c3d bn"}
 pytestmark = pytest.mark.slow
 
 
@@ -163,6 +165,8 @@ def priors(seen, held_out) -> dict[int, float]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_it_learns_from_scratch(name, seen, held_out, inputs, priors):
     model, shape = FAMILIES[name].classifier(len(CLASSES)), FAMILIES[name].shape
+    if name in CHANNELS_LAST:
+        model.to(memory_format=torch.channels_last_3d if len(shape) == 4 else torch.channels_last)
     learn(model, inputs(shape)[0], seen.labels, *SCHEDULES.get(name, (200, 0.003)))
     found = accuracy(model, inputs(shape)[1], held_out.labels)
     prior = priors[len(shape)]
