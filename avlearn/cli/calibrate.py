@@ -48,7 +48,8 @@ def calibrate(
     cannot tell is not calibrated any more: separated tracks always, because each source's own audio is not there.
     Classifiers keep to the clips that they were trained on.
 
-    Exit code: 0 written, with clips that cannot be read listed; 2 error, such as too few clips.
+    Exit code: 0 written, with clips that cannot be read listed; 2 error, such as too few clips, or a model that tells
+    nothing of such clips: it is not said to know them.
 
     Example: avlearn calibrate --data clips/ -o models/mine
 
