@@ -63,7 +63,7 @@ SCHEDULES = {
     "waveform": (120, 0.003),
 }
 # Of few channels: a processor convolves them in a third less time where those of a place lie side by side.
-CHANNELS_LAST = {"vggm", "vggm windowed", "r3d", "mc", "c3d bn"}
+CHANNELS_LAST = {"vggm", "vggm windowed", "mc", "c3d bn"}
 pytestmark = pytest.mark.slow
 
 
