@@ -91,7 +91,7 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
 
     words = [
         f"data.root={tmp_path}", "data.world.preset=solo", "data.world.train_clips=160", "data.world.val_clips=48",
-        "trainer.max_steps=130", "trainer.val_every=130", "trainer.threads=2", "optimizer.warmup_steps=20",
+        "trainer.max_steps=130", "trainer.val_every=130", "trainer.threads=1", "optimizer.warmup_steps=20",
     ]  # fmt: skip
     recipe = load_recipe("sync_world", words)
     pretrain(recipe, tmp_path / "right")
