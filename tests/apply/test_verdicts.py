@@ -19,7 +19,7 @@ from avlearn.apply.separate import separate_file
 from avlearn.apply.sync import sync_file
 from avlearn.apply.sync_check import SyncCheck
 from avlearn.apply.tools import SYNC
-from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN
+from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN, unlike_training
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import read_clip, remux, write_video
@@ -95,6 +95,15 @@ def replace_calibration(model, calibrated):
         calibrations = model.calibrations if calibrated else Calibrations()
 
     return Other()
+
+
+def test_what_is_unlike_the_training_data_is_named():
+    assert unlike_training(KNOWN, "the world") is None and unlike_training(NOT_MEASURED, "the world") is None
+    said = "is unlike what it was trained on, the world"
+    assert unlike_training({"video": False, "audio": True}, "the world") == f"the video {said}"
+    assert unlike_training({"video": False, "audio": False}, "") == (
+        "the video and the audio are unlike what it was trained on, unknown data"
+    )
 
 
 def test_repetitions_of_a_chance_find_do_not_make_it_one(model):
