@@ -20,6 +20,7 @@ from avlearn.apply.sync import sync_file
 from avlearn.apply.sync_check import SyncCheck
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN, unlike_training
+from avlearn.apply.windows import windows
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import read_clip, remux, write_video
@@ -95,6 +96,23 @@ def replace_calibration(model, calibrated):
         calibrations = model.calibrations if calibrated else Calibrations()
 
     return Other()
+
+
+def test_of_silence_nothing_is_sure(model, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 255, (50, 64, 64, 3), dtype=np.uint8)
+    write_video(tmp_path / "silent.mp4", frames, 25, audio=np.zeros((1, 32000), np.float32), sample_rate=16000)
+    found = sync_file(tmp_path / "silent.mp4", model)
+    assert (found.status, found.offset, found.confidence) == ("undecidable", None, 0.0)
+
+
+def test_a_file_of_one_frame_is_one_step(model, tmp_path):
+    write_video(
+        tmp_path / "one.mkv", np.zeros((1, 64, 64, 3), np.uint8), 25, audio=np.ones((1, 640)) / 9, sample_rate=16000
+    )
+    (only,) = windows(tmp_path / "one.mkv", model, model.config.seconds)
+    step = round(model.step * 16000)
+    assert only.audio.shape[1] == step and len(only.frames) == round(model.step * 25)
+    assert only.features.shape[2] == only.audio_features.shape[2] == 1
 
 
 def test_what_is_unlike_the_training_data_is_named():
