@@ -81,6 +81,11 @@ def write_calibrated(
 
 
 def _copy_files(folder: Path, out: Path) -> None:
+    """Of the model that was there nothing is left: its objective would score another's features."""
+    kept = {path.name for path in folder.iterdir()}
+    for path in out.iterdir():
+        if path.suffix in (".json", ".safetensors") and path.name not in kept:
+            path.unlink()
     for path in folder.iterdir():
         if path.is_file() and not ((out / path.name).exists() and path.samefile(out / path.name)):
             with replacing(out / path.name) as part:

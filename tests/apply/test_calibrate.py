@@ -219,6 +219,11 @@ def test_what_breaks_off_leaves_no_folder_and_no_confidence_of_other_clips(model
     assert read_calibrations(tmp_path / "mine") == Calibrations(found.calibrations.sync, found.calibrations.on_screen)
     assert sorted(os.listdir(tmp_path)) == ["mine"]
 
+    for name in ("objective.json", "objective.safetensors", "notes.txt"):  # a model with an objective, and a person's
+        (tmp_path / "mine" / name).write_bytes(b"{}")
+    write(tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").exists() and not list((tmp_path / "mine").glob("objective.*"))
+
     def full(*_):
         raise OSError(28, "No space left on device")
 
