@@ -282,7 +282,7 @@ def test_a_file_cut_short_opens_and_is_undecodable(tmp_path):
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanning, "look", refused)
+    monkeypatch.setattr(scanning, "inspect_file", refused)
     assert flagged(make(tmp_path / "a.mp4")) == (("undecodable",), "Permission denied")
 
 
@@ -372,7 +372,7 @@ def test_a_file_that_changed_meanwhile_is_looked_at_again(tmp_path):
 def test_a_file_that_kills_the_decoder(folder, tmp_path, monkeypatch):
     entries = folder_entries(folder)
     expected = scan(entries, tmp_path / "a.parquet")
-    monkeypatch.setattr(scanning, "look", deadly)
+    monkeypatch.setattr(scanning, "inspect_file", deadly)
     rows = scan(entries, tmp_path / "b.parquet", workers=3)
     assert [row.reason for row in rows if row.path.name == "05.mp4"] == ["the decoder crashed"]
     assert [row for row in rows if row.path.name != "05.mp4"] == [r for r in expected if r.path.name != "05.mp4"]
@@ -386,7 +386,7 @@ def deadly(path: str) -> dict:
 
 def test_a_file_that_hangs(tmp_path, monkeypatch):
     entries = [Entry(make(tmp_path / f"{k}.mp4", seed=k)) for k in range(3)]
-    monkeypatch.setattr(scanning, "look", endless)
+    monkeypatch.setattr(scanning, "inspect_file", endless)
     rows = scan(entries, tmp_path / "manifest.csv", workers=2)
     assert [row.reason for row in rows] == ["", "the decoder crashed", ""]
 
