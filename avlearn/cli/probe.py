@@ -41,7 +41,7 @@ def probe(
         from avlearn.evaluation.linear_probe import probe_manifests
 
         remark("note: avlearn linear-probe is the name of this command now")
-        tell(probe_manifests(model, data), json_path)
+        tell(probe_manifests(model, data, "auto"), json_path)
     else:
         raise AvlearnError("probe takes a FILE; a linear probe of a model is: avlearn linear-probe --data MANIFEST")
 

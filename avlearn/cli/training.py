@@ -107,7 +107,8 @@ def evaluate(
     result = run(
         measured, data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
         released=[load_localizer(path) for path in released or ()],
-        objects=load_object_map(objects) if objects else None, baseline=load(baseline, device) if baseline else None,
+        objects=load_object_map(objects) if objects else None,
+        baseline=load(baseline, device, precision) if baseline else None,
     )  # fmt: skip
     tell(result, json_path)
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from avlearn.errors import OutputError
+from avlearn.errors import ModelError, OutputError
 from avlearn.files import check_folder, replacing, unfinished, write_text
 from avlearn.models import in_distribution
 from avlearn.models.calibration import Calibrations, remove_calibrations, save_calibrations
@@ -13,6 +13,7 @@ from avlearn.models.folder import FORMAT
 from avlearn.models.in_distribution import InDistribution
 from avlearn.validation import read_object
 
+_OBJECTIVE = "objective.json", "objective.safetensors"  # of a model that was trained by one (see `avlearn.tasks`)
 _TITLE = "\n## Calibration\n"  # of the last section of the card
 _ALSO = "; calibrated on "
 
@@ -29,6 +30,8 @@ def check_calibrated_folder(folder: Path, out: Path, overwrite: bool) -> None:
         OutputError: it may not, cannot be written to, or holds something else.
     """
     check_folder(out)
+    if folder.resolve() in out.resolve().parents:
+        raise OutputError(f"{out} lies in the folder of the model: give another folder")
     if not out.is_dir() or not any(out.iterdir()):
         check_folder(out.absolute().parent)
         return
@@ -36,8 +39,12 @@ def check_calibrated_folder(folder: Path, out: Path, overwrite: bool) -> None:
         itself = out.exists() and out.samefile(folder)
         said = "is the model itself" if itself else "is there already"
         raise OutputError(f"{out} {said}: give another folder, or --overwrite")
-    if not (out / "config.json").is_file():
-        raise OutputError(f"{out} holds something else than a model: nothing of it is replaced, give another folder")
+    try:
+        read_object(out / "config.json", FORMAT)
+    except ModelError as error:
+        raise OutputError(
+            f"{out} holds something else than a model: nothing of it is replaced, give another folder"
+        ) from error
 
 
 def write_calibrated(
@@ -81,11 +88,9 @@ def write_calibrated(
 
 
 def _copy_files(folder: Path, out: Path) -> None:
-    """Of the model that was there nothing is left: its objective would score another's features."""
-    kept = {path.name for path in folder.iterdir()}
-    for path in out.iterdir():
-        if path.suffix in (".json", ".safetensors") and path.name not in kept:
-            path.unlink()
+    for name in _OBJECTIVE:  # of the model that was there: it would score another's features
+        if not (folder / name).exists():
+            (out / name).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.is_file() and not ((out / path.name).exists() and path.samefile(out / path.name)):
             with replacing(out / path.name) as part:

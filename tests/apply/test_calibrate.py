@@ -201,9 +201,14 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     folder = model_folder("default")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"mine")
-    for overwrite, said in ((False, "is there already"), (True, "holds something else than a model")):
-        with pytest.raises(OutputError, match=said):
-            check_calibrated_folder(folder, tmp_path / "photos", overwrite)
+    for _ in range(2):
+        for overwrite, said in ((False, "is there already"), (True, "holds something else than a model")):
+            with pytest.raises(OutputError, match=said):
+                check_calibrated_folder(folder, tmp_path / "photos", overwrite)
+        (tmp_path / "photos" / "config.json").write_text('{"port": 1}')  # of another program
+    for inside in ("mine", "a/b"):
+        with pytest.raises(OutputError, match="lies in the folder of the model"):
+            check_calibrated_folder(folder, folder / inside, False)
     check_calibrated_folder(folder, tmp_path / "new", False)
     (tmp_path / "empty").mkdir()
     check_calibrated_folder(folder, tmp_path / "empty", False)
@@ -219,10 +224,10 @@ def test_what_breaks_off_leaves_no_folder_and_no_confidence_of_other_clips(model
     assert read_calibrations(tmp_path / "mine") == Calibrations(found.calibrations.sync, found.calibrations.on_screen)
     assert sorted(os.listdir(tmp_path)) == ["mine"]
 
-    for name in ("objective.json", "objective.safetensors", "notes.txt"):  # a model with an objective, and a person's
+    for name in ("objective.json", "objective.safetensors", "notes.json"):  # a model with an objective, and a person's
         (tmp_path / "mine" / name).write_bytes(b"{}")
     write(tmp_path / "mine")
-    assert (tmp_path / "mine" / "notes.txt").exists() and not list((tmp_path / "mine").glob("objective.*"))
+    assert (tmp_path / "mine" / "notes.json").exists() and not list((tmp_path / "mine").glob("objective.*"))
 
     def full(*_):
         raise OSError(28, "No space left on device")
