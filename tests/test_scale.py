@@ -96,7 +96,7 @@ def validated(root: Path, rank: int, world: int) -> list[dict[str, float]]:
     wanted = recipe(root, f"trainer.devices={world}", "objective=infonce")
     experiment = build(wanted)
     loaders = Loaders(experiment, wanted, 1)
-    loaders.trainer = SimpleNamespace(global_rank=rank)
+    loaders.trainer = SimpleNamespace(global_rank=rank, world_size=world)
     task, found = experiment.module.eval(), []
     task.log_dict = lambda values, **_: found.append({key: float(value) for key, value in values.items()})
     with torch.no_grad():

@@ -53,9 +53,8 @@ def mixed(monkeypatch) -> list[list[set[str]]]:
 
 def test_one_who_knows_all_sounds_separates_each_kind_of_mixture(mixed):
     config = SimpleNamespace(sources=2, conditioning="film")
-    model = SimpleNamespace(
-        config=SimpleNamespace(separator=config, seconds=1.0), separator=SimpleNamespace(config=config)
-    )
+    separator = SimpleNamespace(config=config)
+    model = SimpleNamespace(config=SimpleNamespace(separator=config, seconds=1.0), require_separator=lambda: separator)
     rows = [Row(Path(f"{k}.mp4"), labels=(label,)) for k, label in enumerate(LABELS)]
     metrics, digests = separation.separation_metrics(model, None, rows, seed=0)
     different, same = mixed
