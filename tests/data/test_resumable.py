@@ -72,7 +72,7 @@ def _lives(pid: int) -> bool:
 
 
 def begun(folder: Path, count: int) -> list[int]:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while len(found := list(folder.iterdir())) < count and time.monotonic() < until:
         time.sleep(0.01)
     return [int(path.name) for path in found]
