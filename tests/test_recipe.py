@@ -26,6 +26,17 @@ def test_every_objective_is_a_piece(name):
     assert recipe.objective.name == name
 
 
+def test_another_objective_has_no_options_of_the_one_before(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [sync_world]\nname: mine\nobjective: {name: infonce, temperature: 0.3}\n")
+    mine, named = load_recipe(path), load_recipe("sync_world", ["objective.name=infonce", "objective.temperature=0.3"])
+    piece = load_recipe("sync_world", ["objective=infonce", "objective.temperature=0.3"])
+    assert mine.objective == named.objective == piece.objective
+    path.write_text("defaults: [sync_world]\nname: mine\nobjective: {temperature: 0.3}\n")  # of the same one
+    before, same = load_recipe("sync_world").objective, load_recipe(path).objective
+    assert same.name == before.name and same.temperature == 0.3 and same.shift == before.shift
+
+
 def test_a_wrong_option_of_an_objective_is_named():
     with pytest.raises(
         RecipeError, match=r"no such key 'objective\.temprature'; the nearest is 'objective\.temperature'"

@@ -79,8 +79,10 @@ def compose(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Composed
     chosen = {group: composition.piece(path, group, name) for group, name in pieces.items()}
     said = _leaves(read_yaml(path)) | _leaves(chosen)
     values |= chosen
-    named = {parts[1]: value for parts, value in settings if parts[0] == "model" and len(parts) == 2}
-    values["model"] = _freed(values.get("model"), named)
+    values.setdefault("model", None)
+    for section in values.keys() & {"model", "objective"}:
+        named = {parts[1]: value for parts, value in settings if parts[0] == section and len(parts) == 2}
+        values[section] = _freed(section, values.get(section), named)
     for key, value in settings:
         _set(values, key, value)
         said |= {".".join(key[: k + 1]) for k in range(len(key))} | _leaves(value, ".".join(key) + ".")
@@ -211,16 +213,19 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     both = below | above
     for key in below.keys() & above.keys():
         if isinstance(below[key], dict) and isinstance(above[key], dict):
-            both[key] = _merged(_freed(below[key], above[key]) if key == "model" else below[key], above[key])
+            both[key] = _merged(_freed(key, below[key], above[key]), above[key])
     return both
 
 
-def _freed(model: Any, named: Mapping[str, object]) -> Any:
-    """The section ``model`` without what it says of encoders in whose place others are named."""
-    if not isinstance(model, dict):
-        return {} if model is None else model
-    gone = [keys for tower, keys in BOUND.items() if named.get(tower, model.get(tower)) != model.get(tower)]
-    return {key: value for key, value in model.items() if not any(key in keys for keys in gone)}
+def _freed(section: str, values: Any, named: Mapping[str, object]) -> Any:
+    """A section without what it says of encoders, or of the objective, in whose place others are named."""
+    if not isinstance(values, dict):
+        return {} if values is None and section == "model" else values
+    if section == "objective":
+        return values if named.get("name", values.get("name")) == values.get("name") else {}
+    bound = BOUND if section == "model" else {}
+    gone = [keys for tower, keys in bound.items() if named.get(tower, values.get(tower)) != values.get(tower)]
+    return {key: value for key, value in values.items() if not any(key in keys for keys in gone)}
 
 
 def _parse_overrides(overrides: Sequence[str]) -> tuple[dict[str, str], list[tuple[list[str], object]]]:
