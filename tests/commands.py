@@ -24,7 +24,7 @@ from pathlib import Path
 
 
 class Command:
-    """A command that was started, in a session of its own; used as `subprocess.Popen`.
+    """A command that was started, in a process group of its own; used as `subprocess.Popen`.
 
     Args:
         words: its arguments.

@@ -142,8 +142,8 @@ def encode_audio(
     loud = (torch.cat(levels) >= SILENCE).nonzero()
     if not len(loud):
         return None
-    begin, end = int(loud[0]), int(loud[-1]) + 1
-    return AudioEmbedding(torch.cat(pieces, 2)[:, :, begin:end], begin, np.concatenate(own))
+    begin, after = int(loud[0]), int(loud[-1]) + 1
+    return AudioEmbedding(torch.cat(pieces, 2)[:, :, begin:after], begin, np.concatenate(own))
 
 
 @torch.inference_mode()
@@ -192,7 +192,7 @@ def offset_curves(
     fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
     ranges = np.round(np.array([starts, starts + lengths]) * config.fps).astype(int)
-    shares = [fresh[begin:end].mean() for begin, end in ranges.T]
+    shares = [fresh[begin:after].mean() for begin, after in ranges.T]
     return OffsetCurves(
         offsets[among], starts, lengths, rows[:, keep][:, ::-1][:, among], counts[:, keep][:, ::-1][:, among],
         np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,

@@ -9,11 +9,10 @@ from avlearn.errors import ModelError, OutputError
 from avlearn.files import check_folder, replacing, unfinished, write_text
 from avlearn.models import in_distribution
 from avlearn.models.calibration import Calibrations, remove_calibrations, save_calibrations
-from avlearn.models.folder import FORMAT
+from avlearn.models.folder import FORMAT, OBJECTIVE, OBJECTIVE_WEIGHTS
 from avlearn.models.in_distribution import InDistribution
 from avlearn.validation import read_object
 
-_OBJECTIVE = "objective.json", "objective.safetensors"  # of a model that was trained by one (see `avlearn.tasks`)
 _TITLE = "\n## Calibration\n"  # of the last section of the card
 _ALSO = "; calibrated on "
 
@@ -88,7 +87,7 @@ def write_calibrated(
 
 
 def _copy_files(folder: Path, out: Path) -> None:
-    for name in _OBJECTIVE:  # of the model that was there: it would score another's features
+    for name in (OBJECTIVE, OBJECTIVE_WEIGHTS):  # of the model that was there: it would score another's features
         if not (folder / name).exists():
             (out / name).unlink(missing_ok=True)
     for path in folder.iterdir():

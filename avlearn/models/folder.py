@@ -15,6 +15,8 @@ from avlearn.models.weights.source import is_encoder_folder
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.model/1"
+# Of the objective that trained the model, where that scores offsets itself (see `avlearn.tasks.synchronize`).
+OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
 _ZOO = Path(__file__).resolve().parent / "zoo"
 
 

@@ -27,16 +27,6 @@ from avlearn.models.folder import load, model_folder
 from avlearn.models.in_distribution import LABELLED
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load("default")
-
-
-@pytest.fixture(scope="module")
-def clips(small_world):
-    return sorted((small_world / "clips").glob("*.mp4"))
-
-
 def test_a_delay_along_the_curves_is_that_of_the_file_with_its_audio_moved(clips, model, tmp_path):
     own = offset_curves(clips[0], model, 3.0)
     moved, searched = 20, 28 * PHASES

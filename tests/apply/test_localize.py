@@ -13,12 +13,6 @@ from avlearn.apply.localize import check_outputs, localize_file
 from avlearn.cli import app
 from avlearn.errors import NoAudioError, OutputError
 from avlearn.media import probe, read_clip, write_video
-from avlearn.models.folder import load
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load("default")
 
 
 @pytest.fixture(scope="module")

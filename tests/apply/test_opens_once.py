@@ -17,12 +17,6 @@ from avlearn.apply.sync import sync_file
 from avlearn.cli import app
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream
-from avlearn.models.folder import load
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load("default")
 
 
 @pytest.fixture(scope="module")

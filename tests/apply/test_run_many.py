@@ -21,11 +21,6 @@ from avlearn.media import Slice
 from avlearn.models.folder import load
 
 
-@pytest.fixture(scope="module")
-def clips(small_world):
-    return sorted((small_world / "clips").glob("*.mp4"))
-
-
 def test_processes_give_what_one_gives(clips, tmp_path):
     (tmp_path / "bad.mp4").write_text("hello")
     paths = [clips[0], tmp_path / "bad.mp4", tmp_path / "missing.mp4", clips[1]]

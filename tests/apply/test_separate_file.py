@@ -21,14 +21,8 @@ from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError,
 from avlearn.media import probe, read_clip, write_video, write_wav
 from avlearn.metrics.separation import si_sdr
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.folder import load
 
 LEFT, RIGHT = (0.25, 0.5), (0.75, 0.5)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load("default")
 
 
 def film(path, seconds, rate, channels, fps=25, height=64, width=64):

@@ -20,11 +20,6 @@ TIMES = np.arange(40) * 0.96 + 1
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load("default")
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """Twenty seconds of the world."""
     out = tmp_path_factory.mktemp("world")

@@ -31,16 +31,6 @@ KNOWN = {"video": True, "audio": True}
 NOT_MEASURED = {"video": None, "audio": None}
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load("default")
-
-
-@pytest.fixture(scope="module")
-def clips(small_world):
-    return sorted((small_world / "clips").glob("*.mp4"))
-
-
 @pytest.fixture
 def unlike(tmp_path):
     """Noise seen and heard."""

@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.files import write_text
+from avlearn.models.folder import OBJECTIVE, OBJECTIVE_WEIGHTS
 from avlearn.models.weights.checkpoint import load_whole
 from avlearn.objectives import FeatureSpec, Objective, find_objective
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.objective/1"
-_CONFIG, _WEIGHTS = "objective.json", "objective.safetensors"
 
 
 def save_objective(objective: Objective[Any], folder: Path) -> None:
@@ -30,7 +30,7 @@ def save_objective(objective: Objective[Any], folder: Path) -> None:
     Raises:
         OutputError: the files cannot be written.
     """
-    config, weights = folder / _CONFIG, folder / _WEIGHTS
+    config, weights = folder / OBJECTIVE, folder / OBJECTIVE_WEIGHTS
     config.unlink(missing_ok=True)
     weights.unlink(missing_ok=True)
     if type(objective).offset_scores is Objective.offset_scores:
@@ -51,7 +51,7 @@ def load_objective(folder: Path) -> Objective[Any] | None:
     Raises:
         ModelError: its files cannot be read, or do not fit each other.
     """
-    config = folder / _CONFIG
+    config = folder / OBJECTIVE
     if not config.is_file():
         return None
     values = read_object(config, FORMAT)
@@ -66,7 +66,7 @@ def load_objective(folder: Path) -> Objective[Any] | None:
         raise ModelError(f"{config}: features: {missing[0]}: Field required")
     options = validated(kind.Options, values, config)
     try:
-        objective = load_whole(lambda: kind(options, spec), folder / _WEIGHTS)
+        objective = load_whole(lambda: kind(options, spec), folder / OBJECTIVE_WEIGHTS)
     except (AvlearnError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{folder} holds no objective that can be read: {said}") from error
