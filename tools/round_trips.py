@@ -299,6 +299,7 @@ def main(words: Sequence[str] | None = None) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for suffix, variant, early in product(args.only, VARIANTS, DELAYS):
             row = round_trip(folder, suffix, variant, early)
             rows.append(row)
