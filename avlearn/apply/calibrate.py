@@ -19,6 +19,7 @@ from avlearn.models.in_distribution import LABELLED, InDistribution
 
 LEAST = 20  # clips that a calibration stands on
 _FOLDS = 5
+_NEARLY_ALL = 0.95  # of the clips
 _SKILL = 0.05  # share of the prior's error that evidence has to take away, held out
 _RECOGNIZED = 0.8  # of windows with their own audio: with less, "nothing on screen" would be said of too many
 
@@ -33,6 +34,7 @@ class KnownClips:
         held_out: of them by statistics of the others, in five folds.
         noise: of noise in the place of each, by the same statistics.
         before: of them by the model's former statistics; None where it had none.
+        kept: whether these stay, because so few clips are not told from noise, and nearly all are like them.
     """
 
     kind: str
@@ -40,13 +42,19 @@ class KnownClips:
     held_out: int
     noise: int
     before: int | None
+    kept: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether statistics of these clips tell them from noise."""
+        return self.noise <= self.clips / 2
 
     def text(self) -> str:
         """Human-readable text."""
         before = "not measured before" if self.before is None else f"{self.before} before"
         return (
             f"in-distribution by {self.kind}: {self.held_out} of {self.clips} held-out clips ({before}), "
-            f"noise {self.noise} of {self.clips}{': it is not told from them' if self.noise > self.clips / 2 else ''}"
+            f"noise {self.noise} of {self.clips}{': too few to tell it, so the former statistics stay' * self.kept}"
         )
 
 
@@ -121,15 +129,19 @@ def clip_options(clips: Sequence[Source]) -> list[dict[str, object]]:
     return [{"other": clips[(k + len(clips) // 2) % len(clips)], "seed": k} for k in range(len(clips))]
 
 
-def calibrated_on(found: Sequence[ClipEvidence], former: dict[str, InDistribution]) -> Calibrated:
+def calibrated_on(
+    found: Sequence[ClipEvidence], former: dict[str, InDistribution], *, labels: bool = False
+) -> Calibrated:
     """Fit all that clips allow: in-distribution statistics, and the confidence in offsets and in what is on screen.
 
     Args:
         found: of each clip.
         former: in-distribution statistics that the model has had.
+        labels: whether the model has classifiers, which know what they knew.
 
     Raises:
-        DataError: there are fewer than `LEAST` clips.
+        DataError: there are fewer than `LEAST` clips, or too few to tell them from noise where the model does not know
+            them already.
         ModelError: the model tells neither offsets nor sources of such clips: to call them known would make it say
             things that it does not know.
     """
@@ -138,9 +150,15 @@ def calibrated_on(found: Sequence[ClipEvidence], former: dict[str, InDistributio
     statistics, known = {}, []
     for kind in ("video", "audio"):
         statistics[kind], figure = _in_distribution(kind, found)
+        if not figure.tells:
+            # With such statistics anything would be known.
+            if figure.before is None or figure.before < _NEARLY_ALL * figure.clips:
+                raise DataError(f"{figure.clips} clips are too few to tell their {kind} from noise: give more")
+            statistics[kind], figure = former[kind], replace(figure, kept=True)
         known.append(figure)
-    labelled = {kind: former.get(LABELLED + kind, former.get(kind)) for kind in ("video", "audio")}
-    statistics |= {LABELLED + kind: kept for kind, kept in labelled.items() if kept is not None}
+    if labels:
+        labelled = {kind: former.get(LABELLED + kind, former.get(kind)) for kind in ("video", "audio")}
+        statistics |= {LABELLED + kind: kept for kind, kept in labelled.items() if kept is not None}
     sync, offsets = _confidence("confidence in an offset", [clip.offsets for clip in found])
     on_screen, seen = _confidence("probability of a source on screen", [clip.on_screen for clip in found])
     if not (offsets.tells or seen.tells):

@@ -76,7 +76,7 @@ def calibrate(
     found = [result for result in table.results if not isinstance(result, Failure)]
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
     [opened] = open_model(CALIBRATE, inference)
-    calibrated = calibrated_on(found, opened.in_distribution if opened.config.labels else {})
+    calibrated = calibrated_on(found, opened.in_distribution, labels=bool(opened.config.labels))
     write_calibrated(
         folder, target, calibrated.in_distribution, calibrated.calibrations, names, calibrated.lines()
     )  # fmt: skip

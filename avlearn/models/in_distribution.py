@@ -161,7 +161,7 @@ def save(statistics: dict[str, InDistribution], folder: Path) -> None:
         (folder / FILE).unlink(missing_ok=True)
         return
     tensors = {
-        f"{kind}.{field.name}": getattr(found, field.name)
+        f"{kind}.{field.name}": getattr(found, field.name).clone()  # two kinds may have the same statistics
         for kind, found in statistics.items()
         for field in fields(found)
     }

@@ -24,7 +24,7 @@ from avlearn.media import read_clip, remux, write_video
 from avlearn.models.calibrated_folder import check_calibrated_folder, write_calibrated
 from avlearn.models.calibration import Calibrations, read_calibrations
 from avlearn.models.folder import load, model_folder
-from avlearn.models.in_distribution import LABELLED
+from avlearn.models.in_distribution import LABELLED, InDistribution
 
 
 def test_a_delay_along_the_curves_is_that_of_the_file_with_its_audio_moved(clips, model, tmp_path):
@@ -85,6 +85,24 @@ def made(count, sure, seen=3.0, seed=0):
         known = {"video": bool(k % 2), "audio": None}
         found.append(ClipEvidence(str(k), video, audio, *noise, known, tuple(offsets), tuple(on_screen)))
     return found
+
+
+def test_statistics_that_do_not_tell_clips_from_noise_are_not_used():
+    blurred = [replace(clip, audio_noise=clip.audio, known={"video": True, "audio": None}) for clip in made(20, 3.0)]
+    with pytest.raises(DataError, match="20 clips are too few to tell their audio from noise: give more"):
+        calibrated_on(blurred, {})
+    own = torch.from_numpy(np.concatenate([clip.audio for clip in blurred]))
+    former = {"audio": InDistribution.fit(own, torch.arange(20).repeat_interleave(3))}
+    for inside in (18, 19):  # of 20 that the model knows already
+        known = [replace(clip, known={"video": True, "audio": k < inside}) for k, clip in enumerate(blurred)]
+        if inside == 18:
+            with pytest.raises(DataError, match="too few to tell"):
+                calibrated_on(known, former)
+            continue
+        found = calibrated_on(known, former)
+        assert found.in_distribution["audio"] is former["audio"]
+        assert [figure.kept for figure in found.known] == [False, True]
+        assert "noise 20 of 20: too few to tell it, so the former statistics stay" in found.lines()[1]
 
 
 def test_figures_are_of_held_out_clips_beside_the_prior():
