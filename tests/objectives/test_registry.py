@@ -53,8 +53,9 @@ def toy():
 def test_an_objective_of_ones_own_is_in_recipes(toy, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("defaults: [sync_world, _self_]\nname: mine\nobjective: {name: toy, weight: 3}\n")
+    assert load_recipe(path).objective == ToyOptions(weight=3.0)  # without what the objective of sync_world has
     with pytest.raises(RecipeError, match=r"no such key 'objective\.temperature'"):
-        load_recipe(path)  # which the objective of sync_world has
+        load_recipe(path, ["objective.temperature=0.1"])
     path.write_text(
         "defaults: [{data: folder}]\nname: mine\nobjective: {name: toy, weight: 3}\ntrainer: {max_steps: 1}\n"
     )
