@@ -30,6 +30,7 @@ from avlearn.models.video.swin3d import Swin3D
 from avlearn.models.video.timesformer import TimeSformer
 from avlearn.models.video.videomae import VideoMAE
 from avlearn.models.video.vivit import FactorisedViViT, ViViT
+from avlearn.models.video.vjepa2 import VJEPA2
 from avlearn.models.video.vtn import VTN
 from avlearn.models.video.x3d import X3D
 
@@ -142,6 +143,7 @@ VIDEO: dict[str, Family] = {
     "vivit factorised dot product": Family(lambda: ViViT("dot", frames=8, **_VIT), _LARGE, 4.0),
     "vtn": Family(lambda: VTN(temporal_depth=2, window=4, **_VIT), _LARGE, 6.0),
     "videomae": Family(lambda: VideoMAE(frames=8, **_VIT), _LARGE, 4.0),
+    "vjepa2": Family(lambda: VJEPA2(dim=48, depth=2, heads=4), _LARGE, 4.0),
     "motionformer": Family(lambda: Motionformer(frames=8, **_VIT), _LARGE, 4.0),
     "mvit v1": Family(lambda: MViT(4, 32, (1, 1, 1), width=32, drop_path=0.0), _SHORT),
     "mvit v2": Family(lambda: MViT(4, 32, (1, 1, 1), width=32, improved=True, drop_path=0.0), _SHORT),

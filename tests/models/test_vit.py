@@ -12,6 +12,7 @@ from avlearn.models.video.timesformer import TimeSformer
 from avlearn.models.video.videomae import VideoMAE, sinusoids
 from avlearn.models.video.vit import Attention, resize_positions
 from avlearn.models.video.vivit import DotProductAttention, FactorisedViViT, ViViT
+from avlearn.models.video.vjepa2 import VJEPA2, rotated, rotations
 from avlearn.models.video.vtn import VTN, WindowAttention
 
 TINY = {"size": 32, "dim": 48, "depth": 2, "heads": 4}
@@ -25,9 +26,11 @@ MODELS = {
     "vivit factorised dot product": lambda **k: ViViT("dot", frames=4, **TINY, **k),
     "vtn": lambda **k: VTN(temporal_depth=2, **TINY, **k),
     "videomae": lambda **k: VideoMAE(frames=4, **TINY, **k),
+    "vjepa2": lambda **k: VJEPA2(**{key: value for key, value in TINY.items() if key != "size"}, **k),
     "motionformer": lambda **k: Motionformer(frames=4, **TINY, **k),
 }
 models = pytest.mark.parametrize("name", MODELS)
+AUTHORS_VJEPA2 = [0.308395, 0.270544, -0.25153, -0.261935, 0.026692, 0.071586, -0.113372, -0.150422]
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -289,6 +292,35 @@ def test_videomae_normalizes_after_the_mean():
     features = torch.randn(2, 48, 2, 2, 2)
     expected = model.classifier(model.fc_norm(features.mean((2, 3, 4))))
     torch.testing.assert_close(model.forward_head(features), expected)
+
+
+def test_vjepa2_turns_pairs_by_where_they_are():
+    """Of heads of 16 channels: four for each axis, and four that stay."""
+    angles = rotations((2, 3, 4), 4)
+    assert angles.shape == (24, 3, 2)
+    place = angles[1 * 12 + 2 * 4 + 1]  # the second frame, the last row, the second column
+    torch.testing.assert_close(place, torch.tensor([[1, 0.01], [15, 0.15], [5, 0.05]]))
+    x = torch.zeros(24, 16)
+    x[:, 0] = x[:, 5] = x[:, 14] = 1
+    found = rotated(x, angles)[21]
+    expected = torch.zeros(16)
+    expected[0], expected[1] = torch.tensor(1.0).cos(), torch.tensor(1.0).sin()
+    expected[4], expected[5] = -torch.tensor(15.0).sin(), torch.tensor(15.0).cos()
+    expected[14] = 1
+    torch.testing.assert_close(found, expected)
+
+
+def test_vjepa2_gives_the_numbers_of_its_authors_code():
+    """Of a network whose parameters are sines: their code gave these, of the same clip."""
+    model = MODELS["vjepa2"]().eval()
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.copy_((torch.arange(parameter.numel()) * 0.37 + number).sin().view_as(parameter) * 0.2)
+        clip = (torch.arange(3 * 4 * 32 * 48).view(1, 3, 4, 32, 48) * 0.11).sin() / 2 + 0.5
+        found = model.forward_features(clip)
+    assert found.shape == (1, 48, 2, 2, 3)
+    expected = torch.tensor(AUTHORS_VJEPA2)
+    torch.testing.assert_close(found[0, :4, :, 1, 2].flatten(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("project_values", [True, False])

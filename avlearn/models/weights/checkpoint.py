@@ -15,8 +15,8 @@ from avlearn.models.weights.pickles import ArrayRecord, Inert, TensorRecord, nby
 from avlearn.models.weights.torch_file import TorchFile, read_archive, read_run
 
 # Under which name the envelopes of the field keep the weights: PySlowFast and pytorchvideo, most others, DeepSpeed,
-# Caffe2.
-_ENVELOPES = ("model_state", "state_dict", "model_state_dict", "model", "module", "blobs")
+# Caffe2, V-JEPA 2.1.
+_ENVELOPES = ("model_state", "state_dict", "model_state_dict", "model", "module", "blobs", "ema_encoder")
 # What wrappers put before every name: DistributedDataParallel, and models within models.
 _PREFIXES = ("module.", "model.")
 _MAX_TENSORS, _MAX_NAME = 50_000, 500

@@ -303,6 +303,17 @@ CASES = {
         174,
         options={"attention": "divided"},
     ),
+    "v-jepa 2.1": Case(
+        "".join(f"backbone.{line}\n" for line in TUBELETS.splitlines())
+        + "backbone.patch_embed_img.proj.weight 768 3 1 16 16\nbackbone.patch_embed_img.proj.bias 768\n"
+        + "backbone.img_mod_embed 1 1 768\nbackbone.video_mod_embed 1 1 768\n"
+        + timm_block("backbone.blocks.{12}", linear("backbone.blocks.{12}.attn.qkv", 768, 2304))
+        + norm("backbone.norms_block.{4}"),
+        "vjepa2_1_b",
+        "v-jepa 2.1",
+        None,
+        r"^(patch_embed_img|img_mod_embed|norms_block\.[012])",  # of single images, and for others to learn from
+    ),
     "vtn": Case(
         "backbone.cls_token 1 1 768\nbackbone.pos_embed 1 197 768\n"
         "backbone.patch_embed.proj.weight 768 3 16 16\nbackbone.patch_embed.proj.bias 768\n"

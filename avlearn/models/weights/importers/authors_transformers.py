@@ -61,6 +61,11 @@ def _swin(tensors: Tensors) -> Tensors:
     )
 
 
+def _vjepa2(tensors: Tensors) -> Tensors:
+    """What it learned of single images stays, and so do norms of the blocks that others learned from."""
+    return renamed(tensors, [(r"^(backbone\.)?norms_block\.3\.", "norm."), (r"^backbone\.", "")])
+
+
 def _ast(tensors: Tensors) -> Tensors:
     """The class and distillation tokens' own classifiers, of the image network that AST began from, are not used."""
     return renamed(
@@ -73,6 +78,7 @@ LAYOUTS = (
     WeightLayout("videomae pre-training", r"^encoder\.blocks\.0\.attn\.q_bias$", _videomae, {"pooled_norm": False}),
     WeightLayout("motionformer", r"^blocks\.0\.attn\.proj_kv\.", _motionformer, {"project_values": False}),
     WeightLayout("motionformer divided", r"^blocks\.0\.timeattn\.", _motionformer, {"attention": "divided"}),
+    WeightLayout("v-jepa 2.1", r"^(backbone\.)?video_mod_embed$", _vjepa2),
     WeightLayout("vtn", r"^temporal_encoder\.encoder\.layer\.0\.attention\.self\.query_global\.", _vtn),
     WeightLayout("video swin", r"^(backbone\.)?layers\.0\.blocks\.0\.attn\.relative_position_bias_table$", _swin),
     WeightLayout("ast", r"^v\.blocks\.0\.attn\.qkv\.", _ast, {}, *AUDIOSET),
