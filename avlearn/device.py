@@ -1,5 +1,6 @@
 """Devices and precisions by the names that people use."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from avlearn.errors import AvlearnError
@@ -52,3 +53,10 @@ def choose_precision(name: str, device: "torch.device") -> "torch.dtype | None":
         raise AvlearnError("this GPU does not have precision bf16; take 16 or 32")
     known = PRECISIONS[name]
     return getattr(torch, known) if known is not None else None
+
+
+def computing_in(precision: "torch.dtype | None", device: "torch.device") -> AbstractContextManager[object]:
+    """A context in which encoders compute in a precision of `choose_precision`."""
+    import torch
+
+    return nullcontext() if precision is None else torch.autocast(device.type, precision)

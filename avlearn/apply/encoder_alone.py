@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.windows import check_finite
-from avlearn.device import choose_device, choose_precision
+from avlearn.device import choose_device, choose_precision, computing_in
 from avlearn.errors import ModelError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
@@ -45,7 +45,7 @@ class EncoderAlone:
     def features(self, frames: torch.Tensor) -> torch.Tensor:
         """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
         seen = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+        with computing_in(self.precision, self.device):
             return check_finite(self.encoder.forward_features(seen).float(), "the video")
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.windows import SILENCE, probe_both
+from avlearn.apply.windows import SILENCE, check_finite, probe_both
+from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.media import Clip, probe, stream
 from avlearn.media.source import Source, opened_once
@@ -28,6 +29,7 @@ _SIDE = 224  # pixels, of all three
 _FACES = 25  # steps of SyncNet in a part
 _FEWEST = 30  # windows of SyncNet: at the largest offset that is searched, half of them have audio
 _SQUARE = 1.1  # sides of a face crop differ by less, as a ratio
+_CPU = torch.device("cpu")
 _SLACK = 0.04  # seconds by which audio may end before a window: codecs round to their frames
 
 Network = SyncNet | Synchformer | SparseSync
@@ -100,7 +102,11 @@ def load_released(path: str | Path) -> Network:
 
 @opened_once
 def sync_with_released(
-    path: Source, networks: Sequence[Network], crop: Crop | None = None
+    path: Source,
+    networks: Sequence[Network],
+    crop: Crop | None = None,
+    device: torch.device = _CPU,
+    precision: torch.dtype | None = None,
 ) -> tuple[ReleasedSyncResult, ...]:
     """The answer of each network for a file of any length, in memory that does not grow with it.
 
@@ -110,9 +116,13 @@ def sync_with_released(
         path: any file with video and audio.
         networks: of `load_released`.
         crop: left, top, width and height of the face, pixels of the frame as displayed.
+        device: to which the networks go.
+        precision: what they compute in (see `avlearn.device.choose_precision`); spectrograms, distances and
+            probabilities stay in 32 bits.
 
     Raises:
         MediaError: the file cannot be read, or has no video or no audio.
+        ModelError: what a network makes of it is not finite.
     """
     if not networks:
         return ()
@@ -120,17 +130,35 @@ def sync_with_released(
     heard, loudest = _audio_extent(path)
     if loudest < SILENCE:
         return tuple(ReleasedSyncResult(_name(network), reason="the audio is silent") for network in networks)
-    return tuple(_ask(path, heard, network, crop) for network in networks)
+    compute = _Compute(device, precision)
+    return tuple(_ask(path, heard, network.to(device), crop, compute) for network in networks)
+
+
+@dataclass(frozen=True)
+class _Compute:
+    """Computing on a device: what comes out is in 32 bits, and finite."""
+
+    device: torch.device
+    precision: torch.dtype | None
+
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """On the device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def __call__(self, network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        with computing_in(self.precision, self.device):
+            found = network(*inputs)
+        return check_finite(found.float(), "the file")
 
 
 @torch.inference_mode()
-def _ask(path: Source, heard: float, network: Network, crop: Crop | None) -> ReleasedSyncResult:
+def _ask(path: Source, heard: float, network: Network, crop: Crop | None, compute: _Compute) -> ReleasedSyncResult:
     """What a network says of a file whose audio ends so many seconds after the first frame."""
     if isinstance(network, SyncNet):
-        return _ask_syncnet(path, heard, network, crop)
+        return _ask_syncnet(path, heard, network, crop, compute)
     if isinstance(network, Synchformer):
-        return _ask_synchformer(path, heard, network)
-    return _ask_sparsesync(path, heard, network)
+        return _ask_synchformer(path, heard, network, compute)
+    return _ask_sparsesync(path, heard, network, compute)
 
 
 def _name(network: Network) -> str:
@@ -139,7 +167,9 @@ def _name(network: Network) -> str:
     return "Synchformer" if isinstance(network, Synchformer) else "SparseSync"
 
 
-def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None) -> ReleasedSyncResult:
+def _ask_syncnet(
+    path: Source, heard: float, network: SyncNet, crop: Crop | None, compute: _Compute
+) -> ReleasedSyncResult:
     """As syncnet_python: windows from where both begin to where one ends, less the last."""
     name, info = _name(network), probe_both(path)
     left, top, width, height = crop or (0, 0, info.video.width, info.video.height)
@@ -152,6 +182,9 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
             name, reason=f"it takes a square face, not {width}x{height}: say where with --crop X,Y,W,H"
         )
 
+    def both(video: Tensor, coefficients: Tensor) -> Tensor:
+        return torch.stack(network(video, coefficients))
+
     def parts() -> Iterator[tuple[Tensor, Tensor]]:
         # A step more on both sides: the first sees the cut as the audio's beginning, the last lacks what comes after.
         window = (_FACES + 4 + 2) / _FPS
@@ -161,8 +194,8 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
             if count < 6:
                 return
             faces = np.stack([_face(frame[top : top + height, left : left + width]) for frame in clip.video[:count]])
-            audio = torch.from_numpy(clip.audio[:, : count * _RATE // _FPS])
-            lips, voice = network(frames_to_input(torch.from_numpy(faces)[None]), mfcc(audio))
+            audio = compute.tensor(clip.audio[:, : count * _RATE // _FPS])
+            lips, voice = compute(both, frames_to_input(compute.tensor(faces)[None]), mfcc(audio)).cpu()
             first = int(clip.start > info.start)
             yield lips[0, first:], voice[0, first:]
             left_over -= _FACES
@@ -173,7 +206,7 @@ def _ask_syncnet(path: Source, heard: float, network: SyncNet, crop: Crop | None
     return ReleasedSyncResult(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
 
 
-def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> ReleasedSyncResult:
+def _ask_synchformer(path: Source, heard: float, network: Synchformer, compute: _Compute) -> ReleasedSyncResult:
     """Segments are seen once each; those of a window are compared every half window, and at the end."""
     name, segments = _name(network), network.segments
     video_segments: deque[Tensor] = deque(maxlen=segments)
@@ -181,17 +214,17 @@ def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> Releas
     votes = _Votes()
     waiting = segments  # segments until the next comparison
     for clip in _windows(path, heard, 0.64, 0.32, _SIDE):
-        audio = torch.from_numpy(clip.audio)
-        video_segments.append(network.video_features(_middle(clip.video).unsqueeze(1)))
-        audio_segments.append(network.audio_features(segment_mel(audio.unsqueeze(1))))
+        video = _middle(compute.tensor(clip.video)).unsqueeze(1)
+        video_segments.append(compute(network.video_features, video))
+        audio_segments.append(compute(network.audio_features, segment_mel(compute.tensor(clip.audio).unsqueeze(1))))
         waiting -= 1
         if not waiting:
-            votes.add(network.compare(torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
+            votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
             waiting = segments // 2
     if not votes.count:
         return ReleasedSyncResult(name, reason=_too_short(0.32 * (segments + 1)))
     if waiting < segments // 2:
-        votes.add(network.compare(torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
+        votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
     if network.head.out_features == 2:
         return ReleasedSyncResult(name, values={"synchronizable": round(float(votes.mean[1]), 4)})
     desync = (abs(OFFSETS[votes.first]) + abs(OFFSETS[votes.last])) / 2
@@ -200,11 +233,11 @@ def _ask_synchformer(path: Source, heard: float, network: Synchformer) -> Releas
     )
 
 
-def _ask_sparsesync(path: Source, heard: float, network: SparseSync) -> ReleasedSyncResult:
+def _ask_sparsesync(path: Source, heard: float, network: SparseSync, compute: _Compute) -> ReleasedSyncResult:
     name, votes = _name(network), _Votes()
     for clip in _windows(path, heard, 5.0, 2.4, 256):
-        audio = torch.from_numpy(clip.audio)
-        votes.add(network(_middle(clip.video), clip_spectrogram(audio)))
+        video, audio = compute.tensor(clip.video), compute.tensor(clip.audio)
+        votes.add(compute(network, _middle(video), clip_spectrogram(audio)))
     if not votes.count:
         return ReleasedSyncResult(name, reason=_too_short(5.0))
     return ReleasedSyncResult(name, votes.offset(_grids(network)[len(votes.mean)]), {"probability": votes.probability})
@@ -226,7 +259,7 @@ class _Votes:
         """Of one window, ``[1, classes]``."""
         self.last = int(logits.argmax())
         self.first = self.first if self.count else self.last
-        self.total = self.total + logits[0].softmax(0)
+        self.total = self.total + logits[0].softmax(0).cpu()
         self.count += 1
 
     @property
@@ -264,10 +297,10 @@ def _face(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR)
 
 
-def _middle(frames: np.ndarray) -> Tensor:
+def _middle(frames: Tensor) -> Tensor:
     """uint8 ``[T, H, W, 3]`` to ``[1, 3, T, 224, 224]`` in [0, 1]: the middle square."""
     top, left = ((side - _SIDE) // 2 for side in frames.shape[1:3])
-    return frames_to_input(torch.from_numpy(frames[None, :, top : top + _SIDE, left : left + _SIDE]))
+    return frames_to_input(frames[None, :, top : top + _SIDE, left : left + _SIDE])
 
 
 def _too_short(needed: float) -> str:

@@ -34,7 +34,8 @@ def sync_tool(
 
     Args:
         path, model, max_offset, tolerance: as for `sync_file`.
-        released: weight files of the networks to ask (see `avlearn.apply.released_sync.load_released`).
+        released: weight files of the networks to ask (see `avlearn.apply.released_sync.load_released`), on the device
+            of the model and in its precision.
         crop: as for `avlearn.apply.released_sync.sync_with_released`.
         curve: the PNG to draw the curve to.
         fix: the file to write with its audio put right; why that cannot be is said in the result.
@@ -50,7 +51,7 @@ def sync_tool(
     if networks:
         from avlearn.apply.released_sync import sync_with_released
 
-        result = replace(result, others=sync_with_released(path, networks, crop))
+        result = replace(result, others=sync_with_released(path, networks, crop, model.device, model.precision))
     if result.status == "undecidable" and len(tracks := audio_tracks(path)) > 1:
         others = f"of audio tracks {', '.join(tracks)} another may fit: --audio-track N, or best"
         result = replace(result, advice=(*result.advice, others))

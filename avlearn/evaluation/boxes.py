@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.windows import check_finite
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError, MediaError
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
@@ -150,7 +151,7 @@ class _Ours:
         if objects is None:
             return enlarge(found.numpy(), _SIDE)
         still = prepare_image(frames[:, :, frames.shape[2] // 2], "EZ-VSL")
-        return object_guided(found, objects.heatmap(still), "EZ-VSL", _SIDE).numpy()
+        return object_guided(found, _object_map(objects, still), "EZ-VSL", _SIDE).numpy()
 
 
 class _Released:
@@ -169,16 +170,21 @@ class _Released:
 
     def maps(self, image: Tensor, audio: list[Tensor]) -> Tensor:
         """``[K, Y, X]``."""
-        paper = self.network.paper
-        heard = torch.cat([localizer_spectrogram(each, paper) for each in audio])
-        return self.network.heatmap(prepare_image(image, paper), heard)
+        network, paper = self.network, self.network.paper
+        heard = torch.cat([localizer_spectrogram(each.to(network.device), paper) for each in audio])
+        return check_finite(network.heatmap(prepare_image(image.to(network.device), paper), heard), "the clip").cpu()
 
     def guided(self, found: Tensor, image: Tensor, objects: ObjectMap | None) -> np.ndarray:
         """Maps in pixels, together with where objects are, if that is asked for."""
         paper = self.network.paper
         if objects is None:
             return enlarged(found, paper, _SIDE).numpy()
-        return object_guided(found, objects.heatmap(prepare_image(image, paper)), paper, _SIDE).numpy()
+        return object_guided(found, _object_map(objects, prepare_image(image, paper)), paper, _SIDE).numpy()
+
+
+def _object_map(objects: ObjectMap, image: Tensor) -> Tensor:
+    """``[B, Y, X]`` of an image as the network takes it."""
+    return check_finite(objects.heatmap(image.to(objects.device)), "the frame").cpu()
 
 
 @torch.inference_mode()

@@ -71,8 +71,8 @@ def evaluate(
         tasks: of the evaluators; by default all that model and clips allow.
         objective: of the model's folder, where it has one (`avlearn.tasks.synchronize.objective_folder`).
         baseline: a separator that sees nothing, beside the model's.
-        released: localizers to be measured beside the model, on clips with boxes.
-        objects: measures all of them there a second time, their maps combined with this one.
+        released: localizers to be measured beside the model, on clips with boxes; on its device, in its precision.
+        objects: measures all of them there a second time, their maps combined with this one; on the same device.
         evaluators: that there are; by default all that are registered, those of plugins too.
 
     Raises:
@@ -89,6 +89,8 @@ def evaluate(
     with tempfile.TemporaryDirectory() as folder:
         objective = objective and objective.to(model.device)
         baseline = baseline and baseline.to(model.device)
+        for network in (*released, *([objects] if objects else [])):
+            network.to(model.device).precision = model.precision
         subject = Subject(model, Path(folder), seed, objective, baseline, released, objects)
         wanted = [evaluator(subject) for evaluator in evaluators if not tasks or evaluator.task in tasks]
         return _evaluate(wanted, tasks, subject, _list_clips(subject, manifests))

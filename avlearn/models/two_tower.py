@@ -1,12 +1,11 @@
 """Two towers: encoders of video and audio, on one clock and in one space."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.config import ModelConfig
+from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_encoder, model_spec
@@ -85,13 +84,9 @@ class TwoTower(nn.Module):
 
     def _encode_video(self, video: Tensor) -> Tensor:
         """Features of ``[B, 3, T, H, W]``, extended to what the encoder takes."""
-        with self._autocast():
+        with computing_in(self.precision, self.device):
             features = self.video.forward_features(_extended(video, self.video.frames_for(video.shape[2])))
         return features if self.precision is None else features.float()
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        """The encoders' precision."""
-        return nullcontext() if self.precision is None else torch.autocast(self.device.type, self.precision)
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """Waveforms ``[B, S]`` to features ``[B, D', U]``."""
@@ -113,7 +108,7 @@ class TwoTower(nn.Module):
         missing = self.audio.frames_for(frames) - frames
         audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
         spectrogram = self.spectrogram(audio)
-        with self._autocast():
+        with computing_in(self.precision, self.device):
             features = self.audio.forward_features(spectrogram)
         features = features if self.precision is None else features.float()
         if self.audio_step_differs:

@@ -1,5 +1,6 @@
 """Released networks on files: what they see, by which sign they answer, and when they do not."""
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -7,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from commands import run
+from pretend_device import pretend_device
 from torch import nn
 
 from avlearn.apply.released_sync import ReleasedSyncResult, load_released, sync_with_released
 from avlearn.apply.run_many import InferenceOptions, ResultTable, run_many
+from avlearn.apply.sync_tool import sync_tool
 from avlearn.apply.tools import SYNC
 from avlearn.errors import ModelError, NoAudioError
 from avlearn.media import read_clip, write_video
+from avlearn.models.folder import load
 from avlearn.models.released.sparsesync import SparseSync
 from avlearn.models.released.synchformer import (
     OFFSETS,
@@ -175,6 +179,40 @@ def test_synchformer_gives_the_numbers_of_the_whole_clip_at_once(tmp_path):
     assert found.offset == OFFSETS[int(mean.argmax())]
     assert found.values["probability"] == pytest.approx(float(mean.max()), abs=1e-3)
     assert found.values["desync"] == pytest.approx(float(desync(model, video, audio)))
+
+
+def test_on_another_device_they_say_the_same_and_in_another_precision_nearly(tmp_path, face, syncnet):
+    crop, path = (20, 8, 224, 224), flashes(tmp_path / "a.mp4", 5.2)
+    for file, network in ((path, small_synchformer()), (path, FlashSync()), (face, copy.deepcopy(syncnet))):
+        expected = sync_with_released(file, [network], crop)
+        assert not expected[0].reason
+        with pretend_device() as device:
+            assert sync_with_released(file, [network], crop, device) == expected
+    coarse, exact = sync_with_released(face, [syncnet], crop, precision=torch.bfloat16)[0].values, expected[0].values
+    assert coarse != exact
+    assert coarse["lse_d"] == pytest.approx(exact["lse_d"], rel=0.02)
+
+
+def test_the_command_asks_on_the_models_device_in_its_precision(untrained, syncnet, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("avlearn.apply.sync_tool.load_network", lambda path: syncnet)
+    monkeypatch.setattr(
+        "avlearn.apply.released_sync.sync_with_released", lambda path, networks, *rest: asked.append(rest) or ()
+    )
+    path, model = flashes(tmp_path / "a.mp4", 2.0), load(untrained, "cpu", "bf16")
+    sync_tool(path, model, released=[tmp_path / "syncnet_v2.model"])
+    assert asked == [(None, torch.device("cpu"), torch.bfloat16)]
+
+
+def test_what_is_not_finite_is_no_answer(tmp_path):
+    """As where features are too large for 16 bits."""
+
+    class Overflows(FlashFormer):
+        def video_features(self, video):
+            return super().video_features(video) / 0
+
+    with pytest.raises(ModelError, match="not finite"):
+        sync_with_released(flashes(tmp_path / "a.mp4", 6.0), [Overflows()])
 
 
 def test_desync_is_of_both_ends_and_the_offset_of_all_windows(tmp_path):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pretend_device import pretend_device
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models import resnet18
@@ -18,6 +19,7 @@ from avlearn.evaluation import evaluate
 from avlearn.evaluation.boxes import annotated, box_metrics
 from avlearn.media import write_video
 from avlearn.metrics import MetricResult
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
 from avlearn.models.released.localizers import Localizer, ObjectMap
 
@@ -169,6 +171,27 @@ def test_the_command_measures_released_networks_beside_the_model(untrained, clip
     assert result.exit_code == 0, result.output
     for name in ("pointing ", "pointing, with objects", "pointing, EZ-VSL ", "pointing, EZ-VSL, with objects"):
         assert name in result.output
+
+
+def test_released_networks_are_measured_on_the_models_device_in_its_precision(untrained, clips, tmp_path):
+    two = tmp_path / "two.parquet"
+    write_manifest(read_manifest(clips)[:2], two)
+
+    def measured(model: AudioVisual) -> list[MetricResult]:
+        torch.manual_seed(0)
+        networks, objects = [Localizer()], ObjectMap()
+        found = evaluate(model, [two], tasks=["localization"], released=networks, objects=objects).metrics
+        assert networks[0].device == objects.device == model.device
+        return found
+
+    expected = measured(load(untrained))
+    with pretend_device() as device:
+        assert measured(load(untrained).to(device)) == expected
+    coarse = measured(load(untrained, precision="bf16"))
+    released = [one for one in zip(coarse, expected, strict=True) if "EZ-VSL" in one[0].name]
+    assert any(one != other for one, other in released)
+    for one, other in released:
+        assert one.value == pytest.approx(other.value, abs=0.1)
 
 
 def test_what_there_is_nothing_to_measure_on_is_refused(untrained, small_world, clips):

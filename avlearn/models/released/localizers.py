@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 from torchvision.transforms.v2 import functional as TF
 
+from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.models.weights.importers import load_all_weights
@@ -162,10 +163,15 @@ def _tower(channels: int, stride: int = 32) -> nn.Sequential:
 
 
 class _ImageTower(nn.Module):
-    """``[B, 3, H, W]`` in [0, 1] to the features of its places."""
+    """``[B, 3, H, W]`` in [0, 1] to the features of its places.
+
+    Attributes:
+        precision: what its networks compute in; None: in that of their weights.
+    """
 
     mean: Tensor
     std: Tensor
+    precision: torch.dtype | None = None
 
     def __init__(self, stride: int = 32) -> None:
         super().__init__()
@@ -173,8 +179,18 @@ class _ImageTower(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.mean.device
+
     def image_features(self, image: Tensor) -> Tensor:
-        return self.image((image - self.mean) / self.std)
+        return self._encode(self.image, (image - self.mean) / self.std)
+
+    def _encode(self, network: nn.Module, x: Tensor) -> Tensor:
+        with computing_in(self.precision, self.device):
+            features: Tensor = network(x)
+        return features if self.precision is None else features.float()
 
 
 class Localizer(_ImageTower):
@@ -195,7 +211,7 @@ class Localizer(_ImageTower):
 
     def features(self, image: Tensor, spectrogram: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Inputs as of `heatmap` to ``[B, 512, h, w]`` and ``[B, 512]`` of length 1, for each projection."""
-        seen, heard = self.image_features(image), self.audio(spectrogram).amax((2, 3))
+        seen, heard = self.image_features(image), self._encode(self.audio, spectrogram).amax((2, 3))
         pairs = zip(self.image_projections, self.audio_projections, strict=True)
         compared = [(of_image(seen), of_audio(heard)) for of_image, of_audio in pairs] or [(seen, heard)]
         return [(F.normalize(seen), F.normalize(heard)) for seen, heard in compared]
