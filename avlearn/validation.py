@@ -1,6 +1,5 @@
 """Stored settings are input from strangers: JSON files by a schema, and options by the signature that takes them."""
 
-import difflib
 import inspect
 import json
 import math
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from avlearn.errors import ModelError
 from avlearn.files import printable
+from avlearn.names import hint
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)  # of dataclasses that are stored
 _MAX_FILE = 2**20  # bytes of settings
@@ -98,9 +98,7 @@ def check_options(function: Callable[..., object], options: Mapping[str, object]
     known = inspect.signature(function).parameters
     for key, value in options.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.0)
-            hint = f"; the nearest is '{near[0]}'" if near else "; it has no options"
-            raise ModelError(f"{title} has no option '{str(key)[:_MAX_TEXT]}'{hint}")
+            raise ModelError(f"{title} has no option '{str(key)[:_MAX_TEXT]}'{hint(key, known)}")
         if not _is_modest(value):
             raise ModelError(f"{title}: the option '{key}' is out of all bounds")
         try:

@@ -1,8 +1,8 @@
 """Commands in processes of their own that start in milliseconds.
 
 What a command imports takes seconds. Here each is forked from a server that has imported it; all else is as with
-``python -m avlearn``: arguments, folder, streams, signals, exit code. Tests of what is imported, or of variables that
-Python reads when it starts, start Python itself.
+``python -m avlearn``: arguments, folder, environment, streams, signals, exit code. Tests of what is imported, or of
+variables that Python or its libraries read when they start, start Python itself.
 """
 
 import array
@@ -36,7 +36,12 @@ class Command:
         self.returncode: int | None = None
         self._streams = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115 (as long as this lives)
         self._ends, theirs = socket.socketpair()
-        told = json.dumps([list(map(str, words)), str(cwd or Path.cwd()), str(path) if path else None])
+        environment = dict(os.environ)
+        if path:
+            environment["PYTHONPATH"] = os.pathsep.join(
+                [str(path), *environment.get("PYTHONPATH", "").split(os.pathsep)]
+            )
+        told = json.dumps([list(map(str, words)), str(cwd or Path.cwd()), str(path) if path else None, environment])
         given = array.array("i", [theirs.fileno(), *(stream.fileno() for stream in self._streams)])
         _server().sendmsg([told.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, given)])
         theirs.close()
@@ -134,12 +139,13 @@ def _serve(requests: socket.socket) -> list[str]:
         os.dup2(descriptor, stream)
         os.close(descriptor)
     os.setsid()
-    words, cwd, path = json.loads(told)
+    words, cwd, path, environment = json.loads(told)
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(cwd)
     sys.path[0] = cwd  # as `python -m` has it
     if path:
         sys.path.insert(1, path)
-        os.environ["PYTHONPATH"] = os.pathsep.join([path, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     return words
 
 

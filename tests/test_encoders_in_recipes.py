@@ -85,11 +85,14 @@ def test_steps_that_are_too_coarse_are_said(words, said, capsys):
 
 def test_the_wrong_kind_of_encoder_and_a_typo_are_told_apart():
     for words, said in (
-        ("model.audio=r3d_18", "model.audio: 'r3d_18' is a video encoder; the nearest audio encoder is '"),
-        ("model.video=resnet18", "model.video: 'resnet18' is an audio encoder; the nearest video encoder is '"),
+        ("model.audio=r3d_18", "model.audio: 'r3d_18' is a video encoder; the nearest audio encoder is 'resnet18'"),
+        (
+            "model.video=resnet18",
+            "model.video: 'resnet18' is an audio encoder; the nearest video encoders are 'r2d_18', 'r3d_18', '",
+        ),
         (
             "model.video=slowfast_r50",
-            "model.video: 'slowfast_r50' is not known; the nearest video encoder is 'slowfast_r50",
+            "model.video: 'slowfast_r50' is not known; the nearest video encoders are 'slowfast_r50",
         ),
     ):
         with pytest.raises(ModelError) as caught:

@@ -71,7 +71,7 @@ def calibrate(
     check_calibrated_folder(folder, target, overwrite)
     inference = InferenceOptions(model, device, precision)
     table, stopped = many(CALIBRATE, sources, inference, each=clip_options(sources), workers=workers)
-    if stopped:
+    if stopped:  # what some of the clips tell is not what was asked for
         raise typer.Exit(stopped)
     found = [result for result in table.results if not isinstance(result, Failure)]
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]

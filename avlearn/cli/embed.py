@@ -43,6 +43,7 @@ def embed(
     """Features of video and audio for every window of the files.
 
     A file that cannot be read is listed with the reason, and the others are done; the exit code is then 2.
+    After Ctrl-C the features of those that are done are written.
 
     Example: avlearn embed a.mp4 b.mp4 -o features.parquet
 
@@ -59,12 +60,12 @@ def embed(
     sources = [found for file in files for found in listed(file) or [file]]
     inference = InferenceOptions(model, device, precision, track, channel)
     table, stopped = many(EMBED, sources, inference, workers=workers)
-    if stopped:
-        raise typer.Exit(stopped)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
     found = [result for result in table.results if not isinstance(result, Failure)]
+    if stopped and not found:
+        raise typer.Exit(stopped)
     result = write_features(out, found, failed)
     if len(sources) > 1:
         typer.echo(table.text(), err=json_path == "-")
     tell(result, json_path)
-    raise typer.Exit(2 if result.failed else 0)
+    raise typer.Exit(stopped or (2 if result.failed else 0))

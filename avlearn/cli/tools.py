@@ -74,7 +74,7 @@ def use_tool(
     workers: int | None = None,
     json_path: str | None = None,
 ) -> tuple[Any, int]:
-    """Use a tool on a file, or on many, and tell what came of it.
+    """Use a tool on a file, or on many, and tell what came of it: of many that were stopped, what is done, if anything.
 
     Args:
         tool, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
@@ -89,7 +89,8 @@ def use_tool(
         table, stopped = many(
             tool, given.files, inference, options=options, each=each, outputs=outputs, workers=workers
         )
-        tell(table, json_path)
+        if table.results or not stopped:
+            tell(table, json_path)
         return table, stopped or table.exit_code
     assert given.file is not None  # there is one, or there are several
     result = _use_on_one(tool, given.file, inference, {**(options or {}), **(each[0] if each else {})})

@@ -23,7 +23,7 @@ from avlearn.evaluation.sync import SyncEvaluator
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.localizers import Localizer, ObjectMap
 from avlearn.objectives import Objective
-from avlearn.plugins import load_plugins
+from avlearn.plugins import HINT, load_plugins
 
 # In the order of their metrics.
 EVALUATORS: list[type[Evaluator]] = [
@@ -85,7 +85,7 @@ def evaluate(
     known = list(dict.fromkeys(evaluator.task for evaluator in evaluators))
     for task in tasks:
         if task not in known:
-            raise DataError(f"there is no task '{task}'; there are {', '.join(known)}")
+            raise DataError(f"there is no task '{task}'; there are {', '.join(known)}; {HINT}")
     with tempfile.TemporaryDirectory() as folder:
         objective = objective and objective.to(model.device)
         baseline = baseline and baseline.to(model.device)

@@ -1,12 +1,10 @@
 """The registered encoders as a table for people, programs and documents."""
 
-import difflib
-import fnmatch
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from avlearn.errors import ModelError
-from avlearn.models.registry import Spec, list_specs
+from avlearn.models.registry import Spec, list_specs, match_encoders
 from avlearn.models.weights.released import Released, released_weights
 from avlearn.terminal import aligned
 
@@ -61,11 +59,7 @@ def model_list(pattern: str = "*") -> ModelList:
     Raises:
         ModelError: there are none.
     """
-    specs = list_specs()
-    names = fnmatch.filter(specs, pattern)
-    if not names:
-        near = ", ".join(difflib.get_close_matches(pattern.strip("*"), specs, 3, 0.0))
-        raise ModelError(f"no encoder's name matches '{pattern}'; the nearest are {near}; avlearn models lists all")
+    names, specs = match_encoders(pattern), list_specs()
     return ModelList({name: specs[name] for name in names})
 
 
@@ -91,7 +85,7 @@ def weight_list(pattern: str = "*") -> WeightList:
     Raises:
         ModelError: there are none.
     """
-    names = fnmatch.filter(list_specs(), pattern)
+    names = match_encoders(pattern)
     found = tuple(released for released in released_weights() if released.encoder in names)
     if not found:
         raise ModelError(f"no weights are known by name for '{pattern}'")

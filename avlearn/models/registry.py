@@ -4,7 +4,6 @@
 torch, and building one imports its module alone. ``python tools/model_docs.py`` writes it; a test holds it to the code.
 """
 
-import difflib
 import fnmatch
 import inspect
 import json
@@ -17,6 +16,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from avlearn.errors import ModelError
+from avlearn.names import hint
 from avlearn.plugins import HINT, load_plugins
 from avlearn.validation import check_options
 
@@ -69,6 +69,8 @@ class Spec:
 
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice
 
+_NEAREST = 3  # that are named for one that is not known: networks come in sizes
+
 TABLE = Path(__file__).with_name("encoders.json")
 _builders: dict[str, tuple[Spec, Callable[..., "Encoder"]]] = {}  # of the modules that were imported
 
@@ -112,14 +114,13 @@ def encoder_table() -> str:
 
 
 def find_encoder(name: str) -> tuple[Spec, Callable[..., "Encoder"]]:
-    """Spec and builder of a registered encoder. Raises ModelError for an unknown name: the nearest one is named."""
+    """Spec and builder of a registered encoder. Raises ModelError for an unknown name: the nearest are named."""
     if name not in _builders and name in _own():
         import_module(_own()[name][0])
     if name not in _builders:
         load_plugins()
     if name not in _builders:
-        near = difflib.get_close_matches(name, list_specs(), 1, 0.0)[0]
-        raise ModelError(f"no encoder is called '{name}'; the nearest is '{near}'; {HINT}")
+        raise ModelError(f"no encoder is called '{name}'{hint(name, list_specs(), count=_NEAREST)}; {HINT}")
     return _builders[name]
 
 
@@ -131,11 +132,10 @@ def model_spec(name: str, kind: str | None = None) -> Spec:
     of_kind = [other for other, spec in specs.items() if spec.kind == kind]
     if name in of_kind:
         return specs[name]
-    near = difflib.get_close_matches(name, of_kind, 1, 0.0)[0]
-    what, hint = "is not known", f"; {HINT}"
+    near = hint(name, of_kind, f"{kind} encoder", _NEAREST)
     if name in specs:
-        what, hint = f"is {'an audio' if kind == 'video' else 'a video'} encoder", ""
-    raise ModelError(f"model.{kind}: '{name}' {what}; the nearest {kind} encoder is '{near}'{hint}")
+        raise ModelError(f"model.{kind}: '{name}' is {'an audio' if kind == 'video' else 'a video'} encoder{near}")
+    raise ModelError(f"model.{kind}: '{name}' is not known{near}; {HINT}")
 
 
 def time_options(name: str, fps: float) -> dict[str, int]:
@@ -157,6 +157,19 @@ def time_options(name: str, fps: float) -> dict[str, int]:
 def default_option(name: str, option: str) -> Any:
     """What an encoder's option is where nothing is said of it."""
     return inspect.signature(find_encoder(name)[1]).parameters[option].default
+
+
+def match_encoders(pattern: str) -> list[str]:
+    """Names that match a shell pattern, sorted.
+
+    Raises:
+        ModelError: there are none; the nearest are named.
+    """
+    names = list_models(pattern)
+    if not names:
+        near = hint(pattern.strip("*"), list_specs(), count=_NEAREST)
+        raise ModelError(f"no encoder's name matches '{pattern}'{near}; avlearn models lists all; {HINT}")
+    return names
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -1,12 +1,12 @@
 """Objectives by name, and their options as a recipe or a model folder gives them."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from avlearn.names import hint
 from avlearn.objectives.objective import Objective, ObjectiveOptions
 from avlearn.plugins import HINT, load_plugins
 
@@ -50,8 +50,7 @@ def find_objective(name: str) -> type[Objective[Any]]:
     if name not in OBJECTIVES:
         load_plugins()
     if name not in OBJECTIVES:
-        near = difflib.get_close_matches(name, OBJECTIVES, 1, 0.0)[0]
-        raise ValueError(f"no objective is called {name!r}; the nearest is '{near}'; {HINT}")
+        raise ValueError(f"no objective is called {name!r}{hint(name, OBJECTIVES)}; {HINT}")
     return OBJECTIVES[name]
 
 

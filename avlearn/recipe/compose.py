@@ -1,6 +1,5 @@
 """The recipe of an experiment: composed from pieces, checked before anything heavy is loaded."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from avlearn.errors import RecipeError
 from avlearn.files import is_file, printable
+from avlearn.names import hint
+from avlearn.plugins import HINT
 from avlearn.recipe.schema import BOUND, Recipe
 from avlearn.recipe.yaml_data import MAX_BYTES, MAX_DEPTH, parse_yaml, plain_value, read_yaml
 
@@ -128,16 +129,11 @@ def _find(name_or_path: str | Path) -> Path:
         return path.resolve()
     names = list_recipes()
     if str(name_or_path) not in names:
-        near = nearest(str(name_or_path), names)
         raise RecipeError(
-            f"no recipe is called {_short(str(name_or_path))}; the nearest is '{near}'; avlearn recipe list names all"
+            f"no recipe is called {_short(str(name_or_path))}{hint(str(name_or_path), names)}; "
+            "avlearn recipe list names all"
         )
     return share_folder() / "recipes" / f"{name_or_path}.yaml"
-
-
-def nearest(key: str, names: Sequence[str]) -> str:
-    """The name that is most like a key."""
-    return difflib.get_close_matches(key[:100], names, 1, 0.0)[0]
 
 
 class _Composition:
@@ -160,8 +156,8 @@ class _Composition:
             else:
                 file = _beside(path, f"{name}.yaml", "recipes")
                 if file is None:
-                    near = nearest(name, list_recipes())
-                    raise RecipeError(f"{path}: defaults: no recipe is called '{name}'; the nearest is '{near}'")
+                    near = hint(name, list_recipes())
+                    raise RecipeError(f"{path}: defaults: no recipe is called '{name}'{near}")
                 values = _merged(values, self.recipe(file, (*outer, path)))
         return values
 
@@ -178,8 +174,8 @@ class _Composition:
                 if name in list_objectives():  # with its defaults
                     return {"name": name}
                 names += list_objectives()
-            near = nearest(name, names)
-            raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}; the nearest is '{near}'")
+            more = f"; {HINT}" if group == "objective" else ""
+            raise RecipeError(f"{path.name}: no piece of '{group}' is called {_short(name)}{hint(name, names)}{more}")
         return self._read(file)
 
     def _read(self, path: Path) -> dict[str, Any]:
@@ -276,7 +272,7 @@ def _explain(error: ValidationError, values: Mapping[str, object], kind: type[Re
     first = error.errors()[0]
     where = printable(".".join(str(part) for part in first["loc"])[:200])
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a section, and of a dataclass
-        return f"no such key '{where}'; the nearest is '{nearest(where, kind.known_keys(values))}'"
+        return f"no such key '{where}'{hint(where, kind.known_keys(values))}"
     if first["type"] == "value_error":
         return first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f" (given: {_short(first['input'])})"

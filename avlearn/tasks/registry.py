@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from avlearn.errors import RecipeError
 from avlearn.files import printable
 from avlearn.plugins import HINT, load_plugins
-from avlearn.recipe.compose import Composed, checked, compose, nearest
+from avlearn.recipe.compose import Composed, checked, compose
 from avlearn.recipe.schema import Recipe
 from avlearn.tasks.task import Experiment, Task
 
@@ -51,7 +51,7 @@ def find_task(name: str) -> AnyTask:
     """A task by its name, or by the one that it had before.
 
     Raises:
-        RecipeError: there is none; names the nearest.
+        RecipeError: there is none; names those that there are.
     """
     if name in _MODULES:
         import_module(_MODULES[name])
@@ -60,10 +60,7 @@ def find_task(name: str) -> AnyTask:
         load_plugins()
     if name not in _registered:
         names = list_tasks()
-        near = nearest(name, names)
-        raise RecipeError(
-            f"task: there is no task {name[:80]!r}; the nearest is '{near}', of {', '.join(names)}; {HINT}"
-        )
+        raise RecipeError(f"task: there is no task {name[:80]!r}; there are {', '.join(names)}; {HINT}")
     return _registered[name]
 
 

@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from avlearn.apply.embed import FileFeatures
 from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, in_a_line, output_names, run_many
 from avlearn.apply.sync import sync_file
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
+from avlearn.cli import app
 from avlearn.errors import ModelError, OutputError
 from avlearn.media import Slice
 from avlearn.models.folder import load
@@ -77,6 +82,33 @@ def test_ctrl_c_leaves_what_is_done(clips, tmp_path):
     assert 3 <= len(done) < 300
     assert f"stopped with {len(done)} of 300 done" in said
     assert len(out.splitlines()) == len(done) + 3
+
+
+@pytest.mark.parametrize("tool", ["sync", "localize", "separate", "classify", "probe", "embed"])
+def test_a_stopped_command_tells_what_is_done_and_nothing_where_nothing_is(tool, tmp_path, monkeypatch):
+    """With the exit code of Ctrl-C, whatever is wrong with a file."""
+    features = FileFeatures("a.mp4", np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2)))
+    done = features if tool == "embed" else Failure("a.mp4", "is bad")
+
+    def stopped_after(results: list[object]) -> Iterator[tuple[int, object]]:
+        yield from enumerate(results)
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("a.mp4\nb.mp4\n")
+    words = [tool, str(tmp_path / "list.txt"), "--json", "-"]
+    words += {"embed": ["-o", str(tmp_path / "features.npz")], "separate": ["-o", str(tmp_path / "out")]}.get(tool, [])
+    for results in ([], [done]):
+        monkeypatch.setattr("avlearn.apply.run_many.run_many", lambda *_, given=results, **__: stopped_after(given))
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 130
+        assert f"stopped with {len(results)} of 2 done" in ended.stderr
+        if not results:
+            assert ended.stdout == "" and not (tmp_path / "features.npz").exists()
+        elif tool == "embed":
+            assert json.loads(ended.stdout)["files"] == 1 and (tmp_path / "features.npz").exists()
+        else:
+            assert [result["path"] for result in json.loads(ended.stdout)] == ["a.mp4"]
 
 
 def test_outputs_are_named_as_the_files_lie_and_no_two_alike():

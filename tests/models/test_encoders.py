@@ -37,7 +37,7 @@ def test_features_have_the_channels_and_strides_of_feature_info(name):
 
 
 def test_a_typo_gets_the_nearest_name():
-    with pytest.raises(ModelError, match="nearest is 'slowfast_tiny'"):
+    with pytest.raises(ModelError, match="nearest are 'slowfast_tiny', 'slow"):
         create_model("slowfast_tinny")
     with pytest.raises(ModelError, match="nearest is 'temporal_stride'"):
         create_model("r2plus1d_18", temporal_strid=2)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from avlearn.errors import ModelError
-from avlearn.models import list_models
-from avlearn.models.listing import model_list
+from avlearn.models import create_model, list_models
+from avlearn.models.anatomy import anatomy
+from avlearn.models.listing import model_list, weight_list
 from avlearn.models.registry import TABLE, _own, encoder_table, find_encoder
 
 ROOT = Path(__file__).parents[2]
@@ -41,5 +42,11 @@ def test_patterns_and_json():
     told = json.loads(json.dumps(found.to_dict()))
     assert told["schema"] == "avlearn.models/2"
     assert told["models"]["slowfast_r50_8x8"]["params"] == 34_566_488
-    with pytest.raises(ModelError, match=r"'slowfas'; the nearest are slowfast_tiny, (\S+), (\S+); avlearn models"):
-        model_list("slowfas")
+
+
+@pytest.mark.parametrize("asked", [model_list, weight_list, anatomy, create_model])
+def test_who_asks_for_what_is_not_there_is_told_the_nearest(asked):
+    with pytest.raises(
+        ModelError, match=r"'slowfas'; the nearest are '(slowfast\S+)', '(slowfast\S+)', '(slowfast\S+)'; "
+    ):
+        asked("slowfas")

@@ -76,7 +76,7 @@ def test_a_corpus_of_ones_own_is_scanned(small_world, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["recipe", "show", "RECIPE"], "there is no task 'brightness'; the nearest is"),
+        (["recipe", "show", "RECIPE"], "there is no task 'brightness'; there are"),
         (["pretrain", "sync_world", "model.video=pixels", "--dry-run"], "no encoder is called 'pixels'"),
         (["recipe", "show", "sync_world", "objective=cosine"], "no piece of 'objective' is called 'cosine'"),
         (["scan", ".", "--corpus", "flat"], "there is no corpus 'flat'"),
@@ -109,7 +109,7 @@ def test_a_model_folder_whose_encoder_a_plugin_added_says_what_is_missing(untrai
     folder = shutil.copytree(untrained, tmp_path / "model")
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**values, "video": "pixels", "video_options": {}}))
-    with pytest.raises(ModelError, match=r"model\.video: 'pixels' is not known; .* if a plugin adds it, name that"):
+    with pytest.raises(ModelError, match=r"model\.video: 'pixels' is not known; if a plugin adds it, name that"):
         load(folder)
 
 

@@ -4,7 +4,6 @@ What each corpus looks like on disk, what its labels, events and splits are, and
 reader's docstring.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,8 @@ from avlearn.data.corpora import actions, kinetics, sounds, timed, youtube, yout
 from avlearn.data.corpora.tree import Tree
 from avlearn.data.manifest import Entry
 from avlearn.errors import DataError
-from avlearn.plugins import load_plugins
+from avlearn.names import hint
+from avlearn.plugins import HINT, load_plugins
 
 _READERS = {
     name: reader
@@ -63,17 +63,12 @@ def read_corpus(name: str, folder: str | Path, annotations: str | Path | None = 
             a row of a list cannot be read, with the file and the line.
     """
     if name not in list_corpora():
-        raise DataError(f"there is no corpus '{name}'{_nearest(name, list_corpora())}")
+        raise DataError(f"there is no corpus '{name}'{hint(name, list_corpora())}; {HINT}")
     reader = _READERS[name]
     known = list(inspect.signature(reader).parameters)[2:]
     for option in options:
         if option not in known:
-            raise DataError(f"{name} has no option '{option}'{_nearest(option, known)}")
+            raise DataError(f"{name} has no option '{option}'{hint(option, known)}")
     media = Tree(folder)
     entries: list[Entry] = reader(media, media if annotations is None else Tree(annotations), **options)
     return entries
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word.lower(), known, 1, 0.4)
-    return f": do you mean '{near[0]}'?" if near else f": there is {', '.join(known) or 'none'}"

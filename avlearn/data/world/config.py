@@ -1,11 +1,11 @@
 """Options of the synthetic world."""
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from avlearn.data.world.objects import CLASSES
 from avlearn.errors import DataError
+from avlearn.names import hint
 
 
 def _within(value: object, low: float, high: float, whole: bool = False) -> bool:
@@ -61,8 +61,7 @@ class WorldConfig:
     def __post_init__(self) -> None:
         for name in self.classes:
             if name not in CLASSES:
-                near = difflib.get_close_matches(name, CLASSES, 1, 0.0)[0]
-                raise DataError(f"the world has no class '{name}'; the nearest is '{near}'")
+                raise DataError(f"the world has no class '{name}'{hint(name, CLASSES)}")
         checks = {
             "classes": len(self.classes) >= 1,
             "sources": _pair(self.sources, 1, 3, whole=True),
@@ -90,13 +89,11 @@ class WorldConfig:
             DataError: the preset or an option is unknown, or a value is impossible.
         """
         if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, 1, 0.0)[0]
-            raise DataError(f"no world preset '{name}'; the nearest is '{near}'")
+            raise DataError(f"no world preset '{name}'{hint(name, PRESETS)}")
         known = [f.name for f in fields(cls)]
         for key in changes:
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1, 0.0)[0]
-                raise DataError(f"the world has no option '{key}'; the nearest is '{near}'")
+                raise DataError(f"the world has no option '{key}'{hint(key, known)}")
         return replace(cls(), **{**PRESETS[name], **changes})
 
 

@@ -34,8 +34,8 @@ def test_a_missing_list_is_named_with_where_it_is_offered(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("kinetcs400", {}, "there is no corpus 'kinetcs400': do you mean 'kinetics400'"),
-        ("ucf101", {"fld": 2}, "ucf101 has no option 'fld': do you mean 'fold'"),
+        ("kinetcs400", {}, "there is no corpus 'kinetcs400'; the nearest is 'kinetics400'; if a plugin adds it"),
+        ("ucf101", {"fld": 2}, "ucf101 has no option 'fld'; the nearest is 'fold'"),
         ("grid", {"fold": 3}, "no fold 3: choose 1 to 2"),
         ("ucf101", {"fold": 4}, "no fold 4: choose 1 to 3"),
         ("hmdb51", {"fold": 0}, "no fold 0: choose 1 to 3"),
