@@ -22,6 +22,7 @@ from avlearn.media.source import Source, opened, opened_once
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.in_distribution import describe_audio, describe_video
 from avlearn.models.two_tower import frames_to_input
+from avlearn.signal.level import level, noise_as_loud
 
 _WINDOWS = 8  # of a clip that are described and mapped
 _LONGEST = 30.0  # seconds of a clip that are looked at
@@ -81,7 +82,7 @@ def clip_evidence(path: Source, model: AudioVisual, *, other: Source, seed: int)
         "video": torch.cat([describe_video(w.features, _batch(w, model)) for w in found]).cpu(),
         "audio": torch.cat([describe_audio(w.audio_features) for w in found]).cpu(),
     }
-    noise = [model.audio_features(_noise(w.audio, rng)) for w in found]
+    noise = [model.audio_features(noise_as_loud(w.audio, rng)) for w in found]
     frames = torch.from_numpy(rng.integers(0, 256, found[0].frames.shape, np.uint8))[None].to(model.device)
     reference = model.in_distribution
     own = offset_curves(path, model, _reach(path, model), end=_LONGEST)
@@ -100,16 +101,6 @@ def _batch(window: EncodedWindow, model: AudioVisual) -> Tensor:
     return torch.from_numpy(window.frames)[None].to(model.device)
 
 
-def _level(audio: Tensor) -> Tensor:
-    """Root mean square."""
-    return audio.square().mean().sqrt()
-
-
-def _noise(audio: Tensor, rng: np.random.Generator) -> Tensor:
-    """Noise as loud as audio ``[1, S]``."""
-    return torch.from_numpy(rng.standard_normal(audio.shape, np.float32)).to(audio) * _level(audio)
-
-
 def _audio_features(path: Source, model: AudioVisual) -> Iterator[Tensor]:
     """Features ``[1, D, T]`` of windows of a file's audio that are not silent."""
     config = model.config
@@ -121,7 +112,7 @@ def _audio_features(path: Source, model: AudioVisual) -> Iterator[Tensor]:
     with closing(pieces):
         for clip in islice(pieces, _WINDOWS):
             audio = torch.from_numpy(normalizer(clip.audio)).to(model.device)
-            if audio.shape[1] == samples and _level(audio) >= SILENCE:
+            if audio.shape[1] == samples and level(audio) >= SILENCE:
                 yield model.audio_features(audio)
 
 
@@ -130,7 +121,7 @@ def _on_screen_claims(
 ) -> Iterator[Claim]:
     """That what sounds is on screen: true of a window's own audio, false of noise and of another clip's."""
     for number, window in enumerate(found):
-        if _level(window.audio) < SILENCE:
+        if level(window.audio) < SILENCE:
             continue
         seen = views(model, frames_to_input(_batch(window, model)))
         placed = model.project_video(window.features)

@@ -1,8 +1,9 @@
 """`separate`: the audio of each thing that is seen, by itself."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from glob import escape
 from itertools import zip_longest
 from pathlib import Path
@@ -174,29 +175,23 @@ def separate_file(
     _check_separator(model)
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(str(path)).stem
     checked, normalizer = check_sync(path, model), audio_normalizer(path)
-    say, rate, channels = progress or (lambda *_: None), info.audio.sample_rate, info.audio.channels
-    stale = track_patterns(stem)
+    rate, channels, end = info.audio.sample_rate, info.audio.channels, info.duration
+    say = progress or (lambda *_: None)
     with (
         single_threads() as workers,
-        staged_folder(out_dir, stem, stale) as part,
+        staged_folder(out_dir, stem, track_patterns(stem)) as part,
         closing(FeatureFile(part)) as features,
     ):
-        found = maps_along(
-            normalizer, model, features.append, lambda done: say("looking", done, info.duration), workers, checked.delay
-        )
+        found = maps_along(normalizer, model, features.append, lambda t: say("looking", t, end), workers, checked.delay)
         silent = not (found.levels >= SILENCE).any()
         chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
         weights = _weights(model, chosen, found, features)
         names = _names(len(chosen), onscreen)
         wavs = [part / f"{stem}_{name}.wav" for name in names]
         stretches = separate_stretches(path, normalizer, model, features, weights, rate, workers, checked.delay)
-        with WavFiles(wavs, rate, channels, form, info.duration) as files, closing(stretches):
-            sums = _write_tracks(
-                stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, info.duration)
-            )
-        say("writing the videos", 0, 1)
-        videos = write_videos(path, wavs if onscreen else wavs[:-1])
-        say("writing the videos", 1, 1)
+        files = WavFiles(wavs, rate, channels, form, end)
+        sums = _write_tracks(stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, end))
+        videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
     tracks, confidences = _tracks(model, chosen, sums, onscreen, names, [out_dir / wav.name for wav in wavs], videos)
     verdict, reason = _verdict(silent, confidences, checked, model)
     return SeparateResult(
@@ -251,13 +246,21 @@ class _Sums:
 
 
 def _write_tracks(
-    stretches: Iterable[Stretch], files: WavFiles, sources: int, onscreen: bool, progress: Callable[[int], None]
+    stretches: Generator[Stretch, None, None],
+    files: WavFiles,
+    sources: int,
+    onscreen: bool,
+    progress: Callable[[int], None],
 ) -> _Sums:
-    """Write all stretches, and add them up; ``progress`` is told how many samples are written."""
+    """Write all stretches, and add them up; ``progress`` is told how many samples are written.
+
+    What gives the stretches is closed, and so are the files.
+    """
     sums = _Sums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
-    for stretch in stretches:
-        files.write(sums.add(stretch, onscreen))
-        progress(sums.samples)
+    with files, closing(stretches):
+        for stretch in stretches:
+            files.write(sums.add(stretch, onscreen))
+            progress(sums.samples)
     return sums
 
 

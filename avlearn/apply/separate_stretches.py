@@ -50,9 +50,7 @@ def separate_stretches(
     """A file's whole audio, separated by K sources, stretch by stretch in order.
 
     Stretches begin where the transform, the U-Net and the video's steps begin alike. What their masks are made from
-    on both sides is there and thrown away: the file in one piece would give the same. Masks that are led by half a
-    step too early or too late hold little of the audio: where it is moved by ``delay``, it meets the video to the
-    sample, on a grid that begins less than a step of the video before it.
+    on both sides is there and thrown away: the file in one piece would give the same.
 
     Args:
         path: the file.
@@ -66,9 +64,7 @@ def separate_stretches(
     """
     step, grid = model.step, stretch_grid(model, rate)
     size, margin = ceil(_STRETCH * rate / grid) * grid, round(CONTEXT * rate)
-    shift = round(delay * rate)
-    before = floor(shift / rate / step + 1e-9)  # steps of the video
-    lead = shift - round(before * step * rate)  # samples of the audio
+    before, lead = _moved(delay, rate, step)
 
     def stretches() -> Iterator[tuple[np.ndarray, int, slice, Tensor]]:
         clips = stream(path, (size + 2 * margin) / rate, size / rate, video=False, audio_delay=lead / rate)
@@ -98,3 +94,14 @@ def separate_stretches(
 
     with closing(in_order(separated, stretches(), workers)) as found:
         yield from found
+
+
+def _moved(delay: float, rate: int, step: float) -> tuple[int, int]:
+    """Whole steps of the video, and samples of the audio beyond them, by which the audio is moved later.
+
+    Masks that are led by half a step too early or too late hold little of the audio: it has to meet the video to the
+    sample, on a grid that begins less than a step of the video before it.
+    """
+    samples = round(delay * rate)
+    steps = floor(samples / rate / step + 1e-9)
+    return steps, samples - round(steps * step * rate)

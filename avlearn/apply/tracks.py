@@ -1,7 +1,7 @@
 """Tracks written piece by piece: a WAV each, and a video each. All appear whole, or none."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -103,8 +103,13 @@ class WavFiles:
             raise OutputError(f"cannot write {self.folder}: {error}") from error
 
 
-def write_videos(source: Source, wavs: Sequence[Path]) -> list[Path]:
+def write_videos(source: Source, wavs: Sequence[Path], progress: Callable[[int, int], None]) -> list[Path]:
     """The video of a file with each track, beside them, all at once: MP4, or MKV where MP4 cannot hold it.
+
+    Args:
+        source: the file.
+        wavs: the tracks.
+        progress: is told how many videos are done, of how many.
 
     Raises:
         MediaError, OutputError: as `remux`.
@@ -120,7 +125,12 @@ def write_videos(source: Source, wavs: Sequence[Path]) -> list[Path]:
     for number, wav in enumerate(wavs):
         # Of their own accord such threads end with the process only: Ctrl-C does not wait for them.
         Thread(target=work, args=(number, wav), daemon=True).start()
-    found = dict(done.get() for _ in wavs)
+    found: dict[int, Path | BaseException] = {}
+    for count in range(len(wavs)):
+        progress(count, len(wavs))
+        number, result = done.get()
+        found[number] = result
+    progress(len(wavs), len(wavs))
     videos = {}
     for number, result in found.items():
         if isinstance(result, BaseException):

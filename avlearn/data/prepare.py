@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -124,11 +124,7 @@ def prepare(
                 raise DataError(f"no clip of {manifest} can be prepared; {clips[0].row.path}: {failed[clips[0].name]}")
             prepared = store.arrange(good, shards)
             unused = {clip.row: replace(clip.row, reason=failed[clip.name]) for clip in clips if clip.name in failed}
-            rest = iter(prepared)
-            write_manifest(
-                [row if row.reason else unused[row] if row in unused else next(rest) for row in rows],
-                out / "manifest.parquet",
-            )
+            write_manifest(_in_their_places(rows, unused, prepared), out / "manifest.parquet")
             store.tidy(good)
         finally:
             sweep(out)
@@ -139,6 +135,12 @@ def prepare(
         out / "manifest.parquet", len(new), transcoded, passed_over, time.monotonic() - began,
         sum(row.duration for row in new), sum(row.bytes for row in old), sum(row.bytes for row in new),
     )  # fmt: skip
+
+
+def _in_their_places(rows: Sequence[Row], unused: Mapping[Row, Row], prepared: Iterable[Row]) -> list[Row]:
+    """Rows of a manifest, of which those that could be prepared give way to what came of them, in their order."""
+    rest = iter(prepared)
+    return [row if row.reason else unused[row] if row in unused else next(rest) for row in rows]
 
 
 def _settings(short_side: int, sample_rate: int, crf: int, shards: int) -> Settings:

@@ -18,6 +18,7 @@ from avlearn.metrics.localization import box_mask, enlarge
 from avlearn.metrics.negative_audio import negative_audio, universal_threshold
 from avlearn.metrics.sync import auc
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.signal.level import level, noise_as_loud
 
 OWN, KINDS = "on screen", ("silence", "noise", "off screen")
 
@@ -66,20 +67,14 @@ def heard_with(
         cut_windows(model, cache, own), cut_windows(model, cache, others), strict=True
     ):
         seen, placed = views(model, frames), model.project_video(model.video_features(frames))
-        noise = torch.from_numpy(rng.standard_normal(audio.shape, np.float32)).to(audio) * _level(audio)[:, None]
-        for kind, played in zip(found, (audio, audio * 0, noise, other), strict=True):
+        for kind, played in zip(found, (audio, audio * 0, noise_as_loud(audio, rng), other), strict=True):
             heard = model.project_audio(model.audio_features(played))
             heat = stitched_map(seen, heard).cpu().numpy()
             maps, evidence, levels = found[kind]
             maps.append(heat)
             evidence += on_screen_evidence(model, placed, heard, heat)
-            levels.append(_level(played).cpu().numpy())
+            levels.append(level(played).cpu().numpy())
     return {kind: (np.concatenate(maps), ev, np.concatenate(levels)) for kind, (maps, ev, levels) in found.items()}
-
-
-def _level(audio: torch.Tensor) -> torch.Tensor:
-    """Root mean square of ``[B, S]``: ``[B]``."""
-    return audio.square().mean(1).sqrt()
 
 
 def negative_audio_metrics(model: AudioVisual, cache: ClipCache, rows: list[Row], seed: int) -> list[MetricResult]:

@@ -63,14 +63,7 @@ def pretrain(
     follow_starter(where)
     first = global_rank(where, recipe.trainer.devices) == 0
     if dry_run:
-        recipe = task.complete(recipe)
-        check_recipe(recipe)
-        if memory := task.describe_memory(recipe):
-            print(f"takes       {memory}", flush=True)
-        with TemporaryDirectory() as scratch:
-            recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": scratch})})
-            experiment, loaders = _build(recipe, recipe, False, None, task.sample_sizes(recipe))
-            describe(recipe, experiment, loaders)
+        _describe(recipe)
         return run_dir
     if first:
         check_free(run_dir, resume)
@@ -82,23 +75,42 @@ def pretrain(
     with locked(run_dir / ".lock") if first else nullcontext():
         if first:
             check_free(run_dir, resume)  # another run may have ended meanwhile
-        time_limit = TimeLimit(seconds)
-        start = enter(run_dir, recipe, resume, first)
-        divergence = Divergence()
-        try:
-            return _run(recipe, where, run_dir, start, divergence, time_limit)
-        except DivergedError as error:
-            if divergence.lowered or recipe.trainer.on_divergence == "stop":
-                raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
-            print(f"warning: {error}: once more from the last checkpoint at half the learning rate", file=sys.stderr)
-        start = enter(run_dir, recipe, True, first)
-        if first:
-            forget_later_best(run_dir, start.step)
-        divergence = Divergence(rate=0.5)
-        try:
-            return _run(recipe, where, run_dir, start, divergence, time_limit)
-        except DivergedError as error:
+        return _run_again_if_diverged(recipe, where, run_dir, resume, first, TimeLimit(seconds))
+
+
+def _describe(recipe: Recipe) -> None:
+    """What a dry run does, in a folder of its own."""
+    task = find_task(recipe.task)
+    recipe = task.complete(recipe)
+    check_recipe(recipe)
+    if memory := task.describe_memory(recipe):
+        print(f"takes       {memory}", flush=True)
+    with TemporaryDirectory() as scratch:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"root": scratch})})
+        experiment, loaders = _build(recipe, recipe, False, None, task.sample_sizes(recipe))
+        describe(recipe, experiment, loaders)
+
+
+def _run_again_if_diverged(
+    recipe: Recipe, where: ClusterEnvironment, run_dir: Path, resume: bool, first: bool, time_limit: TimeLimit
+) -> Path:
+    """`_run`, and once more from the last checkpoint at half the learning rate, where the recipe allows that."""
+    start = enter(run_dir, recipe, resume, first)
+    divergence = Divergence()
+    try:
+        return _run(recipe, where, run_dir, start, divergence, time_limit)
+    except DivergedError as error:
+        if divergence.lowered or recipe.trainer.on_divergence == "stop":
             raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
+        print(f"warning: {error}: once more from the last checkpoint at half the learning rate", file=sys.stderr)
+    start = enter(run_dir, recipe, True, first)
+    if first:
+        forget_later_best(run_dir, start.step)
+    divergence = Divergence(rate=0.5)
+    try:
+        return _run(recipe, where, run_dir, start, divergence, time_limit)
+    except DivergedError as error:
+        raise DivergedError(_ended(error, recipe, run_dir, divergence)) from error
 
 
 def _ended(error: DivergedError, recipe: Recipe, run_dir: Path, divergence: Divergence) -> str:
