@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["web"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if threading.current_thread() is threading.main_thread():
     # What a script starts in its background ignores Ctrl-C, and so would all that tests start.

@@ -140,7 +140,7 @@ def wrong(tmp_path_factory):
         (["sync", ".", "--fix", "fixed.mp4"], "give a folder's name"),
         (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
-        (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --with"),
+        (["sync", "mute.mp4", "--crop", "0,0,64,64"], "goes with --model syncnet, or --with"),
         (["sync", "mute.mp4", "--crop", "0,0,64", "--with", "text.mp4"], "is no box"),
         (["sync", "mute.mp4", "--with", "none.pt"], "none.pt does not exist"),
         (["localize", "text.mp4"], "not a media file"),

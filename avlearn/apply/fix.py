@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avlearn.apply.sync import SyncResult, milliseconds, sync_file
+from avlearn.apply.measure_sync import measure_sync
+from avlearn.apply.sync import SyncResult, milliseconds
 from avlearn.errors import SyncError
 from avlearn.files import printable
 from avlearn.media.remux import Remuxed, remux
 from avlearn.media.source import Selected, Source
 from avlearn.models.audiovisual import AudioVisual
+
+if TYPE_CHECKING:  # the networks load slowly, and few ask them
+    from avlearn.apply.sync_by_system import SyncSystem
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def fix_file(
     out: str | Path,
     *,
     source: Source | None = None,
-    model: AudioVisual | None = None,
+    model: "AudioVisual | SyncSystem | None" = None,
     resample: bool = False,
 ) -> FixResult:
     """Write a file again with its audio where the video says it belongs.
@@ -76,10 +81,10 @@ def fix_file(
     source, offset = source or result.path, result.offset
     now: float | None = None
 
-    def measure(model: AudioVisual, written: Path, copied: Remuxed) -> None:
+    def measure(model: "AudioVisual | SyncSystem", written: Path, copied: Remuxed) -> None:
         nonlocal now
         channel = source.channel if isinstance(source, Selected) else None
-        measured = sync_file(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
+        measured = measure_sync(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
         now = measured.best
         if now is None or abs(now) > result.tolerance or (measured.drift and measured.status == "out of sync"):
             said = "no offset" if now is None else milliseconds(now)

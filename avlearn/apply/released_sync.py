@@ -19,7 +19,7 @@ from avlearn.media import Clip, probe, stream
 from avlearn.media.source import Source, opened_once
 from avlearn.models.released.sparsesync import SparseSync, clip_spectrogram, load_sparsesync
 from avlearn.models.released.synchformer import OFFSETS, Synchformer, load_synchformer, segment_mel
-from avlearn.models.released.syncnet import SyncNet, lip_sync_of_parts, load_syncnet
+from avlearn.models.released.syncnet import LipSync, SyncNet, lip_sync_of_parts, load_syncnet
 from avlearn.models.two_tower import frames_to_input
 from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.signal.mfcc import mfcc
@@ -47,12 +47,14 @@ class ReleasedSyncResult:
             windows, and of Synchformer ``desync``, seconds; of Synchformer with two classes ``synchronizable`` alone,
             the probability that the file can be synchronized.
         reason: why there is no answer, else "".
+        curve: how well each offset fits, where there is an answer.
     """
 
     name: str
     offset: float | None = None
     values: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    curve: "OffsetsCompared | None" = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types: the values beside the rest."""
@@ -63,8 +65,29 @@ class ReleasedSyncResult:
         if self.reason:
             return f"{self.name}: no answer ({self.reason})"
         said = [] if self.offset is None else [_in_words(self.offset)]
-        said += [_VALUE_FORMATS[key].format(value) for key, value in self.values.items()]
-        return f"{self.name}: {', '.join(said)}"
+        return f"{self.name}: {', '.join(said + self.figures())}"
+
+    def figures(self) -> list[str]:
+        """The values in words."""
+        return [_VALUE_FORMATS[key].format(value) for key, value in self.values.items()]
+
+
+@dataclass(frozen=True)
+class OffsetsCompared:
+    """How well each of a network's offsets fits a file.
+
+    Attributes:
+        offsets: ``[O]`` seconds, rising.
+        scores: ``[O]``, the more the better: mean probabilities, or distances below 0.
+        confidence: the probability of the best, or the share of parts of a second that it is the best of, within a
+            frame.
+        windows: start in seconds, best offset and its probability of each window that was judged by itself.
+    """
+
+    offsets: np.ndarray
+    scores: np.ndarray
+    confidence: float
+    windows: tuple[tuple[float, float, float], ...]
 
 
 _VALUE_FORMATS = {
@@ -203,7 +226,20 @@ def _ask_syncnet(
     found = lip_sync_of_parts(parts())
     if found.windows < _FEWEST:
         return ReleasedSyncResult(name, reason=_too_short((_FEWEST + 5) / _FPS))
-    return ReleasedSyncResult(name, found.offset, {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)})
+    values = {"lse_d": round(found.lse_d, 4), "lse_c": round(found.lse_c, 4)}
+    return ReleasedSyncResult(name, found.offset, values, curve=_parts_compared(found))
+
+
+def _parts_compared(found: LipSync) -> OffsetsCompared:
+    """Of SyncNet, whose parts of about a second are judged by themselves."""
+    reach = len(found.distances) // 2
+    offsets = np.arange(-reach, reach + 1) / _FPS
+    best = offsets[found.parts.argmin(1).numpy()]
+    agree = np.abs(best - found.offset) < 1.5 / _FPS
+    starts = np.cumsum([0, *found.part_windows[:-1]]) / _FPS
+    windows = zip(starts.tolist(), best.tolist(), agree.astype(float).tolist(), strict=True)
+    share = float(np.average(agree, weights=found.part_windows))
+    return OffsetsCompared(offsets, -found.distances.numpy(), share, tuple(windows))
 
 
 def _ask_synchformer(path: Source, heard: float, network: Synchformer, compute: _Compute) -> ReleasedSyncResult:
@@ -217,30 +253,32 @@ def _ask_synchformer(path: Source, heard: float, network: Synchformer, compute: 
         video = _middle(compute.tensor(clip.video)).unsqueeze(1)
         video_segments.append(compute(network.video_features, video))
         audio_segments.append(compute(network.audio_features, segment_mel(compute.tensor(clip.audio).unsqueeze(1))))
+        begin = clip.start - 0.32 * (segments - 1)
         waiting -= 1
         if not waiting:
-            votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
+            votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)), begin)
             waiting = segments // 2
     if not votes.count:
         return ReleasedSyncResult(name, reason=_too_short(0.32 * (segments + 1)))
     if waiting < segments // 2:
-        votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)))
+        votes.add(compute(network.compare, torch.cat([*video_segments], 1), torch.cat([*audio_segments], 1)), begin)
     if network.head.out_features == 2:
         return ReleasedSyncResult(name, values={"synchronizable": round(float(votes.mean[1]), 4)})
     desync = (abs(OFFSETS[votes.first]) + abs(OFFSETS[votes.last])) / 2
-    return ReleasedSyncResult(
-        name, votes.offset(OFFSETS), {"probability": votes.probability, "desync": round(desync, 4)}
-    )
+    values = {"probability": votes.probability, "desync": round(desync, 4)}
+    return ReleasedSyncResult(name, votes.offset(OFFSETS), values, curve=votes.compared(OFFSETS))
 
 
 def _ask_sparsesync(path: Source, heard: float, network: SparseSync, compute: _Compute) -> ReleasedSyncResult:
     name, votes = _name(network), _Votes()
     for clip in _windows(path, heard, 5.0, 2.4, 256):
         video, audio = compute.tensor(clip.video), compute.tensor(clip.audio)
-        votes.add(compute(network, _middle(video), clip_spectrogram(audio)))
+        votes.add(compute(network, _middle(video), clip_spectrogram(audio)), clip.start)
     if not votes.count:
         return ReleasedSyncResult(name, reason=_too_short(5.0))
-    return ReleasedSyncResult(name, votes.offset(_grids(network)[len(votes.mean)]), {"probability": votes.probability})
+    grid = _grids(network)[len(votes.mean)]
+    values = {"probability": votes.probability}
+    return ReleasedSyncResult(name, votes.offset(grid), values, curve=votes.compared(grid))
 
 
 def _grids(network: Synchformer | SparseSync) -> dict[int, tuple[float, ...]]:
@@ -252,15 +290,26 @@ class _Votes:
     """Probabilities of classes, window by window."""
 
     def __init__(self) -> None:
-        self.count, self.total = 0, torch.zeros(())
-        self.first = self.last = 0
+        self.total = torch.zeros(())
+        self.windows: list[tuple[float, int, float]] = []  # start, class and its probability
 
-    def add(self, logits: Tensor) -> None:
-        """Of one window, ``[1, classes]``."""
-        self.last = int(logits.argmax())
-        self.first = self.first if self.count else self.last
-        self.total = self.total + logits[0].softmax(0).cpu()
-        self.count += 1
+    def add(self, logits: Tensor, start: float) -> None:
+        """Of the window that begins then, ``[1, classes]``."""
+        shares = logits[0].softmax(0).cpu()
+        self.total = self.total + shares
+        self.windows.append((start, int(shares.argmax()), float(shares.max())))
+
+    @property
+    def count(self) -> int:
+        return len(self.windows)
+
+    @property
+    def first(self) -> int:
+        return self.windows[0][1]
+
+    @property
+    def last(self) -> int:
+        return self.windows[-1][1]
 
     @property
     def mean(self) -> Tensor:
@@ -272,6 +321,10 @@ class _Votes:
 
     def offset(self, grid: tuple[float, ...]) -> float:
         return grid[int(self.mean.argmax())]
+
+    def compared(self, grid: tuple[float, ...]) -> OffsetsCompared:
+        windows = tuple((start, grid[best], share) for start, best, share in self.windows)
+        return OffsetsCompared(np.array(grid), self.mean.double().numpy(), self.probability, windows)
 
 
 def _audio_extent(path: Source) -> tuple[float, float]:

@@ -62,6 +62,7 @@ class SyncResult:
         advice: further lines, of what may help: of another model, or a wider search.
         fixed: what was written, where that was asked for.
         not_fixed: why it was not, where it was asked for; else "".
+        system: the released system that answered in place of our model; else "".
     """
 
     path: str
@@ -86,6 +87,7 @@ class SyncResult:
     advice: tuple[str, ...] = ()
     fixed: "FixResult | None" = None
     not_fixed: str = ""
+    system: str = ""
 
     @property
     def details(self) -> list[str]:
@@ -97,11 +99,12 @@ class SyncResult:
     def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
 
-        ``others`` is there where others were asked, ``fixed`` or ``not_fixed`` where a fix was asked for.
+        ``others`` is there where others were asked, ``fixed`` or ``not_fixed`` where a fix was asked for, ``system``
+        where one answered.
         """
         values = asdict(self)
         values["others"] = [answer.to_dict() for answer in self.others]
-        for name in ("others", "fixed", "not_fixed"):
+        for name in ("others", "fixed", "not_fixed", "system"):
             if not values[name]:
                 del values[name]
         values["offsets"] = [round(float(v), 4) for v in self.offsets]
@@ -265,6 +268,13 @@ def milliseconds(offset: float) -> str:
     return f"{round(offset * 1000):+d} ms"
 
 
+def describe_offset(offset: float, inside: bool, tolerance: float) -> str:
+    """A verdict of a file with one offset, which is inside of a tolerance or is not."""
+    if inside:
+        return f"in sync ({milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"
+    return f"audio {_leads(offset)}"
+
+
 def _leads(offset: float) -> str:
     return f"{'leads' if offset > 0 else 'lags'} by {abs(round(offset * 1000))} ms"
 
@@ -273,7 +283,7 @@ def _verdict(
     offset: float, drift: float | None, edits: list[dict[str, Any]], values: list[float], inside: bool, tolerance: float
 ) -> str:
     if inside:
-        return f"in sync ({milliseconds(offset)}, within {tolerance * 1000:.0f} ms)"
+        return describe_offset(offset, inside, tolerance)
     if drift:
         return (
             f"audio {_leads(values[0])} at the start and {_leads(values[1])} at the end, "

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avlearn.apply.fix import fix_file
-from avlearn.apply.sync import SyncResult, sync_file
+from avlearn.apply.measure_sync import measure_sync
+from avlearn.apply.sync import SyncResult
 from avlearn.errors import MediaError, OutputError, SyncError
 from avlearn.media.selection import audio_tracks
 from avlearn.media.source import Source, opened_once
@@ -15,12 +16,13 @@ from avlearn.models.audiovisual import AudioVisual
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
     from avlearn.apply.released_sync import Crop, Network
+    from avlearn.apply.sync_by_system import SyncSystem
 
 
 @opened_once
 def sync_tool(
     path: Source,
-    model: AudioVisual,
+    model: "AudioVisual | SyncSystem",
     *,
     max_offset: float | None = None,
     tolerance: float = 0.04,
@@ -33,10 +35,11 @@ def sync_tool(
     """`sync_file`, with the answers of released networks, a drawing and a fix where they are asked for.
 
     Args:
-        path, model, max_offset, tolerance: as for `sync_file`.
+        path, max_offset, tolerance: as for `sync_file`.
+        model: from `avlearn.load`, or a released system.
         released: weight files of the networks to ask (see `avlearn.apply.released_sync.load_released`), on the device
             of the model and in its precision.
-        crop: as for `avlearn.apply.released_sync.sync_with_released`.
+        crop: as for `avlearn.apply.released_sync.sync_with_released`; of the system, too.
         curve: the PNG to draw the curve to.
         fix: the file to write with its audio put right; why that cannot be is said in the result.
         resample: as for `avlearn.apply.fix.fix_file`.
@@ -47,7 +50,9 @@ def sync_tool(
         OutputError: the curve cannot be written.
     """
     networks = [load_network(file) for file in released]
-    result = sync_file(path, model, max_offset=max_offset, tolerance=tolerance)
+    if crop and not isinstance(model, AudioVisual):
+        model = replace(model, crop=crop)
+    result = measure_sync(path, model, max_offset=max_offset, tolerance=tolerance)
     if networks:
         from avlearn.apply.released_sync import sync_with_released
 
@@ -62,7 +67,9 @@ def sync_tool(
     return _fixed(result, path, model, fix, resample) if fix else result
 
 
-def _fixed(result: SyncResult, path: Source, model: AudioVisual, out: Path, resample: bool) -> SyncResult:
+def _fixed(
+    result: SyncResult, path: Source, model: "AudioVisual | SyncSystem", out: Path, resample: bool
+) -> SyncResult:
     """The result, with what became of the fix."""
     try:
         return replace(result, fixed=fix_file(result, out, source=path, model=model, resample=resample))

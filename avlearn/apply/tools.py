@@ -62,7 +62,7 @@ def _probe_cells(info: Any) -> dict[str, str]:
 SYNC = Tool(
     "avlearn.sync/2",
     "avlearn.apply.sync_tool:sync_tool",
-    _MODEL,
+    "avlearn.apply.released_systems:sync_model",
     lambda result: result.status,
     _sync_code,
     _sync_cells,

@@ -62,10 +62,10 @@ def weights_import(
 
 @weights_app.command("list")
 def weights_list(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Of encoders' names, like 'slowfast*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Of names, like 'slowfast*'.")] = "*",
     json_path: Json = None,
 ) -> None:
-    """List the weights that are fetched by name, in the networks' order.
+    """List what can be had by name: whole systems (for sync, localize, separate --model), and encoders' weights.
 
     Example: avlearn weights list 'slowfast*'
     """

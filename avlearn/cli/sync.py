@@ -72,6 +72,8 @@ def sync(
     Example: avlearn sync videos/ --fix fixed/ --json report.json
 
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
+
+    By a released network, which is fetched once: avlearn sync talk.mp4 --model synchformer (or syncnet, sparsesync)
     """
     given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions
@@ -79,7 +81,7 @@ def sync(
 
     if drift and not fix:
         raise AvlearnError("--drift goes with --fix OUT")
-    options = {"max_offset": max_offset, "tolerance": tolerance, "resample": drift, **_asked(released, crop)}
+    options = {"max_offset": max_offset, "tolerance": tolerance, "resample": drift, **_asked(model, released, crop)}
     each = _outputs(given, fix, out, overwrite)
     result, code = use_tool(
         SYNC, given, InferenceOptions(model, device, precision, track, channel), options=options, each=each,
@@ -90,10 +92,13 @@ def sync(
     raise typer.Exit(code)
 
 
-def _asked(released: list[Path] | None, crop: str | None) -> dict[str, Any]:
+def _asked(model: str, released: list[Path] | None, crop: str | None) -> dict[str, Any]:
     """Which released networks are asked, and about which part of the frame."""
     if crop and not released:
-        raise AvlearnError("--crop goes with --with WEIGHTS of SyncNet")
+        from avlearn.models.weights.systems import released_systems
+
+        if model not in released_systems():
+            raise AvlearnError("--crop goes with --model syncnet, or --with WEIGHTS of SyncNet")
     face = _box(crop) if crop else None
     for weights in released or ():
         from avlearn.apply.sync_tool import load_network

@@ -12,6 +12,7 @@ from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibration import read_calibrations, remove_calibrations
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.source import is_encoder_folder
+from avlearn.models.weights.systems import released_systems
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.model/1"
@@ -46,8 +47,13 @@ def model_folder(name_or_path: str | Path) -> Path:
     elif not folder.is_dir():
         folder = _ZOO / str(name_or_path)
     if not (folder / "config.json").is_file():
+        if (system := released_systems().get(str(name_or_path))) is not None:
+            raise ModelError(f"{system.title} is for avlearn {system.task} alone: this takes a model folder")
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
-        raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}")
+        raise ModelError(
+            f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names} "
+            "(nor a system that avlearn weights list tells)"
+        )
     return folder
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from avlearn.errors import ModelError
 from avlearn.models.registry import Spec, list_specs, match_encoders
 from avlearn.models.weights.released import Released, released_weights
+from avlearn.models.weights.systems import ReleasedSystem, released_systems
 from avlearn.terminal import aligned
 
 _HEADS = ("name", "kind", "params M", "GMACs", "at", "published", "top-1", "stride", "resize", "weights", "paper")
@@ -65,31 +66,42 @@ def model_list(pattern: str = "*") -> ModelList:
 
 @dataclass(frozen=True)
 class WeightList:
-    """Weights that can be fetched by name."""
+    """Weights and whole systems that can be had by name."""
 
     weights: tuple[Released, ...]
+    systems: tuple[ReleasedSystem, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
-        return {"schema": "avlearn.weights/1", "weights": [asdict(released) for released in self.weights]}
+        return {
+            "schema": "avlearn.weights/1",
+            "weights": [asdict(released) for released in self.weights],
+            "systems": [{**asdict(system), "folder": str(system.folder)} for system in self.systems],
+        }
 
     def text(self) -> str:
-        """Human-readable text."""
+        """Human-readable text; a line of a system, which is asked for with --model, has 100 letters at most."""
         rows = [(w.encoder, w.name, w.data, w.top1, w.address) for w in self.weights]
-        return aligned(("encoder", "name", "data", "top-1", "address"), rows)
+        parts = [aligned(("encoder", "name", "data", "top-1", "address"), rows)] if rows else []
+        return "\n\n".join([*([self._systems()] if self.systems else []), *parts])
+
+    def _systems(self) -> str:
+        rows = [(s.name, s.task, f"{s.megabytes:>4}", s.got, s.licence, s.use) for s in self.systems]
+        return aligned(("--model", "command", "  MB", "got", "licence", "good for"), rows, width=100)
 
 
 def weight_list(pattern: str = "*") -> WeightList:
-    """Released weights of the encoders whose names match a shell pattern.
+    """Released weights of the encoders whose names match a shell pattern, and the systems whose names do.
 
     Raises:
         ModelError: there are none.
     """
     names = match_encoders(pattern)
     found = tuple(released for released in released_weights() if released.encoder in names)
-    if not found:
+    systems = tuple(system for name, system in released_systems().items() if fnmatch.fnmatch(name, pattern))
+    if not found and not systems:
         raise ModelError(f"no weights are known by name for '{pattern}'")
-    return WeightList(found)
+    return WeightList(found, systems)
 
 
 def _released(encoder: str) -> list[str]:

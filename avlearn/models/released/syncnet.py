@@ -103,6 +103,8 @@ class LipSync:
         lse_c: lip-sync error, confidence: the median over offsets less ``lse_d``; the more the better.
         distances: ``[2 reach + 1]``, of each offset from the most negative one on.
         windows: how many were compared.
+        parts: ``[P, 2 reach + 1]`` distances of each part that the clip came in, by itself.
+        part_windows: how many windows each has.
     """
 
     offset: float
@@ -110,6 +112,8 @@ class LipSync:
     lse_c: float
     distances: Tensor
     windows: int
+    parts: Tensor
+    part_windows: tuple[int, ...]
 
 
 def lip_sync(video: Tensor, audio: Tensor, reach: int = 15) -> LipSync:
@@ -134,14 +138,14 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
 
     Without any window the figures are not numbers.
     """
-    sums, windows = torch.zeros(2 * reach + 1, dtype=torch.float64), 0
+    sums: list[tuple[Tensor, int]] = []  # of distances, and of how many windows
     seen = heard = torch.zeros(0, 0)  # what waits for audio to come, and the audio from `reach` windows before it on
 
     def compare(count: int) -> None:
         # Audio that leads by so many steps lies as many windows before the video.
         shifted = (heard[reach - lead :][:count] for lead in range(-reach, reach + 1))
         distances = [F.pairwise_distance(seen[:count], later).sum(dtype=torch.float64) for later in shifted]
-        sums.add_(torch.stack(distances).to(sums))
+        sums.append((torch.stack(distances).cpu(), count))
 
     for video, audio in parts:
         if video.shape != audio.shape:
@@ -151,15 +155,24 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
         seen, heard = torch.cat([seen, video]), torch.cat([heard, audio])
         if (count := len(seen) - reach) > 0:
             compare(count)
-            seen, heard, windows = seen[count:], heard[count:], windows + count
+            seen, heard = seen[count:], heard[count:]
     if len(seen):
         heard = F.pad(heard, (0, 0, 0, reach))
         compare(len(seen))
-        windows += len(seen)
-    distances = sums / windows
+    counts = tuple(count for _, count in sums)
+    totals = torch.stack([total for total, _ in sums]) if sums else torch.zeros(0, 2 * reach + 1, dtype=torch.float64)
+    distances = totals.sum(0) / sum(counts)
     best = int(distances.argmin())
     least = float(distances[best])
-    return LipSync((best - reach) / _RATE, least, float(distances.median()) - least, distances, windows)
+    return LipSync(
+        (best - reach) / _RATE,
+        least,
+        float(distances.median()) - least,
+        distances,
+        sum(counts),
+        totals / torch.tensor(counts, dtype=torch.float64).unsqueeze(1),
+        counts,
+    )
 
 
 @released_shapes("SyncNet")

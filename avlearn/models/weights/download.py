@@ -63,24 +63,59 @@ def download(address: str) -> Path:
     if address.startswith("hf://"):
         return _from_hub(address)
     stated, name = _parse(address)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    return fetch_to(cache_folder() / name, address, stated)
+
+
+def cache_folder() -> Path:
+    """Where weight files are kept: PyTorch's folder, below ``TORCH_HOME``."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def fetch_to(path: Path, address: str, stated: Hash | None) -> Path:
+    """`download` to a path, unless the file is there already and whole.
+
+    Args:
+        path: of the cache.
+        address: ``https://...`` or, where a hash is stated, ``http://...``.
+        stated: the hash that the file is to have; without, it is held to what it was when it came.
+
+    Raises:
+        ModelError: as `download`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is_whole(path, stated):
             return path
-        part = path.with_name(f".{name}.part")
-        with locked(path.with_name(f".{name}.lock"), wait=True):
+        part = path.with_name(f".{path.name}.part")
+        with locked(path.with_name(f".{path.name}.lock"), wait=True):
             if _is_whole(path, stated):  # another process fetched it meanwhile
                 return path
             if stated is None:
                 print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
             _fetch(address, part, stated)
-            record = {"address": address, "bytes": part.stat().st_size, "sha256": _digest(part, "sha256")}
-            write_text(_record(path), json.dumps(record) + "\n")
+            _write_record(path, part, address)
             part.replace(path)
     except OSError as error:
         raise ModelError(f"cannot keep {path}: {error.strerror or error}") from error
     return path
+
+
+def hold_to_first(path: Path) -> None:
+    """Hold a file of the cache to the length and the hash that it had when it was first used, or came.
+
+    Raises:
+        ModelError: it has others now.
+    """
+    if not _record(path).is_file():  # a person put it there
+        try:
+            _write_record(path, path, "")
+        except OSError as error:
+            raise ModelError(f"cannot keep {_record(path)}: {error.strerror or error}") from error
+    elif not _is_whole(path, None):
+        raise ModelError(
+            f"{path} is not the file that it was when it was first used: get it again, or remove {_record(path).name} "
+            "beside it to use it as it is"
+        )
 
 
 def _parse(address: str) -> tuple[Hash | None, str]:
@@ -116,6 +151,12 @@ def _parse(address: str) -> tuple[Hash | None, str]:
 def _record(path: Path) -> Path:
     """Where it stands what a file of the cache was when it came."""
     return path.with_name(f"{path.name}.json")
+
+
+def _write_record(path: Path, file: Path, address: str) -> None:
+    """Write what a file of the cache is, which may still be in another place."""
+    record = {"address": address, "bytes": file.stat().st_size, "sha256": _digest(file, "sha256")}
+    write_text(_record(path), json.dumps(record) + "\n")
 
 
 def _is_whole(path: Path, stated: Hash | None) -> bool:

@@ -1,0 +1,141 @@
+"""`sync` by a released system in place of our model: the same result, with the reasons why it may not answer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avlearn.apply.offsets import STILL
+from avlearn.apply.released_sync import Crop, Network, OffsetsCompared, load_released, sync_with_released
+from avlearn.apply.sync import SyncResult, describe_offset
+from avlearn.apply.verdict import SILENT
+from avlearn.media import probe, stream
+from avlearn.media.source import Source, opened_once
+from avlearn.media.unchanged import unchanged
+
+_CANNOT = "cannot be synchronized"
+_SURE = 0.5  # confidence below which no offset is named
+_AGREE = 3.0  # LSE-C below which lips and voice say nothing: data sets of talking faces are filtered so
+_SECONDS, _FPS, _SIDE = 2.0, 10, 64  # of the parts that are looked through for motion, and what is seen of them
+
+
+@dataclass(frozen=True)
+class SyncSystem:
+    """A released network that tells offsets.
+
+    Attributes:
+        network: of `load_released`.
+        title: what it is called.
+        device, precision: as of `AudioVisual`.
+        crop: where SyncNet's face is.
+    """
+
+    network: Network
+    title: str
+    device: torch.device
+    precision: torch.dtype | None
+    crop: Crop | None = None
+
+
+def open_sync(path: Path, *, title: str, device: torch.device, precision: torch.dtype | None) -> SyncSystem:
+    """A system from its file."""
+    return SyncSystem(load_released(path).to(device), title, device, precision)
+
+
+@unchanged
+@opened_once
+def sync_by_system(path: Source, system: SyncSystem, *, tolerance: float = 0.04) -> SyncResult:
+    """What a released system says of a file, as `avlearn.apply.sync.sync_file` says it.
+
+    Its confidence is its own probability, which was never held to files like this one. It names no offset where that
+    is below a half, where the offset is the outermost that it knows, of audio that is silent, or of a still video.
+
+    Args:
+        path: any file with video and audio.
+        system: of `open_sync`.
+        tolerance: seconds that count as in sync; half of what lies between its offsets, where that is more.
+
+    Raises:
+        MediaError: the file cannot be read, or has no video or no audio.
+    """
+    (answer,) = sync_with_released(path, [system.network], system.crop, system.device, system.precision)
+    if answer.curve is None or answer.offset is None:
+        reason = SILENT if answer.reason == "the audio is silent" else answer.reason
+        return _result(path, system, tolerance, reason=reason or "it tells no offset")
+    curve = answer.curve
+    step = float(curve.offsets[1] - curve.offsets[0])
+    tolerance = max(tolerance, round(step / 2, 4))
+    reason = _why_not(path, curve, answer.offset, answer.values)
+    inside = abs(answer.offset) <= tolerance
+    facts: dict[str, Any] = {"best": round(answer.offset, 4), "confidence": round(curve.confidence, 4)}
+    if not reason:
+        facts |= {"status": "in sync" if inside else "out of sync", "offset": round(answer.offset, 4)}
+        facts["verdict"] = describe_offset(answer.offset, inside, tolerance)
+    note = f"by {system.title}, whose offsets are {step * 1000:.0f} ms apart: {', '.join(answer.figures())}"
+    return _result(path, system, tolerance, curve, reason=reason, notes=(note,), **facts)
+
+
+def _why_not(path: Source, curve: OffsetsCompared, offset: float, values: dict[str, float]) -> str:
+    """Why an offset is not named; empty where it is."""
+    if not _moves(path):
+        return "the video does not move"
+    if curve.confidence < _SURE:
+        return f"no offset stands out, confidence {curve.confidence:.2f}"
+    if values.get("lse_c", _AGREE) < _AGREE:
+        return f"lips and voice hardly agree at any offset, LSE-C {values['lse_c']:.1f}"
+    if abs(offset) >= curve.offsets[-1] - 1e-6:
+        return f"the best offset is the outermost that it knows, {curve.offsets[-1]:.1f} s"
+    return ""
+
+
+def _moves(path: Source) -> bool:
+    """Whether anything moves, as `sync_file` counts it, within one part of the video at least."""
+    for clip in stream(path, _SECONDS, _SECONDS, fps=_FPS, size=_SIDE, audio=False):
+        change = np.abs(np.diff(clip.video.astype(np.int16), axis=0)).mean((1, 2, 3))
+        if len(change) and change.mean() >= STILL:
+            return True
+    return False
+
+
+def _result(
+    path: Source,
+    system: SyncSystem,
+    tolerance: float,
+    curve: OffsetsCompared | None = None,
+    *,
+    reason: str,
+    status: str = "undecidable",
+    verdict: str = _CANNOT,
+    offset: float | None = None,
+    best: float | None = None,
+    confidence: float = 0.0,
+    notes: tuple[str, ...] = (),
+) -> SyncResult:
+    none, begin = np.zeros(0), probe(path).start
+    windows = [
+        {"start": round(start - begin, 3), "offset": round(found, 4), "confidence": round(share, 4), "fresh": 1.0}
+        for start, found, share in (curve.windows if curve else ())
+    ]
+    return SyncResult(
+        path=str(path),
+        status=status,
+        offset=offset,
+        best=best,
+        drift=None,
+        steps=[],
+        confidence=confidence,
+        calibrated=False,
+        verdict=verdict,
+        reason=reason,
+        tolerance=tolerance,
+        offsets=curve.offsets if curve else none,
+        scores=curve.scores if curve else none,
+        windows=windows,
+        evidence=None,
+        in_distribution={"video": None, "audio": None},
+        notice=None,
+        notes=notes,
+        system=system.title,
+    )
