@@ -13,6 +13,7 @@ from avlearn.models.calibration import read_calibrations, remove_calibrations
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.source import is_encoder_folder
 from avlearn.models.weights.systems import released_systems
+from avlearn.names import hint, nearest
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.model/1"
@@ -50,10 +51,9 @@ def model_folder(name_or_path: str | Path) -> Path:
         if (system := released_systems().get(str(name_or_path))) is not None:
             raise ModelError(f"{system.title} is for avlearn {system.task} alone: this takes a model folder")
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
-        raise ModelError(
-            f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names} "
-            "(nor a system that avlearn weights list tells)"
-        )
+        known = list(released_systems())
+        near = hint(str(name_or_path), known, "released system") if nearest(str(name_or_path), known) else ""
+        raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}{near}")
     return folder
 
 

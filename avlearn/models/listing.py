@@ -1,10 +1,11 @@
 """The registered encoders as a table for people, programs and documents."""
 
+import fnmatch
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from avlearn.errors import ModelError
-from avlearn.models.registry import Spec, list_specs, match_encoders
+from avlearn.models.registry import Spec, list_models, list_specs, match_encoders
 from avlearn.models.weights.released import Released, released_weights
 from avlearn.models.weights.systems import ReleasedSystem, released_systems
 from avlearn.terminal import aligned
@@ -96,9 +97,9 @@ def weight_list(pattern: str = "*") -> WeightList:
     Raises:
         ModelError: there are none.
     """
-    names = match_encoders(pattern)
-    found = tuple(released for released in released_weights() if released.encoder in names)
     systems = tuple(system for name, system in released_systems().items() if fnmatch.fnmatch(name, pattern))
+    names = list_models(pattern) if systems else match_encoders(pattern)
+    found = tuple(released for released in released_weights() if released.encoder in names)
     if not found and not systems:
         raise ModelError(f"no weights are known by name for '{pattern}'")
     return WeightList(found, systems)

@@ -161,7 +161,7 @@ def test_a_system_is_for_its_own_command(tmp_path, monkeypatch):
         systems.localize_model("synchformer")
     with pytest.raises(ModelError, match="Synchformer is for avlearn sync alone: this takes a model folder"):
         load("synchformer")
-    with pytest.raises(ModelError, match=r"no model 'synchforma': .*nor a system that avlearn weights list tells"):
+    with pytest.raises(ModelError, match=r"no model 'synchforma': .*; the nearest released system is 'synchformer'"):
         systems.sync_model("synchforma")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "synchformer").mkdir()

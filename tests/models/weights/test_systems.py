@@ -29,7 +29,7 @@ def test_each_is_listed_in_one_line():
     found = json.loads(json.dumps(weight_list("sync*").to_dict()))
     assert [each["name"] for each in found["systems"]] == ["synchformer", "synchformer_lrs3", "syncnet"]
     assert found["systems"][0]["files"][0]["hash"] == "md5=5b2f5594b0730f70e41e549b7c94390c"
-    with pytest.raises(ModelError, match="no weights are known by name for 'nothing'"):
+    with pytest.raises(ModelError, match="no encoder's name matches 'nothing'"):
         weight_list("nothing")
 
 
