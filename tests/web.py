@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -79,3 +80,24 @@ def secure(server, monkeypatch):
 
     monkeypatch.setattr(download, "_open", plain)
     return server
+
+
+@pytest.fixture
+def published(server, monkeypatch):
+    """Publish files of a known system on the server; by default with their hash."""
+    from avlearn.apply import released_systems as systems
+    from avlearn.models.weights.systems import released_systems
+
+    def publish(name: str, *contents: bytes, hashed: bool = True):
+        known = released_systems()[name]
+        files = []
+        for file, data in zip(known.files, contents, strict=True):
+            server.files[f"/{name}/{file.name}"] = data
+            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            address = f"{server.address}/{name}/{file.name}"
+            files.append(replace(file, address=address, page="", hash=f"md5={md5}" if hashed else file.hash))
+        found = replace(known, files=tuple(files))
+        monkeypatch.setattr(systems, "released_systems", lambda: {**released_systems(), name: found})
+        return found
+
+    return publish

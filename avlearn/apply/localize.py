@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from avlearn.apply.file_maps import FileMaps, file_maps
+from avlearn.apply.localization import Localization
 from avlearn.apply.maps import above_median, map_at, peak_of
 from avlearn.apply.on_screen import on_screen_probability
 from avlearn.apply.source_choice import MAX_SOURCES
@@ -22,6 +23,7 @@ from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.released.systems import LocalizeSystem
 from avlearn.report.plots import mark, overlay
 
 Progress = Callable[[str, float, float], None]
@@ -35,9 +37,10 @@ class LocalizeResult:
 
     Attributes:
         path, video, maps: the file, the overlay MP4, the ``.npz`` (``maps``: float32 ``[N, Y, X]`` mean similarity of
-            place and audio in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``).
+            place and audio in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``, NaN
+            where none was told).
         audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with audio;
-            0 where all is silent.
+            0 where all is silent; None of a released system, which tells none.
         calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
             others, which tends to be too sure.
         verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, ``silent``, or
@@ -52,12 +55,13 @@ class LocalizeResult:
             x1, y1 as fractions, or None).
         notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
+        system: the released system that looked in place of our model; else "".
     """
 
     path: str
     video: str
     maps: str
-    audible: float
+    audible: float | None
     calibrated: bool
     verdict: str
     reason: str
@@ -68,10 +72,12 @@ class LocalizeResult:
     sources: list[dict[str, Any]] | None
     notes: tuple[str, ...]
     notice: str | None
+    system: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types under the schema ``avlearn.localize/2``: the attributes by name."""
-        return {"schema": "avlearn.localize/2", **self.__dict__}
+        """JSON types under the schema ``avlearn.localize/2``: the attributes by name; ``system`` where one looked."""
+        values = {name: value for name, value in self.__dict__.items() if name != "system" or value}
+        return {"schema": "avlearn.localize/2", **values}
 
     def text(self) -> str:
         """Human-readable text."""
@@ -84,7 +90,8 @@ class LocalizeResult:
             rest = f"else {CANNOT_TELL} ({self.reason})" if self.reason else "else from nothing on screen"
             said += f" for {np.mean(heard):.0%} of the time, {rest}"
         if self.verdict == CANNOT_TELL:
-            said += f": {self.reason}; its map is strongest at {x:.0%} across, {y:.0%} down; {ADVICE}"
+            said += f": {self.reason}; its map is strongest at {x:.0%} across, {y:.0%} down"
+            said += "" if self.system else f"; {ADVICE}"
         elif self.verdict == "silent":
             said = f"{printable(self.path)}: {self.reason}: there is nothing to localize"
         else:
@@ -117,7 +124,7 @@ def check_outputs(path: Source, out: Path, maps: Path | None, *, overwrite: bool
 @opened_once
 def localize_file(
     path: Source,
-    model: AudioVisual,
+    model: AudioVisual | LocalizeSystem,
     out: str | Path,
     *,
     maps: str | Path | None = None,
@@ -130,7 +137,7 @@ def localize_file(
 
     Args:
         path: any file with video and audio.
-        model: from `avlearn.load`.
+        model: from `avlearn.load`, or a released localizer.
         out: the video to write: one of `avlearn.media.writer.VIDEO_SUFFIXES`.
         maps: the ``.npz`` to write; beside ``out`` by default.
         sources: find the sources too, and draw their boxes and numbers.
@@ -144,56 +151,81 @@ def localize_file(
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
     check_outputs(path, out, maps_path, overwrite=True)
     say = progress or (lambda *_: None)
-    checked = check_sync(path, model)
-    found = file_maps(path, model, lambda done: say("looking", done, info.video.duration), checked.delay)
+    looked = _localize(path, model, lambda done: say("looking", done, info.video.duration))
     say("looking", info.video.duration, info.video.duration)
-    audible = on_screen_probability(model, found.evidence, found.levels)
+    found, drawn = looked.found, looked.drawn
     silent = found.levels < SILENCE
-    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, audible) if sources else []
+    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, drawn) if sources else []
     chosen = [source for source in chosen if source.audible >= _EXPLAINED]
-    frames = _drawn(path, found, audible, chosen, lambda done: say("drawing", done, info.video.duration))
+    frames = _drawn(path, found, drawn, chosen, lambda done: say("drawing", done, info.video.duration))
     audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
     write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
-    _write_maps(maps_path, found, audible)
-    weights = audible if audible.any() else np.ones(len(audible))
-    calibrated = model.calibrations.on_screen is not None
-    why = checked.undecided_reason(model, calibrated) or ""
-    verdict = _verdict(audible, silent, checked.fresh_at(found.times), checked, why)
+    _write_maps(maps_path, looked)
+    mean = None if looked.audible is None else 0.0 if silent.all() else float(looked.audible[~silent].mean())
     return LocalizeResult(
         path=str(path),
         video=str(out),
         maps=str(maps_path),
-        audible=round(float(audible[~silent].mean()), 4) if not silent.all() else 0.0,
+        audible=None if mean is None else round(mean, 4),
+        calibrated=looked.calibrated,
+        verdict=looked.verdict,
+        reason=looked.reason,
+        in_distribution=looked.in_distribution,
+        delay=round(looked.delay, 4),
+        peak=peak_of(np.average(found.maps, axis=0, weights=drawn if drawn.any() else np.ones(len(drawn)))),
+        windows=_windows(looked, silent),
+        sources=[_source(source) for source in chosen] if sources else None,
+        notes=looked.notes,
+        notice=looked.notice,
+        system=looked.system,
+    )
+
+
+def _localize(path: Source, model: AudioVisual | LocalizeSystem, progress: Callable[[float], None]) -> Localization:
+    if not isinstance(model, AudioVisual):
+        from avlearn.apply.localize_by_system import localize_by_system
+
+        return localize_by_system(path, model, progress)
+    checked = check_sync(path, model)
+    found = file_maps(path, model, progress, checked.delay)
+    audible = on_screen_probability(model, found.evidence, found.levels)
+    calibrated = model.calibrations.on_screen is not None
+    why = checked.undecided_reason(model, calibrated) or ""
+    verdict = _verdict(audible, found.levels < SILENCE, checked.fresh_at(found.times), checked, why)
+    return Localization(
+        found=found,
+        audible=audible,
+        drawn=audible,
         calibrated=calibrated,
         verdict=verdict,
         reason=SILENT if verdict == "silent" else why if verdict in (CANNOT_TELL, "partly on screen") else "",
         in_distribution=checked.in_distribution,
-        delay=round(checked.delay, 4),
-        peak=peak_of(np.average(found.maps, axis=0, weights=weights)),
-        windows=_windows(found, audible, silent),
-        sources=[_source(source) for source in chosen] if sources else None,
+        delay=checked.delay,
         notes=checked.notes,
         notice=why if checked.unlike else None,
     )
 
 
-def _write_maps(path: Path, found: FileMaps, audible: np.ndarray) -> None:
+def _write_maps(path: Path, looked: Localization) -> None:
+    found = looked.found
+    audible = np.full(len(found.times), np.nan) if looked.audible is None else looked.audible
     with replacing(path) as part:
         np.savez_compressed(
             part, maps=found.maps, times=found.times.astype(np.float32), audible=audible.astype(np.float32)
         )  # fmt: skip
 
 
-def _windows(found: FileMaps, audible: np.ndarray, silent: np.ndarray) -> list[dict[str, Any]]:
+def _windows(looked: Localization, silent: np.ndarray) -> list[dict[str, Any]]:
     """One dict a window."""
+    found, audible = looked.found, looked.audible
     return [
         {
             "time": round(float(time), 3),
-            "audible": round(float(chance), 4),
+            "audible": None if audible is None else round(float(audible[number]), 4),
             "silent": bool(quiet),
             "peak": peak_of(heat),
         }
-        for time, chance, quiet, heat in zip(found.times, audible, silent, found.maps, strict=True)
+        for number, (time, quiet, heat) in enumerate(zip(found.times, silent, found.maps, strict=True))
     ]
 
 
@@ -224,11 +256,11 @@ def _source(source: SoundSource) -> dict[str, Any]:
 
 
 def _drawn(
-    path: Source, found: FileMaps, audible: np.ndarray, sources: list[SoundSource], progress: Callable[[float], None]
+    path: Source, found: FileMaps, strength: np.ndarray, sources: list[SoundSource], progress: Callable[[float], None]
 ) -> Iterator[tuple[float, np.ndarray]]:
     """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
     for instant, frame in every_frame(path):
-        chance = float(map_at(found.times, audible, instant))
+        chance = float(map_at(found.times, strength, instant))
         shown = overlay(frame, above_median(map_at(found.times, found.maps, instant)), chance)
         for source in sources if chance >= _EXPLAINED else ():
             box = map_at(found.times, source.boxes, instant)

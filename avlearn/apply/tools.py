@@ -28,8 +28,9 @@ def _sync_cells(result: Any) -> dict[str, str]:
 
 
 def _localize_cells(result: Any) -> dict[str, str]:
+    told = "" if result.audible is None else f"{result.audible:.2f}{'' if result.calibrated else ', not calibrated'}"
     return {
-        "audible": f"{result.audible:.2f}{'' if result.calibrated else ', not calibrated'}",
+        "audible": told,
         "strongest at": "{:.0%}, {:.0%}".format(*result.peak),
         "sources": "" if result.sources is None else str(len(result.sources)),
     }
@@ -68,7 +69,7 @@ SYNC = Tool(
     _sync_cells,
 )
 LOCALIZE = Tool(
-    "avlearn.localize/2", "avlearn.apply.localize:localize_file", _MODEL,
+    "avlearn.localize/2", "avlearn.apply.localize:localize_file", "avlearn.apply.released_systems:localize_model",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _localize_cells,
     tells_progress=True,
 )  # fmt: skip

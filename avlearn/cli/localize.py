@@ -46,6 +46,8 @@ def localize(
     Example: avlearn localize videos/ -o heat/ --maps maps/
 
     Example: avlearn localize street.mp4 --sources --json street.json
+
+    By a released network (see avlearn weights list): avlearn localize street.mp4 --model ezvsl
     """
     given = look_at(source)
     from avlearn.apply.run_many import InferenceOptions

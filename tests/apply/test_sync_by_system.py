@@ -1,8 +1,6 @@
 """`sync --model NAME`: a released network in place of our model, from its file on the net to the answer."""
 
-import hashlib
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -117,25 +115,6 @@ def synchformer_file(monkeypatch, tmp_path):
     path = tmp_path / "synchformer_state_dict.pth"
     torch.save(with_released_names(small().state_dict(), "synchformer", synchformer._names), path)
     return path
-
-
-@pytest.fixture
-def published(server, monkeypatch):
-    """Publish files of a known system on the server; by default with their hash."""
-
-    def publish(name: str, *contents: bytes, hashed: bool = True):
-        known = released_systems()[name]
-        files = []
-        for file, data in zip(known.files, contents, strict=True):
-            server.files[f"/{name}/{file.name}"] = data
-            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-            address = f"{server.address}/{name}/{file.name}"
-            files.append(replace(file, address=address, page="", hash=f"md5={md5}" if hashed else file.hash))
-        found = replace(known, files=tuple(files))
-        monkeypatch.setattr(systems, "released_systems", lambda: {**released_systems(), name: found})
-        return found
-
-    return publish
 
 
 def test_from_the_name_to_the_answer(synchformer_file, published, server, tmp_path, capsys):

@@ -44,5 +44,6 @@ def with_released_names(tensors: dict[str, Tensor], file: str, rename: Callable[
     found = {}
     for ours, tensor in tensors.items():
         numbers = [int(number) for number in numbered[ours]]
-        found |= {names[number]: part for number, part in zip(numbers, tensor.chunk(len(numbers)), strict=True)}
+        parts = tensor.chunk(len(numbers)) if len(numbers) > 1 else [tensor]
+        found |= {names[number]: part for number, part in zip(numbers, parts, strict=True)}
     return found

@@ -92,9 +92,15 @@ def localizer_spectrogram(audio: Tensor, paper: str) -> Tensor:
         ``[B, 1, 257, N]``: 200 frames of the middle 3 s (EZ-VSL, FNAC, SLAVC), 671 of the first 10 s (LVS), or 299 of
         the middle 3 s of those (SSLalignment).
     """
+    begin = EVALUATORS[paper].begin
+    if begin:
+        audio = _repeated(audio, round(begin * SAMPLE_RATE))[:, : round(begin * SAMPLE_RATE)]
+    return window_spectrogram(audio, paper)
+
+
+def window_spectrogram(audio: Tensor, paper: str) -> Tensor:
+    """`localizer_spectrogram` of the middle of any audio, and not of the beginning of a file."""
     evaluator = EVALUATORS[paper]
-    if evaluator.begin:
-        audio = _repeated(audio, round(evaluator.begin * SAMPLE_RATE))[:, : round(evaluator.begin * SAMPLE_RATE)]
     samples = round(evaluator.seconds * SAMPLE_RATE)
     start = max(audio.shape[1] - samples, 0) // 2
     audio = _repeated(audio, samples)[:, start : start + samples].clamp(-1, 1)
