@@ -55,3 +55,19 @@ def test_stages_are_as_said(name):
         assert found.shape[:2] == (1, info.channels), info
         for side, stride, sides in zip(clip.shape[2:], info.stride, found.shape[2:], strict=True):
             assert side // stride <= sides <= -(-side // stride), info
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if model_spec(name).kind == "audio"])
+def test_features_of_audio_are_as_said(name):
+    """On the input of the spec: channels and stride of the features, which a classifier is put on and taken off."""
+    with torch.device("meta"):
+        model = create_model(name, num_classes=5).eval()
+        heard = torch.empty(1, *model_spec(name).shape)
+    with torch.no_grad():
+        features = model.forward_features(heard)
+        assert model(heard).shape == (1, 5)
+        model.reset_classifier(None)
+        assert model(heard).shape == (1, model.num_features)
+    assert features.shape[:2] == (1, model.feature_info.channels)
+    steps = heard.shape[-1] / model.feature_info.stride[0]
+    assert abs(features.shape[2] - steps) < 2  # windows at the ends may lack a step, or be filled up
