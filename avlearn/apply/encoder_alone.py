@@ -14,9 +14,10 @@ from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
-from avlearn.models.registry import create_from
+from avlearn.models.registry import create_from, create_model
 from avlearn.models.weights.encoder_folder import load_encoder
-from avlearn.models.weights.preprocessing import Preprocessing
+from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
+from avlearn.models.weights.released import Released, released_weights
 from avlearn.models.weights.source import is_encoder_folder
 
 _FPS = 30  # of the videos that a clip's stride counts the frames of
@@ -50,24 +51,39 @@ class EncoderAlone:
 
 
 def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual | EncoderAlone:
-    """A model, or an encoder's folder as ``avlearn weights import`` writes it, for what needs features alone.
+    """A model, or an encoder, for what needs features alone.
 
     Args:
-        name_or_path, device, precision: as for `avlearn.load`.
+        name_or_path: as for `avlearn.load`; or an encoder's folder as ``avlearn weights import`` writes it; or an
+            encoder whose weights are fetched by name: ``r2plus1d_18``, or ``r2plus1d_18/torchvision`` where there are
+            several.
+        device, precision: as for `avlearn.load`.
 
     Raises:
         ModelError: there is neither, or the encoder is none of video.
         AvlearnError: there is no such device or precision here.
     """
     folder = Path(name_or_path)
-    if not is_encoder_folder(folder):
+    released = None if folder.is_dir() else _released(str(name_or_path))
+    if released is None and not is_encoder_folder(folder):
         return load(name_or_path, device, precision)
     place = choose_device(device)
     number_format = choose_precision(precision, place)
-    encoder, preprocessing = load_encoder(folder)
+    if released is None:
+        encoder, preprocessing = load_encoder(folder)
+    else:
+        encoder = create_model(released.encoder, weights=released.name).eval()
+        preprocessing = preprocessing_of(released.encoder)
     if preprocessing is None:
-        raise ModelError(f"{folder} holds an encoder alone, which says of no video how it is to be seen")
+        raise ModelError(f"{name_or_path} is an encoder alone, which says of no video how it is to be seen")
     return EncoderAlone(encoder.to(place), preprocessing, number_format)
+
+
+def _released(name: str) -> Released | None:
+    """Weights by the name of their encoder, the first that are known, or by ``ENCODER/NAME``."""
+    encoder, _, which = name.partition("/")
+    known = [released for released in released_weights() if released.encoder == encoder]
+    return next((released for released in known if which in ("", released.name)), None)
 
 
 @torch.inference_mode()

@@ -92,6 +92,7 @@ class SeparateResult:
             the input.
         notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
+        system: the released system that separated in place of our model; else "".
     """
 
     path: str
@@ -107,6 +108,7 @@ class SeparateResult:
     delay: float
     notes: tuple[str, ...]
     notice: str | None
+    system: str = ""
 
     @property
     def sources(self) -> list[Track]:
@@ -119,8 +121,11 @@ class SeparateResult:
         return self.tracks[-1]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return {"schema": "avlearn.separate/2", **asdict(self)}
+        """JSON types; ``system`` is there where one separated."""
+        values = asdict(self)
+        if not self.system:
+            del values["system"]
+        return {"schema": "avlearn.separate/2", **values}
 
     def text(self) -> str:
         """Human-readable text."""
@@ -186,11 +191,11 @@ def separate_file(
         silent = not (found.levels >= SILENCE).any()
         chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
         weights = _weights(model, chosen, found, features)
-        names = _names(len(chosen), onscreen)
+        names = track_names(len(chosen), onscreen)
         wavs = [part / f"{stem}_{name}.wav" for name in names]
         stretches = separate_stretches(path, normalizer, model, features, weights, rate, workers, checked.delay)
         files = WavFiles(wavs, rate, channels, form, end)
-        sums = _write_tracks(stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, end))
+        sums = write_tracks(stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
     tracks, confidences = _tracks(model, chosen, sums, onscreen, names, [out_dir / wav.name for wav in wavs], videos)
     verdict, reason = _verdict(silent, confidences, checked, model)
@@ -207,7 +212,7 @@ def _check_separator(model: AudioVisual) -> None:
         check_calibration(TrackEvidence, model.calibrations.tracks)
 
 
-def _names(sources: int, onscreen: bool) -> list[str]:
+def track_names(sources: int, onscreen: bool) -> list[str]:
     """Of the tracks, the one that holds what belongs to no other last."""
     return ["onscreen", "offscreen"] if onscreen else [*(f"source{k + 1}" for k in range(sources)), "residual"]
 
@@ -219,7 +224,7 @@ def _weights(
 
 
 @dataclass
-class _Sums:
+class TrackSums:
     """Over the stretches of a file.
 
     Attributes:
@@ -245,18 +250,18 @@ class _Sums:
         return tracks
 
 
-def _write_tracks(
+def write_tracks(
     stretches: Generator[Stretch, None, None],
     files: WavFiles,
     sources: int,
     onscreen: bool,
     progress: Callable[[int], None],
-) -> _Sums:
+) -> TrackSums:
     """Write all stretches, and add them up; ``progress`` is told how many samples are written.
 
     What gives the stretches is closed, and so are the files.
     """
-    sums = _Sums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
+    sums = TrackSums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
     with files, closing(stretches):
         for stretch in stretches:
             files.write(sums.add(stretch, onscreen))
@@ -267,7 +272,7 @@ def _write_tracks(
 def _tracks(
     model: AudioVisual,
     chosen: Sequence[SoundSource],
-    sums: _Sums,
+    sums: TrackSums,
     onscreen: bool,
     names: Sequence[str],
     wavs: Sequence[Path],

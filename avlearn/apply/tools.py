@@ -74,7 +74,7 @@ LOCALIZE = Tool(
     tells_progress=True,
 )  # fmt: skip
 SEPARATE = Tool(
-    "avlearn.separate/2", "avlearn.apply.separate:separate_file", _MODEL,
+    "avlearn.separate/2", "avlearn.apply.separate_tool:separate_tool", "avlearn.apply.released_systems:separate_model",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _separate_cells,
     tells_progress=True,
 )  # fmt: skip

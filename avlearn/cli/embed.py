@@ -48,6 +48,8 @@ def embed(
     Example: avlearn embed a.mp4 b.mp4 -o features.parquet
 
     Example: avlearn embed prepared/manifest.parquet -o features.npz
+
+    By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
     """
     if not any(map(exists, files)):
         others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""

@@ -54,6 +54,8 @@ def separate(
     Example: avlearn separate duets/ -o tracks/
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
+
+    By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """
     given = look_at(origin)
     from avlearn.apply.run_many import InferenceOptions

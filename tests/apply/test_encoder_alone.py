@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
+from web import digest
 
+from avlearn.apply import encoder_alone
 from avlearn.apply.embed import embed_files
 from avlearn.apply.encoder_alone import embed_frames, load_features
 from avlearn.cli.app import app
@@ -16,12 +18,14 @@ from avlearn.errors import DataError, ModelError, NoVideoError
 from avlearn.evaluation.encoder import evaluate_encoder
 from avlearn.evaluation.linear_probe import probe_model
 from avlearn.evaluation.untrained import untrained
-from avlearn.media import write_video
+from avlearn.media import read_clip, write_video
 from avlearn.models import create_model
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
+from avlearn.models.weights import source
 from avlearn.models.weights.checkpoint import write_tensors
 from avlearn.models.weights.preprocessing import preprocessing_of
+from avlearn.models.weights.released import Released
 from avlearn.models.weights.source import FORMAT
 
 
@@ -45,6 +49,28 @@ def video(path, seconds: float, grey: int):
     frames = rng.integers(grey, grey + 30, (round(seconds * 10), 48, 64, 3), dtype=np.uint8)
     write_video(path, frames, 10)
     return path
+
+
+@pytest.mark.parametrize("name", ["x3d_xs", "x3d_xs/ours"])
+def test_an_encoder_is_fetched_by_name(name, server, tmp_path, monkeypatch):
+    model = create_model("x3d_xs", num_classes=3)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "x3d.pth")
+    data = (tmp_path / "x3d.pth").read_bytes()
+    address = f"{server.address}/x3d-{digest(data)[:8]}.pth"
+    server.files[f"/x3d-{digest(data)[:8]}.pth"] = data
+    known = (Released("x3d_xs", "ours", "world", "", address, {}), Released("x3d_xs", "theirs", "", "", "", {}))
+    for module in (encoder_alone, source):
+        monkeypatch.setattr(module, "released_weights", lambda: known)
+    words = ["embed", str(video(tmp_path / "a.mp4", 1.7, 10)), "--model", name, "-o", str(tmp_path / "a.npz")]
+    done = CliRunner().invoke(app, [*words, "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    frames = read_clip(tmp_path / "a.mp4", 0, 1.6, fps=2.5, audio=False).video
+    with torch.no_grad():
+        seen = replace(preprocessing_of("x3d_xs"), stride=1)(torch.from_numpy(frames))[None]
+        expected = model.eval().forward_features(seen).mean((2, 3, 4))[0]
+    np.testing.assert_allclose(np.load(tmp_path / "a.npz")["video"][0], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ModelError, match="no model 'x3d_xs/other'"):
+        load_features("x3d_xs/other")
 
 
 def test_it_embeds_what_is_seen_with_no_audio_needed(folder, tmp_path):

@@ -24,7 +24,7 @@ from avlearn.models.weights.importers.layout import Rename, Tensors, released_sh
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BANDS = 256
-_WINDOW = 65535  # samples
+WINDOW = 65535  # samples that are separated at once
 _HOP = 256
 _SHARED = 32  # channels that Sound of Pixels' networks have in common
 _WIDTHS = (64, 128, 256, 512, 512, 512, 512)
@@ -120,7 +120,7 @@ class ReleasedSeparator(nn.Module):
     sample_rate = 11025
     n_fft = 1022
     padding = "reflect"
-    step = _WINDOW
+    step = WINDOW
     binary = True
 
     def embed_condition(self, condition: Tensor) -> Tensor:
@@ -159,9 +159,28 @@ class ReleasedSeparator(nn.Module):
             ``[B, K, S]`` within [-1, 1].
         """
         samples = mixture.shape[1]
-        mixture = mixture.repeat(1, -(-_WINDOW // samples))[:, : max(samples, _WINDOW)]
+        mixture = mixture.repeat(1, -(-WINDOW // samples))[:, : max(samples, WINDOW)]
         part = partial(self._part, self.embed_condition(condition))
-        return separate_windows(part, mixture, _WINDOW, self.step)[..., :samples]
+        return separate_windows(part, mixture, WINDOW, self.step)[..., :samples]
+
+    def split(self, audio: Tensor, masks: Callable[[Tensor], Tensor]) -> Tensor:
+        """The parts of one window whose channels share the masks, which add up to one at most.
+
+        Args:
+            audio: ``[C, 65535]`` at ``sample_rate``.
+            masks: of the channels' mean: `masks` ``[1, K, 256, N]`` by `log_bands`.
+
+        Returns:
+            ``[K, C, 65535]``.
+        """
+        taper = torch.hann_window(self.n_fft).to(audio)
+        spectrum = torch.stft(audio, self.n_fft, _HOP, window=taper, pad_mode=self.padding, return_complex=True)
+        shares = linear_bins(masks(log_bands(spectrum.mean(0, keepdim=True).abs()))[0], spectrum.shape[1])
+        shares = (shares > 0.5).to(shares) if self.binary else shares
+        shares = shares / shares.sum(0).clamp(min=1)
+        parts = (spectrum * shares.unsqueeze(1)).flatten(0, 1)
+        parts = torch.istft(parts, self.n_fft, _HOP, window=taper, length=audio.shape[1])
+        return parts.unflatten(0, (len(shares), len(audio)))
 
     def _part(self, seen: Tensor, _: int, mixture: Tensor) -> Tensor:
         taper = torch.hann_window(self.n_fft).to(mixture)

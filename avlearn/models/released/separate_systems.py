@@ -1,0 +1,74 @@
+"""Released separators as the tools use them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avlearn.device import computing_in
+from avlearn.models.released.localizers import prepare_image
+from avlearn.models.released.separators import WINDOW, ReleasedSeparator, load_co_separation, load_sound_of_pixels
+
+
+class SeparatorSystem:
+    """A separator of the Sound of Pixels family, of windows of 65,535 samples.
+
+    Args:
+        network: the separator.
+        looks: seconds from a window's middle at which sources are looked at.
+        cropped: whether the middle square of what is seen of a source is shown to it; else it is squeezed.
+        title, device, precision: as of `avlearn.models.released.systems.SeparateSystem`.
+    """
+
+    samples = WINDOW
+
+    def __init__(
+        self,
+        network: ReleasedSeparator,
+        looks: tuple[float, ...],
+        cropped: bool,
+        title: str,
+        device: torch.device,
+        precision: torch.dtype | None,
+    ):
+        self.network, self.looks, self.title = network.to(device), looks, title
+        self.device, self.precision = device, precision
+        self._paper = "LVS" if cropped else "EZ-VSL"  # whose frames are cut, or squeezed, in the same way
+        self.sample_rate = network.sample_rate
+
+    @torch.inference_mode()
+    def separate_window(self, audio: Tensor, seen: list[list[np.ndarray]]) -> Tensor:
+        """See `avlearn.models.released.systems.SeparateSystem`; masks of all sources add up to one at most."""
+        shown = torch.stack([torch.cat([self._image(frame) for frame in frames]) for frames in seen])[None]
+        shown = shown if len(self.looks) > 1 else shown[:, :, 0]
+
+        def compute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+            with computing_in(self.precision, self.device):
+                found = function(*inputs)
+            return found.float()
+
+        embedding = compute(self.network.embed_condition, shown)
+        return self.network.split(
+            audio.to(self.device), lambda bands: compute(self.network.masks, bands, embedding)
+        ).cpu()
+
+    def _image(self, frame: np.ndarray) -> Tensor:
+        image = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
+        return prepare_image(image, self._paper)
+
+
+def open_sound_of_pixels(
+    sound: Path, frame: Path, synthesizer: Path, *, title: str, device: torch.device, precision: torch.dtype | None
+) -> SeparatorSystem:
+    """Sound of Pixels from its files: three frames of each source, 3 s apart."""
+    network = load_sound_of_pixels(sound, frame, synthesizer)
+    return SeparatorSystem(network, (-3.0, 0.0, 3.0), True, title, device, precision)
+
+
+def open_co_separation(
+    visual: Path, unet: Path, *, title: str, device: torch.device, precision: torch.dtype | None
+) -> SeparatorSystem:
+    """Co-Separation from its files: an image of each source."""
+    return SeparatorSystem(load_co_separation(visual, unet), (0.0,), False, title, device, precision)

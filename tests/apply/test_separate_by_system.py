@@ -1,0 +1,155 @@
+"""`separate --model NAME`: a released separator in place of our model, from its files on the net to the tracks."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from released_names import released_shapes
+from typer.testing import CliRunner
+
+from avlearn.apply import released_systems as systems
+from avlearn.apply.separate_by_system import separate_by_system
+from avlearn.cli import app
+from avlearn.errors import AvlearnError, ModelError
+from avlearn.media import write_video
+from avlearn.models.released.localizers import prepare_image
+from avlearn.models.released.separate_systems import SeparatorSystem
+from avlearn.models.released.separators import SoundOfPixels
+
+FPS, RATE = 10, 44100
+CPU = torch.device("cpu")
+
+
+class Shares:
+    """Gives each source as much of the audio as it is bright."""
+
+    title, device, sample_rate, samples, looks = "Stand-in", CPU, 11025, 40000, (-1.0, 0.0, 1.0)
+
+    def __init__(self) -> None:
+        self.seen: list[list[tuple[int, ...]]] = []
+
+    def separate_window(self, audio, seen):
+        assert audio.shape[1] == self.samples
+        self.seen.append([frames[0].shape for frames in seen])
+        shares = torch.tensor([np.mean([frame.mean() for frame in frames]) / 255 for frames in seen])
+        return shares.view(-1, 1, 1).float() * audio
+
+
+def film(path, seconds: float, rate: int = RATE, channels: int = 2):
+    """The left half is at 60 % of white, the right at 20 %; both channels have tones of their own."""
+    frames = np.zeros((round(seconds * FPS), 48, 64, 3), np.uint8)
+    frames[:, :, :32], frames[:, :, 32:] = 153, 51
+    time = np.arange(round(seconds * rate)) / rate
+    audio = 0.3 * np.sin(2 * np.pi * np.array([[440], [700]])[:channels] * time)
+    write_video(path, frames, FPS, audio=audio.astype(np.float32), sample_rate=rate)
+    return path
+
+
+def waves(result):
+    return [soundfile.read(track.audio, always_2d=True)[0].T for track in result.tracks]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 11.3])
+def test_tracks_add_up_to_the_input_at_its_rate_length_and_channels(tmp_path, seconds):
+    path = film(tmp_path / "a.mkv", seconds)
+    found = separate_by_system(path, Shares(), tmp_path / "out")
+    assert [track.name for track in found.tracks] == ["source1", "source2", "residual"]
+    assert (found.sample_rate, found.channels, found.calibrated) == (RATE, 2, False)
+    one, two, rest = waves(found)
+    whole = one + two + rest
+    direct, _ = soundfile.read(run_wav(path, tmp_path), always_2d=True)
+    assert whole.shape == direct.T.shape and abs(whole.shape[1] - seconds * RATE) < 3000
+    np.testing.assert_allclose(whole, direct.T, atol=2e-6)
+    inner = slice(2000, min(len(direct) - 2000, round(seconds * RATE) - 4000))
+    np.testing.assert_allclose(one[:, inner], 0.6 * whole[:, inner], atol=0.01)
+    np.testing.assert_allclose(two[:, inner], 0.2 * whole[:, inner], atol=0.01)
+    assert found.tracks[0].place == (0.25, 0.5) and found.tracks[0].confidence is None
+    assert found.tracks[0].share == pytest.approx(0.36, abs=0.03)
+    assert all((tmp_path / "out" / name).is_file() for name in ("a_source1.mp4", "a_source2.mp4"))
+    told = json.loads(json.dumps(found.to_dict()))
+    assert (told["schema"], told["system"], told["verdict"]) == (
+        "avlearn.separate/2", "Stand-in", "this model cannot tell",
+    )  # fmt: skip
+    assert "this model cannot tell which track is whose: Stand-in tells no probability" in found.text()
+    assert "of what sounds below 5.5125 kHz" in found.text()
+
+
+def run_wav(path, folder):
+    """The file's audio as one track: the network is shown nothing."""
+
+    class Nothing(Shares):
+        def separate_window(self, audio, seen):
+            return torch.zeros(len(seen), *audio.shape)
+
+    found = separate_by_system(path, Nothing(), folder / "whole", sources=1)
+    return found.residual.audio
+
+
+def test_places_are_what_is_asked_for(tmp_path):
+    path, system = film(tmp_path / "a.mp4", 2.0), Shares()
+    found = separate_by_system(path, system, tmp_path / "out", choices=[(0.5, 0.0, 1.0, 1.0), (0.1, 0.5)])
+    assert system.seen[0] == [(48, 32, 3), (20, 19, 3)]
+    assert [track.place for track in found.sources] == [(0.75, 0.5), (0.15, 0.5)]
+    assert "it was shown" not in found.text()
+    with pytest.raises(AvlearnError, match="source 2 is a number of our model: give left, right"):
+        separate_by_system(path, system, tmp_path / "out", choices=[2])
+    with pytest.raises(AvlearnError, match="9 sources are too many"):
+        separate_by_system(path, system, tmp_path / "out", choices=[(0.5, 0.5)] * 9)
+    both = separate_by_system(path, system, tmp_path / "both", onscreen=True)
+    assert [track.name for track in both.tracks] == ["onscreen", "offscreen"]
+    assert both.tracks[0].share == pytest.approx(0.64, abs=0.05)
+
+
+def test_silence_is_said(tmp_path):
+    frames = np.full((20, 48, 64, 3), 90, np.uint8)
+    write_video(tmp_path / "a.mp4", frames, FPS, audio=np.zeros((1, 32000), np.float32), sample_rate=16000)
+    found = separate_by_system(tmp_path / "a.mp4", Shares(), tmp_path / "out")
+    assert (found.verdict, found.reason) == ("silent", "the audio track is silent")
+
+
+def test_masks_of_a_window_are_those_of_the_evaluator():
+    """Of one source in mono, which shares nothing."""
+    network = SoundOfPixels().eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 60, 80, 3), np.uint8)
+    system = SeparatorSystem(network, (-3.0, 0.0, 3.0), True, "SoP", CPU, None)
+    audio = torch.randn(1, 65535) / 10
+    image = prepare_image(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255, "LVS")
+    found = system.separate_window(audio, [list(frames)])
+    torch.testing.assert_close(found[0], network.separate(audio, image[None, None])[0], rtol=1e-4, atol=1e-4)
+    two = system.separate_window(torch.cat([audio, audio]), [list(frames), list(frames)])
+    torch.testing.assert_close(two.sum(0)[0], found[0, 0], rtol=1e-3, atol=1e-3)
+
+
+def parts_of() -> list[bytes]:
+    """Random weights in the three published files."""
+    torch.manual_seed(0)
+    files = []
+    for file in ("sop_sound", "sop_frame", "sop_synthesizer"):
+        data = io.BytesIO()
+        shapes = released_shapes(file)
+        torch.save(
+            {name: torch.rand(shape) * 0.1 if shape else torch.zeros(()) for name, shape in shapes.items()}, data
+        )
+        files.append(data.getvalue())
+    return files
+
+
+def test_from_the_name_to_the_tracks(published, server, tmp_path):
+    files = parts_of()
+    system = published("sound_of_pixels", *files)
+    path = film(tmp_path / "a.mp4", 2.0, 16000, 1)
+    words = ["separate", str(path), "--model", "sound_of_pixels", "-o", str(tmp_path / "out"), "--json", "-"]
+    done = CliRunner().invoke(app, [*words, "--device", "cpu"])
+    assert done.exit_code == 3, done.output
+    found = json.loads(done.stdout)
+    assert found["system"] == "Sound of Pixels" and len(found["tracks"]) == 3
+    total = sum(soundfile.read(track["audio"])[0] for track in found["tracks"])
+    assert np.isfinite(total).all() and np.abs(total).max() > 0.2
+    assert len(server.asked) == 3 and all((system.folder / file.name).is_file() for file in system.files)
+    with pytest.raises(ModelError, match="Sound of Pixels is for avlearn separate, not for sync"):
+        systems.sync_model("sound_of_pixels")
