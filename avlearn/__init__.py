@@ -25,7 +25,7 @@ _HOMES = {
     "read_clip": "avlearn.media",
     "separate_file": "avlearn.apply.separate",
     "stream": "avlearn.media",
-    "sync_file": "avlearn.apply.sync",
+    "sync_file": "avlearn.apply.sync_file",
 }
 
 __all__ = ["__version__", *_HOMES]

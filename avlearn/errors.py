@@ -41,6 +41,10 @@ class ModelError(AvlearnError):
     """A model is unknown, or its folder cannot be read."""
 
 
+class MissingExtraError(AvlearnError):
+    """A package of an optional extra is not installed."""
+
+
 class SyncError(AvlearnError):
     """A file's audio cannot be put in sync with its video."""
 

@@ -12,7 +12,7 @@ from avlearn.apply.file_maps import file_maps
 from avlearn.apply.localize import localize_file
 from avlearn.apply.maps import above_median
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.evaluation import Evaluation
 from avlearn.media import read_clip, remux
@@ -81,10 +81,10 @@ def _duet(rows: list[Row]) -> Row:
 def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None:
     delayed = tools / "sync_delayed.mp4"
     remux(row.path, delayed, audio_delay=0.3)
-    found = sync_file(delayed, model)
+    found = sync_by_model(delayed, model)
     fixed = tools / "sync_fixed.mp4"
     remux(delayed, fixed, audio_delay=found.offset or 0.0)
-    after = sync_file(fixed, model)
+    after = sync_by_model(fixed, model)
     page.section("Synchronization", "A clip's audio was delayed by 300 ms, then found and put right.")
     cards = []
     for title, result, video in (("Delayed by 300 ms", found, delayed), ("Fixed", after, fixed)):

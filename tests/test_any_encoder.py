@@ -13,7 +13,7 @@ import torch
 
 from avlearn.apply.embed import embed_files
 from avlearn.apply.localize import localize_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.config import ModelConfig, Spectrogram
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world
@@ -145,7 +145,7 @@ def test_one_override_and_the_model_works_everywhere(video, clips, tmp_path, mon
     assert (model.config.video, model.config.audio) == (video, audio)
     rows = read_manifest(world)
     file = rows[0].path
-    assert sync_file(file, model).status in ("in sync", "out of sync", "undecidable")
+    assert sync_by_model(file, model).status in ("in sync", "out of sync", "undecidable")
     assert 0 <= localize_file(file, model, tmp_path / "heat.mp4").audible <= 1
     embed_files([file, clips / "one.mp4"], model, tmp_path / "features.npz")
     table = np.load(tmp_path / "features.npz")

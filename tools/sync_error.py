@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from reliability import reliability
 
-from avlearn import load, make_world, read_clip, sync_file
+from avlearn import load, make_world, read_clip
 from avlearn.apply.fix import fix_file
-from avlearn.apply.sync import SyncResult
+from avlearn.apply.sync import SyncResult, sync_by_model
 from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav
@@ -51,7 +51,7 @@ def report_short(work: Path, model: AudioVisual) -> None:
     for k, clip in enumerate(clips):
         delay = rng.uniform(-FURTHEST, FURTHEST)
         remux(clip, late, audio_delay=delay)
-        result = sync_file(late, model)
+        result = sync_by_model(late, model)
         confidences.append(result.confidence)
         right.append(is_right(result, -delay, model.step))
         if result.offset is None:
@@ -60,18 +60,18 @@ def report_short(work: Path, model: AudioVisual) -> None:
             named.append(result.offset + delay)
             fix_file(result, fixed)
             # What is left, by the truth and by measuring again.
-            left.append((result.offset + delay, sync_file(fixed, model).offset))
+            left.append((result.offset + delay, sync_by_model(fixed, model).offset))
         whole = read_clip(clip)
         write_video(bad, whole.video, whole.fps, audio=whole.audio * 0, sample_rate=whole.sample_rate)
-        undecided["silent"] += sync_file(bad, model).offset is None
+        undecided["silent"] += sync_by_model(bad, model).offset is None
         still = np.repeat(whole.video[:1].astype(np.float32), len(whole.video), 0)
         if k % 2:  # a camera's noise moves where nothing else does
             still += rng.normal(0, 2, still.shape)
         frames = still.round().clip(0, 255).astype(np.uint8)
         write_video(bad, frames, whole.fps, audio=whole.audio, sample_rate=whole.sample_rate)
-        undecided["still"] += sync_file(bad, model).offset is None
+        undecided["still"] += sync_by_model(bad, model).offset is None
         remux(clip, bad, replace_audio=clips[(k + rng.integers(1, len(clips))) % len(clips)])
-        result = sync_file(bad, model)
+        result = sync_by_model(bad, model)
         undecided["unrelated"] += result.offset is None
         confidences.append(result.confidence)
         right.append(False)
@@ -96,20 +96,20 @@ def report_long(work: Path, model: AudioVisual) -> None:
     drifts: dict[int, list] = {drift: [] for drift in DRIFTS}
     left, jumps, times, refused = [], [], [], 0
     for k, clip in enumerate(clips):
-        result = sync_file(clip, model)
+        result = sync_by_model(clip, model)
         seen["drift"] += result.drift is not None
         seen["step"] += bool(result.steps)
         remux(clip, made, replace_audio=clips[(k + rng.integers(1, len(clips))) % len(clips)])
-        seen["unrelated"] += sync_file(made, model).offset is not None
+        seen["unrelated"] += sync_by_model(made, model).offset is not None
         drift = DRIFTS[k % len(DRIFTS)]
         slope = drift / 60_000
         remux(clip, made, audio_delay=rng.uniform(-0.5, 0.5), audio_drift=slope)
-        result = sync_file(made, model)
+        result = sync_by_model(made, model)
         # Audio that is late by d + s t at its own time t is late by (d + s t) / (1 - s) at the video's.
         drifts[drift].append(None if result.drift is None else result.drift + drift / (1 - slope))
         if result.drift is not None:
             fix_file(result, fixed, resample=True)
-            again = sync_file(fixed, model)
+            again = sync_by_model(fixed, model)
             left.append(again.offset if again.drift is None else np.inf)
         recording = read_clip(clip, video=False)
         at, before = rng.uniform(8, 22), rng.uniform(-0.5, 0.5)
@@ -117,7 +117,7 @@ def report_long(work: Path, model: AudioVisual) -> None:
         moved = edited(recording.audio, recording.sample_rate, at, before, after)
         write_wav(work / "cut.wav", moved, recording.sample_rate)
         remux(clip, made, replace_audio=work / "cut.wav")
-        result = sync_file(made, model)
+        result = sync_by_model(made, model)
         if len(result.steps) == 1:
             step = result.steps[0]
             times.append(step["time"] - at)

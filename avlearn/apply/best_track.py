@@ -1,6 +1,6 @@
 """Choice of the audio track that belongs to a file's video."""
 
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync_file import sync_file
 from avlearn.errors import MediaError, NoAudioError
 from avlearn.media.selection import audio_tracks
 from avlearn.media.source import Selected, Source, opened_once

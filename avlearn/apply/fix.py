@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avlearn.apply.measure_sync import measure_sync
 from avlearn.apply.sync import SyncResult, milliseconds
+from avlearn.apply.sync_file import sync_file
 from avlearn.errors import SyncError
 from avlearn.files import printable
 from avlearn.media.remux import Remuxed, remux
@@ -84,7 +84,7 @@ def fix_file(
     def measure(model: "AudioVisual | SyncSystem", written: Path, copied: Remuxed) -> None:
         nonlocal now
         channel = source.channel if isinstance(source, Selected) else None
-        measured = measure_sync(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
+        measured = sync_file(Selected(written, copied.place, channel), model, tolerance=result.tolerance)
         now = measured.best
         if now is None or abs(now) > result.tolerance or (measured.drift and measured.status == "out of sync"):
             said = "no offset" if now is None else milliseconds(now)

@@ -8,6 +8,7 @@ import numpy as np
 
 from avlearn.apply.confidence import probability
 from avlearn.apply.drift import Timeline
+from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.offset_estimate import OffsetEstimate, OffsetEvidence, estimate_offset
 from avlearn.apply.offsets import PHASES, STILL, OffsetCurves, offset_curves
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
@@ -58,6 +59,8 @@ class SyncResult:
         in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
         notice: a line where the file is unlike the training data, else None.
         notes: further lines for people, of the file: of quiet audio, of a loop.
+        expert: who says so: ``model``, or the expert that was sure where the model was not, as ``speech``.
+        experts: what the experts said that were asked.
         others: what released networks say, where they were asked (see `sync_with_released`).
         advice: further lines, of what may help: of another model, or a wider search.
         fixed: what was written, where that was asked for.
@@ -83,6 +86,8 @@ class SyncResult:
     in_distribution: dict[str, bool | None]
     notice: str | None
     notes: tuple[str, ...] = ()
+    expert: str = "model"
+    experts: tuple[ExpertAnswer, ...] = ()
     others: "tuple[ReleasedSyncResult, ...]" = ()
     advice: tuple[str, ...] = ()
     fixed: "FixResult | None" = None
@@ -103,6 +108,7 @@ class SyncResult:
         where one answered.
         """
         values = asdict(self)
+        values["experts"] = [answer.to_dict() for answer in self.experts]
         values["others"] = [answer.to_dict() for answer in self.others]
         for name in ("others", "fixed", "not_fixed", "system"):
             if not values[name]:
@@ -113,7 +119,8 @@ class SyncResult:
 
     def text(self, advice: bool = True) -> str:
         """Human-readable text; of many files, advice is given once for all of them."""
-        sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}"
+        by = "" if self.expert == "model" else f", by {self.expert}"
+        sure = f"confidence {self.confidence:.2f}{'' if self.calibrated else ', not calibrated'}{by}"
         said = f"{printable(self.path)}: {self.verdict} ({self.reason or sure})"
         notes = self.notes + self.advice * advice
         more = [answer.text() for answer in self.others] + ([self.fixed.text()] if self.fixed else [])
@@ -122,7 +129,7 @@ class SyncResult:
 
 @unchanged
 @opened_once
-def sync_file(
+def sync_by_model(
     path: Source, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
 ) -> SyncResult:
     """Find the offset between a file's audio and its video, and whether it changes.

@@ -47,7 +47,7 @@ def open_sync(path: Path, *, title: str, device: torch.device, precision: torch.
 @unchanged
 @opened_once
 def sync_by_system(path: Source, system: SyncSystem, *, tolerance: float = 0.04) -> SyncResult:
-    """What a released system says of a file, as `avlearn.apply.sync.sync_file` says it.
+    """What a released system says of a file, as `avlearn.apply.sync.sync_by_model` says it.
 
     Its confidence is its own probability, which was never held to files like this one. It names no offset where that
     is below a half, where the offset is the outermost that it knows, of audio that is silent, or of a still video.
@@ -91,7 +91,7 @@ def _why_not(path: Source, curve: OffsetsCompared, offset: float, values: dict[s
 
 
 def _moves(path: Source) -> bool:
-    """Whether anything moves, as `sync_file` counts it, within one part of the video at least."""
+    """Whether anything moves, as `sync_by_model` counts it, within one part of the video at least."""
     for clip in stream(path, _SECONDS, _SECONDS, fps=_FPS, size=_SIDE, audio=False):
         change = np.abs(np.diff(clip.video.astype(np.int16), axis=0)).mean((1, 2, 3))
         if len(change) and change.mean() >= STILL:

@@ -5,7 +5,7 @@ from shlex import quote
 
 import numpy as np
 
-from avlearn.apply.sync import coarse_step_note, sync_file
+from avlearn.apply.sync import coarse_step_note, sync_by_model
 from avlearn.apply.verdict import not_measured, unlike_training
 from avlearn.files import printable
 from avlearn.media.source import Source
@@ -61,7 +61,7 @@ def check_sync(path: Source, model: AudioVisual) -> SyncCheck:
     Raises:
         MediaError: the file cannot be read, or has no video or no audio.
     """
-    found = sync_file(path, model)
+    found = sync_by_model(path, model)
     delay, notes = 0.0, [*found.notes, *coarse_step_note(model)]
     whole = None if found.steps or found.drift else found.offset  # the offset of the file, where it is one
     if whole is not None and found.calibrated and abs(whole) > model.step / 4:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avlearn.apply.fix import fix_file
-from avlearn.apply.measure_sync import measure_sync
 from avlearn.apply.sync import SyncResult
+from avlearn.apply.sync_file import sync_file
 from avlearn.errors import MediaError, OutputError, SyncError
 from avlearn.media.selection import audio_tracks
 from avlearn.media.source import Source, opened_once
@@ -52,7 +52,7 @@ def sync_tool(
     networks = [load_network(file) for file in released]
     if crop and not isinstance(model, AudioVisual):
         model = replace(model, crop=crop)
-    result = measure_sync(path, model, max_offset=max_offset, tolerance=tolerance)
+    result = sync_file(path, model, max_offset=max_offset, tolerance=tolerance)
     if networks:
         from avlearn.apply.released_sync import sync_with_released
 

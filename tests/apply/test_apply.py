@@ -8,7 +8,7 @@ from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, remux, write_video, write_wav
 from avlearn.models.folder import load
@@ -82,7 +82,7 @@ def test_a_still_video_and_silence_cannot_be_synchronized(model, tmp_path):
     ):
         path = tmp_path / f"{name}.mp4"
         write_video(path, frames, 25, audio=audio, sample_rate=16000)
-        result = sync_file(path, model)
+        result = sync_by_model(path, model)
         assert result.offset is None
         assert result.verdict == "cannot be synchronized"
         assert reason in result.reason
@@ -92,7 +92,7 @@ def test_what_lacks_a_stream_is_refused_by_name(model, tmp_path):
     frames = np.zeros((25, 64, 64, 3), np.uint8)
     write_video(tmp_path / "mute.mp4", frames, 25)
     write_wav(tmp_path / "blind.wav", np.zeros((1, 16000), np.float32), 16000)
-    for apply in (sync_file, classify_file):
+    for apply in (sync_by_model, classify_file):
         with pytest.raises(NoAudioError):
             apply(tmp_path / "mute.mp4", model)
         with pytest.raises(NoVideoError):
@@ -113,7 +113,7 @@ def test_every_real_video_gives_a_result_or_a_typed_refusal(model, real_videos, 
     done = 0
     for path in sorted(p for p in real_videos.rglob("*") if p.is_file())[::6]:
         try:
-            assert np.isfinite(sync_file(path, model).confidence)
+            assert np.isfinite(sync_by_model(path, model).confidence)
             done += 1
         except AvlearnError as error:
             assert "\n" not in str(error)
@@ -128,11 +128,11 @@ def test_the_default_model_measures_and_mends_a_delay(tmp_path, small_world):
     for clip in clips:
         for delay in (0.3, -0.12):
             remux(clip, tmp_path / "late.mp4", audio_delay=delay)
-            found = sync_file(tmp_path / "late.mp4", model)
+            found = sync_by_model(tmp_path / "late.mp4", model)
             assert found.offset is not None
             errors.append(abs(found.offset + delay))
             remux(tmp_path / "late.mp4", tmp_path / "fixed.mp4", audio_delay=found.offset)
-            left.append(abs(sync_file(tmp_path / "fixed.mp4", model).offset))
+            left.append(abs(sync_by_model(tmp_path / "fixed.mp4", model).offset))
     assert np.median(errors) < 0.02
     assert np.median(left) < 0.02
 
@@ -141,7 +141,7 @@ def test_a_model_without_a_common_space_is_refused_where_it_is_needed(model, ste
     config = model.config
     try:
         model.config = config.model_copy(update=dict(common_space=False))
-        for tool, out in ((sync_file, []), (localize_file, ["out.mp4"]), (separate_file, ["out"])):
+        for tool, out in ((sync_by_model, []), (localize_file, ["out.mp4"]), (separate_file, ["out"])):
             with pytest.raises(ModelError, match="no common space"):
                 tool(stereo, model, *(tmp_path / name for name in out))
     finally:

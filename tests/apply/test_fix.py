@@ -28,7 +28,7 @@ def told(path, offset: float, **more):
 
 
 def test_a_file_that_is_not_in_sync_after_all_is_not_left(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(fix, "measure_sync", lambda path, model, tolerance: told(path, -0.24))
+    monkeypatch.setattr(fix, "sync_file", lambda path, model, tolerance: told(path, -0.24))
     with pytest.raises(SyncError, match=r"fixed.mp4 is not written: .* still measures -240 ms"):
         fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
     assert list(tmp_path.iterdir()) == []
@@ -37,11 +37,11 @@ def test_a_file_that_is_not_in_sync_after_all_is_not_left(clip, tmp_path, monkey
 def test_an_offset_that_is_left_is_said(clip, tmp_path, monkeypatch):
     measured = []
 
-    def sync_file(path, model, tolerance):
+    def sync_by_model(path, model, tolerance):
         measured.append(probe(path).audio.start)
         return told(path, 0.003)
 
-    monkeypatch.setattr(fix, "measure_sync", sync_file)
+    monkeypatch.setattr(fix, "sync_file", sync_by_model)
     done = fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
     assert done.text() == f"wrote {tmp_path}/fixed.mp4: in sync now (+3 ms; was +300 ms)"
     assert 0.3 - 1024 / 16000 - 1e-3 <= measured[0] <= 0.301  # a packet that primes the decoder comes before
@@ -49,7 +49,7 @@ def test_an_offset_that_is_left_is_said(clip, tmp_path, monkeypatch):
 
 def test_the_selected_track_is_measured_where_it_lies_now(clip, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(fix, "measure_sync", lambda path, model, tolerance: seen.append(path) or told(path, 0.0))
+    monkeypatch.setattr(fix, "sync_file", lambda path, model, tolerance: seen.append(path) or told(path, 0.0))
     fix_file(told(clip, 0.1), tmp_path / "fixed.mkv", source=Selected(clip, 1, "left"), model=MODEL)
     assert (seen[0].track, seen[0].channel) == (1, "left")
 
@@ -72,10 +72,10 @@ def test_a_drift_is_mended_only_where_the_audio_may_be_resampled(clip, tmp_path,
 
 
 def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp_path, monkeypatch):
-    def sync_file(path, model, tolerance):
+    def sync_by_model(path, model, tolerance):
         raise MediaError(f"{path} is damaged: its audio at 0.70 s cannot be decoded")
 
-    monkeypatch.setattr(fix, "measure_sync", sync_file)
+    monkeypatch.setattr(fix, "sync_file", sync_by_model)
     with pytest.raises(OutputError, match=r"cannot write .*/fixed.mp4: .*cannot be read back \(it is damaged.*a .mkv"):
         fix_file(told(clip, 0.3), tmp_path / "fixed.mp4", model=MODEL)
     assert list(tmp_path.iterdir()) == []
@@ -121,7 +121,7 @@ def test_a_fix_that_is_stopped_leaves_the_file_and_nothing_else(
     if while_ == "copying":
         monkeypatch.setattr(packet_copy.PacketCopy, "_show", stopped)
     else:
-        monkeypatch.setattr(fix, "measure_sync", stopped)
+        monkeypatch.setattr(fix, "sync_file", stopped)
     before = {signalled: signal.getsignal(signalled) for signalled in SIGNALS}
     raise_on_signals()
     try:

@@ -11,7 +11,7 @@ from avlearn.apply.embed import embed_file, embed_files
 from avlearn.apply.localize import localize_file
 from avlearn.apply.offsets import offset_curves
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.models.calibration import Calibrations
 from avlearn.models.folder import load
@@ -36,7 +36,7 @@ def test_what_is_not_finite_is_no_verdict_and_no_file(untrained, clip, tmp_path,
     with torch.no_grad():
         damage(model)
     for use in (
-        lambda: sync_file(clip, model),
+        lambda: sync_by_model(clip, model),
         lambda: localize_file(clip, model, tmp_path / "x.mp4"),
         lambda: separate_file(clip, model, tmp_path),
         lambda: classify_file(clip, model),

@@ -13,7 +13,7 @@ from avlearn.apply.embed import embed_file, embed_files
 from avlearn.apply.file_maps import file_maps
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.cli import app
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream
@@ -48,7 +48,7 @@ def opens(monkeypatch, clip):
 # To probe it, and of what is decoded: each pass of it.
 TOOLS = {
     "stream": (lambda file, model, out: list(stream(file, 1.0, 1.0)), 3),
-    "sync": (lambda file, model, out: sync_file(file, model), 4),
+    "sync": (lambda file, model, out: sync_by_model(file, model), 4),
     "best track": (lambda file, model, out: best_track(file, model), 4),
     "maps": (lambda file, model, out: file_maps(file, model), 4),
     "localize": (lambda file, model, out: localize_file(file, model, out / "o.mp4"), 8),
@@ -87,7 +87,7 @@ def test_a_command_opens_its_input_once(clip, tmp_path, monkeypatch, opens, word
 def test_tools_say_of_bytes_what_they_say_of_a_path(clip, model, kind, tmp_path):
     fsspec.filesystem("memory").pipe("/a.mp4", clip.read_bytes())
     with MediaFile(clip.read_bytes() if kind == "bytes" else "memory://a.mp4") as file:
-        ours, theirs = sync_file(file, model), sync_file(clip, model)
+        ours, theirs = sync_by_model(file, model), sync_by_model(clip, model)
         assert (ours.offset, ours.confidence, ours.verdict) == (theirs.offset, theirs.confidence, theirs.verdict)
         assert ours.path == ("(bytes)" if kind == "bytes" else "memory://a.mp4")
         for a, b in zip(embed_file(file, model), embed_file(clip, model), strict=True):
@@ -101,7 +101,7 @@ def test_tools_say_of_bytes_what_they_say_of_a_path(clip, model, kind, tmp_path)
 
 
 def test_what_is_not_there_is_said_at_the_door(model, tmp_path):
-    for tool in (sync_file, classify_file, file_maps):
+    for tool in (sync_by_model, classify_file, file_maps):
         with pytest.raises(MediaError, match=r"none\.mp4 does not exist"):
             tool(tmp_path / "none.mp4", model)
     with pytest.raises(MediaError, match="does not exist"):
@@ -121,12 +121,12 @@ def test_a_file_that_is_written_to_while_it_is_held_open_gives_no_result(clip, m
 
     monkeypatch.setattr(sync, "offset_curves", meanwhile)
     with MediaFile(path) as file, pytest.raises(MediaError, match="was changed while it was read"):
-        sync.sync_file(file, model)
+        sync.sync_by_model(file, model)
 
 
 def test_a_file_that_was_held_open_stays_so(clip, model):
     with MediaFile(clip) as file:
-        assert sync_file(file, model).offset == sync_file(Selected(file, 1), model).offset
+        assert sync_by_model(file, model).offset == sync_by_model(Selected(file, 1), model).offset
         assert file[0.0:0.2].audio.size
     with pytest.raises(MediaError, match="is closed"):
-        sync_file(file, model)
+        sync_by_model(file, model)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from avlearn.apply.embed import FileFeatures
 from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, in_a_line, output_names, run_many
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
 from avlearn.cli import app
@@ -31,7 +31,7 @@ def test_processes_give_what_one_gives(clips, tmp_path):
     paths = [clips[0], tmp_path / "bad.mp4", tmp_path / "missing.mp4", clips[1]]
     found = dict(run_many(SYNC, paths, InferenceOptions(), workers=1))
     assert sorted(found) == [0, 1, 2, 3]
-    assert found[0].to_dict() == sync_file(clips[0], load("default")).to_dict()
+    assert found[0].to_dict() == sync_by_model(clips[0], load("default")).to_dict()
     assert found[1].to_dict()["status"] == "error"
     assert found[1].reason.startswith("is not a media file")
     assert found[2].reason == "does not exist"
@@ -41,7 +41,7 @@ def test_processes_give_what_one_gives(clips, tmp_path):
 
 
 def test_the_worst_decides(clips):
-    fine = sync_file(clips[0], load("default"))
+    fine = sync_by_model(clips[0], load("default"))
     results = [fine, replace(fine, status="out of sync"), replace(fine, status="undecidable")]
     results.append(Failure("x.mp4", "does not exist", SYNC.schema))
     codes = [ResultTable(SYNC, results[: k + 1]).exit_code for k in range(4)]
@@ -57,7 +57,7 @@ def test_the_worst_decides(clips):
 def test_advice_for_many_files_is_given_once(clips):
     model = load("default")
     model.in_distribution["video"].limit.fill_(1e-3)
-    unlike = sync_file(clips[0], model)
+    unlike = sync_by_model(clips[0], model)
     said = f"note: {ADVICE}"
     assert unlike.status == "undecidable" and unlike.text().splitlines()[-1] == said
     assert ADVICE not in unlike.text(advice=False)

@@ -10,7 +10,7 @@ import pytest
 from avlearn.apply.drift import fit_timeline
 from avlearn.apply.fix import fix_file
 from avlearn.apply.offsets import offset_curves
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import MediaError, SyncError
 from avlearn.media import read_clip, remux, write_wav
@@ -80,7 +80,7 @@ def test_the_curve_has_the_sign_of_the_design(tmp_path, small_world, model):
     assert curves.offsets[0] == -curves.offsets[-1]
     mean = np.nanmean(curves.scores, 0)
     assert curves.offsets[np.nanargmax(mean)] == pytest.approx(-0.4, abs=0.04)  # late audio lags
-    assert "audio lags by" in sync_file(tmp_path / "late.mp4", model).verdict
+    assert "audio lags by" in sync_by_model(tmp_path / "late.mp4", model).verdict
 
 
 def test_the_audio_that_silence_leaves_tells_of_the_offset(tmp_path, small_world, model):
@@ -88,7 +88,7 @@ def test_the_audio_that_silence_leaves_tells_of_the_offset(tmp_path, small_world
     errors = []
     for clip in sorted((small_world / "clips").glob("*.mp4"))[:6]:
         remux(clip, tmp_path / "early.mp4", audio_delay=-2.0)
-        result = sync_file(tmp_path / "early.mp4", model)
+        result = sync_by_model(tmp_path / "early.mp4", model)
         errors.append(np.inf if result.offset is None else abs(result.offset - 2.0))
     assert np.median(errors) < 0.03
 
@@ -98,7 +98,7 @@ def test_audio_of_something_else_is_undecidable(tmp_path, small_world, model):
     decided = 0
     for video, audio in zip(clips, clips[1:] + clips[:1], strict=True):
         remux(video, tmp_path / "other.mp4", replace_audio=audio)
-        result = sync_file(tmp_path / "other.mp4", model)
+        result = sync_by_model(tmp_path / "other.mp4", model)
         decided += result.offset is not None
         assert result.offset is not None or "no offset stands out" in result.reason
     assert decided <= 1
@@ -106,7 +106,7 @@ def test_audio_of_something_else_is_undecidable(tmp_path, small_world, model):
 
 def test_a_drift_is_named_and_mended_only_on_request(clip, tmp_path, model):
     remux(clip, tmp_path / "slow.mp4", audio_delay=0.1, audio_drift=0.005)
-    result = sync_file(tmp_path / "slow.mp4", model)
+    result = sync_by_model(tmp_path / "slow.mp4", model)
     assert result.status == "out of sync"
     assert result.offset == pytest.approx(-0.1, abs=0.02)
     assert result.drift == pytest.approx(-300, abs=40)
@@ -114,7 +114,7 @@ def test_a_drift_is_named_and_mended_only_on_request(clip, tmp_path, model):
     with pytest.raises(SyncError, match="--drift"):
         fix_file(result, tmp_path / "fixed.mp4")
     fix_file(result, tmp_path / "fixed.mp4", resample=True)
-    fixed = sync_file(tmp_path / "fixed.mp4", model)
+    fixed = sync_by_model(tmp_path / "fixed.mp4", model)
     assert fixed.status == "in sync"
     assert fixed.drift is None
     assert abs(fixed.offset) < 0.01
@@ -126,7 +126,7 @@ def test_an_edit_is_placed_and_not_mended(clip, tmp_path, model):
     half = 10 * 16000
     write_wav(tmp_path / "cut.wav", np.concatenate([recording.audio[:, :half], late[:, half:]], 1), 16000)
     remux(clip, tmp_path / "cut.mp4", replace_audio=tmp_path / "cut.wav")
-    result = sync_file(tmp_path / "cut.mp4", model)
+    result = sync_by_model(tmp_path / "cut.mp4", model)
     assert len(result.steps) == 1
     step = result.steps[0]
     assert step["time"] == pytest.approx(10, abs=1.5)
@@ -155,10 +155,11 @@ def test_a_video_that_cannot_be_decoded_is_not_called_short(clip, tmp_path, mode
 
 def test_the_schema(small_world, model):
     clip = next((small_world / "clips").glob("*.mp4"))
-    result = json.loads(json.dumps(sync_file(clip, model).to_dict()))
+    result = json.loads(json.dumps(sync_by_model(clip, model).to_dict()))
     assert list(result) == [
         "schema", "path", "status", "offset", "best", "drift", "steps", "confidence", "calibrated", "verdict", "reason",
-        "tolerance", "offsets", "scores", "windows", "evidence", "in_distribution", "notice", "notes", "advice",
+        "tolerance", "offsets", "scores", "windows", "evidence", "in_distribution", "notice", "notes", "expert",
+        "experts", "advice",
     ]  # fmt: skip
     assert result["schema"] == "avlearn.sync/2"
     assert result["calibrated"]

@@ -8,7 +8,7 @@ from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_files
 from avlearn.apply.localize import localize_file
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.models.folder import load
 
@@ -23,7 +23,7 @@ def clip(tmp_path_factory):
 @pytest.mark.parametrize(
     "tool",
     [
-        lambda clip, model, folder: sync_file(clip, model),
+        lambda clip, model, folder: sync_by_model(clip, model),
         lambda clip, model, folder: localize_file(clip, model, folder / "heat.mp4", sources=True),
         lambda clip, model, folder: separate_file(clip, model, folder / "tracks"),
         lambda clip, model, folder: classify_file(clip, model),

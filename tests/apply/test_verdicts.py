@@ -16,7 +16,7 @@ from avlearn.apply.localize import localize_file
 from avlearn.apply.run_many import ResultTable
 from avlearn.apply.separate import _verdict as separated
 from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_file
+from avlearn.apply.sync import sync_by_model
 from avlearn.apply.sync_check import SyncCheck
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN, unlike_training
@@ -91,7 +91,7 @@ def replace_calibration(model, calibrated):
 def test_of_silence_nothing_is_sure(model, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (50, 64, 64, 3), dtype=np.uint8)
     write_video(tmp_path / "silent.mp4", frames, 25, audio=np.zeros((1, 32000), np.float32), sample_rate=16000)
-    found = sync_file(tmp_path / "silent.mp4", model)
+    found = sync_by_model(tmp_path / "silent.mp4", model)
     assert (found.status, found.offset, found.confidence) == ("undecidable", None, 0.0)
 
 
@@ -202,7 +202,7 @@ def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
     own = load("default")
     own.calibrations = replace(own.calibrations, sync=None)
     for sure, used in ((False, own), (True, model)):
-        result = sync_file(clips[0], used)
+        result = sync_by_model(clips[0], used)
         assert ("not calibrated" not in result.text()) == sure
         assert ("not calibrated" not in ResultTable(SYNC, [result]).text()) == sure
 
@@ -210,7 +210,7 @@ def test_what_is_not_calibrated_says_so(clips, model, tmp_path):
 def test_few_frames_are_named_as_a_reason(clips, model, tmp_path):
     clip = read_clip(clips[1])
     write_video(tmp_path / "few.mp4", clip.video[::5], 5, audio=clip.audio, sample_rate=clip.sample_rate)
-    result = sync_file(tmp_path / "few.mp4", model)
+    result = sync_by_model(tmp_path / "few.mp4", model)
     assert result.status == "undecidable"
     assert "5 frames a second" in result.reason and "jumps of 200 ms" in result.reason
 
@@ -219,10 +219,10 @@ def test_audio_further_off_than_the_search_gets_a_hint(clips, model, tmp_path):
     remux(clips[0], tmp_path / "other.mp4", replace_audio=clips[4])
     known = load("default")
     known.in_distribution["video"].limit.fill_(100.0)
-    assert "--max-offset 10 looks further" in sync_file(tmp_path / "other.mp4", known).text()
-    assert "--max-offset" not in sync_file(tmp_path / "other.mp4", known, max_offset=10).text()
+    assert "--max-offset 10 looks further" in sync_by_model(tmp_path / "other.mp4", known).text()
+    assert "--max-offset" not in sync_by_model(tmp_path / "other.mp4", known, max_offset=10).text()
     remux(clips[0], tmp_path / "far.mp4", audio_delay=9.0)
-    assert "--max-offset" in sync_file(tmp_path / "far.mp4", known).text()
+    assert "--max-offset" in sync_by_model(tmp_path / "far.mp4", known).text()
 
 
 @pytest.mark.parametrize("gain", [-30, -60])
@@ -231,7 +231,7 @@ def test_a_quiet_copy_has_the_verdict_of_the_loud_one(clips, model, tmp_path, ga
     for name, factor in (("loud", 1.0), ("low", 10 ** (gain / 20))):
         audio = clip.audio * np.float32(factor)
         write_video(tmp_path / f"{name}.mp4", clip.video, clip.fps, audio=audio, sample_rate=clip.sample_rate)
-    loud, quiet = (sync_file(tmp_path / f"{name}.mp4", model) for name in ("loud", "low"))
+    loud, quiet = (sync_by_model(tmp_path / f"{name}.mp4", model) for name in ("loud", "low"))
     assert loud.status == quiet.status == "in sync"
     assert quiet.offset == pytest.approx(loud.offset, abs=0.01)
     assert "the audio is quiet" in quiet.text() and "the audio is quiet" not in loud.text()
@@ -290,8 +290,8 @@ def test_a_clip_that_is_repeated_is_told_as_the_clip_is_and_with_no_more_confide
     remux(clips[2], tmp_path / "other.mp4", replace_audio=clips[7])
     remux(clips[3], tmp_path / "late.mp4", audio_delay=0.2)
     for path in (tmp_path / "other.mp4", clips[2], tmp_path / "late.mp4"):
-        once = sync_file(path, model)
-        often = sync_file(looped(path, tmp_path / "loop.mp4", 12), model)
+        once = sync_by_model(path, model)
+        often = sync_by_model(looped(path, tmp_path / "loop.mp4", 12), model)
         assert sum(window["fresh"] for window in often.windows) < 1.5 * sum(w["fresh"] for w in once.windows) + 1
         assert often.status == once.status
         assert often.confidence <= once.confidence + 0.05
@@ -303,6 +303,6 @@ def test_a_clip_that_is_repeated_is_told_as_the_clip_is_and_with_no_more_confide
 
 def test_however_far_one_looks_an_offset_of_a_loop_is_the_nearest_of_those_that_look_alike(clips, model, tmp_path):
     loop = looped(clips[2], tmp_path / "loop.mp4", 6)
-    often = sync_file(loop, model, max_offset=10)
+    often = sync_by_model(loop, model, max_offset=10)
     assert often.status == "in sync"
     assert often.offsets[-1] == pytest.approx(2.0, abs=0.1)

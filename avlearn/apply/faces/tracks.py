@@ -66,7 +66,7 @@ def face_tracks(path: Source, view: View, device: torch.device | None = None) ->
         device: of the detector; the CPU by default.
 
     Raises:
-        ModelError: the detector is not installed; says how.
+        MissingExtraError: the detector is not installed; says how.
         MediaError: the file cannot be read, or has no video.
     """
     device = device or torch.device("cpu")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.errors import ModelError
+from avlearn.errors import MissingExtraError, ModelError
 
 _HASHES = {
     "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
@@ -140,11 +140,12 @@ def load_face_detector() -> FaceDetector:
     """The detector with the weights of the package ``mtcnn``, in evaluation mode.
 
     Raises:
-        ModelError: the package is not installed, or its files are not those of version 1.0.0.
+        MissingExtraError: the package is not installed.
+        ModelError: its files are not those of version 1.0.0.
     """
     spec = find_spec("mtcnn")
     if spec is None or spec.origin is None:
-        raise ModelError(f"faces are found by the package mtcnn, which is not here: {_INSTALL}")
+        raise MissingExtraError(f"for talking faces: {_INSTALL}")
     folder = Path(spec.origin).parent / "assets" / "weights"
     detector = FaceDetector()
     for name, expected in _HASHES.items():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from drawn_face import drawn_face
 
-from avlearn.errors import ModelError
+from avlearn.errors import MissingExtraError, ModelError
 from avlearn.models.released import mtcnn
 from avlearn.models.released.mtcnn import load_face_detector
 
@@ -39,7 +39,7 @@ def test_a_picture_without_a_face_has_none(detector):
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setattr(mtcnn, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'avlearn\[faces\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'avlearn\[faces\]'"):
         load_face_detector()
 
 

@@ -1,0 +1,47 @@
+"""What an expert of `sync` says of a file."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+SURE = 0.85  # confidence from which an expert names an offset: a wrong one is worse than none
+
+
+@dataclass(frozen=True)
+class ExpertAnswer:
+    """What an expert says of a file.
+
+    Attributes:
+        expert: ``speech``, ...
+        best: seconds, positive when the audio leads: the offset that fits best; None where it found nothing to judge.
+        confidence: probability in [0, 1] that `best` is right within 80 ms.
+        reason: why it names no offset; "" where it does.
+        offsets: ``[O]`` seconds, the grid of the curve; empty where there is none.
+        scores: ``[O]``, how well each fits.
+        parts: what it says of parts of the file, one dict each: of every speaker in every shot.
+    """
+
+    expert: str
+    best: float | None
+    confidence: float
+    reason: str
+    offsets: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    parts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def offset(self) -> float | None:
+        """Seconds; None where it is not sure."""
+        return None if self.reason else self.best
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types, without the curve."""
+        return {
+            "expert": self.expert,
+            "offset": self.offset,
+            "best": self.best,
+            "confidence": self.confidence,
+            "reason": self.reason,
+            "parts": list(self.parts),
+        }
