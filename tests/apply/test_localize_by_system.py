@@ -8,6 +8,7 @@ import pytest
 import torch
 from flash_networks import FPS, RATE
 from released_names import released_shapes, with_released_names
+from small_denseav import denseav_tensors
 from typer.testing import CliRunner
 
 from avlearn.apply import released_systems as systems
@@ -141,3 +142,13 @@ def test_what_takes_a_browser_is_said_before_anything_is_read(server, tmp_path):
     assert isinstance(done.exception, ModelError)
     assert "SLAVC needs best.pth, which takes a browser: get it from https://drive.google.com/" in str(done.exception)
     assert str(done.exception).endswith(f"put it into {tmp_path / 'cache' / 'checkpoints' / 'slavc'}")
+
+
+def test_from_the_name_to_the_overlay_of_denseav(published, server, tmp_path):
+    data = io.BytesIO()
+    torch.save({"state_dict": denseav_tensors(), "hyper_parameters": {"sim_agg_heads": 2}, "epoch": 3}, data)
+    published("denseav", data.getvalue())
+    path = film(tmp_path / "a.mp4", 1.2)
+    found = localize_file(path, systems.localize_model("denseav"), tmp_path / "heat.mp4")
+    assert (found.system, found.verdict, found.audible) == ("DenseAV", "this model cannot tell", None)
+    assert np.load(tmp_path / "heat.npz")["maps"].shape[1:] == (28, 42)
