@@ -11,13 +11,16 @@ from released_names import released_shapes
 from typer.testing import CliRunner
 
 from avlearn.apply import released_systems as systems
+from avlearn.apply import shown_faces
+from avlearn.apply.faces import FaceTrack
 from avlearn.apply.separate_by_system import separate_by_system
 from avlearn.cli import app
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.media import write_video
 from avlearn.models.released.localizers import prepare_image
-from avlearn.models.released.separate_systems import SeparatorSystem
+from avlearn.models.released.separate_systems import SeparatorSystem, VisualVoiceSystem
 from avlearn.models.released.separators import SoundOfPixels
+from avlearn.models.released.visualvoice import VisualVoice
 
 FPS, RATE = 10, 44100
 CPU = torch.device("cpu")
@@ -27,6 +30,7 @@ class Shares:
     """Gives each source as much of the audio as it is bright."""
 
     title, device, sample_rate, samples, looks = "Stand-in", CPU, 11025, 40000, (-1.0, 0.0, 1.0)
+    faces = False
 
     def __init__(self) -> None:
         self.seen: list[list[tuple[int, ...]]] = []
@@ -123,6 +127,74 @@ def test_masks_of_a_window_are_those_of_the_evaluator():
     torch.testing.assert_close(found[0], network.separate(audio, image[None, None])[0], rtol=1e-4, atol=1e-4)
     two = system.separate_window(torch.cat([audio, audio]), [list(frames), list(frames)])
     torch.testing.assert_close(two.sum(0)[0], found[0, 0], rtol=1e-3, atol=1e-3)
+
+
+class Lips(Shares):
+    """Gives each face as much of the audio as its mouth is bright, and tells what it was shown."""
+
+    sample_rate, samples, looks, faces = 16000, 16000, tuple((n - 12) / 25 for n in range(25)), True
+
+    def separate_window(self, audio, seen):
+        assert all([frame.shape for frame in frames] == [(96, 96)] * 25 + [(210, 210, 3)] for frames in seen)
+        self.seen.append([int(frames[0].mean()) for frames in seen])
+        return torch.tensor([np.mean(frames[:-1]) / 255 for frames in seen]).view(-1, 1, 1).float() * audio
+
+
+def faces_of(*tracks: tuple[int, float, float, int]):
+    """Stand-ins of tracks: person, start, seconds, and how bright the mouth is (and how dark the rest)."""
+
+    def found(path, view, device=None):
+        for person, start, seconds, light in tracks:
+            crops = np.zeros((round(seconds * 25), 210, 210, 3), np.uint8)
+            crops[:, 82:178, 57:153] = light
+            box = np.tile(np.array([8, 8, 24, 24], np.float32) + [32 * (person - 1), 0] * 2, (len(crops), 1))
+            yield FaceTrack(person, 1, start, box, np.zeros((len(crops), 5, 2), np.float32), crops)
+
+    return found
+
+
+def test_voices_are_those_of_faces(tmp_path, monkeypatch):
+    monkeypatch.setattr(shown_faces, "face_tracks", faces_of((1, 0, 4, 102), (2, 2, 2, 51), (3, 1, 1, 255)))
+    path, system = film(tmp_path / "a.mkv", 4.0), Lips()
+    found = separate_by_system(path, system, tmp_path / "out")
+    assert [(track.place, track.present) for track in found.sources] == [((0.25, 0.333), 1.0), ((0.75, 0.333), 0.5)]
+    assert "note: by the lips of face 1, 2 of 3, numbered as they appear: --source N takes another" in found.text()
+    one, two, rest = waves(found)
+    whole, inner = one + two + rest, slice(RATE // 2, RATE)
+    np.testing.assert_allclose(one[:, inner], 0.4 * whole[:, inner], atol=0.01)
+    assert np.abs(two[:, inner]).max() < 1e-6, "the second is not there yet"
+    late = slice(3 * RATE, round(3.4 * RATE))
+    np.testing.assert_allclose(two[:, late], 0.2 * whole[:, late], atol=0.01)
+    (third,) = separate_by_system(path, system, tmp_path / "third", choices=[3]).sources
+    assert third.present == 0.25 and third.share > 0
+    with pytest.raises(AvlearnError, match="there is no face 4: there are 3"):
+        separate_by_system(path, system, tmp_path / "none", choices=[4])
+    with pytest.raises(AvlearnError, match="voices are asked for by number"):
+        separate_by_system(path, system, tmp_path / "none", choices=[(0.5, 0.5)])
+
+
+def test_without_a_face_all_is_left_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(shown_faces, "face_tracks", faces_of())
+    found = separate_by_system(film(tmp_path / "a.mp4", 1.0), Lips(), tmp_path / "out")
+    assert [track.name for track in found.tracks] == ["residual"] and found.residual.share == 1.0
+    assert found.reason == "this model cannot tell which track is whose: no face was found"
+
+
+@torch.no_grad()
+def test_visualvoice_of_a_window_is_its_evaluators():
+    torch.manual_seed(0)
+    network = VisualVoice().eval()
+    system = VisualVoiceSystem(network, "VisualVoice", CPU, None)
+    audio = torch.randn(1, 40800) / 20
+    rng = np.random.default_rng(0)
+    seen = [[*rng.integers(0, 255, (64, 96, 96), np.uint8), rng.integers(0, 255, (224, 224, 3), np.uint8)]] * 2
+    mouths = torch.from_numpy(np.stack(seen[0][:-1]))[None, None].expand(1, 2, -1, -1, -1) / 255
+    face = torch.from_numpy(seen[0][-1]).permute(2, 0, 1)[None, None].expand(1, 2, -1, -1, -1) / 255
+    expected = network.separate(audio, mouths, face)[0]
+    found = system.separate_window(torch.cat([audio, audio]), seen)
+    assert found.shape == (2, 2, 40800) and len(system.looks) == 64
+    torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[:, 1], found[:, 0])
 
 
 def parts_of() -> list[bytes]:

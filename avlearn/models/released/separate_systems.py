@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avlearn.device import computing_in
+from avlearn.models.released import visualvoice
 from avlearn.models.released.localizers import prepare_image
 from avlearn.models.released.separators import WINDOW, ReleasedSeparator, load_co_separation, load_sound_of_pixels
 
@@ -22,7 +23,7 @@ class SeparatorSystem:
         title, device, precision: as of `avlearn.models.released.systems.SeparateSystem`.
     """
 
-    samples = WINDOW
+    samples, faces = WINDOW, False
 
     def __init__(
         self,
@@ -55,8 +56,45 @@ class SeparatorSystem:
         ).cpu()
 
     def _image(self, frame: np.ndarray) -> Tensor:
-        image = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float() / 255
-        return prepare_image(image, self._paper)
+        return prepare_image(_frame(frame, self.device), self._paper)
+
+
+class VisualVoiceSystem:
+    """VisualVoice, of windows of 2.55 s: the motion of a mouth, 25 frames a second, and a face."""
+
+    sample_rate, samples, faces = visualvoice.SAMPLE_RATE, visualvoice.SAMPLES, True
+    looks = tuple(
+        (number - visualvoice.FRAMES / 2 + 0.25) / visualvoice.FRAME_RATE for number in range(visualvoice.FRAMES)
+    )
+
+    def __init__(
+        self, network: visualvoice.VisualVoice, title: str, device: torch.device, precision: torch.dtype | None
+    ):
+        self.network, self.title = network.to(device), title
+        self.device, self.precision = device, precision
+
+    @torch.inference_mode()
+    def separate_window(self, audio: Tensor, seen: list[list[np.ndarray]]) -> Tensor:
+        """See `avlearn.models.released.systems.SeparateSystem`."""
+        mouths = torch.from_numpy(np.stack([np.stack(frames[:-1]) for frames in seen])).to(self.device)
+        faces = torch.cat([_frame(frames[-1], self.device) for frames in seen])
+        with computing_in(self.precision, self.device):
+            found = self.network.split(
+                audio.to(self.device), mouths[None].float() / 255, prepare_image(faces, "EZ-VSL")[None]
+            )
+        return found.float().cpu()
+
+
+def _frame(frame: np.ndarray, device: torch.device) -> Tensor:
+    """``[1, 3, H, W]`` in [0, 1]."""
+    return torch.from_numpy(frame).to(device).permute(2, 0, 1)[None].float() / 255
+
+
+def open_visualvoice(
+    lipreading: Path, facial: Path, unet: Path, *, title: str, device: torch.device, precision: torch.dtype | None
+) -> VisualVoiceSystem:
+    """VisualVoice from its files."""
+    return VisualVoiceSystem(visualvoice.load_visualvoice(lipreading, facial, unet), title, device, precision)
 
 
 def open_sound_of_pixels(

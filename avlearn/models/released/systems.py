@@ -47,15 +47,18 @@ class SeparateSystem(ReleasedSystem, Protocol):
     Attributes:
         samples: of a window.
         looks: seconds from a window's middle at which its sources are looked at.
+        faces: whether it is shown mouths and heads (see `avlearn.apply.shown_faces.ShownFaces.at`), and no places.
     """
 
     samples: int
     looks: tuple[float, ...]
+    faces: bool
 
     def separate_window(self, audio: Tensor, seen: list[list[np.ndarray]]) -> Tensor:
         """The part of each source ``[K, C, samples]``, on the CPU, of the mixture's scale.
 
         Args:
             audio: ``[C, samples]`` in [-1, 1]; all channels share the masks.
-            seen: of each of K sources, what is seen of it at each of ``looks``: uint8 ``[H, W, 3]``.
+            seen: of each of K sources, what is seen of it at each of ``looks``: uint8 ``[H, W, 3]``. Of faces, mouths
+                ``[96, 96]`` at these and then the head, ``[H, W, 3]``.
         """

@@ -28,7 +28,7 @@ from avlearn.models.weights.importers.layout import Tensors, released_shapes, re
 
 SAMPLE_RATE = 16000
 FRAME_RATE = 25
-_SAMPLES, _FRAMES = 40800, 64  # of a window
+SAMPLES, FRAMES = 40800, 64  # of a window
 _FFT, _WINDOW, _HOP = 512, 400, 160  # samples
 _LOUDNESS = 0.07  # root mean square
 _LARGEST = 5  # of a mask
@@ -120,7 +120,7 @@ class VisualVoice(nn.Module):
         x = torch.cat([seen.flatten(0, 1).unsqueeze(2).expand(-1, -1, lips.shape[2]), lips], 1).unsqueeze(2)
         for up in reversed(self.up):
             x = up(torch.cat([x, levels.pop().repeat_interleave(sources, 0)], 1))
-        real, imag = (_LARGEST * x.tanh()).unbind(1)
+        real, imag = (_LARGEST * x.float().tanh()).unbind(1)
         return torch.complex(real, imag).unflatten(0, seen.shape[:2])
 
     def forward(self, spectrum: Tensor, mouth: Tensor, face: Tensor) -> Tensor:
@@ -154,25 +154,52 @@ class VisualVoice(nn.Module):
             ModelError: the mixture is shorter than a window, or there are too few frames.
         """
         samples, frames = mixture.shape[1], mouth.shape[2]
-        if samples < _SAMPLES:
-            raise ModelError(f"VisualVoice takes windows of {_SAMPLES} samples at 16 kHz; there are {samples}")
-        needed = _FRAMES + max((_frame(start) for start in range(0, samples - _SAMPLES, _SAMPLES)), default=0)
+        if samples < SAMPLES:
+            raise ModelError(f"VisualVoice takes windows of {SAMPLES} samples at 16 kHz; there are {samples}")
+        needed = FRAMES + max((_frame(start) for start in range(0, samples - SAMPLES, SAMPLES)), default=0)
         if frames < needed:
             raise ModelError(
                 f"VisualVoice needs {needed} frames at 25 a second for {samples} samples; there are {frames}"
             )
         part = partial(self._part, mouth, self.embed_face(face), samples)
-        return separate_windows(part, mixture, _SAMPLES, _SAMPLES).clamp(-1, 1)
+        return separate_windows(part, mixture, SAMPLES, SAMPLES).clamp(-1, 1)
+
+    def split(self, audio: Tensor, mouth: Tensor, face: Tensor) -> Tensor:
+        """The voices of one window whose channels share the masks: those of their mean.
+
+        Args:
+            audio: ``[C, 40800]`` at 16 kHz.
+            mouth, face: as of `separate`, of 64 frames and one mixture.
+
+        Returns:
+            ``[K, C, 40800]``.
+        """
+        mean = audio.mean(0, keepdim=True)
+        loudness = _loudness(mean)
+        transform = _transform(audio)
+        heard = torch.stft(mean / loudness, **transform, pad_mode="reflect", return_complex=True)
+        masks = F.pad(self.masks(heard, mouth, self.embed_face(face))[0], (0, 0, 0, 1), value=1)
+        spectrum = torch.stft(audio, **transform, pad_mode="reflect", return_complex=True)
+        parts = torch.istft((spectrum * masks.unsqueeze(1)).flatten(0, 1), **transform, length=SAMPLES)
+        return parts.unflatten(0, (len(masks), len(audio)))
 
     def _part(self, mouth: Tensor, seen: Tensor, samples: int, start: int, mixture: Tensor) -> Tensor:
-        first = mouth.shape[2] - _FRAMES if start == samples - _SAMPLES else _frame(start)
-        loudness = mixture.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4) / _LOUDNESS
-        taper = torch.hann_window(_WINDOW).to(mixture)
-        transform: dict[str, Any] = {"n_fft": _FFT, "hop_length": _HOP, "win_length": _WINDOW, "window": taper}
+        first = mouth.shape[2] - FRAMES if start == samples - SAMPLES else _frame(start)
+        loudness, transform = _loudness(mixture), _transform(mixture)
         spectrum = torch.stft(mixture / loudness, **transform, pad_mode="reflect", return_complex=True)
-        masks = F.pad(self.masks(spectrum, mouth[:, :, first : first + _FRAMES], seen), (0, 0, 0, 1), value=1)
-        parts = torch.istft((spectrum.unsqueeze(1) * masks).flatten(0, 1), **transform, length=_SAMPLES)
+        masks = F.pad(self.masks(spectrum, mouth[:, :, first : first + FRAMES], seen), (0, 0, 0, 1), value=1)
+        parts = torch.istft((spectrum.unsqueeze(1) * masks).flatten(0, 1), **transform, length=SAMPLES)
         return parts.clamp(-1, 1).unflatten(0, seen.shape[:2]) * loudness.unsqueeze(1)
+
+
+def _loudness(mixture: Tensor) -> Tensor:
+    """Of ``[B, S]``, against that of the training: ``[B, 1]``."""
+    return mixture.square().mean(1, keepdim=True).sqrt().clamp(min=1e-4) / _LOUDNESS
+
+
+def _transform(audio: Tensor) -> dict[str, Any]:
+    taper = torch.hann_window(_WINDOW).to(audio)
+    return {"n_fft": _FFT, "hop_length": _HOP, "win_length": _WINDOW, "window": taper}
 
 
 def _frame(start: int) -> int:
