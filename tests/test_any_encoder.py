@@ -22,6 +22,7 @@ from avlearn.media import write_video
 from avlearn.models import registry
 from avlearn.models.audio.ast import AST
 from avlearn.models.audio.vgg import VGGish
+from avlearn.models.audio.waveform import Waveform
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
@@ -98,7 +99,7 @@ def test_any_number_of_frames_gives_whole_steps_of_both(video, frames, samples, 
 
 
 def slowfast(alpha: int = 8) -> Encoder:
-    return SlowFast(18, alpha)
+    return SlowFast(18, alpha, width=16)
 
 
 def separated(temporal_stride: int = 8) -> Encoder:
@@ -111,7 +112,7 @@ EIGHT = {  # by registered names: what stands in for them, and what is heard bes
     "mvit_v1_b_16x4": (VIDEO["mvit v1"].build, "conv2d_tiny", None),
     "swin3d_t": (VIDEO["swin3d"].build, "resnet9", AUDIO["resnet9"].build),
     "videomae_b": (VIDEO["videomae"].build, "vggm_syncnet", AUDIO["vggm windowed"].build),
-    "r2plus1d_18": (separated, "waveform_multisensory", None),
+    "r2plus1d_18": (separated, "waveform_multisensory", lambda in_chans: Waveform(in_chans, 16)),
     "x3d_xs": (lambda: X3D((1, 1, 1, 1), (8, 8, 16, 16), 32), "vggish", lambda: VGGish(16, 64)),
     "dsconv_tiny": (VIDEO["dsconv"].build, "vggm_avts", AUDIO["vggm"].build),
 }

@@ -18,6 +18,7 @@ from avlearn.models import registry
 from avlearn.models.audio.ast import AST
 from avlearn.models.audio.resnet import ResNet
 from avlearn.models.audio.vgg import VGGM
+from avlearn.models.audio.waveform import Waveform
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
 from avlearn.models.video.motionformer import Motionformer
@@ -51,6 +52,7 @@ NARROW: dict[str, Callable[..., torch.nn.Module]] = {
     "ast_b": lambda eps: AST(48, 1, 2, eps=eps),
     "vggm_avts": lambda: VGGM(40, windowed=False, embedding=None, width=8),
     "resnet18": lambda: ResNet((1, 1, 1, 1)),
+    "waveform_multisensory": lambda in_chans: Waveform(in_chans, 16),
 }
 ALONE = [name for name in CORPORA if "synchformer" not in name]
 

@@ -109,9 +109,11 @@ def test_a_model_without_labels_says_so(stereo):
 
 
 @pytest.mark.slow
-def test_every_real_video_gives_a_result_or_a_typed_refusal(model, real_videos, tmp_path):
+def test_real_videos_give_a_result_or_a_typed_refusal(model, real_videos, tmp_path):
     done = 0
-    for path in sorted(p for p in real_videos.rglob("*") if p.is_file())[::6]:
+    # Of every container and codec; the large ones take long to decode and say nothing else.
+    short = sorted(path for path in real_videos.rglob("*") if path.is_file() and path.stat().st_size < 500_000)
+    for path in short[::3]:
         try:
             assert np.isfinite(sync_by_model(path, model).confidence)
             done += 1

@@ -43,26 +43,27 @@ class _Block(nn.Module):
 
 
 class Waveform(AudioEncoder):
-    """``[B, C, S]`` samples in [-1, 1] to ``[B, 128, S // 1024]``; C is 2, stereo, as published.
+    """``[B, C, S]`` samples in [-1, 1] to ``[B, 2 width, S // 1024]``; C is 2, stereo, as published.
 
-    Outputs of the stages are ``[B, D', N']``.
+    Outputs of the stages are ``[B, D', N']``; ``width`` is that of the first, as published 64.
     """
 
     axes: tuple[str, ...] = ("C", "N")
 
-    def __init__(self, in_chans: int = 2) -> None:
+    def __init__(self, in_chans: int = 2, width: int = 64) -> None:
         super().__init__()
         self.in_chans = in_chans
-        self.conv1 = _conv(in_chans, 64, 65, 4)
+        self.conv1 = _conv(in_chans, width, 65, 4)
         self.pool = nn.MaxPool1d(4)
-        self.conv2 = _Block(64, 128)
-        self.conv3 = _Block(128, 128)
-        self.conv4 = _Block(128, 256)
-        self.conv5 = _conv(256, 128, 3)
-        self.feature_info = FeatureInfo(128, (1024, 0, 0))
-        stages = zip((64, 128, 128, 256, 128), (16, 64, 256, 1024, 1024), strict=True)
+        self.conv2 = _Block(width, 2 * width)
+        self.conv3 = _Block(2 * width, 2 * width)
+        self.conv4 = _Block(2 * width, 4 * width)
+        self.conv5 = _conv(4 * width, 2 * width, 3)
+        self.feature_info = FeatureInfo(2 * width, (1024, 0, 0))
+        channels = (width, 2 * width, 2 * width, 4 * width, 2 * width)
+        stages = zip(channels, (16, 64, 256, 1024, 1024), strict=True)
         self.stage_info = tuple(
-            FeatureInfo(width, (stride, 0, 0), f"conv{i}") for i, (width, stride) in enumerate(stages, 1)
+            FeatureInfo(many, (stride, 0, 0), f"conv{i}") for i, (many, stride) in enumerate(stages, 1)
         )
         for module in self.modules():
             if isinstance(module, nn.Conv1d):

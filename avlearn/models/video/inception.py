@@ -154,7 +154,7 @@ class Mixed(nn.Module):
 
 
 class Inception3d(Encoder):
-    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 1024, T / 8, H / 32, W / 32]``.
+    """``[B, C, T, H, W]`` in [0, 1] to ``[B, 16 width, T / 8, H / 32, W / 32]``.
 
     Args:
         variant: which of the networks.
@@ -162,6 +162,7 @@ class Inception3d(Encoder):
         in_chans: channels of the input.
         dropout: before the classifier.
         temporal_stride: 1, 2, 4 or 8 (as published) frames a step: late poolings keep them.
+        width: channels of the stem, a multiple of 8; all others go with it.
     """
 
     def __init__(
@@ -172,39 +173,41 @@ class Inception3d(Encoder):
         in_chans: int = 3,
         dropout: float = 0.2,
         temporal_stride: int = 8,
+        width: int = 64,
     ) -> None:
         super().__init__(mean, std, dropout)
         self.in_chans, self.mean_window = in_chans, variant.mean_window
         first, fourth, fifth = time_strides((2, 2, 2), temporal_stride)
         if variant.stem is None:
-            stem = _spacetime(in_chans, 64, 7, (first, 2, 2), variant)
+            stem = _spacetime(in_chans, width, 7, (first, 2, 2), variant)
         else:
-            stem = _conv(in_chans, 64, variant.stem, (first, 2, 2), variant)
-        third = _spacetime(64, 192, 3, (1, 1, 1), variant)
+            stem = _conv(in_chans, width, variant.stem, (first, 2, 2), variant)
+        third = _spacetime(width, 3 * width, 3, (1, 1, 1), variant)
         if variant.gated:
-            third.append(Gate(192))
+            third.append(Gate(3 * width))
         small, halved = (1, 3, 3), (1, 2, 2)
-        layers = [stem, _pool(small, halved, variant.same), _conv(64, 64, (1, 1, 1), (1, 1, 1), variant), third]
+        layers = [stem, _pool(small, halved, variant.same), _conv(width, width, (1, 1, 1), (1, 1, 1), variant), third]
         pools = {
             "mixed_3": (small, halved),
             "mixed_4": ((3, 3, 3), (fourth, 2, 2)),
             "mixed_5": ((fifth, 2, 2), (fifth, 2, 2)),
         }
-        channels = {"stem": 64, "conv_2": 192}
-        width = 192
+        channels = {"stem": width, "conv_2": 3 * width}
+        last = channels["conv_2"]
         for name, blocks in _MIXED.items():
             layers.append(_pool(*pools[name], variant.same))
-            for widths in blocks:
-                layers.append(Mixed(width, widths, variant))
-                width = widths[0] + widths[2] + widths[4] + widths[5]
-            channels[name] = width
+            for published in blocks:
+                widths = tuple(channel * width // 64 for channel in published)
+                layers.append(Mixed(last, widths, variant))
+                last = widths[0] + widths[2] + widths[4] + widths[5]
+            channels[name] = last
         self.features = nn.Sequential(*layers)
         times = (first, first, first, first * fourth, temporal_stride)
         self.stage_info = tuple(
             FeatureInfo(channels[name], (time, 2 << i, 2 << i), name)
             for i, (name, time) in enumerate(zip(_STAGES, times, strict=True))
         )
-        self.feature_info = FeatureInfo(width, self.stage_info[-1].stride)
+        self.feature_info = FeatureInfo(last, self.stage_info[-1].stride)
         if not variant.same:  # the last pooling takes pairs
             self.least_frames, self.least_side = 5 if fifth > 1 else 1, 17
         for module in self.modules():

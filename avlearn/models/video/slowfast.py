@@ -26,7 +26,7 @@ FramePicking = Literal["linspace", "every"]
 _SLOW = ((1,), (1,), (3,), (3,))
 _FAST = ((3,), (3,), (3,), (3,))
 _LUMA = (0.299, 0.587, 0.114)
-_WIDTH = 64
+_WIDTH = 64  # of the slow pathway's first group, as published
 
 
 class TimeToChannel(nn.Module):
@@ -61,9 +61,9 @@ def slow_frames(x: Tensor, alpha: int) -> Tensor:
 
 
 class SlowFast(Encoder):
-    """``[B, C, T, H, W]`` in [0, 1], T a multiple of alpha, to ``[B, 32 (64 + 64 / beta_inv), T, H / 32, W / 32]``.
+    """``[B, C, T, H, W]`` in [0, 1], T a multiple of alpha, to ``[B, 32 (width + width / beta_inv), T, Y, X]``.
 
-    With ``output_stride=16``, as for the boxes of AVA, to H / 16 and W / 16.
+    Y and X are H / 32 and W / 32; with ``output_stride=16``, as for the boxes of AVA, H / 16 and W / 16.
 
     Slow features are repeated in time and come first.
 
@@ -82,6 +82,7 @@ class SlowFast(Encoder):
         frame_picking: of the slow pathway's frames: ``linspace``: see `slow_frames`; ``every``: each alpha-th, the
             first among them (mmaction2's weights).
         output_stride: see `inflated`.
+        width: channels of the slow pathway's stem.
     """
 
     luma: Tensor  # for ``gray``
@@ -100,6 +101,7 @@ class SlowFast(Encoder):
         frame_picking: FramePicking = "linspace",
         output_stride: int = 32,
         in_chans: int = 3,
+        width: int = _WIDTH,
     ) -> None:
         if fast_input not in ("rgb", "gray", "difference", "flow"):
             raise ValueError(f"fast_input is rgb, gray, difference or flow, not {fast_input}")
@@ -114,9 +116,9 @@ class SlowFast(Encoder):
         self.frame_picking = frame_picking
         luma = torch.tensor(_LUMA).view(3, 1, 1, 1) if fast_input == "gray" else None
         self.register_buffer("luma", luma, persistent=False)
-        narrow = _WIDTH // beta_inv
+        narrow = width // beta_inv
         fast_channels = [narrow, *(narrow * 4 * 2**i for i in range(3))]
-        self.adds, joined = self._make_laterals(lateral, lateral_kernel, lateral_norm, fast_channels)
+        self.adds, joined = self._make_laterals(lateral, lateral_kernel, lateral_norm, fast_channels, width)
         fast_chans = {"gray": 1, "flow": 2}.get(fast_input, in_chans)
         self.fast = inflated(
             depth,
@@ -133,7 +135,7 @@ class SlowFast(Encoder):
             in_chans,
             1,
             _SLOW,
-            width=_WIDTH,
+            width=width,
             temporal_blocks=temporal_blocks[0],
             output_stride=output_stride,
             joined=joined,
@@ -147,7 +149,9 @@ class SlowFast(Encoder):
         last = self.stage_info[-1]
         self.feature_info = FeatureInfo(last.channels, last.stride)
 
-    def _make_laterals(self, kind: Lateral, kernel: int, norm: bool, channels: Sequence[int]) -> tuple[bool, list[int]]:
+    def _make_laterals(
+        self, kind: Lateral, kernel: int, norm: bool, channels: Sequence[int], width: int
+    ) -> tuple[bool, list[int]]:
         """Sets ``laterals``; gives whether they are added to the slow channels, else how many come to them."""
         alpha = self.alpha
         if kind == "conv":
@@ -163,7 +167,7 @@ class SlowFast(Encoder):
             layers, factor = [TimeSample(alpha) for _ in channels], 1
         elif kind in ("sum", "concat"):
             layers, factor = [TimeToChannel(alpha) for _ in channels], alpha
-            if kind == "sum" and alpha * channels[0] != _WIDTH:
+            if kind == "sum" and alpha * channels[0] != width:
                 raise ValueError(f"lateral sum needs beta_inv = alpha = {alpha}")
         elif kind == "none":
             layers, factor = [], 0
