@@ -13,7 +13,7 @@ class ExpertAnswer:
     """What an expert says of a file.
 
     Attributes:
-        expert: ``speech``, ...
+        expert: ``speech`` or ``self-calibration``.
         best: seconds, positive when the audio leads: the offset that fits best; None where it found nothing to judge.
         confidence: probability in [0, 1] that `best` is right within 80 ms.
         reason: why it names no offset; "" where it does.

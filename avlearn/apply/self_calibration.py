@@ -25,6 +25,8 @@ _DIRECTIONS = 40  # principal components of the video that the map sees
 _RIDGE = 0.1  # of their mean variance
 _NEAR = 0.1  # seconds around the best lag that are not another one
 _APART = 1  # blocks between those that a map is fitted on and those that it is scored on, at most
+_KNOWN = 0.5  # of the video that has audio at a lag, at least
+_LAGS = 10  # at least
 _DRAWS = 30  # exchanges of blocks
 
 
@@ -88,13 +90,14 @@ def self_calibrate(
         seed: of the exchanges.
 
     Returns:
-        None where there is too little to tell anything: less than six whole blocks of a second, no audio, or nothing
-        that changes.
+        None where there is too little to tell anything: less than six whole blocks of a second, no change, or
+        no lag at which half of the video has audio. Only such lags are searched.
     """
     lags = np.arange(-round(reach / LAG_STEP), round(reach / LAG_STEP) + 1) * LAG_STEP
     blocks = _Blocks.of(stretches, fps, audio_rate, lags)
     if blocks is None:
         return None
+    lags = blocks.lags
     scores = blocks.scores()
     best = int(scores.argmax())
     rng = np.random.default_rng(seed)
@@ -119,6 +122,7 @@ class _Blocks:
         sizes: features of each view of the video.
         audio: ``[L, B, N, Q]`` beside them at each lag; 0 where there is none.
         known: ``[L, B, N, 1]`` whether there is.
+        lags: ``[L]`` seconds by which the audio is later.
         groups: features of each view of the audio.
         seconds: of a block.
     """
@@ -128,6 +132,7 @@ class _Blocks:
     sizes: tuple[int, ...]
     audio: np.ndarray
     known: np.ndarray
+    lags: np.ndarray
     groups: tuple[int, ...]
     seconds: float
 
@@ -157,9 +162,12 @@ class _Blocks:
         ]
         shape = (len(lags), sum(counts), length, -1)
         heard, known = (np.concatenate(part, 1).reshape(shape) for part in zip(*beside, strict=True))
+        enough = known.mean((1, 2, 3)) >= _KNOWN
+        if enough.sum() < _LAGS:
+            return None
         return cls(
             components.reshape(sum(counts), length, -1), basis[:_DIRECTIONS][keep],
-            tuple(v.shape[1] for v in stretches[0].video), heard, known,
+            tuple(v.shape[1] for v in stretches[0].video), heard[enough], known[enough], lags[enough],
             tuple(v.shape[1] for v in stretches[0].audio), length / fps,
         )  # fmt: skip
 

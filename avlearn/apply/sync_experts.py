@@ -27,10 +27,11 @@ def sync_with_experts(
     result = sync_by_model(path, model, max_offset=max_offset, tolerance=tolerance)
     if result.status != "undecidable" or result.reason == SILENT:
         return result
-    from avlearn.apply.speech_sync import speech_sync  # heavy: only where it is asked
+    from avlearn.apply.self_calibrated_sync import self_calibrated_sync  # heavy: only where they are asked
+    from avlearn.apply.speech_sync import speech_sync
 
     answers: list[ExpertAnswer] = []
-    for judge in (speech_sync,):
+    for judge in (speech_sync, self_calibrated_sync):
         try:
             answers.append(judge(path, max_offset, model.device))
         except MissingExtraError as error:

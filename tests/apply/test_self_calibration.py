@@ -100,3 +100,10 @@ def test_exchanged_blocks_are_all_away_from_their_places():
         order = self_calibration._exchange(count, apart, np.random.default_rng(count))
         assert sorted(order) == list(range(count))
         assert (np.abs(order - np.arange(count)) >= min(apart, 1)).all()
+
+
+def test_lags_at_which_little_audio_is_left_are_not_searched():
+    video, audio = scene(10)
+    found = self_calibrate([Stretch([video], [audio])], FPS, RATE, 8.0)
+    assert np.abs(found.offsets).max() == pytest.approx(5, abs=0.1)
+    assert found.offset == pytest.approx(0, abs=0.02)

@@ -5,7 +5,9 @@ import pytest
 import torch
 from drawn_face import drawn_face
 
+from avlearn.apply import self_calibrated_sync
 from avlearn.apply import speech_sync as module
+from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.speech_sync import lip_curves, speech_evidence, speech_sync
 from avlearn.apply.sync_experts import sync_with_experts
 from avlearn.errors import MissingExtraError, NoAudioError
@@ -43,6 +45,13 @@ def test_faces_that_do_not_speak_take_nothing_from_one_that_does():
     curves = [lip_curves(planted(25 if k == 1 else 0, strength=0.5 * (k == 1), seed=k), 0, LAGS, k) for k in range(3)]
     lag, evidence = speech_evidence(sum(curves[1:], curves[0]), LAGS)
     assert lag == pytest.approx(25, abs=0.5) and evidence.peak > 4
+
+
+@pytest.fixture
+def lips_alone(monkeypatch):
+    """The other expert knows nothing."""
+    silent = ExpertAnswer("self-calibration", None, 0.0, "nothing to judge")
+    monkeypatch.setattr(self_calibrated_sync, "self_calibrated_sync", lambda *_: silent)
 
 
 class Planted:
@@ -121,14 +130,15 @@ def test_sync_asks_the_expert_where_the_model_cannot_tell(talking, fits):
     assert answer["offset"] == result.offset and answer["parts"][0]["speaker"] == 1
 
 
-def test_an_expert_that_is_not_sure_says_why(talking, fits, monkeypatch):
+def test_an_expert_that_is_not_sure_says_why(talking, fits, lips_alone, monkeypatch):
     monkeypatch.setattr(module, "speech_calibration", lambda: {"weights": {"peak": 0, "margin": 0}, "bias": -3.0})
     result = sync_with_experts(talking, load("default"))
     assert result.status == "undecidable" and result.expert == "model"
     assert "speech: lips and voice agree at no offset" in result.reason
+    assert "self-calibration: nothing to judge" in result.reason
 
 
-def test_without_the_extra_the_result_says_what_to_install(talking, monkeypatch):
+def test_without_the_extra_the_result_says_what_to_install(talking, lips_alone, monkeypatch):
     def missing(*_):
         raise MissingExtraError("for talking faces: pip install 'avlearn[faces]'")
 
