@@ -120,7 +120,7 @@ VIDEO: dict[str, Family] = {
         lambda: add_nonlocal(inflated(18, 3, 5, _EVERY_SECOND, width=8, temporal_pool=2), _NONLOCAL), _CLIP
     ),
     "slow": Family(lambda: inflated(18, 3, 1, _LATE, width=8), _CLIP),
-    "slowfast": Family(lambda: SlowFast(18, 4), _CLIP),
+    "slowfast": Family(lambda: SlowFast(18, 4, width=16), _CLIP),
     "slowfast_tiny": Family(lambda: SlowFastTiny((16, 32, 64), (4, 8, 16)), _LONG),
     "x3d": Family(lambda: X3D((1, 2, 1, 1), (8, 16, 24, 32), hidden=64), _CLIP),
     "csn ir": Family(lambda: _csn(channelwise), _CLIP),
@@ -129,10 +129,10 @@ VIDEO: dict[str, Family] = {
     "c3d": Family(lambda: C3D(None, True, (0.45,) * 3, (1 / 255,) * 3, hidden=256, width=16), (3, 16, 16, 16), 4.0),
     "c3d bn": Family(lambda: C3D(1e-3, True, *_GREY.values(), hidden=64, width=8), _LONG, 8.0),
     "i3d inception": Family(
-        lambda: Inception3d(Variant(separable=False, stem=(7, 7, 7), same=True), *_GREY.values()), _CLIP
+        lambda: Inception3d(Variant(separable=False, stem=(7, 7, 7), same=True), *_GREY.values(), width=16), _CLIP
     ),
-    "s3d": Family(lambda: Inception3d(Variant(), *_GREY.values()), _CLIP),
-    "s3d_g": Family(lambda: Inception3d(Variant(stem=(3, 7, 7), same=True, gated=True), (), ()), _CLIP),
+    "s3d": Family(lambda: Inception3d(Variant(), *_GREY.values(), width=16), _CLIP),
+    "s3d_g": Family(lambda: Inception3d(Variant(stem=(3, 7, 7), same=True, gated=True), (), (), width=16), _CLIP),
     "inflate": Family(lambda: inflate("resnet10t"), _SHORT),
     "timesformer": Family(lambda: TimeSformer(frames=8, **_VIT), _LARGE, 4.0),
     "timesformer joint": Family(lambda: TimeSformer("joint", frames=8, **_VIT), _LARGE, 4.0),
@@ -158,6 +158,6 @@ AUDIO: dict[str, Family] = {
     "conv2d": Family(lambda: Conv2d((8, 16, 32, 64)), (1, 64, 96)),
     "conv2d_10": Family(Conv2dAVID, (1, 64, 96)),
     "ast": Family(lambda: AST(width=48, depth=2, heads=4, bins=64, frames=96), (1, 64, 96), 4.0),
-    "waveform": Family(lambda: Waveform(in_chans=1), (1, 15360)),
+    "waveform": Family(lambda: Waveform(in_chans=1, width=16), (1, 15360)),
 }
 FAMILIES = VIDEO | AUDIO

@@ -34,12 +34,12 @@ _ATTENDING = (500, 0.002)
 SCHEDULES = {
     "r2d": (500, 0.003),
     "r2plus1d": (250, 0.002),
-    "slowfast": (120, 0.002),
+    "slowfast": (250, 0.003),
     "p3d": (100, 0.001),
     "c3d": (350, 0.0003),
-    "i3d inception": (100, 0.001),
-    "s3d": (100, 0.001),
-    "s3d_g": (150, 0.001),
+    "i3d inception": (250, 0.003),
+    "s3d": (400, 0.003),
+    "s3d_g": (400, 0.003),
     "inflate": (80, 0.003),
     "x3d": (400, 0.003),
     "timesformer": (300, 0.002),
@@ -60,7 +60,6 @@ SCHEDULES = {
     "vggm windowed": (80, 0.003),
     "conv2d_10": (80, 0.003),
     "ast": _ATTENDING,
-    "waveform": (120, 0.003),
 }
 # Of few channels: a processor convolves them in a third less time where those of a place lie side by side.
 CHANNELS_LAST = {"vggm", "vggm windowed", "mc", "c3d bn"}
