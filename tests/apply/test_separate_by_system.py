@@ -127,6 +127,8 @@ def test_masks_of_a_window_are_those_of_the_evaluator():
     torch.testing.assert_close(found[0], network.separate(audio, image[None, None])[0], rtol=1e-4, atol=1e-4)
     two = system.separate_window(torch.cat([audio, audio]), [list(frames), list(frames)])
     torch.testing.assert_close(two.sum(0)[0], found[0, 0], rtol=1e-3, atol=1e-3)
+    coarse = SeparatorSystem(network, (-3.0, 0.0, 3.0), True, "SoP", CPU, torch.bfloat16)
+    assert coarse.separate_window(audio, [list(frames)]).dtype == torch.float32
 
 
 class Lips(Shares):
@@ -195,6 +197,8 @@ def test_visualvoice_of_a_window_is_its_evaluators():
     assert found.shape == (2, 2, 40800) and len(system.looks) == 64
     torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[:, 1], found[:, 0])
+    coarse = VisualVoiceSystem(network, "VisualVoice", CPU, torch.bfloat16).separate_window(audio, seen)
+    assert coarse.dtype == torch.float32 and 0 < (coarse[:, 0] - expected).abs().max() < 0.3 * expected.abs().max()
 
 
 def parts_of() -> list[bytes]:

@@ -66,6 +66,8 @@ def test_the_tools_get_a_map_of_any_frame():
     frame = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
     heat = system.localize_window(frame, torch.randn(1, 9000) / 10)
     assert heat.shape == (28, 49) and heat.isfinite().all()
+    coarse = DenseAVSystem(system.network, "DenseAV", torch.device("cpu"), torch.bfloat16)
+    assert coarse.localize_window(frame, torch.randn(1, 9000) / 10).dtype == torch.float32
     loud = system.localize_window(frame, torch.randn(1, 100) / 10)
     assert loud.isfinite().all()
     assert system.localize_window(frame, torch.zeros(1, 48000)).isfinite().all()
