@@ -124,6 +124,13 @@ def test_a_dry_run_renders_no_more_than_a_batch(tmp_path, monkeypatch, capsys, w
     assert said.index("step        2 clips") < said.index("loss  ")  # told before the slow part
 
 
+def test_clips_too_few_for_a_batch_are_told_with_what_to_do(tmp_path):
+    small = [f"data.root={tmp_path}", "data.world.train_clips=2", "data.world.val_clips=1", "trainer.batch_size=4"]
+    recipe = load_recipe("sync_world", [*small, "data.world.preset=solo", "trainer.accelerator=cpu"])
+    with pytest.raises(DataError, match=r"^2 training clips do not fill a batch of 4: .* smaller trainer\.batch_size$"):
+        pretrain(recipe, tmp_path / "run", dry_run=True)
+
+
 def test_a_base_that_says_otherwise_is_found_before_anything_is_rendered(idle, tmp_path):
     words = ["separator.base=default", "clip.fps=12.5", "clip.size=96", "model.video=no_such_network"]
     recipe = load_recipe("separate_world", [f"data.root={tmp_path}", *words])

@@ -44,6 +44,7 @@ def test_help_names_every_command_and_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in COMMANDS)
+    assert "Start with: avlearn quickstart" in done.stdout.split("Options")[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -81,7 +81,11 @@ def _group(cls: type[_Group] = _Group, about: str | None = None) -> typer.Typer:
     )
 
 
-app = _group(_All)
+app = _group(
+    _All,
+    about="Learns from the fact that things which move make sound.\n\nStart with: avlearn quickstart\n\n"
+    "These options may stand behind the command, too.",
+)
 recipe_app = _group(about="Look at recipes.")
 app.add_typer(recipe_app, name="recipe")
 models_app = _group(_Listing, "List the encoders, or draw the stages of one: avlearn models show NAME")
@@ -114,10 +118,7 @@ def before_command(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Learns from the fact that things which move make sound. Start with: avlearn quickstart
-
-    These options may stand behind the command, too.
-    """
+    """Do what the options before a command ask for."""
     if verbose:
         from avlearn.terminal import be_verbose
 

@@ -58,13 +58,15 @@ Files = Annotated[
     Path,
     typer.Argument(
         metavar="FILE|FOLDER|LIST|MANIFEST",
-        help="A video file or its address, or several. LIST: a .txt, or - for standard input, with a path a line.",
+        help="One video file or its address; of many, a folder, a manifest, or a list: a .txt, or - for standard "
+        "input, with a path a line.",
         parser=readable,
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")]
 ModelName = Annotated[
-    str, typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder, or a model of the wheel.")
+    str,
+    typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder; default: the one in the package."),
 ]  # fmt: skip
 Track = Annotated[
     str | None,

@@ -52,7 +52,8 @@ def model_folder(name_or_path: str | Path) -> Path:
             raise ModelError(f"{system.title} is for avlearn {system.task} alone: this takes a model folder")
         names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
         known = list(released_systems())
-        near = hint(str(name_or_path), known, "released system") if nearest(str(name_or_path), known) else ""
+        named = "/" not in str(name_or_path) and nearest(str(name_or_path), known)  # a path is no misspelt name
+        near = hint(str(name_or_path), known, "released system") if named else ""
         raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}{near}")
     return folder
 

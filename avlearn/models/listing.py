@@ -87,8 +87,8 @@ class WeightList:
         return "\n\n".join([*([self._systems()] if self.systems else []), *parts])
 
     def _systems(self) -> str:
-        rows = [(s.name, s.task, f"{s.megabytes:>4}", s.got, s.licence, s.use) for s in self.systems]
-        return aligned(("--model", "command", "  MB", "got", "licence", "good for"), rows, width=100)
+        rows = [(s.name, s.task, f"{s.megabytes:>4}", s.download, s.licence, s.use) for s in self.systems]
+        return aligned(("--model", "command", "  MB", "download", "licence", "good for"), rows, width=100)
 
 
 def weight_list(pattern: str = "*") -> WeightList:

@@ -135,7 +135,10 @@ def _build(
     experiment = find_task(recipe.task).build(recipe, resumed=resumed, sample=sample)
     batch = settings.batch_size * settings.processes
     if len(experiment.train) < batch:
-        raise DataError(f"{len(experiment.train)} training clips do not fill a batch of {batch}")
+        raise DataError(
+            f"{len(experiment.train)} training clips do not fill a batch of {batch}: give more clips, or a smaller "
+            "trainer.batch_size"
+        )
     if len(experiment.val) < settings.processes:
         raise DataError(f"{len(experiment.val)} validation clips are too few for {settings.processes} processes")
     steps = count_steps(begun, experiment.clips[0])

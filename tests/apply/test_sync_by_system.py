@@ -142,6 +142,8 @@ def test_a_system_is_for_its_own_command(tmp_path, monkeypatch):
         load("synchformer")
     with pytest.raises(ModelError, match=r"no model 'synchforma': .*; the nearest released system is 'synchformer'"):
         systems.sync_model("synchforma")
+    with pytest.raises(ModelError, match=r"nor one of: default$"):
+        systems.sync_model("nosuchfolder/")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "synchformer").mkdir()
     with pytest.raises(ModelError, match="alone"):

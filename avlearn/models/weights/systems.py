@@ -67,9 +67,9 @@ class ReleasedSystem:
         return sum(file.megabytes for file in self.files)
 
     @property
-    def got(self) -> str:
-        """How its files are had: fetched, or some of them ``by hand``."""
-        return "fetched" if all(file.address for file in self.files) else "by hand"
+    def download(self) -> str:
+        """How its files come: ``automatic``, fetched when they are asked for, or some of them ``by hand``."""
+        return "automatic" if all(file.address for file in self.files) else "by hand"
 
     @property
     def folder(self) -> Path:

@@ -25,7 +25,7 @@ def test_each_is_listed_in_one_line():
     assert all(len(line) <= 100 and not line.endswith("…") for line in lines)
     for line, known in zip(lines[2:], released_systems().values(), strict=True):
         assert line.split()[:3] == [known.name, known.task, str(known.megabytes)]
-        assert known.licence in line and line.endswith(known.use)
+        assert known.licence in line and line.endswith(known.use) and f"  {known.download}  " in line
     found = json.loads(json.dumps(weight_list("sync*").to_dict()))
     assert [each["name"] for each in found["systems"]] == ["synchformer", "synchformer_lrs3", "syncnet"]
     assert found["systems"][0]["files"][0]["hash"] == "md5=5b2f5594b0730f70e41e549b7c94390c"
