@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import avlearn
+from avlearn.models import list_models
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = Path(avlearn.__file__).parent / "models" / "zoo" / "default" / "README.md"
@@ -15,3 +16,9 @@ def test_rows_of_the_table_of_the_default_model_are_of_its_card():
     assert len(rows) > 40
     card = {" ".join(line.split()) for line in CARD.read_text().splitlines()}
     assert [row for row in rows if row not in card] == []
+
+
+def test_pages_count_the_encoders_that_there_are():
+    count = len(list_models())
+    assert f"# one of {count};" in (ROOT / "README.md").read_text()
+    assert f"lists {count} networks" in (ROOT / "docs" / "encoders.md").read_text()
