@@ -10,15 +10,17 @@ import torch
 from avlearn.apply.confidence import probability
 from avlearn.apply.expert_answer import SURE, ExpertAnswer
 from avlearn.apply.faces import MOUTH, FaceTrack, face_tracks
-from avlearn.errors import NoVideoError
-from avlearn.media import probe, read_clip
+from avlearn.apply.windows import AudioVideoInfo, probe_both
+from avlearn.media import ClipReader, Window
 from avlearn.media.source import Source, opened_once
 from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE, VOICES, load_speech_sync, speech_calibration
 from avlearn.signal.peak import vertex
 
 _REACH = 2.0  # seconds searched on each side
-_SHORTEST = 0.8  # seconds of a track that tells anything
-_BLOCK = MOUTHS  # crops of a block that is exchanged for others
+_BLOCK = 12  # crops of a block that is exchanged for others: half a second
+_FEWEST = 3  # blocks of a track: fewer cannot be exchanged
+_LEAST = 1.0  # seconds of audio
+_INSIDE = 0.5  # of a track's crops have audio at each offset that is searched
 _DRAWS = 200  # of exchanged blocks
 _NEAR = 0.12  # seconds around the best offset that are not another one
 _AGREE = 0.08  # seconds by which people of one file may differ
@@ -44,17 +46,24 @@ class LipCurves:
     """How well lips and audio fit, as sums over their crops.
 
     Attributes:
-        scores: ``[O]`` at each offset, in step with the grid.
+        scores: ``[O]`` at each lag; 0 where too little audio overlaps.
         exchanged: ``[_DRAWS, O]`` the same where blocks of lips are held against other moments.
+        searched: ``[O]`` whether enough audio overlaps.
         crops: how many were added up.
     """
 
     scores: np.ndarray
     exchanged: np.ndarray
+    searched: np.ndarray
     crops: int
 
     def __add__(self, other: "LipCurves") -> "LipCurves":
-        return LipCurves(self.scores + other.scores, self.exchanged + other.exchanged, self.crops + other.crops)
+        return LipCurves(
+            self.scores + other.scores,
+            self.exchanged + other.exchanged,
+            self.searched | other.searched,
+            self.crops + other.crops,
+        )
 
 
 @opened_once
@@ -74,36 +83,36 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
         MediaError: the file cannot be read, or lacks video or audio.
     """
     reach = max_offset or _REACH
-    info = probe(path)
-    if info.video is None:
-        raise NoVideoError(f"{path} has no video")
+    info = probe_both(path)
     lags = np.arange(-round(reach * VOICES), round(reach * VOICES) + 1)
     parts: list[dict[str, Any]] = []
     model = load_speech_sync(device)
     total: LipCurves | None = None
     for track in face_tracks(path, MOUTH, device):
-        if track.duration >= _SHORTEST:
-            audio, before = _audio_around(path, track, reach)
-            crops, samples = (torch.from_numpy(x).to(device or "cpu") for x in (track.crops, audio))
-            curves = lip_curves(model.similarity(crops, samples).cpu().numpy(), before, lags, seed=len(parts))
+        around = _around(info, track, reach)
+        if len(track.crops) < _FEWEST * _BLOCK or around.duration < _LEAST:
+            continue
+        reader = ClipReader(sample_rate=SAMPLE_RATE, mono=True, video=False)
+        audio = reader.read(path, [around])[0].audio[0]
+        crops, samples = (torch.from_numpy(x).to(device or "cpu") for x in (track.crops, audio))
+        before = round((info.start + track.start - around.start) * VOICES)
+        curves = lip_curves(model.similarity(crops, samples).cpu().numpy(), before, lags, seed=len(parts))
+        if curves.searched.any():
             total = curves if total is None else total + curves
             parts.append(_part(track, info.video.width, *_judged(curves, lags)))
     if total is None:
         return ExpertAnswer("speech", None, 0.0, "no face is seen for long enough")
     best, confidence = _judged(total, lags)
-    reason = _why_not(best, confidence, reach, parts)
+    reason = _why_not(best, confidence, -lags[total.searched] / VOICES, parts)
     scores = total.scores[::-1] / total.crops
     return ExpertAnswer("speech", best, confidence, reason, -lags[::-1] / VOICES, scores, tuple(parts))
 
 
-def _audio_around(path: Source, track: FaceTrack, reach: float) -> tuple[np.ndarray, int]:
-    """Samples ``[S]`` of a track and of what lies around it, and how many columns of the spectrogram lie before it."""
-    before = min(reach, track.start)
-    clip = read_clip(
-        path, probe(path).start + track.start - before, before + track.duration + reach,
-        video=False, sample_rate=SAMPLE_RATE, mono=True,
-    )  # fmt: skip
-    return clip.audio[0], round(before * VOICES)
+def _around(info: AudioVideoInfo, track: FaceTrack, reach: float) -> Window:
+    """The part of the audio that a track is compared with; of no length where there is none."""
+    begin = max(info.start + track.start - reach, info.audio.start)
+    end = min(info.start + track.start + track.duration + reach, info.audio.start + info.audio.duration)
+    return Window(begin, max(end - begin, 0.0))
 
 
 def lip_curves(similarity: np.ndarray, before: int, lags: np.ndarray, seed: int = 0) -> LipCurves:
@@ -113,9 +122,11 @@ def lip_curves(similarity: np.ndarray, before: int, lags: np.ndarray, seed: int 
         similarity: ``[T, U]`` as of `avlearn.models.speech_sync.SpeechSync.similarity`.
         before: columns before the moment of the first row. Beyond the last column the first ones are taken.
         lags: ``[O]`` columns by which the audio is later than the lips.
-        seed: of the exchange.
+        seed: of the exchange of blocks.
     """
     rows, columns = np.arange(len(similarity)), similarity.shape[1]
+    at = before + _RATIO * rows[:, None] + lags
+    searched = ((at >= 0) & (at < columns)).mean(0) >= _INSIDE
     # Row t begins at its own moment: column l then holds what is l columns later in the audio.
     own = similarity[rows[:, None], (before + _RATIO * rows[:, None] + np.arange(columns)) % columns]
     edges = np.linspace(0, len(rows), max(len(rows) // _BLOCK, 1) + 1).round().astype(int)
@@ -124,7 +135,7 @@ def lip_curves(similarity: np.ndarray, before: int, lags: np.ndarray, seed: int 
     exchanged = np.zeros((_DRAWS, len(lags)))
     for block, shifts in zip(blocks, moved.T, strict=True):
         exchanged += block[(lags + shifts[:, None]) % columns]
-    return LipCurves(blocks.sum(0)[lags % columns], exchanged, len(rows))
+    return LipCurves(blocks.sum(0)[lags % columns] * searched, exchanged * searched, searched, len(rows))
 
 
 def speech_evidence(curves: LipCurves, lags: np.ndarray) -> tuple[float, SpeechEvidence]:
@@ -159,12 +170,12 @@ def _part(track: FaceTrack, width: int, best: float, confidence: float) -> dict[
     }
 
 
-def _why_not(best: float, confidence: float, reach: float, parts: Sequence[dict[str, Any]]) -> str:
+def _why_not(best: float, confidence: float, searched: np.ndarray, parts: Sequence[dict[str, Any]]) -> str:
     """Why no offset is named; "" where one is."""
     if confidence < SURE:
         return f"lips and voice agree at no offset, confidence {confidence:.2f}"
-    if abs(best) > reach - _NEAR:
-        return f"the best offset lies at the end of the {reach:g} s that were searched"
+    if not searched.min() + _NEAR < best < searched.max() - _NEAR:
+        return f"the best offset lies at the end of what was searched, {searched.min():g} to {searched.max():g} s"
     named = [part["offset"] for part in parts if part["offset"] is not None]
     if any(abs(offset - best) > _AGREE for offset in named):
         return f"speakers differ: from {round(1000 * min(named)):+d} to {round(1000 * max(named)):+d} ms"

@@ -36,6 +36,13 @@ def test_the_lag_of_planted_lips_is_found(late, before):
     assert evidence.peak > 5 and evidence.margin > 5
 
 
+def test_offsets_with_little_audio_are_not_searched():
+    curves = lip_curves(planted(0, seconds=2), 0, LAGS)
+    assert (
+        np.abs(LAGS[curves.searched]).max() == pytest.approx(100, abs=4) and not curves.scores[~curves.searched].any()
+    )
+
+
 def test_lips_of_other_audio_have_no_evidence():
     found = [speech_evidence(lip_curves(planted(0, strength=0.0, seed=k), 0, LAGS), LAGS)[1] for k in range(20)]
     assert max(evidence.peak for evidence in found) < 4 and np.mean([evidence.peak for evidence in found]) < 1
@@ -95,7 +102,7 @@ def test_audio_that_comes_later_lags(talking, fits):
 
 def test_an_offset_beyond_the_search_is_not_named(talking, fits):
     answer = speech_sync(talking, max_offset=0.25)
-    assert answer.offset is None and "the end of the 0.25 s that were searched" in answer.reason
+    assert answer.offset is None and "at the end of what was searched, -0.25 to 0.25 s" in answer.reason
 
 
 def test_lips_and_another_audio_are_not_named(talking, fits, tmp_path):
@@ -105,6 +112,13 @@ def test_lips_and_another_audio_are_not_named(talking, fits, tmp_path):
     answer = speech_sync(tmp_path / "noise.mp4")
     assert answer.offset is None and answer.best is not None
     assert "lips and voice agree at no offset" in answer.reason
+
+
+def test_lips_of_a_second_tell_nothing(fits, tmp_path):
+    frames = np.stack([drawn_face((120, 90), mouth=float(k % 9 > 4)) for k in range(26)])
+    loudness = np.repeat(np.arange(26) % 9 > 4, 640) * RNG.normal(0, 0.2, 26 * 640)
+    write_video(tmp_path / "second.mp4", frames, 25, audio=loudness[None].astype(np.float32), sample_rate=16000)
+    assert speech_sync(tmp_path / "second.mp4").offset is None
 
 
 def test_without_a_face_it_says_so(tmp_path, fits):
