@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 pytest_plugins = ["web"]
 
@@ -28,12 +29,21 @@ def repeatable() -> None:
 
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory) -> Path:
-    """A folder of 12 clips with one source each."""
+    """A folder of 12 clips with one source each, rendered once for all processes that run tests."""
     from avlearn.data.world import WorldConfig, make_world
 
-    out = tmp_path_factory.mktemp("worlds") / "solo"
-    make_world(out, 12, 11, WorldConfig.preset("solo"), workers=2)
+    base = tmp_path_factory.getbasetemp()
+    out = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "solo"
+    with FileLock(f"{out}.lock"):
+        if not (out / "manifest.parquet").exists():
+            make_world(out, 12, 11, WorldConfig.preset("solo"), workers=2)
     return out
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """The folder of data of the runs of `small_runs`: their world is rendered there once, and decoded."""
+    return tmp_path_factory.mktemp("small_runs")
 
 
 @pytest.fixture(scope="session")

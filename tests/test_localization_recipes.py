@@ -10,8 +10,8 @@ from avlearn.models.folder import load
 
 
 @pytest.fixture
-def words(tmp_path) -> list[str]:
-    return ["localize_world", f"data.root={tmp_path}", *TINY, "trainer.max_steps=20", "trainer.val_every=20"]
+def words(tiny_root) -> list[str]:
+    return ["localize_world", f"data.root={tiny_root}", *TINY, "trainer.max_steps=8", "trainer.val_every=8"]
 
 
 def avlearn(*words: str) -> str:
@@ -27,6 +27,6 @@ def test_the_worlds_recipe_trains_and_maps(words, tmp_path):
     assert not run.exists()
     avlearn(*words, "-o", str(run))
     losses = [row["loss"] for row in rows(run, "loss")]
-    assert len(losses) == 20
+    assert len(losses) == 8
     assert torch.tensor(losses).isfinite().all()
     assert load(run).config.common_space

@@ -17,19 +17,13 @@ from avlearn.tasks import build
 from avlearn.training.run import pretrain
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """Where the world lies, rendered once."""
-    return tmp_path_factory.mktemp("scale")
-
-
-def test_torchrun_starts_processes_that_share_what_they_remember(root, tmp_path):
+def test_torchrun_starts_processes_that_share_what_they_remember(tiny_root, tmp_path):
     words = ["objective=avid", "trainer.max_steps=2", "trainer.checkpoint_every=2", "trainer.devices=2"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "avlearn"]
-    words = [*torchrun, *command(tmp_path, root, *words)]
+    words = [*torchrun, *command(tmp_path, tiny_root, *words)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
-    before = build(recipe(root, "objective=avid")).module.objective.video_bank
+    before = build(recipe(tiny_root, "objective=avid")).module.objective.video_bank
     after = last(tmp_path)["state_dict"]["objective.video_bank"]
     assert (before != after).any(1).all()  # 2 steps of 2 processes with 4 of the 16 clips each
     load(tmp_path)
@@ -61,10 +55,10 @@ def said_of(process: Command) -> list[str]:
     return [line for line in said.splitlines() if "error" in line]
 
 
-def test_a_lost_process_ends_the_run_and_one_alone_goes_on(root, tmp_path):
+def test_a_lost_process_ends_the_run_and_one_alone_goes_on(tiny_root, tmp_path):
     run = tmp_path / "run"
     long = ["trainer.max_steps=3000", "trainer.val_every=3000"]
-    process = running(command(run, root, *long, "trainer.devices=2"), run)
+    process = running(command(run, tiny_root, *long, "trainer.devices=2"), run)
     (other,) = children(process.pid, "pretrain")
     os.kill(other, signal.SIGKILL)
     (line,) = said_of(process)
@@ -72,8 +66,8 @@ def test_a_lost_process_ends_the_run_and_one_alone_goes_on(root, tmp_path):
 
     step = last(run)["global_step"]
     with pytest.raises(RecipeError, match=r"optimizer\.lr 0\.001, the recipe 0\.5"):
-        pretrain(recipe(root, *long, "optimizer.lr=0.5"), run, resume=True)
-    process = Command(*command(run, root, *long, "--resume"))
+        pretrain(recipe(tiny_root, *long, "optimizer.lr=0.5"), run, resume=True)
+    process = Command(*command(run, tiny_root, *long, "--resume"))
     while process.poll() is None and last(run)["global_step"] < step + 3:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -84,10 +78,10 @@ def test_a_lost_process_ends_the_run_and_one_alone_goes_on(root, tmp_path):
     assert last(run)["global_step"] >= step + 3
 
 
-def test_a_lost_reader_ends_the_run(small_world, root, tmp_path):
+def test_a_lost_reader_ends_the_run(small_world, tiny_root, tmp_path):
     run = tmp_path / "run"
     words = [f"data.train={small_world}", "data.cache=false", "data.workers=2", "trainer.max_steps=3000"]
-    process = running(command(run, root, *words, "trainer.val_every=3000"), run)
+    process = running(command(run, tiny_root, *words, "trainer.val_every=3000"), run)
     readers = [pid for child in children(process.pid) for pid in children(child)]
     os.kill(readers[-1], signal.SIGKILL)
     (line,) = said_of(process)
@@ -95,10 +89,10 @@ def test_a_lost_reader_ends_the_run(small_world, root, tmp_path):
     assert last(run)["global_step"] >= 3
 
 
-def test_sharded_weights_train_as_whole_ones_do(root, tmp_path):
+def test_sharded_weights_train_as_whole_ones_do(tiny_root, tmp_path):
     for strategy in ("ddp", "fsdp"):
         words = ["trainer.devices=2", "trainer.max_steps=4", f"trainer.strategy={strategy}"]
-        done = run(*command(tmp_path / strategy, root, *words))
+        done = run(*command(tmp_path / strategy, tiny_root, *words))
         assert done.returncode == 0, done.stderr[-2000:]
         assert done.stdout.count("wrote ") == 1  # by the process that did
     whole, parts = (rows(tmp_path / strategy, "loss") for strategy in ("ddp", "fsdp"))

@@ -15,12 +15,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A quickstart of half a minute's training: what it learns does not matter here."""
+    """A quickstart of six seconds, which has the least of everything: what it learns does not matter here."""
     from avlearn.quickstart import quickstart
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "cpu_count", lambda: 1)  # other tests run beside it
-        return quickstart(tmp_path_factory.mktemp("quick") / "run", minutes=0.5)
+        return quickstart(tmp_path_factory.mktemp("quick") / "run", minutes=0.1)
 
 
 @pytest.mark.slow
@@ -48,10 +48,10 @@ def test_a_quickstart_that_was_stopped_goes_on(report, monkeypatch):
     try:
         for made in ("make_world", "pretrain", "add_classifiers"):
             monkeypatch.setattr(module, made, None)  # all of this is there
-        assert module.quickstart(run, minutes=0.5) == report and report.exists()
+        assert module.quickstart(run, minutes=0.1) == report and report.exists()
         assert progress_of(run) == before
         report.unlink()
-        with pytest.raises(OutputError, match=r"has a quickstart of --minutes 0\.5 --seed 0"):
+        with pytest.raises(OutputError, match=r"has a quickstart of --minutes 0\.1 --seed 0"):
             module.quickstart(run, minutes=2)
     finally:
         (run / "first.html").rename(report)

@@ -26,15 +26,9 @@ SHORT = ["clip.size=16", "clip.seconds=0.64", "clip.context=0.32", "trainer.val_
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """Where the world lies, rendered once."""
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def small(root):
+def small(tiny_root):
     """A recipe of 6 steps, validated and saved after every second."""
-    return recipe(root, *SHORT)
+    return recipe(tiny_root, *SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +126,17 @@ def test_a_checkpoint_that_calls_is_refused_without_advice_to_run_it(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_resumed_run_has_its_own_recipe(small, root, tmp_path, monkeypatch):
+def test_a_resumed_run_has_its_own_recipe(small, tiny_root, tmp_path, monkeypatch):
     run = tmp_path / "run"
     ended_at(run, small, 3, monkeypatch)
     with pytest.raises(RecipeError, match=r"optimizer\.lr 0\.001, the recipe 0\.5"):
-        pretrain(recipe(root, *SHORT, "optimizer.lr=0.5"), run, resume=True)
-    pretrain(recipe(root, *SHORT, "trainer.on_divergence=stop"), run, resume=True)
+        pretrain(recipe(tiny_root, *SHORT, "optimizer.lr=0.5"), run, resume=True)
+    pretrain(recipe(tiny_root, *SHORT, "trainer.on_divergence=stop"), run, resume=True)
     assert "trainer.on_divergence" in FREE
 
 
-def test_a_run_of_an_earlier_version_keeps_its_steps(root, tmp_path, capsys):
-    strided = recipe(root, *SHORT, "model.video=c3d")
+def test_a_run_of_an_earlier_version_keeps_its_steps(tiny_root, tmp_path, capsys):
+    strided = recipe(tiny_root, *SHORT, "model.video=c3d")
     now = spell_out(strided, None, True)
     stride = now.model.video_options["temporal_stride"]
     assert stride < 16 and model_config(now, "") == model_config(strided, "", kept_options(strided))
@@ -156,7 +150,7 @@ def test_a_run_of_an_earlier_version_keeps_its_steps(root, tmp_path, capsys):
     assert spell_out(strided, begun_recipe(tmp_path), True) == now and not capsys.readouterr().err
 
 
-def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_world, root, tmp_path, capsys):
+def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_world, tiny_root, tmp_path, capsys):
     listed = read_manifest(small_world / "manifest.parquet")[:6]
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
@@ -165,8 +159,8 @@ def test_a_damaged_clip_is_left_out_of_decoded_ones_counted_and_listed(small_wor
     words = [*SHORT, f"data.train={tmp_path / 'train.parquet'}", f"data.val={tmp_path / 'val.parquet'}"]
     words += ["data.bad_files=skip", "trainer.max_steps=2"]
     with pytest.raises(DataError, match=rf"1 of 6 training clips cannot be read \(data\.max_bad .* 0\); {bad}: "):
-        pretrain(recipe(root, *words), tmp_path / "none")
-    pretrain(recipe(root, *words, "data.max_bad=0.2"), tmp_path / "run")
+        pretrain(recipe(tiny_root, *words), tmp_path / "none")
+    pretrain(recipe(tiny_root, *words, "data.max_bad=0.2"), tmp_path / "run")
     said = capsys.readouterr().err
     assert f"left out {bad}: " in said and "left out 1 of 6 training clips" in said
     assert [row["skipped"] for row in rows(tmp_path / "run", "loss")] == [1, 1]
@@ -213,8 +207,8 @@ def test_two_signals_stop_at_once(small, whole, tmp_path, monkeypatch):
     assert left(run) == whole
 
 
-def test_a_run_that_diverges_stops_and_keeps_what_was_good(root, tmp_path, capsys):
-    run, wild = tmp_path / "run", recipe(root, *SHORT, "optimizer.warmup_steps=0")
+def test_a_run_that_diverges_stops_and_keeps_what_was_good(tiny_root, tmp_path, capsys):
+    run, wild = tmp_path / "run", recipe(tiny_root, *SHORT, "optimizer.warmup_steps=0")
     wild = wild.model_copy(update={"optimizer": wild.optimizer.model_copy(update={"lr": 1e30})})
     said = r"diverged again: .* an optimizer\.lr of 5e\+29\. No model is written; there was no checkpoint yet"
     with pytest.raises(DivergedError, match=said):
@@ -256,10 +250,10 @@ def test_a_run_goes_on_at_half_the_rate_after_it_diverged_once(small, tmp_path, 
     assert read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]["Divergence"] == {"lowered": True}
 
 
-def test_a_run_that_is_to_stop_does_not_try_again(root, tmp_path, monkeypatch):
+def test_a_run_that_is_to_stop_does_not_try_again(tiny_root, tmp_path, monkeypatch):
     rates = poisoned_once(monkeypatch, 3)
     with pytest.raises(DivergedError, match="the training diverged: a loss or gradient is infinite or not a number"):
-        pretrain(recipe(root, *SHORT, "trainer.on_divergence=stop"), tmp_path / "run")
+        pretrain(recipe(tiny_root, *SHORT, "trainer.on_divergence=stop"), tmp_path / "run")
     assert len(rates) == 4
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
 

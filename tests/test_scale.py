@@ -23,16 +23,11 @@ from avlearn.training.run import pretrain
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """Where the world lies, rendered once."""
-    return tmp_path_factory.mktemp("scale")
-
-
-@pytest.fixture(scope="module")
-def plain(root) -> Path:
+def plain(tiny_root, tmp_path_factory) -> Path:
     """A run as it is without anything."""
-    pretrain(recipe(root), root / "plain")
-    return root / "plain"
+    run = tmp_path_factory.mktemp("scale") / "plain"
+    pretrain(recipe(tiny_root), run)
+    return run
 
 
 def task_of(objective: str) -> SynchronizeModule:
@@ -118,10 +113,10 @@ def process(rank: int, folder: str, root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two(plain, root, tmp_path_factory) -> list[tuple]:
+def two(plain, tiny_root, tmp_path_factory) -> list[tuple]:
     """Gradients and validation figures of each of two processes."""
     folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(process, (str(folder), root), nprocs=2)
+    torch.multiprocessing.spawn(process, (str(folder), tiny_root), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -133,8 +128,8 @@ def test_micro_batches_of_two_processes_give_the_gradients_of_the_batch(two):
             assert_the_same(gradient, whole)
 
 
-def test_two_processes_validate_what_one_does(root, two):
-    alone = validated(root, 0, 1)
+def test_two_processes_validate_what_one_does(tiny_root, two):
+    alone = validated(tiny_root, 0, 1)
     shares = [share for _, share in two]
     assert len(alone) == len(shares[0]) == len(shares[1]) == 2
     for whole, *parts in zip(alone, *shares, strict=True):
@@ -160,16 +155,17 @@ def test_the_second_pass_over_a_micro_batch_draws_what_the_first_did():
 
 
 @pytest.fixture(scope="module")
-def parts(root) -> Path:
+def parts(tiny_root, tmp_path_factory) -> Path:
     """A run in micro-batches."""
-    pretrain(recipe(root, "trainer.accumulate=2"), root / "parts")
-    return root / "parts"
+    run = tmp_path_factory.mktemp("scale") / "parts"
+    pretrain(recipe(tiny_root, "trainer.accumulate=2"), run)
+    return run
 
 
 @pytest.mark.parametrize(
     ("words", "wanted"), [(["checkpoint_activations=true"], "plain"), (["compile=true", "accumulate=2"], "parts")]
 )
-def test_recomputed_or_compiled_it_is_the_same_training(words, wanted, request, root, tmp_path, monkeypatch):
+def test_recomputed_or_compiled_it_is_the_same_training(words, wanted, request, tiny_root, tmp_path, monkeypatch):
     calls = []
 
     def quick(function):
@@ -179,7 +175,7 @@ def test_recomputed_or_compiled_it_is_the_same_training(words, wanted, request, 
     monkeypatch.setattr(torch, "compile", quick)
     before = request.getfixturevalue(wanted)
     calls.clear()
-    pretrain(recipe(root, *(f"trainer.{word}" for word in words)), tmp_path / "run")
+    pretrain(recipe(tiny_root, *(f"trainer.{word}" for word in words)), tmp_path / "run")
     assert len(calls) == 2 * ("compile=true" in words)
     found, state = last(tmp_path / "run")["state_dict"], last(before)["state_dict"]
     for name, value in state.items():

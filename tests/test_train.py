@@ -7,41 +7,28 @@ from pathlib import Path
 import pytest
 import torch
 from commands import Command, run
+from small_runs import TINY, command, last
 
 from avlearn.errors import DataError, OutputError
 from avlearn.tasks import load_recipe
 
-TINY = [
-    "data.world.preset=solo", "data.world.train_clips=24", "data.world.val_clips=8", "trainer.batch_size=4",
-    "trainer.max_steps=14", "trainer.val_every=7", "trainer.checkpoint_every=3", "trainer.log_every=1",
-    "trainer.threads=1", "clip.size=32",
-]  # fmt: skip
-
-
-def command(run: Path, root: Path, *more: str) -> list[str]:
-    return ["pretrain", "sync_world", "-o", str(run), f"data.root={root}", *TINY, *more]
-
-
-def weights(run: Path) -> dict:
-    return torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
-
 
 @pytest.mark.parametrize("files", [False, True], ids=["decoded", "files"])
-def test_a_killed_run_resumes_to_the_bit(tmp_path, small_world, files):
+def test_a_killed_run_resumes_to_the_bit(tmp_path, tiny_root, small_world, files):
     # Files are read by processes that hold several windows of each.
     more = [f"data.train={small_world}", "data.cache=false", "data.workers=2", "data.windows=2", "data.buffer=16"]
-    more = more if files else []
-    assert run(*command(tmp_path / "whole", tmp_path / "data", *more)).returncode == 0
-    running = Command(*command(tmp_path / "killed", tmp_path / "data", *more))
+    more = ["trainer.max_steps=14", "trainer.val_every=7", *(more if files else [])]
+    assert run(*command(tmp_path / "whole", tiny_root, *more)).returncode == 0
+    running = Command(*command(tmp_path / "killed", tiny_root, *more))
     figures = tmp_path / "killed" / "metrics.jsonl"
     while running.poll() is None and not (figures.exists() and '"step": 8' in figures.read_text()):
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "killed" / "model").exists()
-    assert weights(tmp_path / "killed")["global_step"] < 14
-    assert run(*command(tmp_path / "killed", tmp_path / "data", "--resume", *more)).returncode == 0
-    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert last(tmp_path / "killed")["global_step"] < 14
+    assert run(*command(tmp_path / "killed", tiny_root, "--resume", *more)).returncode == 0
+    whole, killed = last(tmp_path / "whole"), last(tmp_path / "killed")
     assert whole["global_step"] == killed["global_step"] == 14
     assert all(torch.equal(whole["state_dict"][k], killed["state_dict"][k]) for k in whole["state_dict"])
     same = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
@@ -49,7 +36,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path, small_world, files):
     models = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert models[0] == models[1]
 
-    again = run(*command(tmp_path / "whole", tmp_path / "data", *more))
+    again = run(*command(tmp_path / "whole", tiny_root, *more))
     assert again.returncode == 2
     assert again.stderr.strip().splitlines()[-1].startswith("avlearn: error:")
     assert "--resume" in again.stderr
@@ -121,9 +108,9 @@ def test_a_small_world_is_learned_and_a_shuffled_one_is_not(tmp_path):
     assert wrong < right / 2
 
 
-def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path, tiny_root):
     run = tmp_path / "run"
-    words = command(run, tmp_path / "data", "trainer.max_steps=400", "trainer.val_every=400")
+    words = command(run, tiny_root, "trainer.max_steps=400", "trainer.val_every=400")
     running = Command(*words)
     figures = run / "metrics.jsonl"
     while running.poll() is None and not (figures.exists() and '"step": 5' in figures.read_text()):
@@ -133,4 +120,4 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
     assert running.returncode == 130, said[-3500:]
     assert "--resume goes on" in said
     assert "Traceback" not in said
-    assert weights(run)["global_step"] >= 5
+    assert last(run)["global_step"] >= 5

@@ -111,7 +111,7 @@ def test_a_model_without_labels_says_so(stereo):
 @pytest.mark.slow
 def test_real_videos_give_a_result_or_a_typed_refusal(model, real_videos, tmp_path):
     done = 0
-    # Of every container and codec; the large ones take long to decode and say nothing else.
+    # Of many containers and codecs; what is large takes long to decode, and tests of the reader read all of it.
     short = sorted(path for path in real_videos.rglob("*") if path.is_file() and path.stat().st_size < 500_000)
     for path in short[::3]:
         try:

@@ -17,6 +17,7 @@ import ast
 import inspect
 import re
 import shlex
+import shutil
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -94,12 +95,12 @@ BLOCKS = {page: read_blocks(page, (ROOT / page).read_text()) for page in PAGES}
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory) -> Path:
+def inputs(small_world, tmp_path_factory) -> Path:
     """What a reader has: videos, and released weights."""
     folder = tmp_path_factory.mktemp("reader")
-    make_world(folder / "solo", 12, 11, WorldConfig.preset("solo"), workers=1)
+    shutil.copytree(small_world, folder / "solo")
+    shutil.copytree(small_world / "clips", folder / "videos")
     make_world(folder / "duets", 4, 7, WorldConfig.preset("duets"), workers=1)
-    (folder / "solo" / "clips").rename(folder / "videos")
     write_manifest(scan_folder(folder / "videos"), folder / "held_out.parquet")
     clips = folder / "duets" / "clips"
     films = folder / "films"

@@ -15,15 +15,11 @@ SLAVC = ("objective=slavc", "objective.momentum=0.75", "objective.dropout=0.5", 
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("momentum")
-
-
-@pytest.fixture(scope="module")
-def whole(root) -> Path:
+def whole(tiny_root, tmp_path_factory) -> Path:
     """A run of six steps."""
-    pretrain(recipe(root, *SLAVC), root / "whole")
-    return root / "whole"
+    run = tmp_path_factory.mktemp("momentum") / "whole"
+    pretrain(recipe(tiny_root, *SLAVC), run)
+    return run
 
 
 def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
@@ -36,8 +32,8 @@ def task_of(root: Path, *words: str) -> SynchronizeModule:
     return build(recipe(root, *words)).module
 
 
-def test_the_copy_moves_by_its_share_and_takes_no_gradient(root):
-    task = task_of(root, *SLAVC)
+def test_the_copy_moves_by_its_share_and_takes_no_gradient(tiny_root):
+    task = task_of(tiny_root, *SLAVC)
     assert not any(p.requires_grad for p in task.target.parameters())
     before = [p.clone() for p in task.target.parameters()]
     assert all(torch.equal(own, theirs) for own, theirs in zip(before, task.model.parameters(), strict=True))
@@ -49,8 +45,8 @@ def test_the_copy_moves_by_its_share_and_takes_no_gradient(root):
         torch.testing.assert_close(now, then + 0.25)
 
 
-def test_the_objective_compares_the_model_with_its_copy(root):
-    task = task_of(root, *SLAVC).eval()
+def test_the_objective_compares_the_model_with_its_copy(tiny_root):
+    task = task_of(tiny_root, *SLAVC).eval()
     video, audio = torch.rand(2, 3, 50, 32, 32), torch.randn(2, 32000)
     batch = {"offset": torch.zeros(2, dtype=torch.long), "index": torch.arange(2)}
     with torch.no_grad():
@@ -69,14 +65,14 @@ def test_the_objective_compares_the_model_with_its_copy(root):
     assert not torch.allclose(task.embed(video, audio, batch).video, whole)
 
 
-def test_other_objectives_have_no_copy(root):
-    task = task_of(root, "objective=mil_infonce")
+def test_other_objectives_have_no_copy(tiny_root):
+    task = task_of(tiny_root, "objective=mil_infonce")
     assert task.target is None
     assert task.objective.dropout == 0
     assert not any("target" in name for name in task.state_dict())
 
 
-def test_training_resumes_to_the_bit_copy_included(root, whole, monkeypatch, tmp_path):
+def test_training_resumes_to_the_bit_copy_included(tiny_root, whole, monkeypatch, tmp_path):
     step = SynchronizeModule.training_step
 
     def until_the_checkpoint(self, batch, index):
@@ -86,10 +82,10 @@ def test_training_resumes_to_the_bit_copy_included(root, whole, monkeypatch, tmp
 
     monkeypatch.setattr(SynchronizeModule, "training_step", until_the_checkpoint)
     with pytest.raises(RuntimeError, match="stopped"):
-        pretrain(recipe(root, *SLAVC), tmp_path / "run")
+        pretrain(recipe(tiny_root, *SLAVC), tmp_path / "run")
     assert last(tmp_path / "run")["global_step"] == 3
     monkeypatch.undo()
-    pretrain(recipe(root, *SLAVC), tmp_path / "run", resume=True)
+    pretrain(recipe(tiny_root, *SLAVC), tmp_path / "run", resume=True)
     for part in ("model.", "target."):
         resumed, uninterrupted = weights(tmp_path / "run", part), weights(whole, part)
         assert resumed and resumed.keys() == uninterrupted.keys()
@@ -98,8 +94,8 @@ def test_training_resumes_to_the_bit_copy_included(root, whole, monkeypatch, tmp
     assert any(not torch.equal(ours[name], copy[name]) for name in ours if name.endswith("weight"))
 
 
-def test_the_copy_sees_each_micro_batch_once(root, whole, tmp_path):
-    pretrain(recipe(root, *SLAVC, "trainer.accumulate=2"), tmp_path / "parts")
+def test_the_copy_sees_each_micro_batch_once(tiny_root, whole, tmp_path):
+    pretrain(recipe(tiny_root, *SLAVC, "trainer.accumulate=2"), tmp_path / "parts")
     for run, times in ((whole, 6), (tmp_path / "parts", 12)):
         counts = [v for name, v in weights(run, "target.").items() if name.endswith("tracked")]
         assert counts and all(v == times for v in counts)
@@ -113,6 +109,6 @@ def test_the_copy_sees_each_micro_batch_once(root, whole, tmp_path):
         (("objective.momentum=1",), r"objective\.(slavc\.)?momentum"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused(root, words, said):
+def test_what_does_not_go_with_it_is_refused(tiny_root, words, said):
     with pytest.raises(RecipeError, match=said):
-        recipe(root, *SLAVC, *words)
+        recipe(tiny_root, *SLAVC, *words)
