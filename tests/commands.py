@@ -63,6 +63,10 @@ class Command:
         except subprocess.TimeoutExpired:
             return None
 
+    def errors_so_far(self) -> str:
+        """What the command has written to its standard error."""
+        return os.pread(self._streams[1].fileno(), 1 << 20, 0).decode()
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Wait for the end; what the command wrote."""
         self.wait(timeout)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import typer
+from commands import Command
 
 from avlearn import cli
 from avlearn.errors import DataError, DivergedError
@@ -131,11 +132,10 @@ def test_handlers_are_given_back():
 
 
 def test_a_command_that_is_told_to_end_leaves_nothing_half_done(tmp_path):
-    words = [sys.executable, "-m", "avlearn", "world", str(tmp_path / "w"), "--clips", "500", "--workers", "1"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    process = Command("world", tmp_path / "w", "--clips", "500", "--workers", "1")
     while process.poll() is None and not list(tmp_path.glob("w/truth/*.json")):
         time.sleep(0.05)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in said
     assert said.splitlines()[-1].startswith("avlearn: stopped")

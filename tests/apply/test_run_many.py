@@ -1,11 +1,8 @@
 """Many files at once: every one is a row, and the worst of them is what the script sees."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import Command
 from typer.testing import CliRunner
 
 from avlearn.apply.embed import FileFeatures
@@ -68,13 +66,13 @@ def test_advice_for_many_files_is_given_once(clips):
 def test_ctrl_c_leaves_what_is_done(clips, tmp_path):
     for k in range(300):
         shutil.copy(clips[k % len(clips)], tmp_path / f"{k:03d}.mp4")
-    words = [sys.executable, "-m", "avlearn", "sync", tmp_path, "--workers", "1", "--json", tmp_path / "out.json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        while not running.stderr.readline().startswith("[3/"):
-            assert running.poll() is None
-        os.kill(running.pid, signal.SIGINT)
-        begun = time.monotonic()
-        out, said = running.communicate()
+    running = Command("sync", tmp_path, "--workers", "1", "--json", tmp_path / "out.json")
+    while "[3/" not in running.errors_so_far():
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    out, said = running.communicate()
     assert running.returncode == 130
     assert time.monotonic() - begun < 30
     assert "Traceback" not in said
