@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 from released_names import released_shapes
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from avlearn.apply import released_systems as systems
@@ -18,8 +19,13 @@ from avlearn.cli import app
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.media import write_video
 from avlearn.models.released.localizers import prepare_image
-from avlearn.models.released.separate_systems import SeparatorSystem, VisualVoiceSystem
-from avlearn.models.released.separators import SoundOfPixels
+from avlearn.models.released.separate_systems import (
+    SeparatorSystem,
+    VisualVoiceSystem,
+    load_clip_images,
+    open_clipsep,
+)
+from avlearn.models.released.separators import SoundOfPixels, load_clipsep
 from avlearn.models.released.visualvoice import VisualVoice
 
 FPS, RATE = 10, 44100
@@ -199,6 +205,56 @@ def test_visualvoice_of_a_window_is_its_evaluators():
     torch.testing.assert_close(found[:, 1], found[:, 0])
     coarse = VisualVoiceSystem(network, "VisualVoice", CPU, torch.bfloat16).separate_window(audio, seen)
     assert coarse.dtype == torch.float32 and 0 < (coarse[:, 0] - expected).abs().max() < 0.3 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_clipsep_sees_through_clip(tmp_path):
+    """Its image encoder is that of transformers, and its sources are the evaluator's of the mean embedding."""
+    transformers = pytest.importorskip("transformers", reason="the reference is transformers' CLIP")
+    config = transformers.CLIPVisionConfig(
+        hidden_size=768, intermediate_size=3072, projection_dim=512, num_hidden_layers=12, num_attention_heads=12,
+        patch_size=32,
+    )  # fmt: skip
+    theirs = transformers.CLIPVisionModelWithProjection(config).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.03)
+    clip = load_clip_images(clip_names(theirs.state_dict()))
+    images = torch.rand(1, 1, 3, 3, 224, 224)
+    expected = theirs(((images - clip.mean) / clip.std)[0, 0]).image_embeds
+    torch.testing.assert_close(clip(images)[0, 0], expected, rtol=1e-5, atol=1e-5)
+    tensors = {name: torch.randn(shape) * 0.05 for name, shape in released_shapes("clipsep").items()}
+    tensors |= {name: tensor.abs() for name, tensor in tensors.items() if name.endswith("running_var")}
+    tensors |= {name: torch.zeros(()) for name in tensors if name.endswith("num_batches_tracked")}
+    torch.save({"model": tensors}, tmp_path / "best_model.pt")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in clip.network.state_dict().items()}, tmp_path / "c.safetensors"
+    )
+    system = open_clipsep(tmp_path / "best_model.pt", tmp_path / "c.safetensors", title="C", device=CPU, precision=None)
+    audio, frames = torch.randn(1, 65535) / 10, np.random.default_rng(0).integers(0, 255, (3, 60, 80, 3), np.uint8)
+    image = prepare_image(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255, "LVS")
+    expected = load_clipsep(tmp_path / "best_model.pt").separate(audio, clip(image).mean(0)[None, None])[0]
+    torch.testing.assert_close(system.separate_window(audio, [list(frames)])[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def clip_names(tensors: dict) -> dict:
+    """Of transformers to timm's."""
+    found = {"head.weight": tensors["visual_projection.weight"], "head.bias": torch.zeros(512)}
+    embeddings, layers = "vision_model.embeddings.", "vision_model.encoder.layers."
+    found["cls_token"] = tensors[f"{embeddings}class_embedding"].view(1, 1, -1)
+    found["pos_embed"] = tensors[f"{embeddings}position_embedding.weight"][None]
+    found["patch_embed.proj.weight"] = tensors[f"{embeddings}patch_embedding.weight"]
+    for part in ("weight", "bias"):
+        for ours, name in (("norm_pre", "pre_layrnorm"), ("norm", "post_layernorm")):
+            found[f"{ours}.{part}"] = tensors[f"vision_model.{name}.{part}"]
+        for k in range(12):
+            qkv = [tensors[f"{layers}{k}.self_attn.{letter}_proj.{part}"] for letter in "qkv"]
+            found[f"blocks.{k}.attn.qkv.{part}"] = torch.cat(qkv)
+            for ours, name in (
+                ("attn.proj", "self_attn.out_proj"), ("norm1", "layer_norm1"), ("norm2", "layer_norm2"),
+                ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2"),
+            ):  # fmt: skip
+                found[f"blocks.{k}.{ours}.{part}"] = tensors[f"{layers}{k}.{name}.{part}"]
+    return found
 
 
 def parts_of() -> list[bytes]:

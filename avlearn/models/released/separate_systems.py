@@ -4,13 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avlearn.device import computing_in
 from avlearn.models.released import visualvoice
 from avlearn.models.released.localizers import prepare_image
-from avlearn.models.released.separators import WINDOW, ReleasedSeparator, load_co_separation, load_sound_of_pixels
+from avlearn.models.released.separators import (
+    WINDOW,
+    ReleasedSeparator,
+    load_clipsep,
+    load_co_separation,
+    load_sound_of_pixels,
+)
+from avlearn.models.weights.checkpoint import read_tensors
+from avlearn.models.weights.importers import load_all_weights
+from avlearn.models.weights.importers.layout import Tensors, released_shapes
 
 
 class SeparatorSystem:
@@ -20,6 +30,7 @@ class SeparatorSystem:
         network: the separator.
         looks: seconds from a window's middle at which sources are looked at.
         cropped: whether the middle square of what is seen of a source is shown to it; else it is squeezed.
+        embed: embeddings ``[1, K, D]`` of what is seen, ``[1, K, T, 3, 224, 224]``; by default the separator's own.
         title, device, precision: as of `avlearn.models.released.systems.SeparateSystem`.
     """
 
@@ -33,8 +44,10 @@ class SeparatorSystem:
         title: str,
         device: torch.device,
         precision: torch.dtype | None,
+        embed: Callable[[Tensor], Tensor] | None = None,
     ):
         self.network, self.looks, self.title = network.to(device), looks, title
+        self._embed = embed or network.embed_condition
         self.device, self.precision = device, precision
         self._paper = "LVS" if cropped else "EZ-VSL"  # whose frames are cut, or squeezed, in the same way
         self.sample_rate = network.sample_rate
@@ -50,7 +63,7 @@ class SeparatorSystem:
                 found = function(*inputs)
             return found.float()
 
-        embedding = compute(self.network.embed_condition, shown)
+        embedding = compute(self._embed, shown)
         return self.network.split(
             audio.to(self.device), lambda bands: compute(self.network.masks, bands, embedding)
         ).cpu()
@@ -103,6 +116,48 @@ def open_sound_of_pixels(
     """Sound of Pixels from its files: three frames of each source, 3 s apart."""
     network = load_sound_of_pixels(sound, frame, synthesizer)
     return SeparatorSystem(network, (-3.0, 0.0, 3.0), True, title, device, precision)
+
+
+class ClipImages(nn.Module):
+    """CLIP's ViT-B/32 of images (Radford et al., ICML 2021): ``[..., 3, 224, 224]`` in [0, 1] to ``[..., 512]``."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = timm.create_model("vit_base_patch32_clip_quickgelu_224", pretrained=False, num_classes=512)
+        self.register_buffer("mean", torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.network(((images - self.mean) / self.std).flatten(0, -4))
+        return found.unflatten(0, images.shape[:-3])
+
+
+@released_shapes("CLIP")
+def load_clip_images(source: Path | Tensors) -> ClipImages:
+    """CLIP's image encoder by timm's names, in evaluation mode.
+
+    Raises:
+        ModelError: the file cannot be read, parameters are missing, or tensors are left over.
+    """
+    tensors = source if isinstance(source, dict) else read_tensors(source)
+    model = ClipImages()
+    load_all_weights(model, {f"network.{name}": tensor for name, tensor in tensors.items()}, "CLIP")
+    return model.eval()
+
+
+def open_clipsep(
+    separator: Path, images: Path, *, title: str, device: torch.device, precision: torch.dtype | None
+) -> SeparatorSystem:
+    """CLIPSep from its file and CLIP's: the mean embedding of three frames of each source, 2 s apart."""
+    network, clip = load_clipsep(separator), load_clip_images(images).to(device)
+
+    def embed(shown: Tensor) -> Tensor:
+        return network.embed_condition(clip(shown).mean(2))
+
+    return SeparatorSystem(network, (-2.0, 0.0, 2.0), True, title, device, precision, embed)
 
 
 def open_co_separation(
