@@ -18,7 +18,8 @@ from avlearn.signal.peak import vertex
 
 _REACH = 2.0  # seconds searched on each side
 _BLOCK = 12  # crops of a block that is exchanged for others: half a second
-_FEWEST = 3  # blocks of a track: fewer cannot be exchanged
+_SHORTEST = 20  # crops of a track that is looked at
+_FEWEST = 3 * _BLOCK  # crops that tell anything: fewer blocks cannot be exchanged
 _LEAST = 1.0  # seconds of audio
 _INSIDE = 0.5  # of a track's crops have audio at each offset that is searched
 _DRAWS = 200  # of exchanged blocks
@@ -90,7 +91,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     total: LipCurves | None = None
     for track in face_tracks(path, MOUTH, device):
         around = _around(info, track, reach)
-        if len(track.crops) < _FEWEST * _BLOCK or around.duration < _LEAST:
+        if len(track.crops) < _SHORTEST or around.duration < _LEAST:
             continue
         reader = ClipReader(sample_rate=SAMPLE_RATE, mono=True, video=False)
         audio = reader.read(path, [around])[0].audio[0]
@@ -100,7 +101,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
         if curves.searched.any():
             total = curves if total is None else total + curves
             parts.append(_part(track, info.video.width, *_judged(curves, lags)))
-    if total is None:
+    if total is None or total.crops < _FEWEST:
         return ExpertAnswer("speech", None, 0.0, "no face is seen for long enough")
     best, confidence = _judged(total, lags)
     reason = _why_not(best, confidence, -lags[total.searched] / VOICES, parts)
@@ -150,9 +151,10 @@ def speech_evidence(curves: LipCurves, lags: np.ndarray) -> tuple[float, SpeechE
 
 
 def _judged(curves: LipCurves, lags: np.ndarray) -> tuple[float, float]:
-    """The best offset in seconds, and its confidence."""
+    """The best offset in seconds, and its confidence: none in what is too short."""
     lag, evidence = speech_evidence(curves, lags)
-    return round(-lag / VOICES, 4), round(probability(evidence, speech_calibration()), 4)
+    confidence = probability(evidence, speech_calibration()) if curves.crops >= _FEWEST else 0.0
+    return round(-lag / VOICES, 4), round(confidence, 4)
 
 
 def _part(track: FaceTrack, width: int, best: float, confidence: float) -> dict[str, Any]:
