@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.confidence import probability
-from avlearn.apply.expert_answer import ExpertAnswer
+from avlearn.apply.expert_answer import SURE, ExpertAnswer
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.self_calibration import SHORTEST, SelfCalibration, Stretch, self_calibrate
 from avlearn.apply.shots import ShotDetector
@@ -30,10 +30,8 @@ _LONG = 600.0  # seconds of video from which on no faces are looked for: that ta
 _MOST = 8  # shots and people that are judged, the longest ones
 _AGREE = 0.08  # seconds by which they may differ
 _END = 0.1  # seconds from the end of what was searched
-_AHEAD = 0.02  # seconds by which motion is seen before it is heard, in files that are in sync
-_SURE = 0.7  # confidence from which an offset is named: 37 of 38 such were right, and 1 of 76 exchanged files had one
-# Of `avlearn.apply.confidence.calibrate`, by talking faces of half of the people, in sync and with others' audio.
-_CALIBRATION = {"weights": {"peak": 0.427, "margin": 0.758}, "bias": -2.688}
+# Of tools/speech_sync/self_calibration.py, by mouths and voices of GRID.
+_CALIBRATION = {"weights": {"peak": 0.699, "margin": 0.599}, "bias": -4.188}
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def self_calibrated_sync(
     parts = sorted((_part(track, found, len(judged)) for track, found in judged), key=lambda p: -p["confidence"])
     best = max((found for _, found in judged), key=lambda found: _confidence(found, 1))
     return ExpertAnswer(
-        NAME, parts[0]["best"], parts[0]["confidence"], _why_not(parts, reach), best.offsets + _AHEAD, best.scores,
+        NAME, parts[0]["best"], parts[0]["confidence"], _why_not(parts, reach), best.offsets, best.scores,
         tuple(parts),
     )  # fmt: skip
 
@@ -102,12 +100,12 @@ def _confidence(found: SelfCalibration, judged: int) -> float:
 def _part(track: Track, found: SelfCalibration, judged: int) -> dict[str, Any]:
     """What one shot or one person tells."""
     confidence = round(_confidence(found, judged), 4)
-    best = round(found.offset + _AHEAD, 4)
+    best = round(found.offset, 4)
     return {
         "shot" if track.what == "frame" else "speaker": track.number,
         "start": round(track.start, 3),
         "end": round(track.end, 3),
-        "offset": best if confidence >= _SURE else None,
+        "offset": best if confidence >= SURE else None,
         "best": best,
         "confidence": confidence,
         "peak": round(found.evidence.peak, 2),
@@ -118,7 +116,7 @@ def _part(track: Track, found: SelfCalibration, judged: int) -> dict[str, Any]:
 def _why_not(parts: Sequence[dict[str, Any]], reach: float) -> str:
     """Why no offset is named; "" where one is. The surest part comes first."""
     best, confidence = parts[0]["best"], parts[0]["confidence"]
-    if confidence < _SURE:
+    if confidence < SURE:
         return f"no offset explains the file better than chance, confidence {confidence:.2f}"
     if abs(best) > reach - _END:
         return f"the best offset lies at the end of the {reach:g} s that were searched"
