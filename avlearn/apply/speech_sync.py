@@ -20,6 +20,7 @@ _REACH = 2.0  # seconds searched on each side
 _BLOCK = 12  # crops of a block that is exchanged for others: half a second
 _SHORTEST = 20  # crops of a track that is looked at
 _FEWEST = 3 * _BLOCK  # crops that tell anything: fewer blocks cannot be exchanged
+_LONG, _PART = 600.0, 20.0  # seconds of video from which on only parts are looked at, as much together; and of a part
 _LEAST = 1.0  # seconds of audio
 _INSIDE = 0.5  # of a track's crops have audio at each offset that is searched
 _DRAWS = 200  # of exchanged blocks
@@ -72,7 +73,8 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     """The offset that a file's talking faces tell, of all together and of each.
 
     The faces need not be the ones that speak: lips that do not fit the audio add nothing to any offset. The confidence
-    comes from the file itself, of the same lips held against other moments of the same audio.
+    comes from the file itself, of the same lips held against other moments of the same audio. Of a file of more than
+    ten minutes as much is looked at, in parts that are spread over it.
 
     Args:
         path: a file with video and audio.
@@ -89,7 +91,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     parts: list[dict[str, Any]] = []
     model = load_speech_sync(device)
     total: LipCurves | None = None
-    for track in face_tracks(path, MOUTH, device):
+    for track in face_tracks(path, MOUTH, device, _spans(info.video.duration)):
         around = _around(info, track, reach)
         if len(track.crops) < _SHORTEST or around.duration < _LEAST:
             continue
@@ -107,6 +109,13 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     reason = _why_not(best, confidence, -lags[total.searched] / VOICES, parts)
     scores = total.scores[::-1] / total.crops
     return ExpertAnswer("speech", best, confidence, reason, -lags[::-1] / VOICES, scores, tuple(parts))
+
+
+def _spans(duration: float) -> list[tuple[float, float]] | None:
+    """The parts of a long file that are looked at, spread evenly; None: all of it."""
+    if duration <= _LONG:
+        return None
+    return [(start, start + _PART) for start in np.linspace(0, duration - _PART, round(_LONG / _PART)).tolist()]
 
 
 def _around(info: AudioVideoInfo, track: FaceTrack, reach: float) -> Window:

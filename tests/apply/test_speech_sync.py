@@ -100,6 +100,15 @@ def test_audio_that_comes_later_lags(talking, fits):
     assert answer.to_dict()["parts"] == [part]
 
 
+def test_of_a_long_file_parts_are_looked_at(talking, fits, monkeypatch):
+    monkeypatch.setattr(module, "_LONG", 6.0)
+    monkeypatch.setattr(module, "_PART", 3.0)
+    answer = speech_sync(talking)
+    assert answer.offset == pytest.approx(-0.2, abs=0.03)
+    assert [part["start"] for part in answer.parts] == pytest.approx([0.0, 5.0], abs=0.1)
+    assert [part["end"] for part in answer.parts] == [3.0, 8.0]
+
+
 def test_an_offset_beyond_the_search_is_not_named(talking, fits):
     answer = speech_sync(talking, max_offset=0.25)
     assert answer.offset is None and "at the end of what was searched, -0.25 to 0.25 s" in answer.reason

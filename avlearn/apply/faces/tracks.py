@@ -11,12 +11,13 @@ import torch
 from avlearn.apply.faces.crops import View
 from avlearn.apply.shots import ShotDetector
 from avlearn.errors import NoVideoError
-from avlearn.media import probe, stream
+from avlearn.media import ClipReader, Window, probe, stream
 from avlearn.media.source import Source, opened
 from avlearn.models.released.mtcnn import FaceDetector, Faces, load_face_detector
 
 FPS = 25.0  # of tracks and crops
 _CHUNK = 25  # frames that are looked at together; the next ones are known when crops are cut out of them
+_READ = 5  # chunks of a part of a file that are read at once
 _EVERY = 5  # frames from one detection to the next, between which a face moves evenly
 _SIDE = 360  # pixels of the frame's short side in which faces are looked for
 _SMALLEST = 24.0  # pixels there of the smallest face: the lips of a smaller one are a few pixels
@@ -54,7 +55,9 @@ class FaceTrack:
         return len(self.crops) / FPS
 
 
-def face_tracks(path: Source, view: View, device: torch.device | None = None) -> Iterator[FaceTrack]:
+def face_tracks(
+    path: Source, view: View, device: torch.device | None = None, spans: Sequence[tuple[float, float]] | None = None
+) -> Iterator[FaceTrack]:
     """The faces of a file, in the order in which their tracks end.
 
     Faces are looked for five times a second and joined by their overlap, within a shot. Memory does not grow with the
@@ -64,6 +67,7 @@ def face_tracks(path: Source, view: View, device: torch.device | None = None) ->
         path: a file with video.
         view: the crop: `MOUTH` or `FACE` of `avlearn.apply.faces`.
         device: of the detector; the CPU by default.
+        spans: the parts that are looked at, in order: begin and end, seconds from the first frame. All by default.
 
     Raises:
         MissingExtraError: the detector is not installed; says how.
@@ -71,17 +75,35 @@ def face_tracks(path: Source, view: View, device: torch.device | None = None) ->
     """
     device = device or torch.device("cpu")
     detector = _detector(device)
-    seconds = _CHUNK / FPS
     with opened(path) as file:
         info = probe(file).video
         if info is None:
             raise NoVideoError(f"{path} has no video")
         side = min(_SIDE, info.width, info.height)
         tracker = _Tracker(view, min(info.width, info.height) / side)
-        for clip in stream(file, seconds, seconds, fps=FPS, size=side, audio=False):
-            found = detector(torch.from_numpy(clip.video[::_EVERY]).to(device), _SMALLEST)
-            yield from tracker.add(clip.video, found)
+        for first, frames in _chunks(file, side, spans):
+            if first != tracker.seen:
+                yield from tracker.go_on(first)
+            yield from tracker.add(frames, detector(torch.from_numpy(frames[::_EVERY]).to(device), _SMALLEST))
         yield from tracker.end()
+
+
+def _chunks(file: Source, side: int, spans: Sequence[tuple[float, float]] | None) -> Iterator[tuple[int, np.ndarray]]:
+    """The number of a first frame, and a chunk of frames."""
+    if spans is None:
+        seconds = _CHUNK / FPS
+        for number, clip in enumerate(stream(file, seconds, seconds, fps=FPS, size=side, audio=False)):
+            yield number * _CHUNK, clip.video
+        return
+    reader = ClipReader(fps=FPS, size=side, audio=False)
+    origin = probe(file).start
+    for begin, end in spans:
+        last = round(end * FPS)
+        for first in range(round(begin * FPS), last, _CHUNK * _READ):
+            count = min(_CHUNK * _READ, last - first)
+            frames = reader.read(file, [Window(origin + first / FPS, count / FPS)])[0].video
+            for at in range(0, count, _CHUNK):
+                yield first + at, frames[at : at + _CHUNK]
 
 
 @cache
@@ -137,9 +159,21 @@ class _Tracker:
         self._held: tuple[int, np.ndarray] = 0, np.zeros((0, 0, 0, 3), np.uint8)  # a first frame, and its chunk
         self._people = 0
 
+    @property
+    def seen(self) -> int:
+        """The frame after the latest."""
+        return self._held[0] + len(self._held[1])
+
+    def go_on(self, frame: int) -> Iterator[FaceTrack]:
+        """Ends all tracks, and goes on at a later frame with another shot."""
+        yield from self.end()
+        self._shots = ShotDetector()
+        self._cuts = [*self._cuts, frame] if self.seen else [frame]
+        self._held = frame, np.zeros((0, 0, 0, 3), np.uint8)
+
     def add(self, frames: np.ndarray, found: Sequence[Faces]) -> Iterator[FaceTrack]:
         """Takes the next chunk, and gives the tracks that ended in the one before."""
-        first = self._held[0] + len(self._held[1])
+        first = self.seen
         for k, frame in enumerate(frames):
             if self._shots.add(frame):
                 self._cuts.append(first + k - 1)

@@ -61,6 +61,14 @@ def test_a_long_track_goes_on_in_another(film, monkeypatch):
     assert tracks == [(1, 0.0, 25), (1, 1.0, 15), (2, 1.6, 35), (3, 1.6, 35), (2, 3.0, 5), (3, 3.0, 5)]
 
 
+def test_parts_of_a_file_are_looked_at_alone(film):
+    tracks = list(face_tracks(film, MOUTH, spans=[(0.2, 1.4), (2.0, 3.2)]))
+    assert [(t.person, t.start, len(t.crops)) for t in tracks] == [(1, 0.2, 30), (2, 2.0, 30), (3, 2.0, 30)]
+    assert [t.shot for t in tracks] == [1, 2, 2]
+    whole = list(face_tracks(film, MOUTH))
+    assert np.abs(tracks[1].boxes - whole[1].boxes[10:]).max() < 4
+
+
 def test_a_tilted_head_is_turned_upright(tmp_path):
     tilted = write(tmp_path / "tilted.mp4", np.stack([drawn_face((120, 90), tilt=15.0)] * 30))
     (track,) = face_tracks(tilted, MOUTH)
