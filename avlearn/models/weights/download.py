@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import IO, BinaryIO
 from urllib.parse import urlsplit
 
-import torch
-
 from avlearn.errors import ModelError
 from avlearn.files import write_text
 from avlearn.lock import locked
@@ -68,6 +66,8 @@ def download(address: str) -> Path:
 
 def cache_folder() -> Path:
     """Where weight files are kept: PyTorch's folder, below ``TORCH_HOME``."""
+    import torch  # heavy: lists of what can be fetched do without
+
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
