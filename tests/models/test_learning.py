@@ -54,6 +54,7 @@ SCHEDULES = {
     "mvit v2": (400, 0.001),
     "swin3d": (500, 0.003),
     "videomae": _ATTENDING,
+    "vjepa2": _ATTENDING,
     "motionformer": _ATTENDING,
     "resnet9": (80, 0.003),
     "vggm": (100, 0.003),
