@@ -16,7 +16,7 @@ class ShotDetector:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
-        self._changes = [np.inf, 0.0]  # of the two frames before the next one
+        self._changes = [0.0, 0.0]  # of the two frames before the next one
 
     def add(self, frame: np.ndarray) -> bool:
         """Whether the frame *before* this one is the first of a shot.
@@ -28,4 +28,4 @@ class ShotDetector:
         change = 0.0 if self._last is None else float(np.abs(thumbnail - self._last).mean())
         before, latest = self._changes
         self._last, self._changes = thumbnail, [latest, change]
-        return latest > max(_LEAST, _RATIO * max(before if np.isfinite(before) else 0.0, change))
+        return latest > max(_LEAST, _RATIO * max(before, change))

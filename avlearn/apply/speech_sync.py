@@ -26,6 +26,7 @@ _INSIDE = 0.5  # of a track's crops have audio at each offset that is searched
 _DRAWS = 200  # of exchanged blocks
 _NEAR = 0.12  # seconds around the best offset that are not another one
 _AGREE = 0.08  # seconds by which people of one file may differ
+_ALONE = 6.0  # seconds of a track that should be sure by itself
 _RATIO = VOICES // MOUTHS
 
 
@@ -34,8 +35,8 @@ class SpeechEvidence:
     """What speaks for an offset.
 
     Attributes:
-        peak: by how many stds the best offset fits better than the best one does where each second of lips is held
-            against another moment of the audio (exchanged blocks).
+        peak: by how many stds the best offset fits better than the best one does where each half second of lips is
+            held against another moment of the audio (exchanged blocks).
         margin: by how many of these stds it fits better than any other offset does.
     """
 
@@ -188,6 +189,8 @@ def _why_not(best: float, confidence: float, searched: np.ndarray, parts: Sequen
     if not searched.min() + _NEAR < best < searched.max() - _NEAR:
         return f"the best offset lies at the end of what was searched, {searched.min():g} to {searched.max():g} s"
     named = [part["offset"] for part in parts if part["offset"] is not None]
+    if not named and max(part["end"] - part["start"] for part in parts) > _ALONE:
+        return "several people are seen for long, and none of them agrees with the audio alone"
     if any(abs(offset - best) > _AGREE for offset in named):
         return f"speakers differ: from {round(1000 * min(named)):+d} to {round(1000 * max(named)):+d} ms"
     return ""

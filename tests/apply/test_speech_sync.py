@@ -177,3 +177,10 @@ def test_the_encoders_of_the_package_are_read():
     assert similarity.shape == (30, 120) and similarity.abs().max() < 2
     assert similarity.mean(0).abs().max() < 1e-5 and similarity.mean(1).abs().max() < 1e-5
     assert set(module.speech_calibration()["weights"]) == {"peak", "margin"}
+
+
+def test_people_who_agree_only_together_are_not_named():
+    parts = [{"offset": None, "start": 0.0, "end": end} for end in (15.0, 15.0)]
+    assert "none of them agrees with the audio alone" in module._why_not(0.2, 0.9, np.array([-2.0, 2.0]), parts)
+    short = [{"offset": None, "start": 0.0, "end": 1.2}] * 2
+    assert module._why_not(0.2, 0.9, np.array([-2.0, 2.0]), short) == ""
