@@ -1,8 +1,7 @@
 """`separate`: the audio of each thing that is seen, by itself."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from functools import partial
 from glob import escape
 from itertools import zip_longest
@@ -16,16 +15,17 @@ from avlearn.apply.feature_file import FeatureFile
 from avlearn.apply.file_maps import FileMaps, maps_along
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.parallel import single_threads
-from avlearn.apply.separate_stretches import Stretch, separate_stretches
+from avlearn.apply.separate_result import SeparateResult, Track
+from avlearn.apply.separate_stretches import separate_stretches
 from avlearn.apply.source_choice import MAX_SOURCES, Choice, chosen_sources
 from avlearn.apply.source_weights import SourceWeights, source_weights
 from avlearn.apply.sources import SoundSource
 from avlearn.apply.sync_check import SyncCheck, check_sync
-from avlearn.apply.track_confidence import TrackEvidence, TrackSimilarity, track_confidence
+from avlearn.apply.track_confidence import TrackEvidence, track_confidence
+from avlearn.apply.track_sums import TrackSums, write_tracks
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
 from avlearn.apply.windows import SILENCE, probe_both
-from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
@@ -33,107 +33,6 @@ from avlearn.models.audiovisual import AudioVisual
 _EXPLAINS = 0.5  # confidence that one track at least has where something on screen makes the sound
 
 Progress = Callable[[str, float, float], None]
-
-
-@dataclass(frozen=True)
-class Track:
-    """A part of the input's audio, as long as all of it.
-
-    Attributes:
-        name: ``source1``, ``source2``, ...; ``onscreen``, ``offscreen``; or ``residual``.
-        audio: the WAV.
-        video: the MP4 or MKV with this audio alone; None for the residual.
-        share: of the input's energy.
-        id: of the source, as `avlearn localize --sources` numbers them; None where a place was asked for.
-        place: x and y of the source as fractions of the frame, the median over time; None but for sources.
-        present: share of the video's time for which the source is there; None but for sources.
-        confidence: that it is the sound of its own place, in [0, 1]; None for what is off screen and for the residual.
-        evidence: what that stands on; None but for sources, and for one whose track is silent.
-    """
-
-    name: str
-    audio: str
-    video: str | None
-    share: float
-    id: int | None = None
-    place: tuple[float, float] | None = None
-    present: float | None = None
-    confidence: float | None = None
-    evidence: TrackEvidence | None = None
-
-    def text(self, calibrated: bool = True) -> str:
-        """Human-readable text; ``calibrated``: whether the confidence is."""
-        said = [f"{self.share:.0%} of the energy"]
-        if self.place:
-            said.insert(0, f"at {self.place[0]:.0%} across, {self.place[1]:.0%} down")
-        if self.present is not None and self.present < 0.995:
-            said.append(f"there {self.present:.0%} of the time")
-        if self.confidence is not None:
-            said.append(f"confidence {self.confidence:.2f}{'' if calibrated else ', not calibrated'}")
-        return f"  {printable(self.audio)}  {', '.join(said)}"
-
-
-@dataclass(frozen=True)
-class SeparateResult:
-    """Tracks that add up to the input.
-
-    Attributes:
-        path: the file.
-        duration: seconds of the tracks.
-        sample_rate, channels: of the tracks, as of the input.
-        format: ``float`` (32 bits) or ``24`` (bits).
-        calibrated: whether confidences were held to tracks with known truth; else each is the share of the track's
-            place beside the best of the others.
-        tracks: the last holds what belongs to no other.
-        verdict: ``separated``, ``nothing on screen explains the sound``, ``silent``, or ``this model cannot tell``.
-        reason: why it is not ``separated``, in plain words; else None.
-        in_distribution: whether ``video`` and ``audio`` are like the training data; None where that was never measured.
-        delay: seconds by which the audio was moved later to be measured, where it is out of sync; the tracks lie as in
-            the input.
-        notes: lines for people: of an offset, of quiet audio.
-        notice: why the model cannot tell, where the file is unlike the training data; else None.
-        system: the released system that separated in place of our model; else "".
-    """
-
-    path: str
-    duration: float
-    sample_rate: int
-    channels: int
-    format: Format
-    calibrated: bool
-    tracks: list[Track]
-    verdict: str
-    reason: str | None
-    in_distribution: dict[str, bool | None]
-    delay: float
-    notes: tuple[str, ...]
-    notice: str | None
-    system: str = ""
-
-    @property
-    def sources(self) -> list[Track]:
-        """All but the last."""
-        return self.tracks[:-1]
-
-    @property
-    def residual(self) -> Track:
-        """What belongs to no source."""
-        return self.tracks[-1]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types; ``system`` is there where one separated."""
-        values = asdict(self)
-        if not self.system:
-            del values["system"]
-        return {"schema": "avlearn.separate/2", **values}
-
-    def text(self) -> str:
-        """Human-readable text."""
-        count = len(self.sources)
-        lines = [f"{printable(self.path)}: {count} track{'s' * (count != 1)} and what is left"]
-        lines += [track.text(self.calibrated) for track in self.tracks]
-        lines += [self.reason] if self.reason else []
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
 def track_patterns(stem: str) -> list[str]:
@@ -221,52 +120,6 @@ def _weights(
     model: AudioVisual, chosen: Sequence[SoundSource], found: FileMaps, features: FeatureFile
 ) -> SourceWeights:
     return source_weights(chosen, found, features.shape[1:], model.config.pool_scale, features.steps * model.step)
-
-
-@dataclass
-class TrackSums:
-    """Over the stretches of a file.
-
-    Attributes:
-        similarity: of tracks and places.
-        energy: ``[K]`` of the tracks that are written.
-        input_energy: of the file's audio.
-        samples: how many there are.
-    """
-
-    similarity: TrackSimilarity
-    energy: np.ndarray
-    input_energy: float = 0.0
-    samples: int = 0
-
-    def add(self, stretch: Stretch, onscreen: bool) -> np.ndarray:
-        """Add a stretch; its tracks ``[K, C, S]``, all sources in one where ``onscreen``, and what they leave."""
-        given = stretch.tracks.sum(0, keepdims=True) if onscreen else stretch.tracks
-        tracks = np.concatenate([given, stretch.audio[None] - given.sum(0, keepdims=True)])
-        self.similarity += stretch.similarity
-        self.energy += np.square(tracks, dtype=np.float64).sum((1, 2))
-        self.input_energy += float(np.square(stretch.audio, dtype=np.float64).sum())
-        self.samples += stretch.audio.shape[1]
-        return tracks
-
-
-def write_tracks(
-    stretches: Generator[Stretch, None, None],
-    files: WavFiles,
-    sources: int,
-    onscreen: bool,
-    progress: Callable[[int], None],
-) -> TrackSums:
-    """Write all stretches, and add them up; ``progress`` is told how many samples are written.
-
-    What gives the stretches is closed, and so are the files.
-    """
-    sums = TrackSums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
-    with files, closing(stretches):
-        for stretch in stretches:
-            files.write(sums.add(stretch, onscreen))
-            progress(sums.samples)
-    return sums
 
 
 def _tracks(

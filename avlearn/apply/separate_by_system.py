@@ -9,12 +9,14 @@ import numpy as np
 import soxr
 import torch
 
-from avlearn.apply.separate import SeparateResult, Track, track_names, track_patterns, write_tracks
+from avlearn.apply.separate import track_names, track_patterns
+from avlearn.apply.separate_result import SeparateResult, Track
 from avlearn.apply.separate_stretches import Stretch
 from avlearn.apply.shown_faces import ShownFaces
 from avlearn.apply.shown_places import ShownPlaces
 from avlearn.apply.source_choice import Choice
 from avlearn.apply.track_confidence import TrackSimilarity
+from avlearn.apply.track_sums import write_tracks
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import CANNOT_TELL, SILENT
 from avlearn.apply.windows import SILENCE, check_finite, probe_both

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from avlearn.apply.separate import SeparateResult, separate_file
+from avlearn.apply.separate import separate_file
+from avlearn.apply.separate_result import SeparateResult
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.systems import SeparateSystem
