@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +139,7 @@ def wrong(tmp_path_factory):
         (["sync", "missing.mp4"], "does not exist"),
         (["sync", "mute.mp4"], "no audio"),
         (["sync", "none.txt"], "none.txt does not exist"),
+        (["sync", "missing.mp4", "none.mp4"], "missing.mp4 does not exist, nor do the 1 others"),
         (["sync", ".", "--fix", "fixed.mp4"], "give a folder's name"),
         (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),
@@ -280,9 +282,10 @@ def test_many_files_are_fixed_drawn_and_mapped_into_folders(late, tmp_path, monk
     rows = {row["path"]: row for row in json.loads((tmp_path / "out.json").read_text())}
     fixed = rows["in/late.mp4"]["fixed"]
     assert fixed["out"] == "fixed/late_fixed.mp4" and abs(fixed["now"]) < 0.04 and abs(fixed["was"] + 0.3) < 0.04
-    assert rows["in/b/silent.m4v"]["not_fixed"].endswith("silent.m4v is not fixed: the audio track is silent")
+    assert rows["in/b/silent.m4v"]["not_fixed"].endswith("silent.m4v is not fixed: no offset is named")
     assert "fixed" not in rows["in/b/silent.m4v"] and rows["in/bad.mp4"]["status"] == "error"
-    assert "  not fixed: the audio track is silent" in done.stdout
+    assert rows["in/b/silent.m4v"]["reason"] == "the audio track is silent"
+    assert done.stdout.count("the audio track is silent") == 1 and "  not fixed: no offset is named" in done.stdout
     again = CliRunner().invoke(app, ["sync", "fixed", "--workers", "1", "--fix", "again"])
     assert again.exit_code == 0 and "1 in sync" in again.stdout and (tmp_path / "again/late_fixed_fixed.mp4").is_file()
     mapped = CliRunner().invoke(app, ["localize", "in", "--maps", "maps", "-o", "heat", "--workers", "1"])
@@ -300,6 +303,17 @@ def test_of_files_that_are_named_one_by_one_what_cannot_be_read_is_a_row(small_w
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2 and out.is_file(), done.output
     assert "2 of 3 files could not be read" in done.stdout and "none.mp4: error: does not exist" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["sync", "localize", "separate", "classify", "probe"])
+def test_every_tool_takes_several_files_and_folders(command, wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [command, str(wrong), str(wrong / "none.mp4"), str(wrong / "text.mp4"), "--workers", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, done.output
+    rows = [line for line in done.stdout.splitlines() if ".mp4" in line]
+    assert sorted(Path(line.split(" (")[0].split()[-1]).name for line in rows) == ["mute.mp4", "none.mp4", "text.mp4"]
+    assert {"localize": "files_localized", "separate": None}.get(command) in (None, *os.listdir(tmp_path))
 
 
 def test_an_address_is_read_where_a_file_would_be(small_world):
@@ -355,7 +369,8 @@ def test_sync_tells_scripts_by_its_exit_code(small_world, tmp_path):
     assert run("sync", silent).returncode == 3
     refused = run("sync", silent, "--fix", tmp_path / "fixed.mp4")
     assert refused.returncode == 2
-    assert "not fixed: the audio track is silent" in refused.stderr
+    assert "not fixed: no offset is named" in refused.stderr  # the reason stands with the result
+    assert (refused.stdout + refused.stderr).count("the audio track is silent") == 1
     assert run("sync", late, "--fix", tmp_path / "fixed.mp4").returncode == 0
     assert run("sync", tmp_path / "fixed.mp4").returncode == 0
     (tmp_path / "list.txt").write_text("late.mp4\nfixed.mp4\n")

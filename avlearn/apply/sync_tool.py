@@ -10,6 +10,7 @@ from avlearn.apply.fix import fix_file
 from avlearn.apply.sync import SyncResult
 from avlearn.apply.sync_file import sync_file
 from avlearn.errors import MediaError, OutputError, SyncError
+from avlearn.files import printable
 from avlearn.media.selection import audio_tracks
 from avlearn.media.source import Source, opened_once
 from avlearn.models.audiovisual import AudioVisual
@@ -71,6 +72,8 @@ def _fixed(
     result: SyncResult, path: Source, model: "AudioVisual | SyncSystem", out: Path, resample: bool
 ) -> SyncResult:
     """The result, with what became of the fix."""
+    if result.offset is None:  # the result has the reason
+        return replace(result, not_fixed=f"{printable(result.path)} is not fixed: no offset is named")
     try:
         return replace(result, fixed=fix_file(result, out, source=path, model=model, resample=resample))
     except (SyncError, MediaError, OutputError) as error:

@@ -7,7 +7,7 @@ import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import Device, Json, ModelName, Overwrite, Precision, Workers, tell, there
-from avlearn.cli.tools import listed, many
+from avlearn.cli.tools import gathered, many
 from avlearn.errors import DataError
 
 _Clips = Annotated[
@@ -57,7 +57,7 @@ def calibrate(
 
     Then: avlearn sync films/ --model models/mine
     """
-    sources = list(dict.fromkeys(found for given in data for found in listed(given) or [given]))
+    sources = gathered(data)
     names = ", ".join(map(str, data))
     from avlearn.apply.calibrate import LEAST, CalibrateResult, calibrated_on, clip_options
     from avlearn.apply.run_many import Failure, InferenceOptions, open_model

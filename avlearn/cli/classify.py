@@ -11,7 +11,7 @@ from avlearn.cli.tools import look_at, use_tool
 
 @app.command()
 def classify(
-    source: Files,
+    files: Files,
     model: ModelName = "default",
     device: Device = "auto",
     precision: Precision = "32",
@@ -30,7 +30,7 @@ def classify(
 
     Example: avlearn classify videos/ --json labels.json
     """
-    given = look_at(source)
+    given = look_at(files)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
 

@@ -9,28 +9,23 @@ from avlearn.cli.app import app
 from avlearn.cli.options import (
     Channel,
     Device,
+    Files,
     Json,
-    ModelName,
+    ModelOrSystem,
     Overwrite,
     Precision,
     Track,
     Workers,
-    anywhere,
-    exists,
     tell,
 )
-from avlearn.cli.tools import listed, many
-from avlearn.errors import AvlearnError
+from avlearn.cli.tools import gathered, many
 from avlearn.files import check_output
 
 
 @app.command()
 def embed(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="As for avlearn sync.", parser=anywhere),
-    ],
-    model: ModelName = "default",
+    files: Files,
+    model: ModelOrSystem = "default",
     device: Device = "auto",
     precision: Precision = "32",
     out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
@@ -51,15 +46,12 @@ def embed(
 
     By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
     """
-    if not any(map(exists, files)):
-        others = f", nor do the {len(files) - 1} others" if len(files) > 1 else ""
-        raise AvlearnError(f"{files[0]} does not exist{others}")
+    sources = gathered(files)
     from avlearn.apply.embed import SUFFIXES, write_features
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
 
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
-    sources = [found for file in files for found in listed(file) or [file]]
     inference = InferenceOptions(model, device, precision, track, channel)
     table, stopped = many(EMBED, sources, inference, workers=workers)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]

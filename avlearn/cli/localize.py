@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
+from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers
 from avlearn.cli.tools import Given, look_at, output_files, output_folder, use_tool
 
 _Out = Annotated[
@@ -18,8 +18,8 @@ _Maps = Annotated[Path | None, typer.Option(metavar="NPZ|FOLDER", help="The maps
 
 @app.command()
 def localize(
-    source: Files,
-    model: ModelName = "default",
+    files: Files,
+    model: ModelOrSystem = "default",
     device: Device = "auto",
     precision: Precision = "32",
     out: _Out = None,
@@ -49,7 +49,7 @@ def localize(
 
     By a released network (see avlearn weights list): avlearn localize street.mp4 --model ezvsl
     """
-    given = look_at(source)
+    given = look_at(files)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import LOCALIZE
 
@@ -74,7 +74,7 @@ def _outputs(given: Given, out: Path | None, maps: Path | None, overwrite: bool)
         return [{"out": video, "maps": arrays}]
     from avlearn.media.writer import VIDEO_SUFFIXES
 
-    folder = output_folder(out, source, "localized")
+    folder = output_folder(out, given, "localized")
     videos = output_files(folder, files, lambda _: "_localized.mp4", VIDEO_SUFFIXES, overwrite)
     beside = output_files(maps or folder, files, lambda _: "_localized.npz", (".npz",), overwrite)
     return [{"out": video, "maps": arrays} for video, arrays in zip(videos, beside, strict=True)]

@@ -37,11 +37,6 @@ def there(name: str) -> Path:
     return path
 
 
-def readable(name: str) -> Path | str:
-    """As `there`, or the address of a media file."""
-    return name if isinstance(anywhere(name), str) else there(name)
-
-
 def exists(path: Path | str) -> bool:
     """Whether there is something to read; standard input always is, and whoever reads an address finds out."""
     return isinstance(path, str) or str(path) == "-" or os.path.exists(path)
@@ -55,18 +50,25 @@ def json_target(name: str | None) -> str | None:
 
 
 Files = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="FILE|FOLDER|LIST|MANIFEST",
-        help="One video file or its address; of many, a folder, a manifest, or a list: a .txt, or - for standard "
-        "input, with a path a line.",
-        parser=readable,
+        metavar="FILE|FOLDER|LIST|MANIFEST...",
+        help="Video files or their addresses, folders, manifests, or lists: a .txt, or - for standard input, with a "
+        "path a line.",
+        parser=anywhere,
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")]
 ModelName = Annotated[
     str,
     typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder; default: the one in the package."),
+]  # fmt: skip
+ModelOrSystem = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="NAME|PATH",
+        help="A model folder, or a released network's name (avlearn weights list); default: the one in the package.",
+    ),
 ]  # fmt: skip
 Track = Annotated[
     str | None,

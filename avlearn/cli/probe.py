@@ -1,12 +1,13 @@
 """The command probe."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Json, Workers, readable, tell, there
+from avlearn.cli.options import Channel, Json, Workers, anywhere, tell, there
 from avlearn.cli.tools import look_at, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
@@ -14,9 +15,9 @@ from avlearn.terminal import remark
 
 @app.command()
 def probe(
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="A media file, or several.", parser=readable),
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="As for avlearn sync.", parser=anywhere),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=there)] = None,
@@ -35,9 +36,9 @@ def probe(
 
     Example: avlearn probe videos/ --json streams.json
     """
-    if source is not None and not data and model is None:
-        _probe(source, track, channel, workers, json_path)
-    elif source is None and data and model is not None:
+    if sources and not data and model is None:
+        _probe(sources, track, channel, workers, json_path)
+    elif not sources and data and model is not None:
         from avlearn.evaluation.linear_probe import probe_manifests
 
         remark("note: avlearn linear-probe is the name of this command now")
@@ -47,9 +48,9 @@ def probe(
 
 
 def _probe(
-    source: Path | str, track: str | None, channel: str | None, workers: int | None, json_path: str | None
+    sources: Sequence[Path | str], track: str | None, channel: str | None, workers: int | None, json_path: str | None
 ) -> None:  # fmt: skip
-    given = look_at(source)
+    given = look_at(sources)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import PROBE
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
+from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers
 from avlearn.cli.tools import Given, look_at, output_folder, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder
@@ -27,8 +27,8 @@ _Form = Annotated[str, typer.Option("--format", metavar="float|24", help="Of the
 
 @app.command()
 def separate(
-    origin: Files,
-    model: ModelName = "default",
+    files: Files,
+    model: ModelOrSystem = "default",
     device: Device = "auto",
     precision: Precision = "32",
     out: _Out = None,
@@ -57,7 +57,7 @@ def separate(
 
     By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """
-    given = look_at(origin)
+    given = look_at(files)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.source_choice import parse_choice
     from avlearn.apply.tools import SEPARATE
@@ -87,7 +87,7 @@ def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path
         stem = Path(origin).stem
         targets = [(out or Path(f"{stem}_separated"), stem)]
     else:
-        folder = output_folder(out, origin, "separated")
+        folder = output_folder(out, given, "separated")
         names = output_names(files)
         targets = [(folder / name, Path(str(path)).stem) for name, path in zip(names, files, strict=True)]
     for target, stem in targets:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers, there
+from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers, there
 from avlearn.cli.tools import Given, look_at, output_files, use_tool
 from avlearn.errors import AvlearnError, SyncError
 from avlearn.files import check_output
@@ -40,8 +40,8 @@ _Crop = Annotated[
 
 @app.command()
 def sync(
-    source: Files,
-    model: ModelName = "default",
+    sources: Files,
+    model: ModelOrSystem = "default",
     device: Device = "auto",
     precision: Precision = "32",
     fix: _Fix = None,
@@ -59,8 +59,8 @@ def sync(
 ) -> None:
     """Is the file in sync? Offset in ms, drift, and edits; offsets are positive when the audio leads.
 
-    Of many files (those of a folder, a manifest, or a list: a .txt or, as '-', standard input, with a path a line
-    from the list's folder on, where lines that begin with # are passed over) each is a row, what is wrong with it too.
+    Of several files each is a row, what is wrong with it too. They may come from folders, manifests, and lists (a .txt
+    or, as '-', standard input, with a path a line from the list's folder on; lines that begin with # are passed over).
 
     A fix is the whole file, only its audio moved; it is measured again before it gets its name.
 
@@ -69,13 +69,15 @@ def sync(
 
     Example: avlearn sync talk.mp4 --fix talk_fixed.mp4
 
+    Example: avlearn sync *.mp4
+
     Example: avlearn sync videos/ --fix fixed/ --json report.json
 
     LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
 
     By a released network, which is fetched once: avlearn sync talk.mp4 --model synchformer (or syncnet, sparsesync)
     """
-    given = look_at(source)
+    given = look_at(sources)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import SYNC
 

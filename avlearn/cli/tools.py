@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from avlearn.cli.options import Result, tell
-from avlearn.errors import OutputError
+from avlearn.cli.options import Result, exists, tell
+from avlearn.errors import AvlearnError, OutputError
 from avlearn.files import check_folder, check_output, drop_unfinished
 from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_bars, remark
@@ -25,27 +25,35 @@ class Given:
     """What a tool is to be used on.
 
     Attributes:
-        source: as it was named.
-        files: those of a folder, a list or a manifest; None for a single file.
+        source: as it was named; of several, the first.
+        files: all of them, with those of folders, lists and manifests; None for a single file.
         file: the single one, opened; None for several.
+        name: for what is made of several files.
     """
 
     source: Path | str
     files: "list[Source] | None"
     file: "OpenFile | None" = None
+    name: str = "files"
 
 
-def look_at(source: Path | str) -> Given:
+def look_at(sources: Sequence[Path | str]) -> Given:
     """What a command was given.
 
-    A single file is opened, and looked into before what works on it is loaded, which takes seconds.
+    A single file is opened, and looked into before what works on it is loaded, which takes seconds. Of several, one
+    that does not exist is a row of the table, as one of a list is.
 
     Raises:
-        MediaError: it cannot be opened, or is no media file.
+        AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
+        MediaError: the single file cannot be opened, or is no media file.
     """
+    source, *others = sources
+    if others:
+        return Given(source, gathered(sources))
+    _check_there(sources)
     files = listed(source)
     if files is not None:
-        return Given(source, files)
+        return Given(source, files, name=Path(source).stem.strip("-") or "files")
     from avlearn.media.open_file import OpenFile
     from avlearn.media.source import open_media
 
@@ -54,6 +62,23 @@ def look_at(source: Path | str) -> Given:
         with open_media(file, look=True):
             pass
     return Given(source, None, file)
+
+
+def gathered(sources: Sequence[Path | str]) -> "list[Source]":
+    """Files that are named, and those of folders, lists and manifests; each once.
+
+    Raises:
+        AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
+    """
+    _check_there(sources)
+    return list(dict.fromkeys(file for source in sources for file in listed(source) or [source]))
+
+
+def _check_there(sources: Sequence[Path | str]) -> None:
+    """Refuse names that are all of nothing; what reads files takes seconds to load."""
+    if not any(map(exists, sources)):
+        others = f", nor do the {len(sources) - 1} others" if len(sources) > 1 else ""
+        raise AvlearnError(f"{sources[0]} does not exist{others}")
 
 
 def listed(source: Path | str) -> "list[Source] | None":
@@ -160,9 +185,9 @@ def many(
     return ResultTable(tool, [done[number] for number in sorted(done)]), stopped
 
 
-def output_folder(out: Path | None, source: Path | str, made: str) -> Path:
-    """The folder for results of many files; by default one in the current folder, named after the source."""
-    return check_folder(out or Path(f"{Path(source).stem.strip('-') or 'files'}_{made}"))
+def output_folder(out: Path | None, given: Given, made: str) -> Path:
+    """The folder for results of many files; by default one in the current folder, named after what was given."""
+    return check_folder(out or Path(f"{given.name}_{made}"))
 
 
 def output_files(
