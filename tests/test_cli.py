@@ -152,6 +152,8 @@ def wrong(tmp_path_factory):
         (["separate", "mute.mp4", "--source", "middle"], "names no source"),
         (["separate", "mute.mp4", "--format", "16"], "is no format"),
         (["separate", "mute.mp4", "--onscreen", "--source", "left"], "leave out --source"),
+        (["separate", "mute.mp4", "--onscreen", "--when", "1-2"], "leave out --when"),
+        (["separate", "mute.mp4", "--when", "soon"], "is no span"),
         (["classify", "mute.mp4", "--model", "unheard_of"], "no model 'unheard_of'"),
         (["evaluate", "--data", "mute.mp4"], "is not a manifest"),
         (["world", "w", "--preset", "hrd"], "nearest is 'hard'"),

@@ -1,4 +1,4 @@
-"""Video features on disk, for files of any length."""
+"""Features of a file's video and audio on disk, for files of any length."""
 
 import tempfile
 from pathlib import Path
@@ -40,3 +40,32 @@ class FeatureFile:
     def close(self) -> None:
         """Give the disk its room back."""
         self.file.close()
+
+
+class FileSteps:
+    """What is known of each step of a whole file, in temporary files.
+
+    Args:
+        folder: whose disk holds it.
+
+    Attributes:
+        video: its features.
+    """
+
+    def __init__(self, folder: Path):
+        self.video, self._audio = FeatureFile(folder), FeatureFile(folder)
+
+    def append(self, features: Tensor, sound: Tensor) -> None:
+        """Add steps: of the video ``[D, T, Y, X]``, of the audio ``[D' + 1, T]``, its root mean square last."""
+        self.video.append(features)
+        self._audio.append(sound[:, :, None, None])
+
+    def read_audio(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """Embeddings ``[1, D', T]`` and root mean square ``[T]``; past either end, of the step there."""
+        sound = self._audio.read(first, count)[..., 0, 0]
+        return sound[:, :-1], sound[0, -1]
+
+    def close(self) -> None:
+        """Give the disk its room back."""
+        self.video.close()
+        self._audio.close()

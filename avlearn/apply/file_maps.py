@@ -1,9 +1,10 @@
 """Maps of where the sound comes from, along a whole file."""
 
-from collections.abc import Callable, Generator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from avlearn.apply.maps import stitched_map, views
 from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
 from avlearn.apply.on_screen import OnScreenEvidence, on_screen_evidence
 from avlearn.apply.parallel import in_order, single_threads
-from avlearn.apply.windows import check_finite
+from avlearn.apply.shots import Shot, ShotList
+from avlearn.apply.windows import SILENCE, check_finite
 from avlearn.errors import NoVideoError
 from avlearn.media import Clip, stream
 from avlearn.media.source import Source, opened_once
@@ -35,12 +37,19 @@ class FileMaps:
         maps: float32 ``[N, Y, X]``, mean similarity of place and audio in [-1, 1].
         levels: ``[N]`` root mean square of the audio, of full scale.
         evidence: N, for a source on screen.
+        shots: of the film, where they were looked for. A map is of the shot alone in which its window's centre lies.
     """
 
     times: np.ndarray
     maps: np.ndarray
     levels: np.ndarray
     evidence: tuple[OnScreenEvidence, ...]
+    shots: tuple[Shot, ...] = ()
+
+    @property
+    def heard(self) -> bool:
+        """Whether any of the audio is more than silence."""
+        return bool((self.levels >= SILENCE).any())
 
 
 @opened_once
@@ -59,14 +68,14 @@ def file_maps(
         NoVideoError: video and audio are shorter than a step.
     """
     with single_threads() as workers:
-        return maps_along(audio_normalizer(path), model, lambda _: None, progress or (lambda _: None), workers, delay)
+        return maps_along(audio_normalizer(path), model, lambda *_: None, progress or (lambda _: None), workers, delay)
 
 
 @torch.inference_mode()
 def maps_along(
     normalizer: AudioNormalizer,
     model: AudioVisual,
-    keep: Callable[[Tensor], None],
+    keep: Callable[[Tensor, Tensor], None],
     progress: Callable[[float], None],
     workers: int,
     delay: float = 0.0,
@@ -76,7 +85,8 @@ def maps_along(
     Args:
         normalizer: of any file with video and audio.
         model: from `avlearn.load`.
-        keep: takes the video's features of all steps, in order: ``[D, T, Y, X]`` at a time.
+        keep: takes what is known of all steps, in order: the video's features ``[D, T, Y, X]``, and ``[D' + 1, T]``
+            of the audio, its embeddings and its root mean square.
         progress: is told how many seconds are done.
         workers: threads that encode.
         delay: seconds by which the audio is moved later against the video.
@@ -91,24 +101,23 @@ def maps_along(
     evidence: list[OnScreenEvidence] = []
     maps = np.zeros((0, 0, 0), np.float32)
     held: list[Tensor] | None = None  # placed, views, heard and power of the steps from ``begin`` on
-    begin = 0
+    begin, shots = 0, ShotList(model.config.fps)
 
     def take(held: list[Tensor], steps: int) -> None:
         nonlocal maps
         placed, seen, heard, power = (part[..., :steps] for part in held)
         placed, seen = placed.movedim(-1, 2), seen.movedim(-1, 3)
-        heat = stitched_map(seen, heard)[0].cpu().numpy()
-        if len(times) == len(maps):
-            # Room for many at once: each kept alone would pin the large blocks that were freed around it.
-            maps = np.concatenate([maps.reshape(-1, *heat.shape), np.zeros((_ROOM, *heat.shape), np.float32)])
+        own = _steps_of_shot(shots.found(), begin, steps, model.step)
+        heat = stitched_map(seen[:, :, :, own], heard[..., own])[0].cpu().numpy()
+        maps = _with_room(maps, len(times), heat.shape)
         maps[len(times)] = heat
         times.append((begin + steps / 2) * model.step)
         levels.append(float(power.mean().sqrt()))
         evidence.extend(on_screen_evidence(model, placed, heard, heat[None]))
 
-    with closing(_steps(model, width, workers, normalizer, delay)) as steps:
+    with closing(_steps(model, width, workers, normalizer, delay, shots)) as steps:
         for features, *parts in steps:
-            keep(features[0])
+            keep(features[0], torch.cat([parts[1][0], parts[2].sqrt()[None]]))
             parts = [model.project_video(features).movedim(2, -1), *parts]
             held = parts if held is None else [torch.cat(pair, -1) for pair in zip(held, parts, strict=True)]
             while held[0].shape[-1] >= width:
@@ -122,17 +131,34 @@ def maps_along(
         held = [part[..., hop:] for part in held]
     if not times:
         raise NoVideoError(f"{normalizer.source}: video and audio overlap for less than a step of the model")
-    return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence))
+    return FileMaps(np.array(times), maps[: len(times)], np.array(levels), tuple(evidence), shots.found())
+
+
+def _with_room(maps: np.ndarray, count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Room for many maps at once: each kept alone would pin the large blocks that were freed around it."""
+    if count < len(maps):
+        return maps
+    return np.concatenate([maps.reshape(-1, *shape), np.zeros((_ROOM, *shape), np.float32)])
+
+
+def _steps_of_shot(shots: Sequence[Shot], begin: int, steps: int, step: float) -> slice:
+    """Those of a window's steps that lie in the shot of its centre."""
+    centre = (begin + steps / 2) * step
+    shot = shots[bisect_right([shot.start for shot in shots], centre) - 1]
+    first = max(ceil(shot.start / step) - begin, 0)
+    last = steps if shot is shots[-1] else min(floor(shot.end / step) - begin, steps)
+    return slice(first, last) if first < last else slice(0, steps)
 
 
 def _steps(
-    model: AudioVisual, width: int, workers: int, normalizer: AudioNormalizer, delay: float
+    model: AudioVisual, width: int, workers: int, normalizer: AudioNormalizer, delay: float, shots: ShotList
 ) -> Generator[tuple[Tensor, ...], None, None]:  # fmt: skip
     """Steps in order, each with a quarter of a window or more around it when it is encoded.
 
     Args:
         model, workers, normalizer, delay: as for `maps_along`.
         width: steps of a window.
+        shots: is shown every frame, once, before the steps are given that follow it by less than a quarter of a window.
 
     Yields:
         Features ``[1, D', T, Y, X]``, `views` ``[4, 1, D, Y, X, T]``, audio ``[1, D, T]``, and its power ``[T]``.
@@ -148,6 +174,11 @@ def _steps(
         normalizer.source, window, hop, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
         audio_delay=delay,
     )  # fmt: skip
+
+    def looked_at() -> Iterator[tuple[int, Clip]]:
+        for number, clip in enumerate(clips):
+            shots.add(clip.video[2 * margin * step_frames if number else 0 :])
+            yield number, clip
 
     @torch.inference_mode()
     def encoded(numbered: tuple[int, Clip]) -> tuple[Tensor, ...] | None:
@@ -166,7 +197,7 @@ def _steps(
             audio.view(steps, step_samples).square().mean(1)[kept],
         )
 
-    with closing(in_order(encoded, enumerate(clips), workers)) as found:
+    with closing(in_order(encoded, looked_at(), workers)) as found:
         for parts in found:
             if parts is None:  # one of the two ends: what comes after it is of no use
                 return

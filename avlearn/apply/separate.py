@@ -2,30 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from glob import escape
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from avlearn.apply.chosen_sources import Looks, chosen_sources
 from avlearn.apply.confidence import check_calibration
-from avlearn.apply.feature_file import FeatureFile
+from avlearn.apply.feature_file import FeatureFile, FileSteps
+from avlearn.apply.file_looks import face_boxes, span_map
 from avlearn.apply.file_maps import FileMaps, maps_along
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.parallel import single_threads
 from avlearn.apply.separate_result import SeparateResult, Track
 from avlearn.apply.separate_stretches import separate_stretches
-from avlearn.apply.source_choice import MAX_SOURCES, Choice, chosen_sources
+from avlearn.apply.shot_sources import TrackSources
+from avlearn.apply.shot_tracks import place_of, presence_of, shot_tracks
+from avlearn.apply.source_choice import MAX_SOURCES, Choice, check_choices
 from avlearn.apply.source_weights import SourceWeights, source_weights
-from avlearn.apply.sources import SoundSource
 from avlearn.apply.sync_check import SyncCheck, check_sync
 from avlearn.apply.track_confidence import TrackEvidence, track_confidence
+from avlearn.apply.track_quality import track_quality
 from avlearn.apply.track_sums import TrackSums, write_tracks
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
-from avlearn.apply.windows import SILENCE, probe_both
+from avlearn.apply.windows import probe_both
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
@@ -56,7 +58,7 @@ def separate_file(
 ) -> SeparateResult:
     """Split a file's audio by what is seen to make it.
 
-    The places that make sound are followed over time; what is seen there asks the U-Net for masks. Tracks and
+    The places that make sound are followed within each shot; what is seen there asks the U-Net for masks. Tracks and
     residual add up to the input at its own rate, length and channels, whatever its length in constant memory.
 
     Args:
@@ -65,7 +67,7 @@ def separate_file(
         out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``; or, with ``onscreen``,
             ``NAME_onscreen`` and ``NAME_offscreen``, both with video. An earlier call's files give way.
         sources: how many to look for at most.
-        choices: which sources to take, instead of the strongest: see `avlearn.apply.source_choice.chosen_sources`.
+        choices: which to take, instead of the strongest: see `avlearn.apply.chosen_sources.chosen_sources`.
         onscreen: give one track for all sources together, and one for what is off screen.
         form: of the WAV files: ``float`` (32 bits) or ``24`` (bits; what exceeds full scale is clipped).
         progress: is told what is done, and how many seconds of how many.
@@ -78,30 +80,30 @@ def separate_file(
     """
     _check_separator(model)
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(str(path)).stem
+    check_choices(choices, info.duration)
     checked, normalizer = check_sync(path, model), audio_normalizer(path)
-    rate, channels, end = info.audio.sample_rate, info.audio.channels, info.duration
-    say = progress or (lambda *_: None)
+    rate, channels, end, say = info.audio.sample_rate, info.audio.channels, info.duration, progress or (lambda *_: None)
     with (
         single_threads() as workers,
         staged_folder(out_dir, stem, track_patterns(stem)) as part,
-        closing(FeatureFile(part)) as features,
+        closing(FileSteps(part)) as steps,
     ):
-        found = maps_along(normalizer, model, features.append, lambda t: say("looking", t, end), workers, checked.delay)
-        silent = not (found.levels >= SILENCE).any()
-        chosen = [] if silent else chosen_sources(found, MAX_SOURCES if onscreen else sources, choices)
-        weights = _weights(model, chosen, found, features)
+        found = maps_along(normalizer, model, steps.append, lambda t: say("looking", t, end), workers, checked.delay)
+        most, looks = MAX_SOURCES if onscreen else sources, _looks(path, model, found, steps, checked.delay)
+        chosen = chosen_sources(found, most, choices, looks)
+        weights = _weights(model, chosen, found, steps.video)
         names = track_names(len(chosen), onscreen)
         wavs = [part / f"{stem}_{name}.wav" for name in names]
-        stretches = separate_stretches(path, normalizer, model, features, weights, rate, workers, checked.delay)
+        stretches = separate_stretches(path, normalizer, model, steps.video, weights, rate, workers, checked.delay)
         files = WavFiles(wavs, rate, channels, form, end)
         sums = write_tracks(stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
-    tracks, confidences = _tracks(model, chosen, sums, onscreen, names, [out_dir / wav.name for wav in wavs], videos)
-    verdict, reason = _verdict(silent, confidences, checked, model)
+    tracks, confidences = _tracks(model, chosen, sums, onscreen, [out_dir / wav.name for wav in wavs], videos, checked)
+    verdict, reason = _verdict(not found.heard, confidences, checked, model)
     return SeparateResult(
         str(path), round(sums.samples / rate, 3), rate, channels, form, model.calibrations.tracks is not None, tracks,
         verdict, reason, checked.in_distribution, round(checked.delay, 4), checked.notes,
-        reason if checked.unlike else None,
+        reason if checked.unlike else None, shot_tracks(found, chosen, names),
     )  # fmt: skip
 
 
@@ -116,33 +118,43 @@ def track_names(sources: int, onscreen: bool) -> list[str]:
     return ["onscreen", "offscreen"] if onscreen else [*(f"source{k + 1}" for k in range(sources)), "residual"]
 
 
+def _looks(path: Source, model: AudioVisual, found: FileMaps, steps: FileSteps, delay: float) -> Looks:
+    return Looks(
+        lambda when: span_map(when, model, steps, delay), cache(lambda: face_boxes(path, found.times, model.device))
+    )
+
+
 def _weights(
-    model: AudioVisual, chosen: Sequence[SoundSource], found: FileMaps, features: FeatureFile
+    model: AudioVisual, chosen: Sequence[TrackSources], found: FileMaps, features: FeatureFile
 ) -> SourceWeights:
-    return source_weights(chosen, found, features.shape[1:], model.config.pool_scale, features.steps * model.step)
+    sources = [track.whole for track in chosen]
+    return source_weights(sources, found, features.shape[1:], model.config.pool_scale, features.steps * model.step)
 
 
 def _tracks(
     model: AudioVisual,
-    chosen: Sequence[SoundSource],
+    chosen: Sequence[TrackSources],
     sums: TrackSums,
     onscreen: bool,
-    names: Sequence[str],
     wavs: Sequence[Path],
     videos: Sequence[Path],
+    checked: SyncCheck,
 ) -> tuple[list[Track], list[float]]:
     """The tracks that were written, and the confidence of each source."""
-    evidence = sums.similarity.evidence()
+    evidence, sharpness = sums.similarity.evidence(), sums.masks.sharpness()
     confidences = [round(track_confidence(model, each), 4) for each in evidence]
     shares = sums.energy / max(sums.input_energy, 1e-12)
-    tracks = []
+    tracks, names = [], track_names(len(chosen), onscreen)
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
         facts: dict[str, Any] = {}
         if onscreen and not k:
             facts = {"confidence": max(confidences, default=0.0)}
         elif not onscreen and k < len(chosen):
-            facts = {"id": chosen[k].id or None, "confidence": confidences[k], "evidence": evidence[k]}
-            facts |= _place(chosen[k])
+            source = chosen[k].whole
+            facts = {"id": source.id or None, "confidence": confidences[k], "evidence": evidence[k]}
+            facts |= {"place": place_of(source.boxes), "present": presence_of(source.boxes)}
+            if not checked.unlike and confidences[k] >= _EXPLAINS:
+                facts["quality"] = track_quality(sharpness[k], model.calibrations.quality)
         shown = None if video is None else str(wav.with_name(video.name))
         tracks.append(Track(name, str(wav), shown, round(float(shares[k]), 4), **facts))
     return tracks, confidences
@@ -163,10 +175,3 @@ def _verdict(
     if not confidences:
         return NOTHING_ON_SCREEN, "nothing in the video stands out as a source of the sound"
     return NOTHING_ON_SCREEN, "nothing on screen seems to explain the sound"
-
-
-def _place(source: SoundSource) -> dict[str, Any]:
-    """Median centre of a source, and the share of the time for which it is there."""
-    x0, y0, x1, y1 = (float(edge) for edge in np.nanmedian(source.boxes, 0))
-    present = float(np.isfinite(source.boxes[:, 0]).mean())
-    return {"place": (round((x0 + x1) / 2, 3), round((y0 + y1) / 2, 3)), "present": round(present, 3)}

@@ -14,9 +14,9 @@ from avlearn.apply.separate_result import SeparateResult, Track
 from avlearn.apply.separate_stretches import Stretch
 from avlearn.apply.shown_faces import ShownFaces
 from avlearn.apply.shown_places import ShownPlaces
-from avlearn.apply.source_choice import Choice
+from avlearn.apply.source_choice import Choice, check_choices
 from avlearn.apply.track_confidence import TrackSimilarity
-from avlearn.apply.track_sums import write_tracks
+from avlearn.apply.track_sums import TrackSums, write_tracks
 from avlearn.apply.tracks import Format, WavFiles, staged_folder, write_videos
 from avlearn.apply.verdict import CANNOT_TELL, SILENT
 from avlearn.apply.windows import SILENCE, check_finite, probe_both
@@ -57,7 +57,7 @@ def separate_by_system(
         system: the separator.
         out_dir, form, onscreen, progress: as for `separate_file`.
         sources: into how many parts the frame is cut, or how many faces are taken.
-        choices: points and boxes instead, or numbers of faces.
+        choices: points and boxes instead; or, of voices, faces by number or by where they are.
 
     Raises:
         AvlearnError: what is asked for is nothing that the network can be shown.
@@ -66,6 +66,7 @@ def separate_by_system(
         OutputError: the results cannot be written.
     """
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(str(path)).stem
+    check_choices(choices, info.duration)
     rate, channels, end = info.audio.sample_rate, info.audio.channels, info.duration
     say = progress or (lambda *_: None)
     with staged_folder(out_dir, stem, track_patterns(stem)) as part, ExitStack() as closing_later:
@@ -76,45 +77,39 @@ def separate_by_system(
             closing_later.callback(shown.close)
         else:
             shown = ShownPlaces(path, sources, choices, max(system.looks) - min(system.looks))
-        count = len(shown.places)
-        names = track_names(count, onscreen)
-        wavs = [part / f"{stem}_{name}.wav" for name in names]
+        wavs = [part / f"{stem}_{name}.wav" for name in track_names(len(shown.places), onscreen)]
         files = WavFiles(wavs, rate, channels, form, end)
         stretches = _stretches(path, system, shown, rate)
-        sums = write_tracks(stretches, files, count, onscreen, lambda n: say("separating", n / rate, end))
+        sums = write_tracks(stretches, files, len(shown.places), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
-    shares = sums.energy / max(sums.input_energy, 1e-12)
+    tracks = _tracks(shown, sums, onscreen, [out_dir / wav.name for wav in wavs], videos)
     silent = sums.input_energy < SILENCE**2 * channels * sums.samples
-    tracks = [
+    untold = f"{system.title} tells no probability" if shown.places else "no face was found"
+    return SeparateResult(
+        path=str(path), duration=round(sums.samples / rate, 3), sample_rate=rate, channels=channels, format=form,
+        calibrated=False, tracks=tracks, verdict="silent" if silent else CANNOT_TELL,
+        reason=SILENT if silent else f"{CANNOT_TELL} which track is whose: {untold}",
+        in_distribution={"video": None, "audio": None}, delay=0.0,
+        notes=(f"by {system.title}, of what sounds below {system.sample_rate / 2000:g} kHz", *shown.notes),
+        notice=None, system=system.title,
+    )  # fmt: skip
+
+
+def _tracks(shown: Shown, sums: TrackSums, onscreen: bool, wavs: Sequence[Path], videos: Sequence[Path]) -> list[Track]:
+    """The tracks that were written."""
+    count = len(shown.places)
+    shares = sums.energy / max(sums.input_energy, 1e-12)
+    return [
         Track(
             name,
-            str(out_dir / wavs[k].name),
-            str(out_dir / videos[k].name) if k < len(videos) else None,
+            str(wavs[k]),
+            str(wavs[k].with_name(videos[k].name)) if k < len(videos) else None,
             round(float(shares[k]), 4),
             place=None if onscreen or k == count else shown.places[k],
             present=None if onscreen or k == count else shown.present[k],
         )
-        for k, name in enumerate(names)
+        for k, name in enumerate(track_names(count, onscreen))
     ]
-    untold = f"{system.title} tells no probability" if count else "no face was found"
-    reason = SILENT if silent else f"{CANNOT_TELL} which track is whose: {untold}"
-    note = f"by {system.title}, of what sounds below {system.sample_rate / 2000:g} kHz"
-    return SeparateResult(
-        path=str(path),
-        duration=round(sums.samples / rate, 3),
-        sample_rate=rate,
-        channels=channels,
-        format=form,
-        calibrated=False,
-        tracks=tracks,
-        verdict="silent" if silent else CANNOT_TELL,
-        reason=reason,
-        in_distribution={"video": None, "audio": None},
-        delay=0.0,
-        notes=(note, *shown.notes),
-        notice=None,
-        system=system.title,
-    )
 
 
 def _stretches(path: Source, system: SeparateSystem, shown: Shown, rate: int) -> Generator[Stretch, None, None]:

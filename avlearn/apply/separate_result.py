@@ -3,9 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from avlearn.apply.shot_tracks import ShotTracks
 from avlearn.apply.track_confidence import TrackEvidence
+from avlearn.apply.track_quality import TrackQuality
 from avlearn.apply.tracks import Format
 from avlearn.files import printable
+
+_TOLD = 12  # shots for people; JSON has all
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Track:
         present: share of the video's time for which the source is there; None but for sources.
         confidence: that it is the sound of its own place, in [0, 1]; None for what is off screen and for the residual.
         evidence: what that stands on; None but for sources, and for one whose track is silent.
+        quality: how clean it is, an estimate; None but for sources of a file that is like the training data, whose
+            confidence is 0.5 or more.
     """
 
     name: str
@@ -33,16 +39,19 @@ class Track:
     present: float | None = None
     confidence: float | None = None
     evidence: TrackEvidence | None = None
+    quality: TrackQuality | None = None
 
-    def text(self, calibrated: bool = True) -> str:
-        """Human-readable text; ``calibrated``: whether the confidence is."""
+    def text(self, calibrated: bool = True, placed: bool = True) -> str:
+        """Human-readable text; ``calibrated``: whether the confidence is; ``placed``: whether to say where it is."""
         said = [f"{self.share:.0%} of the energy"]
-        if self.place:
+        if self.place and placed:
             said.insert(0, f"at {self.place[0]:.0%} across, {self.place[1]:.0%} down")
         if self.present is not None and self.present < 0.995:
             said.append(f"there {self.present:.0%} of the time")
         if self.confidence is not None:
             said.append(f"confidence {self.confidence:.2f}{'' if calibrated else ', not calibrated'}")
+        if self.quality is not None:
+            said.append(f"SI-SDR about {self.quality.si_sdr:.0f} dB (within {self.quality.error:.0f})")
         return f"  {printable(self.audio)}  {', '.join(said)}"
 
 
@@ -65,6 +74,7 @@ class SeparateResult:
             the input.
         notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
+        shots: of the film, with the sources in each and their tracks; none of a released system that looks for none.
         system: the released system that separated in place of our model; else "".
     """
 
@@ -81,6 +91,7 @@ class SeparateResult:
     delay: float
     notes: tuple[str, ...]
     notice: str | None
+    shots: tuple[ShotTracks, ...] = ()
     system: str = ""
 
     @property
@@ -104,6 +115,9 @@ class SeparateResult:
         """Human-readable text."""
         count = len(self.sources)
         lines = [f"{printable(self.path)}: {count} track{'s' * (count != 1)} and what is left"]
-        lines += [track.text(self.calibrated) for track in self.tracks]
+        cut = len(self.shots) > 1
+        lines += [track.text(self.calibrated, placed=not cut) for track in self.tracks]
+        lines += [shot.text(number + 1) for number, shot in enumerate(self.shots[:_TOLD])] if cut else []
+        lines += [f"  ... {len(self.shots)} shots in all: --json tells each"] if len(self.shots) > _TOLD else []
         lines += [self.reason] if self.reason else []
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

@@ -80,13 +80,15 @@ def separate_stretches(
         audio, begin, kept, shown = cut
         if not len(weights.weights):
             return Stretch(audio[:, kept], np.zeros((0, *audio[:, kept].shape), np.float32), TrackSimilarity.none(0))
-        start = begin / rate  # seconds of the video, where this audio begins
-        cells = weights.weights_at(start + np.arange(shown.shape[2]) * step)
+        cells = weights.weights_at(begin / rate + np.arange(shown.shape[2]) * step)
         queries = torch.einsum("bdtyx,ktyx->bkdt", shown, cells).to(model.device)
         mixed = normalizer(normalizer.downmix(audio))
         given, heard = (torch.from_numpy(part).to(model.device) for part in (audio, mixed))
-        tracks = separate_window(model, given, rate, queries, heard).cpu().numpy()
-        tracks *= weights.presence_at(start + np.arange(audio.shape[1]) / rate)[:, None]
+        instants = (begin + np.arange(audio.shape[1])) / rate
+        tracks = np.zeros((len(cells), *audio.shape), np.float32)
+        for cast, counts in weights.casts_at(instants):
+            tracks[cast] += separate_window(model, given, rate, queries[:, cast], heard).cpu().numpy() * counts
+        tracks *= weights.presence_at(instants)[:, None]
         steps = slice(round(kept.start / rate / step), round(kept.stop / rate / step))
         alone = normalizer.downmix(tracks) * normalizer.gain
         similarity = track_similarity(model, mixed, alone, rate, shown, cells, steps)

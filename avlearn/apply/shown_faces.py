@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from avlearn.apply.faces import FaceTrack, View, face_tracks
 from avlearn.apply.faces.tracks import FPS
-from avlearn.apply.source_choice import MAX_SOURCES, Choice
+from avlearn.apply.source_choice import Box, Choice, Face, Point, When, check_choices, no_such_face
 from avlearn.apply.windows import probe_both
 from avlearn.errors import AvlearnError
 from avlearn.media.source import Source
@@ -31,7 +32,7 @@ class _Part:
 
 
 class ShownFaces:
-    """The faces that are seen longest, or those that are asked for by number, in the order in which they appear.
+    """The faces that are seen longest, in the order in which they appear, or those that are asked for.
 
     Faces are looked for once. Their mouths lie in a temporary file, 9 kB a frame: memory does not grow with the
     file's length but for a picture of each track.
@@ -39,7 +40,8 @@ class ShownFaces:
     Args:
         path: any file with video and audio.
         sources: how many faces at most.
-        choices: numbers of people instead (see `avlearn.apply.faces.FaceTrack`).
+        choices: what to take instead: numbers of people (see `avlearn.apply.faces.FaceTrack`), or whoever is at a
+            point, or in a box, in each shot.
         folder: whose disk holds the temporary file.
         device: of the detector.
 
@@ -48,34 +50,32 @@ class ShownFaces:
 
     Raises:
         ModelError: the detector is not installed; says how.
-        AvlearnError: a place is asked for, or a person who is not there.
+        AvlearnError: nobody is there, or somebody is asked for twice.
     """
 
     def __init__(
         self, path: Source, sources: int, choices: Sequence[Choice], folder: Path, device: torch.device | None = None
     ):
-        asked = [choice for choice in choices if isinstance(choice, int)]
-        if len(asked) < len(choices):
-            raise AvlearnError("voices are asked for by number, in the order in which faces appear: --source 1")
-        if len(asked) > MAX_SOURCES or len(set(asked)) < len(asked):
-            raise AvlearnError(f"ask for {MAX_SOURCES} voices at most, and for each once")
+        info = probe_both(path).video
+        check_choices(choices, info.duration)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as this
         parts: dict[int, list[_Part]] = {}
         boxes: dict[int, list[np.ndarray]] = {}
-        info = probe_both(path).video
         for track in face_tracks(path, _HEAD, device):
             parts.setdefault(track.person, []).append(self._keep(track))
             boxes.setdefault(track.person, []).append(np.median(track.boxes, 0) / np.tile([info.width, info.height], 2))
-        if absent := [str(person) for person in asked if person not in parts]:
-            raise AvlearnError(f"there is no face {', '.join(absent)}: there are {len(parts)}")
         lengths = {person: sum(part.count for part in own) for person, own in parts.items()}
-        chosen = asked or sorted(sorted(lengths, key=lambda person: -lengths[person])[:sources])
-        self._parts = [parts[person] for person in chosen]
-        centres = [np.median(boxes[person], 0) for person in chosen]
-        self.places = [(round((a + c) / 2, 3), round((b + d) / 2, 3)) for a, b, c, d in map(np.ndarray.tolist, centres)]
-        self.present = [round(min(lengths[person] / FPS / max(info.duration, 1 / FPS), 1), 3) for person in chosen]
-        numbers = ", ".join(map(str, chosen))
-        said = f"by the lips of face {numbers} of {len(parts)}, numbered as they appear: --source N takes another"
+        longest = sorted(lengths, key=lambda person: -lengths[person])
+        chosen = [_asked(choice, boxes, longest) for choice in choices]
+        chosen = chosen or [[person] for person in sorted(longest[:sources])]
+        if any(set(first) & set(second) for first, second in combinations(chosen, 2)):
+            raise AvlearnError("one face is asked for twice: the two would share its voice")
+        self._parts = [[part for person in people for part in parts[person]] for people in chosen]
+        self.places = [_centre([box for person in people for box in boxes[person]]) for people in chosen]
+        seconds = [sum(lengths[person] for person in people) / FPS for people in chosen]
+        self.present = [round(min(each / max(info.duration, 1 / FPS), 1), 3) for each in seconds]
+        numbers = ", ".join(" and ".join(map(str, people)) for people in chosen)
+        said = f'by the lips of face {numbers} of {len(parts)}, numbered as they appear: ask with --source "face N"'
         self.notes = (said,) if chosen else ()
 
     def _keep(self, track: FaceTrack) -> _Part:
@@ -111,3 +111,32 @@ class ShownFaces:
     def close(self) -> None:
         """Give the disk its room back."""
         self._file.close()
+
+
+def _asked(choice: Choice, boxes: dict[int, list[np.ndarray]], longest: Sequence[int]) -> list[int]:
+    """Who is asked for, those who are seen longest first."""
+    if isinstance(choice, When):
+        raise AvlearnError(f'{choice}: voices are asked for by face: --source "face 1", left, right or x,y')
+    if isinstance(choice, int | Face):
+        number = choice if isinstance(choice, int) else choice.number
+        if number not in boxes:
+            raise no_such_face(number, len(boxes))
+        return [number]
+    found = [person for person in longest if any(_is_at(choice, box) for box in boxes[person])]
+    if not found:
+        where = "; ".join("{:g},{:g}".format(*_centre(own)) for own in boxes.values()) or "nowhere"
+        raise AvlearnError(f"no face is at {','.join(f'{edge:g}' for edge in choice)}: faces are at {where}")
+    return found
+
+
+def _is_at(place: Point | Box, box: np.ndarray) -> bool:
+    """Whether a face's box holds a point, or a box its centre."""
+    if len(place) == 2:
+        return bool((box[:2] <= place).all() and (box[2:] >= place).all())
+    centre = (box[:2] + box[2:]) / 2
+    return bool((place[:2] <= centre).all() and (place[2:] >= centre).all())
+
+
+def _centre(boxes: Sequence[np.ndarray]) -> Point:
+    x0, y0, x1, y1 = np.median(boxes, 0).tolist()
+    return round((x0 + x1) / 2, 3), round((y0 + y1) / 2, 3)

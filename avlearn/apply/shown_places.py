@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from avlearn.apply.source_choice import MAX_SOURCES, Choice
+from avlearn.apply.source_choice import Box, Choice, Face, When
 from avlearn.errors import AvlearnError
 from avlearn.media import stream
 from avlearn.media.source import Source
@@ -13,8 +13,6 @@ from avlearn.media.source import Source
 _FPS = 2.0  # frames that are kept for looks, a second
 _AROUND = 0.2  # of the frame's width and height, on each side of a point that is asked for
 _BACK = 4.0  # seconds that are kept behind the earliest instant of a look
-
-Box = tuple[float, float, float, float]
 
 
 class ShownPlaces:
@@ -32,7 +30,7 @@ class ShownPlaces:
         notes: lines for people.
 
     Raises:
-        AvlearnError: a source is asked for by number, or too many are.
+        AvlearnError: a source is asked for by anything but its place, or too many are.
     """
 
     def __init__(self, path: Source, sources: int, choices: Sequence[Choice], reach: float):
@@ -60,14 +58,13 @@ class ShownPlaces:
 
 def _boxes(sources: int, choices: Sequence[Choice]) -> list[Box]:
     """Places of the sources, as fractions of the frame."""
-    if len(choices) > MAX_SOURCES:
-        raise AvlearnError(f"{len(choices)} sources are too many: ask for {MAX_SOURCES} at most")
     if not choices:
         return [(k / sources, 0.0, (k + 1) / sources, 1.0) for k in range(sources)]
     boxes: list[Box] = []
     for choice in choices:
-        if isinstance(choice, int):
-            raise AvlearnError(f"source {choice} is a number of our model: give left, right, x,y or x0,y0,x1,y1")
+        if isinstance(choice, int | Face | When):
+            told = f"source {choice}" if isinstance(choice, int) else str(choice)
+            raise AvlearnError(f"{told}: this system is shown places alone: give left, right, x,y or x0,y0,x1,y1")
         if len(choice) == 2:
             x, y = choice
             boxes.append((max(x - _AROUND, 0), max(y - _AROUND, 0), min(x + _AROUND, 1), min(y + _AROUND, 1)))

@@ -1,23 +1,45 @@
-"""Choice of a file's sources: by number, by half of the frame, by point or by box."""
+"""What a person asks `separate` for: a number, a place, a face, or the moments at which it sounds."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import combinations
+from dataclasses import dataclass
 
-import numpy as np
-
-from avlearn.apply.file_maps import FileMaps
-from avlearn.apply.source_weights import cells_in_box
-from avlearn.apply.sources import SoundSource, find_sources
 from avlearn.errors import AvlearnError
 
-Choice = int | tuple[float, float] | tuple[float, float, float, float]
-_HALVES = {"left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0)}
 MAX_SOURCES = 8
+_HALVES = {"left": (0.0, 0.0, 0.5, 1.0), "right": (0.5, 0.0, 1.0, 1.0)}
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face by its number, in the order in which faces appear (see `avlearn.apply.faces.FaceTrack`)."""
+
+    number: int
+
+    def __str__(self) -> str:
+        """As on the command line."""
+        return f"face {self.number}"
+
+
+@dataclass(frozen=True)
+class When:
+    """Whatever sounds in some spans: begin and end, seconds from the file's first frame."""
+
+    spans: tuple[tuple[float, float], ...]
+
+    def __str__(self) -> str:
+        """As on the command line."""
+        return "--when " + ",".join(f"{begin:g}-{end:g}" for begin, end in self.spans)
+
+
+# A source's number, a point, or a box, in fractions of the frame; or one of the above.
+Choice = int | Point | Box | Face | When
 
 
 def parse_choice(text: str) -> Choice:
-    """A source as the command line names it: its number, ``left``, ``right``, a point, or a box.
+    """A source as ``--source`` names it: its number, ``left``, ``right``, a point, a box, or ``face N``.
 
     Raises:
         AvlearnError: it is none of these.
@@ -26,6 +48,9 @@ def parse_choice(text: str) -> Choice:
         return _HALVES[text]
     if text.isdecimal():
         return int(text)
+    kind, _, number = text.partition(" ")
+    if kind == "face" and number.isdecimal() and int(number):
+        return Face(int(number))
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -34,56 +59,40 @@ def parse_choice(text: str) -> Choice:
     if not ordered or not all(0 <= number <= 1 for number in numbers):
         raise AvlearnError(
             f"'{text}' names no source: give left, right, x,y or x0,y0,x1,y1 in fractions of the frame, "
-            "or a number that `avlearn localize --sources` prints"
+            'the number of a source, or "face N"'
         )
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (numbers[0], numbers[1], numbers[2], numbers[3])
 
 
-def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice]) -> list[SoundSource]:
-    """The strongest sources of a file, or those that are asked for, in that order.
-
-    Args:
-        found: maps along the file.
-        most: how many of the strongest.
-        choices: what is asked for instead. In a box, such as a half, the strongest source is looked for with the
-            rest of the frame hidden; a point is a source whatever the maps say.
+def parse_when(text: str) -> When:
+    """Spans as ``--when`` names them: ``6.3-7``, or ``6.3-7,9-9.5`` for several of one source.
 
     Raises:
-        AvlearnError: there is no source of that number, too many are asked for, or one of them twice.
+        AvlearnError: it is no such thing.
+    """
+    try:
+        spans = tuple((float(begin), float(end)) for begin, end in (part.split("-") for part in text.split(",")))
+    except ValueError:
+        spans = ()
+    if not spans or not all(0 <= begin < end < float("inf") for begin, end in spans):
+        raise AvlearnError(f"--when {text} is no span: give its begin and end in seconds, as 6.3-7, or 6.3-7,9-9.5")
+    return When(spans)
+
+
+def check_choices(choices: Sequence[Choice], duration: float) -> None:
+    """Refuse, before the work, what no file of this length can hold.
+
+    Raises:
+        AvlearnError: too many are asked for, or a span begins or ends after the file.
     """
     if len(choices) > MAX_SOURCES:
         raise AvlearnError(f"{len(choices)} sources are too many: ask for {MAX_SOURCES} at most")
-    if not choices:
-        return find_sources(found.times, found.maps, most, found.levels)
-    numbers = {source.id: source for source in find_sources(found.times, found.maps, MAX_SOURCES, found.levels)}
-    chosen = []
     for choice in choices:
-        if isinstance(choice, int):
-            if choice not in numbers:
-                known = ", ".join(map(str, numbers)) or "none"
-                raise AvlearnError(f"there is no source {choice}: there are {known}")
-            chosen.append(numbers[choice])
-        else:
-            chosen.append(_at_point(choice, found) if len(choice) == 2 else _within(choice, found))
-    for first, second in combinations(chosen, 2):
-        if np.array_equal(first.boxes, second.boxes, equal_nan=True):
-            raise AvlearnError("two of the sources that are asked for are one and the same: they would share its audio")
-    return chosen
+        if isinstance(choice, When) and max(end for _, end in choice.spans) > duration + 0.05:
+            raise AvlearnError(f"{choice}: the file ends at {duration:.1f} s")
 
 
-def _at_point(point: tuple[float, float], found: FileMaps) -> SoundSource:
-    box = np.array([*point, *point], np.float32)
-    count = len(found.times)
-    return SoundSource(0, np.tile(box, (count, 1)), np.zeros(count, np.float32), float("nan"), 1.0)
-
-
-def _within(box: tuple[float, float, float, float], found: FileMaps) -> SoundSource:
-    inside = cells_in_box(np.array(box), found.maps.shape[1:])
-    level = np.median(found.maps, axis=(1, 2), keepdims=True)
-    shown = np.where(inside, found.maps, np.minimum(found.maps, level))
-    strongest = find_sources(found.times, shown, 1, found.levels)
-    if strongest:
-        return replace(strongest[0], id=0)
-    mean = np.where(inside, found.maps.mean(0), -np.inf)
-    row, column = np.unravel_index(mean.argmax(), mean.shape)
-    return _at_point(((column + 0.5) / mean.shape[1], (row + 0.5) / mean.shape[0]), found)
+def no_such_face(number: int, found: int) -> AvlearnError:
+    """The error that there are not as many faces."""
+    said = "no face was found" if not found else f"only {found} face{'s were' if found > 1 else ' was'} found"
+    return AvlearnError(f"face {number}: {said}")

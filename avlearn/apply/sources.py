@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from avlearn.apply.windows import SILENCE
 
 STANDS_OUT = 0.5  # of the strongest peak's height: chosen on validation clips of two sources, and of one
-_APART = 0.2  # of the frame: a peak nearer than this to a stronger one is part of it
-_REACH = 0.25  # of the frame: how far a source may move from one map to the next
+APART = 0.2  # of the frame: a peak nearer than this to a stronger one is part of it
+REACH = 0.25  # of the frame: how far a source may move from one map to the next
 _GAP = 2.0  # seconds for which a source may be away
 _LASTS = 1.0  # seconds that a source has to be there in all, or half of a shorter file
 
@@ -110,7 +110,7 @@ def _peaks(heat: np.ndarray) -> list[_Peak]:
     order = np.argsort(-height[rows, columns], kind="stable")
     kept: list[int] = []
     for k in order:
-        if all(np.abs(centres[k] - centres[j]).max() >= _APART for j in kept):
+        if all(np.abs(centres[k] - centres[j]).max() >= APART for j in kept):
             kept.append(k)
     every = (np.moveaxis(np.indices(heat.shape), 0, -1) + 0.5) / sides
     nearest = np.square(every[:, :, None] - centres[kept]).sum(-1).argmin(-1)
@@ -136,8 +136,8 @@ def _linked(times: np.ndarray, peaks: list[list[_Peak]]) -> list[_Track]:
             before = np.array([track.peaks[track.last].centre for track in tracks])
             far = np.abs(before[:, None] - np.array([peak.centre for peak in found])).max(-1)
             # Above the reach all costs alike: no link is stretched to make another possible.
-            for i, j in zip(*linear_sum_assignment(np.minimum(far, _REACH)), strict=True):
-                if far[i, j] < _REACH:
+            for i, j in zip(*linear_sum_assignment(np.minimum(far, REACH)), strict=True):
+                if far[i, j] < REACH:
                     tracks[i].peaks[n] = found[j]
                     taken.add(j)
         tracks += [_Track({n: peak}) for j, peak in enumerate(found) if j not in taken]

@@ -8,6 +8,7 @@ import numpy as np
 
 from avlearn.apply.separate_stretches import Stretch
 from avlearn.apply.track_confidence import TrackSimilarity
+from avlearn.apply.track_quality import MaskSums
 from avlearn.apply.tracks import WavFiles
 
 
@@ -17,12 +18,14 @@ class TrackSums:
 
     Attributes:
         similarity: of tracks and places.
+        masks: of the tracks of the sources.
         energy: ``[K]`` of the tracks that are written.
         input_energy: of the file's audio.
         samples: how many there are.
     """
 
     similarity: TrackSimilarity
+    masks: MaskSums
     energy: np.ndarray
     input_energy: float = 0.0
     samples: int = 0
@@ -32,6 +35,7 @@ class TrackSums:
         given = stretch.tracks.sum(0, keepdims=True) if onscreen else stretch.tracks
         tracks = np.concatenate([given, stretch.audio[None] - given.sum(0, keepdims=True)])
         self.similarity += stretch.similarity
+        self.masks.add(stretch.audio, stretch.tracks)
         self.energy += np.square(tracks, dtype=np.float64).sum((1, 2))
         self.input_energy += float(np.square(stretch.audio, dtype=np.float64).sum())
         self.samples += stretch.audio.shape[1]
@@ -49,7 +53,7 @@ def write_tracks(
 
     What gives the stretches is closed, and so are the files.
     """
-    sums = TrackSums(TrackSimilarity.none(sources), np.zeros(len(files.paths)))
+    sums = TrackSums(TrackSimilarity.none(sources), MaskSums(sources, files.rate), np.zeros(len(files.paths)))
     with files, closing(stretches):
         for stretch in stretches:
             files.write(sums.add(stretch, onscreen))

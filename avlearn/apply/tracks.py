@@ -73,7 +73,7 @@ class WavFiles:
     def __init__(self, paths: Sequence[Path], rate: int, channels: int, form: Format, seconds: float):
         subtype, size = _SUBTYPES[form]
         container = "WAV" if seconds * rate * channels * size < _WAV_HOLDS else "RF64"
-        self.folder, self.paths, self.closing = paths[0].parent.parent, paths, ExitStack()
+        self.folder, self.paths, self.rate, self.closing = paths[0].parent.parent, paths, rate, ExitStack()
         with self._reporting():
             self.files = [
                 self.closing.enter_context(soundfile.SoundFile(path, "w", rate, channels, subtype, format=container))

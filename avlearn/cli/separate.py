@@ -17,8 +17,16 @@ _Source = Annotated[
     list[str] | None,
     typer.Option(
         metavar="WHICH",
-        help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the frame, or a number "
-        "that avlearn localize --sources prints. May be given several times.",
+        help="A source to take instead: left, right, x,y or x0,y0,x1,y1 in fractions of the frame, its number in an "
+        'earlier result, or "face N". May be given several times.',
+    ),
+]
+_When = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SPANS",
+        help="The source that sounds from one second to another, as 6.3-7, or in several spans, as 6.3-7,9-9.5. May "
+        "be given several times.",
     ),
 ]
 _OnScreen = Annotated[bool, typer.Option("--onscreen", help="Two tracks: what is on screen, and the rest.")]
@@ -34,6 +42,7 @@ def separate(
     out: _Out = None,
     sources: _Sources = 2,
     source: _Source = None,
+    when: _When = None,
     onscreen: _OnScreen = False,
     form: _Form = "float",
     track: Track = None,
@@ -43,6 +52,8 @@ def separate(
     json_path: Json = None,
 ) -> None:
     """Give each visible source its own track; tracks and residual add up to the input.
+
+    Sources are found within each shot of a film. One that the film comes back to keeps its track.
 
     Of many files each has a folder of its own, lying as the files lie, and a row of the table, what cannot be read too.
 
@@ -55,18 +66,22 @@ def separate(
 
     Example: avlearn separate interview.mp4 --source left --source right --format 24
 
+    What barks between 6.3 s and 7 s, all through the film: avlearn separate dog.mp4 --when 6.3-7
+
+    The second face: avlearn separate interview.mp4 --source "face 2" --model visualvoice
+
     By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """
     given = look_at(files)
     from avlearn.apply.run_many import InferenceOptions
-    from avlearn.apply.source_choice import parse_choice
+    from avlearn.apply.source_choice import parse_choice, parse_when
     from avlearn.apply.tools import SEPARATE
 
     if form not in ("float", "24"):
         raise AvlearnError(f"'{form}' is no format: give float or 24")
-    if onscreen and source:
-        raise AvlearnError("--onscreen takes all sources together: leave out --source")
-    choices = [parse_choice(text) for text in source or ()]
+    if onscreen and (source or when):
+        raise AvlearnError(f"--onscreen takes all sources together: leave out {'--source' if source else '--when'}")
+    choices = [*(parse_choice(text) for text in source or ()), *(parse_when(text) for text in when or ())]
     options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
     targets = _outputs(given, out, overwrite)
     _, code = use_tool(

@@ -10,9 +10,10 @@ from pydantic import Field
 from avlearn.files import write_text
 from avlearn.validation import STRICT, read_object, validated
 
-# Names of files; see avlearn.apply.confidence, avlearn.apply.on_screen and avlearn.apply.track_confidence.
-SYNC, ON_SCREEN, TRACKS = "sync.json", "localize.json", "separate.json"
-FORMAT = "avlearn.confidence/1"
+# Names of files; see avlearn.apply.confidence, avlearn.apply.on_screen, avlearn.apply.track_confidence and
+# avlearn.apply.track_quality.
+SYNC, ON_SCREEN, TRACKS, QUALITY = "sync.json", "localize.json", "separate.json", "separate_quality.json"
+FORMAT, QUALITY_FORMAT = "avlearn.confidence/1", "avlearn.quality/1"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,25 @@ class _Stored:
 
 
 @dataclass(frozen=True)
+class TrackQualityMap:
+    """A line from the sharpness of a track's masks to its SI-SDR, both in dB (see `avlearn.apply.track_quality`).
+
+    Attributes:
+        weight, bias: of the line.
+        error: within which nine in ten estimates lie.
+        low, high: the least and the most that is told.
+    """
+
+    __pydantic_config__ = STRICT
+
+    weight: Annotated[float, Field(ge=0, le=100)]
+    bias: Annotated[float, Field(ge=-100, le=100)]
+    error: Annotated[float, Field(ge=0, le=100)]
+    low: Annotated[float, Field(ge=-100, le=100)]
+    high: Annotated[float, Field(ge=-100, le=100)]
+
+
+@dataclass(frozen=True)
 class Calibrations:
     """Calibrations of a model's readouts, as `avlearn.apply.confidence.calibrate` gives them; None: not measured.
 
@@ -33,11 +53,13 @@ class Calibrations:
         sync: of the confidence in an offset.
         on_screen: of the probability that an audio source is on screen.
         tracks: of the confidence in a separated track.
+        quality: of the estimate of its SI-SDR.
     """
 
     sync: dict[str, Any] | None = None
     on_screen: dict[str, Any] | None = None
     tracks: dict[str, Any] | None = None
+    quality: TrackQualityMap | None = None
 
 
 def read_calibrations(folder: Path) -> Calibrations:
@@ -46,7 +68,9 @@ def read_calibrations(folder: Path) -> Calibrations:
     Raises:
         ModelError: a file holds something else.
     """
-    return Calibrations(_read(folder / SYNC), _read(folder / ON_SCREEN), _read(folder / TRACKS))
+    path = folder / QUALITY
+    quality = validated(TrackQualityMap, read_object(path, QUALITY_FORMAT), path) if path.is_file() else None
+    return Calibrations(_read(folder / SYNC), _read(folder / ON_SCREEN), _read(folder / TRACKS), quality)
 
 
 def save_calibrations(calibrations: Calibrations, folder: Path) -> None:
@@ -55,7 +79,10 @@ def save_calibrations(calibrations: Calibrations, folder: Path) -> None:
     Raises:
         OutputError: one cannot be written.
     """
-    found = {SYNC: calibrations.sync, ON_SCREEN: calibrations.on_screen, TRACKS: calibrations.tracks}
+    quality = {"format": QUALITY_FORMAT, **asdict(calibrations.quality)} if calibrations.quality else None
+    found = {
+        SYNC: calibrations.sync, ON_SCREEN: calibrations.on_screen, TRACKS: calibrations.tracks, QUALITY: quality,
+    }  # fmt: skip
     for name, calibration in found.items():
         if calibration is None:
             (folder / name).unlink(missing_ok=True)

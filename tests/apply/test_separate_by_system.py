@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from avlearn.apply import released_systems as systems
 from avlearn.apply import shown_faces
 from avlearn.apply.faces import FaceTrack
 from avlearn.apply.separate_by_system import separate_by_system
+from avlearn.apply.source_choice import Face, When
 from avlearn.cli import app
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.media import write_video
@@ -104,8 +106,13 @@ def test_places_are_what_is_asked_for(tmp_path):
     assert system.seen[0] == [(48, 32, 3), (20, 19, 3)]
     assert [track.place for track in found.sources] == [(0.75, 0.5), (0.15, 0.5)]
     assert "it was shown" not in found.text()
-    with pytest.raises(AvlearnError, match="source 2 is a number of our model: give left, right"):
+    with pytest.raises(AvlearnError, match="source 2: this system is shown places alone: give left, right"):
         separate_by_system(path, system, tmp_path / "out", choices=[2])
+    for choice, said in ((Face(2), "face 2: this"), (When(((0.5, 1.0),)), "--when 0.5-1: this")):
+        with pytest.raises(AvlearnError, match=said):
+            separate_by_system(path, system, tmp_path / "out", choices=[choice])
+    with pytest.raises(AvlearnError, match="--when 1-3: the file ends at 2"):
+        separate_by_system(path, system, tmp_path / "out", choices=[When(((1.0, 3.0),))])
     with pytest.raises(AvlearnError, match="9 sources are too many"):
         separate_by_system(path, system, tmp_path / "out", choices=[(0.5, 0.5)] * 9)
     both = separate_by_system(path, system, tmp_path / "both", onscreen=True)
@@ -166,7 +173,7 @@ def test_voices_are_those_of_faces(tmp_path, monkeypatch):
     path, system = film(tmp_path / "a.mkv", 4.0), Lips()
     found = separate_by_system(path, system, tmp_path / "out")
     assert [(track.place, track.present) for track in found.sources] == [((0.25, 0.333), 1.0), ((0.75, 0.333), 0.5)]
-    assert "note: by the lips of face 1, 2 of 3, numbered as they appear: --source N takes another" in found.text()
+    assert 'note: by the lips of face 1, 2 of 3, numbered as they appear: ask with --source "face N"' in found.text()
     one, two, rest = waves(found)
     whole, inner = one + two + rest, slice(RATE // 2, RATE)
     np.testing.assert_allclose(one[:, inner], 0.4 * whole[:, inner], atol=0.01)
@@ -175,10 +182,35 @@ def test_voices_are_those_of_faces(tmp_path, monkeypatch):
     np.testing.assert_allclose(two[:, late], 0.2 * whole[:, late], atol=0.01)
     (third,) = separate_by_system(path, system, tmp_path / "third", choices=[3]).sources
     assert third.present == 0.25 and third.share > 0
-    with pytest.raises(AvlearnError, match="there is no face 4: there are 3"):
-        separate_by_system(path, system, tmp_path / "none", choices=[4])
-    with pytest.raises(AvlearnError, match="voices are asked for by number"):
-        separate_by_system(path, system, tmp_path / "none", choices=[(0.5, 0.5)])
+    refused = {
+        "face 4: only 3 faces were found": [Face(4)],
+        'voices are asked for by face: --source "face 1"': [When(((0.5, 1.0),))],
+        "no face is at 0.5,0.9: faces are at 0.25,0.333; 0.75,0.333; 1.25,0.333": [(0.5, 0.9)],
+        "one face is asked for twice": [1, (0.0, 0.0, 0.5, 1.0)],
+    }
+    for said, choices in refused.items():
+        with pytest.raises(AvlearnError, match=said):
+            separate_by_system(path, system, tmp_path / "none", choices=choices)
+
+
+def test_whoever_is_at_a_place_in_each_shot_has_a_voice(tmp_path, monkeypatch):
+    """Of the two on the left, one after the other."""
+    tracks = faces_of((1, 0, 2, 102), (2, 0, 4, 51), (1, 2, 2, 204))
+
+    def found(path, view, device=None):
+        for number, track in enumerate(tracks(path, view)):
+            yield replace(track, person=3, shot=2) if number == 2 else track
+
+    monkeypatch.setattr(shown_faces, "face_tracks", found)
+    path = film(tmp_path / "a.mkv", 4.0)
+    result = separate_by_system(path, Lips(), tmp_path / "out", choices=[(0.0, 0.0, 0.5, 1.0), (0.75, 0.3)])
+    assert [(track.place, track.present) for track in result.sources] == [((0.25, 0.333), 1.0), ((0.75, 0.333), 1.0)]
+    assert "by the lips of face 1 and 3, 2 of 3" in result.text()
+    left, right, rest = waves(result)
+    whole = left + right + rest
+    for share, of, seconds in ((0.4, left, (0.5, 1.2)), (0.8, left, (2.8, 3.4)), (0.2, right, (0.5, 3.4))):
+        part = slice(*(round(second * RATE) for second in seconds))
+        np.testing.assert_allclose(of[:, part], share * whole[:, part], atol=0.01)
 
 
 def test_without_a_face_all_is_left_over(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from avlearn.apply.feature_file import FeatureFile
 from avlearn.apply.masks import CONTEXT, separate_window, stretch_grid
 from avlearn.apply.parallel import in_order
 from avlearn.apply.separate import separate_file
-from avlearn.apply.source_choice import parse_choice
+from avlearn.apply.source_choice import When, parse_choice
 from avlearn.config import ModelConfig
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, write_video, write_wav
@@ -157,6 +157,27 @@ def test_sources_are_taken_by_number_box_and_point(model, short, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_what_sounds_in_a_span_is_taken_in_the_shot_that_it_is_in(model, clips, tmp_path):
+    """Two clips of one source each, to and fro."""
+    one, two = (read_clip(path) for path in clips[:2])
+    rate = one.sample_rate
+    parts = [(one, 0.0), (two, 0.0), (one, 2.0)]
+    frames = np.concatenate([clip.video[round(25 * start) :][:50] for clip, start in parts])
+    audio = np.concatenate([clip.audio[:, round(rate * start) :][:, : 2 * rate] for clip, start in parts], 1)
+    write_video(tmp_path / "film.mp4", frames, 25, audio=audio, sample_rate=rate)
+    result = separate_file(tmp_path / "film.mp4", model, tmp_path / "out", choices=[When(((2.5, 3.5),))])
+    assert [(shot.start, shot.camera, len(shot.sources)) for shot in result.shots] == [(0, 1, 0), (2, 2, 1), (4, 1, 0)]
+    track, rest = samples(result)[..., 0]
+    ends = np.r_[: round(1.9 * rate), round(4.1 * rate) : 6 * rate]
+    assert not track[ends].any() and np.abs(rest[ends]).max() > 0.01
+    inner = slice(round(2.1 * rate), round(3.9 * rate))
+    assert si_sdr(track[inner], audio[0, inner]) > 5
+    both = separate_file(tmp_path / "film.mp4", model, tmp_path / "out")
+    first, second = (shot.sources[0].track for shot in both.shots[:2])
+    assert first != second and both.shots[2].sources[0].track == first
+    assert "shot 3, 4.0-6.0 s: " in both.text()
+
+
 def test_what_is_on_screen_and_what_is_not(model, short, tmp_path):
     result = separate_file(short, model, tmp_path, onscreen=True)
     assert [track.name for track in result.tracks] == ["onscreen", "offscreen"]
@@ -193,11 +214,11 @@ def test_silence_and_stills_are_told_in_plain_words(model, tmp_path):
     said = json.loads(json.dumps(still.to_dict()))
     assert list(said) == [
         "schema", "path", "duration", "sample_rate", "channels", "format", "calibrated", "tracks", "verdict",
-        "reason", "in_distribution", "delay", "notes", "notice",
+        "reason", "in_distribution", "delay", "notes", "notice", "shots",
     ]  # fmt: skip
     assert said["schema"] == "avlearn.separate/2"
     assert list(said["tracks"][0]) == [
-        "name", "audio", "video", "share", "id", "place", "present", "confidence", "evidence",
+        "name", "audio", "video", "share", "id", "place", "present", "confidence", "evidence", "quality",
     ]  # fmt: skip
 
 
@@ -221,19 +242,6 @@ def test_what_cannot_be_done_leaves_nothing(model, short, tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         separate_file(short, model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("text", ["middle", "0.5", "0.5,2", "0.6,0,0.4,1", "-1", "a,b"])
-def test_a_source_that_is_none_is_refused(text):
-    with pytest.raises(AvlearnError, match="names no source"):
-        parse_choice(text)
-
-
-def test_sources_are_parsed():
-    assert parse_choice("3") == 3
-    assert parse_choice("left") == (0, 0, 0.5, 1)
-    assert parse_choice("0.5,0.25") == (0.5, 0.25)
-    assert parse_choice("0,0,1,0.5") == (0, 0, 1, 0.5)
 
 
 def test_features_come_back_from_the_disk(tmp_path):
