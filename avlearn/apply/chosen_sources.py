@@ -28,7 +28,9 @@ class Looks:
     faces: Callable[[], dict[int, np.ndarray]]
 
 
-def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice], looks: Looks) -> list[TrackSources]:
+def chosen_sources(
+    found: FileMaps, most: int, choices: Sequence[Choice], looks: Looks
+) -> tuple[list[TrackSources], list[TrackSources]]:
     """The strongest sources of a file, or those that are asked for, in that order; none of a silent one.
 
     Args:
@@ -39,19 +41,31 @@ def chosen_sources(found: FileMaps, most: int, choices: Sequence[Choice], looks:
             whose place fits the audio best then.
         looks: of the file.
 
+    Returns:
+        The sources; and others, the strongest of those that nobody asked for, so that there are ``most`` in all. What
+        is known of them keeps their sound out of the tracks.
+
     Raises:
         AvlearnError: what is asked for is not there, or one of them is asked for twice.
     """
     if not found.heard:
-        return []
+        return [], []
     every = find_in_shots(found, MAX_SOURCES)
     if not choices:
-        return share_tracks(every, found, most)
+        return share_tracks(every, found, most), []
     chosen = [_chosen(choice, found, every, looks) for choice in choices]
     for first, second in combinations([track.whole for track in chosen], 2):
         if np.array_equal(first.boxes, second.boxes, equal_nan=True):
             raise AvlearnError("two of the sources that are asked for are one and the same: they would share its audio")
-    return chosen
+    others = [source for source in every if not any(_is_near(source, track.whole) for track in chosen)]
+    return chosen, share_tracks(others, found, most - len(chosen))
+
+
+def _is_near(one: SoundSource, other: SoundSource) -> bool:
+    """Whether two sources touch, or nearly, where both are there."""
+    gaps = np.maximum(one.boxes[:, :2] - other.boxes[:, 2:], other.boxes[:, :2] - one.boxes[:, 2:]).max(1)
+    gaps = gaps[np.isfinite(gaps)]
+    return bool(len(gaps) and np.median(gaps) < APART / 2)
 
 
 def _chosen(choice: Choice, found: FileMaps, every: Sequence[SoundSource], looks: Looks) -> TrackSources:

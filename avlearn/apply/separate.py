@@ -67,7 +67,8 @@ def separate_file(
         out_dir: gets ``NAME_source1.wav``, ``NAME_source1.mp4``, ..., ``NAME_residual.wav``; or, with ``onscreen``,
             ``NAME_onscreen`` and ``NAME_offscreen``, both with video. An earlier call's files give way.
         sources: how many to look for at most.
-        choices: which to take, instead of the strongest: see `avlearn.apply.chosen_sources.chosen_sources`.
+        choices: which to take, instead of the strongest: see `avlearn.apply.chosen_sources.chosen_sources`. Others are
+            looked for all the same, up to ``sources`` in all, to keep their sound out of the tracks.
         onscreen: give one track for all sources together, and one for what is off screen.
         form: of the WAV files: ``float`` (32 bits) or ``24`` (bits; what exceeds full scale is clipped).
         progress: is told what is done, and how many seconds of how many.
@@ -90,13 +91,13 @@ def separate_file(
     ):
         found = maps_along(normalizer, model, steps.append, lambda t: say("looking", t, end), workers, checked.delay)
         most, looks = MAX_SOURCES if onscreen else sources, _looks(path, model, found, steps, checked.delay)
-        chosen = chosen_sources(found, most, choices, looks)
-        weights = _weights(model, chosen, found, steps.video)
+        chosen, others = chosen_sources(found, most, choices, looks)
+        weights = _weights(model, [*chosen, *others], found, steps.video)
         names = track_names(len(chosen), onscreen)
         wavs = [part / f"{stem}_{name}.wav" for name in names]
         stretches = separate_stretches(path, normalizer, model, steps.video, weights, rate, workers, checked.delay)
         files = WavFiles(wavs, rate, channels, form, end)
-        sums = write_tracks(stretches, files, len(chosen), onscreen, lambda n: say("separating", n / rate, end))
+        sums = write_tracks(stretches, files, len(weights.there), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
     tracks, confidences = _tracks(model, chosen, sums, onscreen, [out_dir / wav.name for wav in wavs], videos, checked)
     verdict, reason = _verdict(not found.heard, confidences, checked, model)
@@ -141,7 +142,7 @@ def _tracks(
     checked: SyncCheck,
 ) -> tuple[list[Track], list[float]]:
     """The tracks that were written, and the confidence of each source."""
-    evidence, sharpness = sums.similarity.evidence(), sums.masks.sharpness()
+    evidence, sharpness = sums.similarity.evidence()[: len(chosen)], sums.masks.sharpness()
     confidences = [round(track_confidence(model, each), 4) for each in evidence]
     shares = sums.energy / max(sums.input_energy, 1e-12)
     tracks, names = [], track_names(len(chosen), onscreen)

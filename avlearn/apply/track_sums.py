@@ -31,8 +31,11 @@ class TrackSums:
     samples: int = 0
 
     def add(self, stretch: Stretch, onscreen: bool) -> np.ndarray:
-        """Add a stretch; its tracks ``[K, C, S]``, all sources in one where ``onscreen``, and what they leave."""
-        given = stretch.tracks.sum(0, keepdims=True) if onscreen else stretch.tracks
+        """Add a stretch; its tracks ``[K, C, S]``, all sources in one where ``onscreen``, and what they leave.
+
+        Sources beyond those that have a track go to what is left.
+        """
+        given = stretch.tracks.sum(0, keepdims=True) if onscreen else stretch.tracks[: len(self.energy) - 1]
         tracks = np.concatenate([given, stretch.audio[None] - given.sum(0, keepdims=True)])
         self.similarity += stretch.similarity
         self.masks.add(stretch.audio, stretch.tracks)
@@ -49,7 +52,7 @@ def write_tracks(
     onscreen: bool,
     progress: Callable[[int], None],
 ) -> TrackSums:
-    """Write all stretches, and add them up; ``progress`` is told how many samples are written.
+    """Write all stretches of ``sources``, and add them up; ``progress`` is told how many samples are written.
 
     What gives the stretches is closed, and so are the files.
     """

@@ -57,7 +57,7 @@ def test_sources_of_different_shots_share_a_track_where_there_are_too_few():
 
 def test_a_half_holds_the_strongest_of_each_shot_and_a_point_is_there_in_all():
     found = film((1, LEFT + RIGHT), (2, bump(0.3, 0.8) + RIGHT))
-    left, point = chosen_sources(found, 2, [(0.0, 0.0, 0.5, 1.0), (0.9, 0.1)], NONE)
+    (left, point), _ = chosen_sources(found, 2, [(0.0, 0.0, 0.5, 1.0), (0.9, 0.1)], NONE)
     assert centres(left.whole)[[0, -1]] == pytest.approx(np.array([[0.2, 0.5], [0.3, 0.8]]), abs=0.07)
     assert np.isfinite(point.whole.boxes).all()
 
@@ -65,13 +65,27 @@ def test_a_half_holds_the_strongest_of_each_shot_and_a_point_is_there_in_all():
 def test_spans_name_the_source_at_the_place_that_fits_best_then():
     found = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
     right = Looks(lambda when: bump(0.8, 0.5)[::2, ::2], dict)
-    (track,) = chosen_sources(found, 2, [When(((8.5, 9.0),))], right)
+    (track,), _ = chosen_sources(found, 2, [When(((8.5, 9.0),))], right)
     assert track.whole.id == 2 and np.isfinite(track.whole.boxes[:8]).all()
-    (track,) = chosen_sources(found, 2, [When(((5.0, 5.5),))], right)
+    (track,), _ = chosen_sources(found, 2, [When(((5.0, 5.5),))], right)
     assert track.whole.id == 0, "nothing is there in that shot: it is the place itself, in that shot"
     assert np.isfinite(track.whole.boxes[:, 0]).tolist() == [False] * 8 + [True] * 8 + [False] * 8
     with pytest.raises(AvlearnError, match=r"^--when 5-5.5: nothing sounds then$"):
         chosen_sources(found, 2, [When(((5.0, 5.5),))], NONE)
+
+
+def test_others_fill_up_so_that_their_sound_stays_out():
+    found = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
+    for choices, most, numbers in (
+        ([2], 2, [[1, 3]]),
+        ([2], 3, [[1], [3]]),
+        ([1, 2], 2, []),
+        ([(0.25, 0.5)], 2, [[2, 3]]),
+    ):
+        chosen, others = chosen_sources(found, most, choices, NONE)
+        assert len(chosen) == len(choices)
+        assert [[part.id for part in track.sources] for track in others] == numbers
+    assert chosen_sources(found, 2, [], NONE)[1] == []
 
 
 def test_faces_are_where_they_were_found():
@@ -79,7 +93,7 @@ def test_faces_are_where_they_were_found():
     boxes = np.full((16, 4), np.nan, np.float32)
     boxes[4:8] = 0.1, 0.1, 0.3, 0.4
     looks = Looks(NONE.spans, lambda: {1: boxes, 2: boxes * np.nan})
-    (track,) = chosen_sources(found, 2, [Face(1)], looks)
+    (track,), _ = chosen_sources(found, 2, [Face(1)], looks)
     np.testing.assert_array_equal(track.whole.boxes, boxes)
     for number, said in ((2, "face 2 is there too briefly"), (3, "face 3: only 2 faces were found")):
         with pytest.raises(AvlearnError, match=said):
