@@ -176,14 +176,14 @@ def _cuts(frames: np.ndarray) -> Iterator[int]:
 
 def _mouths(path: Source, reach: float, device: torch.device | None) -> Iterator[Track]:
     """The mouths of a file's people; none where faces cannot be detected here."""
-    from avlearn.apply.faces import MOUTH, face_tracks
+    from avlearn.apply.faces import mouth_tracks
     from avlearn.apply.faces.tracks import FPS
 
     info = probe_both(path)
     if info.video.duration > _LONG:
         return
     try:
-        found = sorted(face_tracks(path, MOUTH, device), key=lambda track: (track.person, track.start))
+        found = sorted(mouth_tracks(path, device), key=lambda track: (track.person, track.start))
     except MissingExtraError:
         return
     reader = ClipReader(sample_rate=_RATE, mono=True, video=False)

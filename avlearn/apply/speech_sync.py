@@ -9,7 +9,7 @@ import torch
 
 from avlearn.apply.confidence import probability
 from avlearn.apply.expert_answer import SURE, ExpertAnswer
-from avlearn.apply.faces import MOUTH, FaceTrack, face_tracks
+from avlearn.apply.faces import FaceTrack, mouth_tracks, side_of
 from avlearn.apply.windows import AudioVideoInfo, probe_both
 from avlearn.media import ClipReader, Window
 from avlearn.media.source import Source, opened_once
@@ -20,7 +20,6 @@ _REACH = 2.0  # seconds searched on each side
 _BLOCK = 12  # crops of a block that is exchanged for others: half a second
 _SHORTEST = 20  # crops of a track that is looked at
 _FEWEST = 3 * _BLOCK  # crops that tell anything: fewer blocks cannot be exchanged
-_LONG, _PART = 600.0, 20.0  # seconds of video from which on only parts are looked at, as much together; and of a part
 _LEAST = 1.0  # seconds of audio
 _INSIDE = 0.5  # of a track's crops have audio at each offset that is searched
 _DRAWS = 200  # of exchanged blocks
@@ -92,7 +91,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     parts: list[dict[str, Any]] = []
     model = load_speech_sync(device)
     total: LipCurves | None = None
-    for track in face_tracks(path, MOUTH, device, _spans(info.video.duration)):
+    for track in mouth_tracks(path, device):
         around = _around(info, track, reach)
         if len(track.crops) < _SHORTEST or around.duration < _LEAST:
             continue
@@ -110,13 +109,6 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     reason = _why_not(best, confidence, -lags[total.searched] / VOICES, parts)
     scores = total.scores[::-1] / total.crops
     return ExpertAnswer("speech", best, confidence, reason, -lags[::-1] / VOICES, scores, tuple(parts))
-
-
-def _spans(duration: float) -> list[tuple[float, float]] | None:
-    """The parts of a long file that are looked at, spread evenly; None: all of it."""
-    if duration <= _LONG:
-        return None
-    return [(start, start + _PART) for start in np.linspace(0, duration - _PART, round(_LONG / _PART)).tolist()]
 
 
 def _around(info: AudioVideoInfo, track: FaceTrack, reach: float) -> Window:
@@ -169,11 +161,10 @@ def _judged(curves: LipCurves, lags: np.ndarray) -> tuple[float, float]:
 
 def _part(track: FaceTrack, width: int, best: float, confidence: float) -> dict[str, Any]:
     """What one speaker tells."""
-    centre = float(track.boxes[:, [0, 2]].mean()) / max(width, 1)
     return {
         "speaker": track.person,
         "shot": track.shot,
-        "side": "left" if centre < 0.4 else "right" if centre > 0.6 else "middle",
+        "side": side_of(track, width),
         "start": round(track.start, 3),
         "end": round(track.start + track.duration, 3),
         "offset": best if confidence >= SURE else None,

@@ -19,7 +19,7 @@ from avlearn.models.audiovisual import AudioVisual
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
     from avlearn.apply.fix import FixResult
-    from avlearn.apply.released_sync import ReleasedSyncResult
+    from avlearn.apply.released_answer import ReleasedSyncResult
 
 _SURE = 0.5  # confidence below which no offset is named
 _CANNOT = "cannot be synchronized"
@@ -66,6 +66,7 @@ class SyncResult:
         fixed: what was written, where that was asked for.
         not_fixed: why it was not, where it was asked for; else "".
         system: the released system that answered in place of our model; else "".
+        speakers: what it says of each person who is seen, as of `avlearn.apply.released_answer.ReleasedSyncResult`.
     """
 
     path: str
@@ -93,24 +94,29 @@ class SyncResult:
     fixed: "FixResult | None" = None
     not_fixed: str = ""
     system: str = ""
+    speakers: tuple[dict[str, Any], ...] = ()
 
     @property
     def details(self) -> list[str]:
         """Lines below the file's row in a table: of other networks, and of the fix."""
         why = self.not_fixed.removeprefix(f"{printable(self.path)} is ")
         notes = self.fixed.notes if self.fixed else ()
-        return [answer.text() for answer in self.others] + [why] * bool(why) + [f"note: {note}" for note in notes]
+        return (
+            [line for answer in self.others for line in answer.text().splitlines()]
+            + [why] * bool(why)
+            + [f"note: {note}" for note in notes]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.sync/2``: the attributes by name; offsets in seconds.
 
         ``others`` is there where others were asked, ``fixed`` or ``not_fixed`` where a fix was asked for, ``system``
-        where one answered.
+        where one answered, ``speakers`` where it tells of each person.
         """
         values = asdict(self)
         values["experts"] = [answer.to_dict() for answer in self.experts]
         values["others"] = [answer.to_dict() for answer in self.others]
-        for name in ("others", "fixed", "not_fixed", "system"):
+        for name in ("others", "fixed", "not_fixed", "system", "speakers"):
             if not values[name]:
                 del values[name]
         values["offsets"] = [round(float(v), 4) for v in self.offsets]

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from avlearn.apply.offsets import STILL
-from avlearn.apply.released_sync import Crop, Network, OffsetsCompared, load_released, sync_with_released
+from avlearn.apply.released_answer import OffsetsCompared, ReleasedSyncResult, speaker_lines
+from avlearn.apply.released_sync import Network, load_released, sync_with_released
+from avlearn.apply.released_syncnet import Crop
 from avlearn.apply.sync import SyncResult, describe_offset
 from avlearn.apply.verdict import SILENT
 from avlearn.media import probe, stream
@@ -18,6 +20,8 @@ from avlearn.media.unchanged import unchanged
 _CANNOT = "cannot be synchronized"
 _SURE = 0.5  # confidence below which no offset is named
 _AGREE = 3.0  # LSE-C below which lips and voice say nothing: data sets of talking faces are filtered so
+_SEEN = 6.0  # seconds of a speaker whose own offset counts
+_DIFFER = 0.08  # seconds by which speakers of one file may differ
 _SECONDS, _FPS, _SIDE = 2.0, 10, 64  # of the parts that are looked through for motion, and what is seen of them
 
 
@@ -67,25 +71,31 @@ def sync_by_system(path: Source, system: SyncSystem, *, tolerance: float = 0.04)
     curve = answer.curve
     step = float(curve.offsets[1] - curve.offsets[0])
     tolerance = max(tolerance, round(step / 2, 4))
-    reason = _why_not(path, curve, answer.offset, answer.values)
+    reason = _why_not(path, answer, curve)
     inside = abs(answer.offset) <= tolerance
     facts: dict[str, Any] = {"best": round(answer.offset, 4), "confidence": round(curve.confidence, 4)}
     if not reason:
         facts |= {"status": "in sync" if inside else "out of sync", "offset": round(answer.offset, 4)}
         facts["verdict"] = describe_offset(answer.offset, inside, tolerance)
-    note = f"by {system.title}, whose offsets are {step * 1000:.0f} ms apart: {', '.join(answer.figures())}"
-    return _result(path, system, tolerance, curve, reason=reason, notes=(note,), **facts)
+    notes = [f"by {system.title}, whose offsets are {step * 1000:.0f} ms apart: {', '.join(answer.figures())}"]
+    notes += [answer.note] * bool(answer.note) + speaker_lines(answer.speakers)
+    facts |= {"notes": tuple(notes), "speakers": answer.speakers}
+    return _result(path, system, tolerance, curve, reason=reason, **facts)
 
 
-def _why_not(path: Source, curve: OffsetsCompared, offset: float, values: dict[str, float]) -> str:
+def _why_not(path: Source, answer: ReleasedSyncResult, curve: OffsetsCompared) -> str:
     """Why an offset is not named; empty where it is."""
+    assert answer.offset is not None
+    sure = [one["offset"] for one in answer.speakers if one["lse_c"] >= _AGREE and one["end"] - one["start"] >= _SEEN]
     if not _moves(path):
         return "the video does not move"
     if curve.confidence < _SURE:
         return f"no offset stands out, confidence {curve.confidence:.2f}"
-    if values.get("lse_c", _AGREE) < _AGREE:
-        return f"lips and voice hardly agree at any offset, LSE-C {values['lse_c']:.1f}"
-    if abs(offset) >= curve.offsets[-1] - 1e-6:
+    if answer.values.get("lse_c", _AGREE) < _AGREE:
+        return f"lips and voice hardly agree at any offset, LSE-C {answer.values['lse_c']:.1f}"
+    if sure and max(sure) - min(sure) > _DIFFER:
+        return f"speakers differ: from {1000 * min(sure):+.0f} to {1000 * max(sure):+.0f} ms"
+    if abs(answer.offset) >= curve.offsets[-1] - 1e-6:
         return f"the best offset is the outermost that it knows, {curve.offsets[-1]:.1f} s"
     return ""
 
@@ -112,6 +122,7 @@ def _result(
     best: float | None = None,
     confidence: float = 0.0,
     notes: tuple[str, ...] = (),
+    speakers: tuple[dict[str, Any], ...] = (),
 ) -> SyncResult:
     none, begin = np.zeros(0), probe(path).start
     windows = [
@@ -137,5 +148,6 @@ def _result(
         in_distribution={"video": None, "audio": None},
         notice=None,
         notes=notes,
+        speakers=speakers,
         system=system.title,
     )

@@ -16,7 +16,8 @@ from avlearn.media.source import Source, opened_once
 from avlearn.models.audiovisual import AudioVisual
 
 if TYPE_CHECKING:  # the networks load slowly, and few ask them
-    from avlearn.apply.released_sync import Crop, Network
+    from avlearn.apply.released_sync import Network
+    from avlearn.apply.released_syncnet import Crop
     from avlearn.apply.sync_by_system import SyncSystem
 
 

@@ -34,7 +34,8 @@ _Released = Annotated[
     ),
 ]
 _Crop = Annotated[
-    str | None, typer.Option(metavar="X,Y,W,H", help="Where SyncNet's face is, in pixels: no face is detected.")
+    str | None,
+    typer.Option(metavar="X,Y,W,H", help="The square that SyncNet takes for a face, in pixels; else each face found."),
 ]  # fmt: skip
 
 
@@ -73,7 +74,9 @@ def sync(
 
     Example: avlearn sync videos/ --fix fixed/ --json report.json
 
-    LSE-D, LSE-C and DeSync: avlearn sync face.mp4 --with syncnet_v2.model --with synchformer_state_dict.pth
+    LSE-D and LSE-C of every speaker (faces: pip install 'avlearn[faces]'): avlearn sync talk.mp4 --model syncnet
+
+    Beside our model's answer, from files of yours: avlearn sync talk.mp4 --with syncnet_v2.model
 
     By a released network, which is fetched once: avlearn sync talk.mp4 --model synchformer (or syncnet, sparsesync)
     """

@@ -11,7 +11,8 @@ from flash_networks import FPS, RATE, FlashFormer, FlashNet, FlashSync, flashes,
 from pretend_device import pretend_device
 from torch import nn
 
-from avlearn.apply.released_sync import ReleasedSyncResult, load_released, sync_with_released
+from avlearn.apply.released_answer import ReleasedSyncResult
+from avlearn.apply.released_sync import load_released, sync_with_released
 from avlearn.apply.run_many import InferenceOptions, ResultTable, run_many
 from avlearn.apply.sync_tool import sync_tool
 from avlearn.apply.tools import SYNC
@@ -114,7 +115,7 @@ def test_synchformer_gives_the_numbers_of_the_whole_clip_at_once(tmp_path):
 
 
 def test_on_another_device_they_say_the_same_and_in_another_precision_nearly(tmp_path, syncnet, monkeypatch):
-    monkeypatch.setattr("avlearn.apply.released_sync._FEWEST", 4)
+    monkeypatch.setattr("avlearn.apply.released_syncnet._FEWEST", 4)
     crop, path, face = (20, 8, 48, 48), flashes(tmp_path / "a.mp4", 5.2), flashes(tmp_path / "b.mp4", 0.52)
     for file, network in ((path, small_synchformer()), (path, FlashSync()), (face, copy.deepcopy(syncnet))):
         expected = sync_with_released(file, [network], crop)

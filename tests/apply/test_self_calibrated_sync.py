@@ -20,7 +20,7 @@ def no_faces(monkeypatch):
     def missing(*_):
         raise MissingExtraError("install it")
 
-    monkeypatch.setattr(faces, "face_tracks", missing)
+    monkeypatch.setattr(faces, "mouth_tracks", missing)
 
 
 def hits(seconds, seed=0):

@@ -8,6 +8,7 @@ from drawn_face import drawn_face
 from avlearn.apply import self_calibrated_sync
 from avlearn.apply import speech_sync as module
 from avlearn.apply.expert_answer import ExpertAnswer
+from avlearn.apply.faces import looks
 from avlearn.apply.speech_sync import lip_curves, speech_evidence, speech_sync
 from avlearn.apply.sync_experts import sync_with_experts
 from avlearn.errors import MissingExtraError, NoAudioError
@@ -101,8 +102,8 @@ def test_audio_that_comes_later_lags(talking, fits):
 
 
 def test_of_a_long_file_parts_are_looked_at(talking, fits, monkeypatch):
-    monkeypatch.setattr(module, "_LONG", 6.0)
-    monkeypatch.setattr(module, "_PART", 3.0)
+    monkeypatch.setattr(looks, "_LONG", 6.0)
+    monkeypatch.setattr(looks, "_PART", 3.0)
     answer = speech_sync(talking)
     assert answer.offset == pytest.approx(-0.2, abs=0.03)
     assert [part["start"] for part in answer.parts] == pytest.approx([0.0, 5.0], abs=0.1)
@@ -153,6 +154,14 @@ def test_sync_asks_the_expert_where_the_model_cannot_tell(talking, fits):
     assert answer["offset"] == result.offset and answer["parts"][0]["speaker"] == 1
 
 
+def test_faces_are_looked_for_once_by_all_experts(talking, monkeypatch):
+    looked = []
+    monkeypatch.setattr(looks, "face_tracks", lambda *given: looked.append(given) or [])
+    result = sync_with_experts(talking, load("default"))
+    assert [answer.expert for answer in result.experts] == ["speech", "self-calibration"]
+    assert len(looked) == 1
+
+
 def test_an_expert_that_is_not_sure_says_why(talking, fits, lips_alone, monkeypatch):
     monkeypatch.setattr(module, "speech_calibration", lambda: {"weights": {"peak": 0, "margin": 0}, "bias": -3.0})
     result = sync_with_experts(talking, load("default"))
@@ -165,7 +174,7 @@ def test_without_the_extra_the_result_says_what_to_install(talking, lips_alone, 
     def missing(*_):
         raise MissingExtraError("for talking faces: pip install 'avlearn[faces]'")
 
-    monkeypatch.setattr(module, "face_tracks", missing)
+    monkeypatch.setattr(module, "mouth_tracks", missing)
     result = sync_with_experts(talking, load("default"))
     assert result.status == "undecidable" and result.advice[-1].endswith("pip install 'avlearn[faces]'")
 

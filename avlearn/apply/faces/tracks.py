@@ -56,7 +56,11 @@ class FaceTrack:
 
 
 def face_tracks(
-    path: Source, view: View, device: torch.device | None = None, spans: Sequence[tuple[float, float]] | None = None
+    path: Source,
+    view: View,
+    device: torch.device | None = None,
+    spans: Sequence[tuple[float, float]] | None = None,
+    longest: int | None = None,
 ) -> Iterator[FaceTrack]:
     """The faces of a file, in the order in which their tracks end.
 
@@ -68,6 +72,7 @@ def face_tracks(
         view: the crop: `MOUTH` or `FACE` of `avlearn.apply.faces`.
         device: of the detector; the CPU by default.
         spans: the parts that are looked at, in order: begin and end, seconds from the first frame. All by default.
+        longest: frames of a track from which on it goes on in another; 1500 (a minute) by default.
 
     Raises:
         MissingExtraError: the detector is not installed; says how.
@@ -80,7 +85,7 @@ def face_tracks(
         if info is None:
             raise NoVideoError(f"{path} has no video")
         side = min(_SIDE, info.width, info.height)
-        tracker = _Tracker(view, min(info.width, info.height) / side)
+        tracker = _Tracker(view, min(info.width, info.height) / side, longest or _LONGEST)
         for first, frames in _chunks(file, side, spans):
             if first != tracker.seen:
                 yield from tracker.go_on(first)
@@ -151,8 +156,8 @@ class _Track:
 class _Tracker:
     """Joins detections to tracks, and cuts crops out of the chunk of frames before the latest."""
 
-    def __init__(self, view: View, scale: float) -> None:
-        self._view, self._scale = view, scale
+    def __init__(self, view: View, scale: float, longest: int) -> None:
+        self._view, self._scale, self._longest = view, scale, longest
         self._shots = ShotDetector()
         self._cuts = [0]  # first frames of the shots
         self._tracks: list[_Track] = []
@@ -219,7 +224,7 @@ class _Tracker:
         over = first + len(frames)
         yield from self._finish([t for t in self._tracks if self._span(t)[1] <= over])
         for track in sorted(self._tracks, key=_person):
-            if len(track.cut) >= _LONGEST and track.person:
+            if len(track.cut) >= self._longest and track.person:
                 yield track.part()
 
     def _span(self, track: _Track) -> tuple[int, int]:

@@ -7,7 +7,7 @@ errors LSE-D and LSE-C, by which generated talking faces are judged, are measure
 Offsets are in seconds. Positive: the audio leads, an event is heard before it is seen, and the repair delays the audio.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,8 +161,23 @@ def lip_sync_of_parts(parts: Iterable[tuple[Tensor, Tensor]], reach: int = 15) -
         compare(len(seen))
     counts = tuple(count for _, count in sums)
     totals = torch.stack([total for total, _ in sums]) if sums else torch.zeros(0, 2 * reach + 1, dtype=torch.float64)
+    return _of_sums(totals, counts)
+
+
+def lip_sync_of_clips(found: Sequence[LipSync]) -> LipSync:
+    """The figures of several clips together, in which each window counts alike.
+
+    Args:
+        found: of each clip, one at least, with the same ``reach``.
+    """
+    counts = tuple(count for one in found for count in one.part_windows)
+    return _of_sums(torch.cat([one.parts for one in found]) * torch.tensor(counts).unsqueeze(1), counts)
+
+
+def _of_sums(totals: Tensor, counts: tuple[int, ...]) -> LipSync:
+    """Of parts' sums of distances ``[P, 2 reach + 1]``, and of their windows."""
     distances = totals.sum(0) / sum(counts)
-    best = int(distances.argmin())
+    reach, best = len(distances) // 2, int(distances.argmin())
     least = float(distances[best])
     return LipSync(
         (best - reach) / _RATE,
