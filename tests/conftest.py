@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if threading.current_thread() is threading.main_thread():
     # What a script starts in its background ignores Ctrl-C, and so would all that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_preload, _tests = forkserver.set_forkserver_preload, os.getpid()
+
+
+def _preload_heavy(names: Iterable[str]) -> None:
+    """The server that a process's workers are forked from is started once, with what the first work needs.
+
+    Tests do all kinds of work in one process: without this each worker of a later test would import PyTorch.
+    """
+    _preload(["torch", "avlearn.media", *names] if os.getpid() == _tests else list(names))
+
+
+forkserver.set_forkserver_preload = _preload_heavy
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "media" / "real"
 

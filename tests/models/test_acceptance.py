@@ -1,4 +1,4 @@
-"""Networks held to the figures of their reference implementations, without computing anything.
+"""Networks held to their specs, and to the figures of their reference implementations, without computing anything.
 
 A row of ``acceptance/FAMILY.tsv``: name, options as JSON (``num_classes`` 400 unless it says another), input as
 CxTxHxW, parameters (exact; empty where none are known), 10^9 multiply-adds (within half a percent).
@@ -12,33 +12,53 @@ import pytest
 import torch
 
 from avlearn.models import create_model, list_models, model_spec
+from avlearn.models.anatomy import Anatomy, anatomy
 from avlearn.models.cost import cost
 
-ROWS = []
+ROWS: dict[str, list[dict[str, str]]] = {}
 for table in sorted((Path(__file__).parent / "acceptance").glob("*.tsv")):
     with table.open(newline="") as lines:
-        ROWS += list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            ROWS.setdefault(row["name"], []).append(row)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['name']} {row['options']} {row['input']}")
-def test_parameters_and_multiply_adds(row):
-    options = {"num_classes": 400} | json.loads(row["options"] or "{}")
-    with torch.device("meta"):
-        model = create_model(row["name"], **options)
-    params, gmacs = cost(model, [int(side) for side in row["input"].split("x")])
-    if row["params"]:
-        assert params == int(row["params"].replace(",", ""))
-    assert gmacs == pytest.approx(float(row["gmacs"]), rel=5e-3)
+@pytest.fixture(scope="module", params=list_models())
+def drawn(request) -> Anatomy:
+    """A network with the classes and the clip of its spec; pytest puts the tests of each side by side."""
+    return anatomy(request.param)
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_a_spec_is_true(name):
-    spec = model_spec(name)
-    with torch.device("meta"):
-        model = create_model(name, num_classes=spec.classes)
-    assert sum(p.numel() for p in model.parameters()) == spec.params
-    _, gmacs = cost(model, spec.shape)
-    assert gmacs == pytest.approx(spec.gmacs, rel=5e-3)
+def test_a_spec_is_true(drawn):
+    spec = model_spec(drawn.name)
+    assert drawn.params == spec.params
+    assert drawn.gmacs == pytest.approx(spec.gmacs, rel=5e-3)
+
+
+def test_every_network_can_be_drawn(drawn):
+    spec = model_spec(drawn.name)
+    assert f"{spec.params / 1e6:.2f} M parameters" in drawn.text()
+    assert f"{spec.gmacs:.2f} GMACs" in drawn.text() or spec.kind == "video"
+    assert len({stage.name for stage in drawn.stages}) == len(drawn.stages)
+
+
+def test_parameters_and_multiply_adds_are_those_of_the_reference(drawn):
+    spec = model_spec(drawn.name)
+    for row in ROWS.get(drawn.name, ()):
+        options = {"num_classes": 400} | json.loads(row["options"] or "{}")
+        shape = tuple(int(side) for side in row["input"].split("x"))
+        if (options, shape) == ({"num_classes": spec.classes}, drawn.clip):
+            params, gmacs = drawn.params, drawn.gmacs
+        else:
+            with torch.device("meta"):
+                model = create_model(drawn.name, **options)
+            params, gmacs = cost(model, shape)
+        if row["params"]:
+            assert params == int(row["params"].replace(",", "")), row
+        assert gmacs == pytest.approx(float(row["gmacs"]), rel=5e-3), row
+
+
+def test_rows_are_of_networks_that_are_registered():
+    assert ROWS and ROWS.keys() <= set(list_models())
 
 
 @pytest.mark.parametrize("name", [name for name in list_models() if model_spec(name).kind == "video"])

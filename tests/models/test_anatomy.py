@@ -3,7 +3,6 @@
 import pytest
 
 from avlearn.errors import ModelError
-from avlearn.models import list_models, model_spec
 from avlearn.models.anatomy import anatomy
 
 
@@ -17,14 +16,6 @@ def test_slowfast_as_in_its_paper():
     assert drawn["slow.layer3"] == ("[3x1x1 256, 1x3x3 256, 1x1x1 1024] x6", (1024, 4, 14, 14))
     assert drawn["fast.layer4"] == ("[3x1x1 64, 1x3x3 64, 1x1x1 256] x3", (256, 32, 7, 7))
     assert anatomy("slowfast_r50_4x16", (32, 256, 256)).stages[-1].output == (256, 32, 8, 8)
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_every_network_can_be_drawn(name):
-    drawn, spec = anatomy(name), model_spec(name)
-    assert f"{spec.params / 1e6:.2f} M parameters" in drawn.text()
-    assert f"{spec.gmacs:.2f} GMACs" in drawn.text() or spec.kind == "video"
-    assert len({stage.name for stage in drawn.stages}) == len(drawn.stages)
 
 
 def test_refusals():

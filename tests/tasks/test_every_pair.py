@@ -8,6 +8,7 @@ from avlearn.config import ModelConfig, Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec, two_tower
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.recipe import Recipe
 from avlearn.tasks import load_recipe
 from avlearn.tasks.synchronize.build import kept_options
 from avlearn.tasks.towers import model_config
@@ -19,6 +20,13 @@ VIDEO, AUDIO = ([name for name in list_models() if model_spec(name).kind == kind
 def encoders() -> dict[tuple, nn.Module]:
     """Those that were built, on the meta device, by their names and options."""
     return {}
+
+
+@pytest.fixture(scope="module")
+def recipes() -> dict[str, Recipe]:
+    """One for each audio encoder."""
+    words = ["data.train=x", "clip.seconds=3.2"]
+    return {audio: load_recipe("sync_world", [*words, f"model.audio={audio}"]) for audio in AUDIO}
 
 
 @pytest.fixture
@@ -42,18 +50,17 @@ def built_once(encoders, monkeypatch):
     monkeypatch.setattr(two_tower, "create_encoder", create)
 
 
-@pytest.mark.parametrize("audio", AUDIO)
-def test_every_video_encoder_pairs_with(audio, built_once):
-    begun = load_recipe("sync_world", ["data.train=x", f"model.audio={audio}", "clip.seconds=3.2"])
-    assert begun.model.video_options == {}
-    for video in VIDEO:
+@pytest.mark.parametrize("video", VIDEO)
+def test_every_audio_encoder_pairs_with(video, recipes, built_once):
+    for audio, begun in recipes.items():
+        assert begun.model.video_options == {}
         recipe = begun.model_copy(update={"model": begun.model.model_copy(update={"video": video})})
         with torch.device("meta"):
             model = AudioVisual(model_config(recipe, "", kept_options(recipe))).eval()
         with torch.inference_mode():
             seen, heard = model(torch.empty(1, 3, 80, 64, 64, device="meta"), torch.empty(1, 51200, device="meta"))
         steps = 80 // model.video.feature_info.stride[0]
-        assert (seen.shape[:3], heard.shape) == ((1, 128, steps), (1, 128, steps)), video
+        assert (seen.shape[:3], heard.shape) == ((1, 128, steps), (1, 128, steps)), audio
 
 
 @pytest.mark.parametrize(
