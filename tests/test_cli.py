@@ -21,6 +21,7 @@ COMMANDS = [
     "world",
     "scan",
     "prepare",
+    "adapt",
     "pretrain",
     "sync",
     "localize",

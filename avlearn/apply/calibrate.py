@@ -20,8 +20,8 @@ from avlearn.models.in_distribution import LABELLED, InDistribution
 LEAST = 20  # clips that a calibration stands on
 _FOLDS = 5
 _NEARLY_ALL = 0.95  # of the clips
-_SKILL = 0.05  # share of the prior's error that evidence has to take away, held out
-_RECOGNIZED = 0.8  # of windows with their own audio: with less, "nothing on screen" would be said of too many
+SKILL = 0.05  # share of the prior's error that evidence has to take away, held out
+RECOGNIZED = 0.8  # of windows with their own audio: with less, "nothing on screen" would be said of too many
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class HeldOutConfidence:
     @property
     def tells(self) -> bool:
         """Whether the evidence tells more than the prior."""
-        return self.brier is not None and self.prior is not None and self.brier < (1 - _SKILL) * self.prior
+        return self.brier is not None and self.prior is not None and self.brier < (1 - SKILL) * self.prior
 
     def text(self) -> str:
         """Human-readable text."""
@@ -165,7 +165,7 @@ def calibrated_on(
         measured = ", ".join(f"{figure.name}: AUC {figure.auc}" for figure in (offsets, seen) if figure.auc is not None)
         raise ModelError(f"the model tells nothing of such clips ({measured or 'no claim'}; chance 0.5): {ADVICE}")
     recognized = seen.named_right / max(seen.right, 1)
-    if on_screen and recognized < _RECOGNIZED:
+    if on_screen and recognized < RECOGNIZED:
         on_screen = None
         seen = replace(seen, reason=f"only {recognized:.0%} of the clips' own audio is recognized as on screen")
     return Calibrated(len(found), statistics, Calibrations(sync, on_screen), tuple(known), (offsets, seen))

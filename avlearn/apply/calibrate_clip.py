@@ -31,10 +31,19 @@ _FURTHEST = 2.0  # seconds that the audio is moved
 
 @dataclass(frozen=True)
 class Claim:
-    """The evidence for a claim, and whether the claim is right."""
+    """The evidence for a claim, and whether the claim is right.
+
+    Attributes:
+        evidence: for it.
+        right: whether it is.
+        whole: whether it is of all of the clip, not of a stretch.
+        delay: seconds by which the clip's own audio was moved, of an offset; None where the audio is another's.
+    """
 
     evidence: OffsetEvidence | OnScreenEvidence
     right: bool
+    whole: bool = False
+    delay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,11 +187,12 @@ def _offset_claims(
         searched = round(seconds_searched(lasts) / model.step) * PHASES
         found = estimate_offset(_delayed(own, part, moved, searched), model)
         if found is not None:
-            yield Claim(found.evidence, abs(found.offset + moved * own.grid) <= model.step)
+            delay = moved * own.grid
+            yield Claim(found.evidence, abs(found.offset + delay) <= model.step, length == count, delay)
         if unrelated is not None and not unrelated.period:
             found = estimate_offset(_delayed(unrelated, part, moved, searched), model)
             if found is not None:
-                yield Claim(found.evidence, False)
+                yield Claim(found.evidence, False, length == count)
 
 
 def _delayed(curves: OffsetCurves, part: slice, moved: int, searched: int) -> OffsetCurves:

@@ -1,8 +1,8 @@
-"""Experts that `sync` asks where the model cannot tell, and what becomes of their answers."""
+"""Experts that `sync` asks where the model cannot tell or is not sure, and what becomes of their answers."""
 
 from dataclasses import replace
 
-from avlearn.apply.expert_answer import ExpertAnswer
+from avlearn.apply.expert_answer import SURE, ExpertAnswer
 from avlearn.apply.sync import SyncResult, describe_offset, sync_by_model
 from avlearn.apply.verdict import SILENT
 from avlearn.errors import MissingExtraError
@@ -16,7 +16,7 @@ from avlearn.models.audiovisual import AudioVisual
 def sync_with_experts(
     path: Source, model: AudioVisual, *, max_offset: float | None = None, tolerance: float = 0.04
 ) -> SyncResult:
-    """`sync_by_model`, and where the model cannot tell, the first expert that is sure.
+    """`sync_by_model`, and where the model cannot tell or is less sure than they have to be, the first sure expert.
 
     Args:
         path, model, max_offset, tolerance: as for `sync_by_model`.
@@ -25,7 +25,8 @@ def sync_with_experts(
         MediaError: the file cannot be read, or has no video or no audio.
     """
     result = sync_by_model(path, model, max_offset=max_offset, tolerance=tolerance)
-    if result.status != "undecidable" or result.reason == SILENT:
+    answered = result.status != "undecidable"
+    if result.reason == SILENT or (answered and result.confidence >= SURE):
         return result
     from avlearn.apply.self_calibrated_sync import self_calibrated_sync  # heavy: only where they are asked
     from avlearn.apply.speech_sync import speech_sync
@@ -39,6 +40,8 @@ def sync_with_experts(
             continue
         if answers[-1].offset is not None:
             return replace(_by_expert(result, answers[-1]), experts=tuple(answers))
+    if answered:
+        return replace(result, experts=tuple(answers))
     reasons = [result.reason, *(f"{answer.expert}: {answer.reason}" for answer in answers)]
     return replace(result, experts=tuple(answers), reason="; ".join(reasons))
 

@@ -39,4 +39,4 @@ def not_measured(known: Mapping[str, bool | None], calibrated: bool) -> str | No
     return " and ".join(lacks) or None
 
 
-ADVICE = "train one on files like it: avlearn pretrain sync_world model.base=default data.train=FOLDER"
+ADVICE = "adapt it to files like these: avlearn adapt FOLDER -o MODEL"

@@ -8,6 +8,7 @@ import typer
 from avlearn.cli.app import app, recipe_app
 from avlearn.cli.options import Data, Device, Json, ModelName, Overrides, Precision, resumable, tell, there
 from avlearn.errors import AvlearnError
+from avlearn.terminal import remark
 
 
 @app.command()
@@ -48,6 +49,10 @@ def pretrain(
     from avlearn.training.launch import environment, global_rank
     from avlearn.training.run import pretrain as run
 
+    if loaded.model.base and loaded.data.train and not loaded.data.val:
+        remark(
+            f"note: avlearn adapt {loaded.data.train} -o MODEL goes on from a model in minutes, and tells if it helped"
+        )
     folder = run(loaded, run_dir or Path("runs") / loaded.name, dry_run=dry_run, resume=resume)
     settings = loaded.trainer
     if dry_run or global_rank(environment(settings.devices, settings.nodes), settings.devices) > 0:
