@@ -151,17 +151,30 @@ def command(model: object, path: Path) -> Answer:
     return result.best, result.offset
 
 
+def judges(folder: Path) -> Callable[[Path], object]:
+    """The model of an adaptation that has not seen a file, nor its calibration; any, of a file that was not used."""
+    told = json.loads((folder / "report.json").read_text())["files"]
+    folds = {Path(file["path"]).resolve(): file["fold"] for file in told}
+    if None in folds.values():
+        raise AvlearnError(f"{folder} was adapted on both halves of its files: nobody can judge them")
+    models = {fold: load(folder / "folds" / str(fold)) for fold in (0, 1)}
+    return lambda path: models[folds.get(path.resolve(), 0)]
+
+
 def measured(args: argparse.Namespace, work: Path) -> Iterator[Row]:
     methods: dict[str, Callable[[Path], Answer]] = {
         "offset 0": zero, "motion x onset": correlation, "linear": linear, "self-calibration": calibrated
     }  # fmt: skip
     if args.model:
         methods["avlearn sync"] = partial(command, load(args.model))
+    judge_of = judges(args.adapted) if args.adapted else None
     causes = {row["path"]: row["visible"] == "yes" for row in csv.DictReader(CAUSES.open(), delimiter="\t")}
     for group, members in groupby(files(args.media, args.groups, work), key=lambda pair: pair[0]):
         paths = [path for _, path in members]
         for k, path in enumerate(paths):
             name = str(path.relative_to(args.media)) if path.is_relative_to(args.media) else path.name
+            if judge_of:
+                methods["avlearn sync, adapted"] = partial(command, judge_of(path))
             held_out = bool(zlib.crc32(path.name.encode()) % 2)
             try:
                 for case, file, truth in cases(path, paths[(k + 1) % len(paths)], work, k % 4 == 0):
@@ -174,7 +187,7 @@ def measured(args: argparse.Namespace, work: Path) -> Iterator[Row]:
 
 def table(rows: list[Row]) -> None:
     """A line a group, case, half and method: shares with 95 % intervals."""
-    print(f"{'group':14}{'case':11}{'half':10}{'method':18}{'files':>6}  within 40  within 80  wrong  abstained")
+    print(f"{'group':14}{'case':11}{'half':10}{'method':23}{'files':>6}  within 40  within 80  wrong  abstained")
     parts = sorted({(r.group, r.case, r.held_out, r.method) for r in rows})
     for group, case, held_out, method in parts:
         these = [r for r in rows if (r.group, r.case, r.held_out, r.method) == (group, case, held_out, method)]
@@ -184,7 +197,7 @@ def table(rows: list[Row]) -> None:
         wrong, n = len(named) - far, len(these)
         low, high = wilson_interval(1 - wrong / n, n)
         half = "held out" if held_out else "tuned"
-        print(f"{group:14}{case:11}{half:10}{method:18}{n:6}{near:11}{far:11}{wrong:7}{n - len(named):11}  "
+        print(f"{group:14}{case:11}{half:10}{method:23}{n:6}{near:11}{far:11}{wrong:7}{n - len(named):11}  "
               f"right or abstained {100 * low:.0f}-{100 * high:.0f} %")  # fmt: skip
     for method in sorted({r.method for r in rows}):
         seen = [r for r in rows if r.method == method and r.case == "delayed" and r.visible and r.group[:4] == "real"]
@@ -200,6 +213,7 @@ def main() -> None:
     groups = ["real", "real2", "faces/singles", "faces/lrwar", "corpora/grid"]
     parser.add_argument("--groups", type=lambda text: text.split(","), default=groups, help=",".join(groups))
     parser.add_argument("--model", help="also measure avlearn sync with this model")
+    parser.add_argument("--adapted", type=Path, help="also avlearn sync by the judges of an avlearn adapt folder")
     parser.add_argument("--json", type=Path, help="a line a file, case and method")
     args = parser.parse_args()
     torch.set_num_threads(1)
