@@ -389,7 +389,7 @@ def test_a_file_unlike_the_training_data_is_noticed(tmp_path):
     done = run("classify", tmp_path / "odd.mp4")
     assert done.returncode == 3, done.stderr
     assert "this model cannot tell: the video and the audio are unlike what it was trained on" in done.stdout
-    assert done.stdout.index("cannot tell") < done.stdout.index("no answer")
+    assert "the sound is most like" in done.stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -47,6 +47,8 @@ def _separate_cells(result: Any) -> dict[str, str]:
 
 
 def _classify_cells(result: Any) -> dict[str, str]:
+    if result.expert != "model":
+        return {"audio": f"{result.labels['audio'][0][0]} {result.confidence:.2f}"}
     return {kind: "{} {:.2f}".format(*ranked[0]) for kind, ranked in result.labels.items()}
 
 

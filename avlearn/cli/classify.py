@@ -23,8 +23,11 @@ def classify(
 ) -> None:
     """What is happening? Labels from video, audio, and both.
 
-    Exit code: 0 labelled, 3 the model cannot tell because the file is unlike its training data, 2 error; of many
-    files, the worst in this order.
+    Of a file unlike the model's training data, the kind of sound is named where it is sure: speech, music, impacts,
+    engine, animal, cry or cough, water or fire.
+
+    Exit code: 0 labelled, 3 neither the model nor the kind of sound can tell, 2 error; of many files, the worst in this
+    order.
 
     Example: avlearn classify clip.mp4 --json -
 

@@ -36,7 +36,9 @@ class SoundKinds(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.mel = LogMel(SAMPLE_RATE, 512, 0.025, 1 / FRAMES, BANDS, floor=1e-7, mean=0.0, std=1.0)
-        self.first = nn.Sequential(nn.Conv2d(1, _WIDTHS[0], 7, (2, 4), 3, bias=False), nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU())
+        self.first = nn.Sequential(
+            nn.Conv2d(1, _WIDTHS[0], 7, (2, 4), 3, bias=False), nn.BatchNorm2d(_WIDTHS[0]), nn.ReLU()
+        )
         self.blocks = nn.Sequential(*(_block(a, b) for a, b in pairwise(_WIDTHS)))
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * _WIDTHS[-1], len(KINDS)))
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 
 from avlearn.apply import classify as module
 from avlearn.apply.classify import classify_file
@@ -23,10 +22,9 @@ def scale_of_notes(seconds=6):
     return (0.2 * notes)[None].astype(np.float32)
 
 
-def rain(seconds=6):
-    """Steady noise, brighter than pink."""
-    noise = np.random.default_rng(0).standard_normal(seconds * SAMPLE_RATE)
-    return (0.1 * lfilter([1, -0.5], [1], noise))[None].astype(np.float32)
+def noise(seconds=6):
+    """Steady and white."""
+    return (0.1 * np.random.default_rng(0).standard_normal((1, seconds * SAMPLE_RATE))).astype(np.float32)
 
 
 def wav(path, audio):
@@ -34,10 +32,10 @@ def wav(path, audio):
     return path
 
 
-def test_music_is_music_and_rain_is_water(tmp_path):
-    music, noise = (sound_kind(wav(tmp_path / f"{k}.wav", x)) for k, x in enumerate((scale_of_notes(), rain())))
-    assert (music.best, noise.best) == ("music", "water or fire")
-    assert [kind for kind, _ in music.kinds][0] == "music" and len(music.kinds) == len(KINDS)
+def test_notes_are_music_and_noise_is_named_nothing(tmp_path):
+    music, hiss = (sound_kind(wav(tmp_path / f"{k}.wav", x)) for k, x in enumerate((scale_of_notes(), noise())))
+    assert (music.kind, hiss.kind) == ("music", None) and hiss.confidence < 0.3
+    assert next(kind for kind, _ in music.kinds) == "music" and len(music.kinds) == len(KINDS)
     assert music.shares.shape == (len(music.starts), len(KINDS)) and music.starts.tolist() == [0, 1, 2, 3, 4, 5]
 
 

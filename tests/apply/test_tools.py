@@ -44,8 +44,10 @@ def test_separate_tells_the_surest_track_and_what_is_left():
 
 
 def test_classify_tells_the_likeliest_label_of_each_kind():
-    found = Result(labels={"video": [("bell", 0.91), ("drum", 0.05)], "both": [("drum", 0.5)]}, verdict="classified")
+    found = Result(labels={"video": [("bell", 0.91), ("drum", 0.05)], "both": [("drum", 0.5)]}, expert="model")
     assert CLASSIFY.cells(found) == {"video": "bell 0.91", "both": "drum 0.50"}
+    found = Result(labels={"audio": [("speech", 0.99)]}, expert="sound", confidence=0.93)
+    assert CLASSIFY.cells(found) == {"audio": "speech 0.93"}
 
 
 @pytest.mark.parametrize("tool", [LOCALIZE, SEPARATE, CLASSIFY])
