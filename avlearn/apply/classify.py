@@ -113,7 +113,7 @@ def _by_sound(path: Source, result: ClassifyResult, reason: str, device: torch.d
     heard = sound_kind(path, device)
     windows: list[dict[str, Any]] = []
     for start, shares in zip(heard.starts, heard.shares, strict=True):
-        told = {"label": None, "probability": None}
+        told: dict[str, Any] = {"label": None, "probability": None}
         if np.isfinite(shares).all():
             told = {"label": KINDS[int(shares.argmax())], "probability": round(float(shares.max()), 4)}
         windows.append({"start": round(float(start), 3), **told})

@@ -59,7 +59,9 @@ def sound_kind(path: Source, device: torch.device | None = None) -> SoundKind:
         MediaError: the file cannot be read, or has no audio.
     """
     model = load_sound_kinds(device)
-    starts, logits, levels = [], [], []
+    starts: list[float] = []
+    logits: list[np.ndarray] = []
+    levels: list[float] = []
     for clip in stream(path, _WINDOW, _HOP, video=False, sample_rate=SAMPLE_RATE, mono=True):
         audio = clip.audio
         if audio.shape[1] < _SHORTEST * SAMPLE_RATE:
