@@ -121,26 +121,13 @@ class SlowFast(Encoder):
         self.adds, joined = self._make_laterals(lateral, lateral_kernel, lateral_norm, fast_channels, width)
         fast_chans = {"gray": 1, "flow": 2}.get(fast_input, in_chans)
         self.fast = inflated(
-            depth,
-            fast_chans,
-            5,
-            _FAST,
-            width=narrow,
-            temporal_blocks=temporal_blocks[1],
-            output_stride=output_stride,
-            preprocess=False,
-        )
+            depth, fast_chans, 5, _FAST, width=narrow, temporal_blocks=temporal_blocks[1],
+            output_stride=output_stride, preprocess=False,
+        )  # fmt: skip
         self.slow = inflated(
-            depth,
-            in_chans,
-            1,
-            _SLOW,
-            width=width,
-            temporal_blocks=temporal_blocks[0],
-            output_stride=output_stride,
-            joined=joined,
-            preprocess=False,
-        )
+            depth, in_chans, 1, _SLOW, width=width, temporal_blocks=temporal_blocks[0],
+            output_stride=output_stride, joined=joined, preprocess=False,
+        )  # fmt: skip
         init_weights(self.laterals)
         self.stage_info = tuple(
             FeatureInfo(slow.channels + fast.channels, fast.stride, slow.name)
