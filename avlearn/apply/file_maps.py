@@ -1,7 +1,6 @@
 """Maps of where the sound comes from, along a whole file."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from math import ceil, floor
@@ -107,7 +106,7 @@ def maps_along(
         nonlocal maps
         placed, seen, heard, power = (part[..., :steps] for part in held)
         placed, seen = placed.movedim(-1, 2), seen.movedim(-1, 3)
-        own = _steps_of_shot(shots.found(), begin, steps, model.step)
+        own = _steps_of_shot(shots, begin, steps, model.step)
         heat = stitched_map(seen[:, :, :, own], heard[..., own])[0].cpu().numpy()
         maps = _with_room(maps, len(times), heat.shape)
         maps[len(times)] = heat
@@ -141,12 +140,10 @@ def _with_room(maps: np.ndarray, count: int, shape: tuple[int, ...]) -> np.ndarr
     return np.concatenate([maps.reshape(-1, *shape), np.zeros((_ROOM, *shape), np.float32)])
 
 
-def _steps_of_shot(shots: Sequence[Shot], begin: int, steps: int, step: float) -> slice:
+def _steps_of_shot(shots: ShotList, begin: int, steps: int, step: float) -> slice:
     """Those of a window's steps that lie in the shot of its centre."""
-    centre = (begin + steps / 2) * step
-    shot = shots[bisect_right([shot.start for shot in shots], centre) - 1]
-    first = max(ceil(shot.start / step) - begin, 0)
-    last = steps if shot is shots[-1] else min(floor(shot.end / step) - begin, steps)
+    start, end = shots.span_at((begin + steps / 2) * step)
+    first, last = max(ceil(start / step) - begin, 0), floor(min(end / step, begin + steps)) - begin
     return slice(first, last) if first < last else slice(0, steps)
 
 

@@ -17,10 +17,10 @@ from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.parallel import single_threads
 from avlearn.apply.separate_result import SeparateResult, Track
 from avlearn.apply.separate_stretches import separate_stretches
-from avlearn.apply.shot_sources import TrackSources
 from avlearn.apply.shot_tracks import place_of, presence_of, shot_tracks
 from avlearn.apply.source_choice import MAX_SOURCES, Choice, check_choices
 from avlearn.apply.source_weights import SourceWeights, source_weights
+from avlearn.apply.sources import SoundSource
 from avlearn.apply.sync_check import SyncCheck, check_sync
 from avlearn.apply.track_confidence import TrackEvidence, track_confidence
 from avlearn.apply.track_quality import track_quality
@@ -92,19 +92,20 @@ def separate_file(
         found = maps_along(normalizer, model, steps.append, lambda t: say("looking", t, end), workers, checked.delay)
         most, looks = MAX_SOURCES if onscreen else sources, _looks(path, model, found, steps, checked.delay)
         chosen, others = chosen_sources(found, most, choices, looks)
-        weights = _weights(model, [*chosen, *others], found, steps.video)
-        names = track_names(len(chosen), onscreen)
-        wavs = [part / f"{stem}_{name}.wav" for name in names]
+        heard = [track.along(found) for track in (*chosen, *others)]
+        weights = _weights(model, heard, found, steps.video)
+        wavs = [part / f"{stem}_{name}.wav" for name in track_names(len(chosen), onscreen)]
         stretches = separate_stretches(path, normalizer, model, steps.video, weights, rate, workers, checked.delay)
         files = WavFiles(wavs, rate, channels, form, end)
         sums = write_tracks(stretches, files, len(weights.there), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
-    tracks, confidences = _tracks(model, chosen, sums, onscreen, [out_dir / wav.name for wav in wavs], videos, checked)
+    wavs, heard = [out_dir / wav.name for wav in wavs], heard[: len(chosen)]
+    tracks, confidences = _tracks(model, heard, sums, onscreen, wavs, videos, checked)
     verdict, reason = _verdict(not found.heard, confidences, checked, model)
     return SeparateResult(
         str(path), round(sums.samples / rate, 3), rate, channels, form, model.calibrations.tracks is not None, tracks,
         verdict, reason, checked.in_distribution, round(checked.delay, 4), checked.notes,
-        reason if checked.unlike else None, shot_tracks(found, chosen, names),
+        reason if checked.unlike else None, shot_tracks(found, chosen, track_names(len(chosen), onscreen)),
     )  # fmt: skip
 
 
@@ -126,15 +127,14 @@ def _looks(path: Source, model: AudioVisual, found: FileMaps, steps: FileSteps, 
 
 
 def _weights(
-    model: AudioVisual, chosen: Sequence[TrackSources], found: FileMaps, features: FeatureFile
+    model: AudioVisual, sources: Sequence[SoundSource], found: FileMaps, features: FeatureFile
 ) -> SourceWeights:
-    sources = [track.whole for track in chosen]
     return source_weights(sources, found, features.shape[1:], model.config.pool_scale, features.steps * model.step)
 
 
 def _tracks(
     model: AudioVisual,
-    chosen: Sequence[TrackSources],
+    sources: Sequence[SoundSource],
     sums: TrackSums,
     onscreen: bool,
     wavs: Sequence[Path],
@@ -142,16 +142,16 @@ def _tracks(
     checked: SyncCheck,
 ) -> tuple[list[Track], list[float]]:
     """The tracks that were written, and the confidence of each source."""
-    evidence, sharpness = sums.similarity.evidence()[: len(chosen)], sums.masks.sharpness()
+    evidence, sharpness = sums.similarity.evidence()[: len(sources)], sums.masks.sharpness()
     confidences = [round(track_confidence(model, each), 4) for each in evidence]
     shares = sums.energy / max(sums.input_energy, 1e-12)
-    tracks, names = [], track_names(len(chosen), onscreen)
+    tracks, names = [], track_names(len(sources), onscreen)
     for k, (name, wav, video) in enumerate(zip_longest(names, wavs, videos)):
         facts: dict[str, Any] = {}
         if onscreen and not k:
             facts = {"confidence": max(confidences, default=0.0)}
-        elif not onscreen and k < len(chosen):
-            source = chosen[k].whole
+        elif not onscreen and k < len(sources):
+            source = sources[k]
             facts = {"id": source.id or None, "confidence": confidences[k], "evidence": evidence[k]}
             facts |= {"place": place_of(source.boxes), "present": presence_of(source.boxes)}
             if not checked.unlike and confidences[k] >= _EXPLAINS:

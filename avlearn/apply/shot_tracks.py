@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avlearn.apply.file_maps import FileMaps
-from avlearn.apply.shot_sources import TrackSources, maps_of_shots
+from avlearn.apply.shot_sources import TrackSources
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,22 @@ def shot_tracks(found: FileMaps, chosen: Sequence[TrackSources], names: Sequence
         chosen: K sources.
         names: of the tracks; where there are fewer than sources, all are in the first.
     """
-    shots = []
-    for shot, own in zip(found.shots, maps_of_shots(found), strict=True):
-        sources = [
-            TrackedSource(
-                names[k] if len(names) > len(chosen) else names[0], source.id or None,
-                place_of(source.boxes[own]), presence_of(source.boxes[own]),
-            )
-            for k, track in enumerate(chosen)
+    written = len(names) > len(chosen)
+    shots = [
+        {
+            shot: TrackedSource(name, source.id or None, place_of(part.boxes), presence_of(part.boxes))
             for source in track.sources
-            if np.isfinite(source.boxes[own, 0]).any()
-        ]  # fmt: skip
-        shots.append(ShotTracks(round(shot.start, 3), round(shot.end, 3), shot.camera, tuple(sources)))
-    return tuple(shots)
+            for shot, part in source.parts.items()
+        }
+        for name, track in zip(names if written else [names[0]] * len(chosen), chosen, strict=False)
+    ]
+    return tuple(
+        ShotTracks(
+            round(shot.start, 3), round(shot.end, 3), shot.camera,
+            tuple(track[number] for track in shots if number in track),
+        )
+        for number, shot in enumerate(found.shots)
+    )  # fmt: skip
 
 
 def place_of(boxes: np.ndarray) -> tuple[float, float]:

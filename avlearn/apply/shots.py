@@ -1,6 +1,8 @@
 """Shots of a film: the frames at which it cuts to another camera, and which cameras it comes back to."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from math import inf
 
 import cv2
 import numpy as np
@@ -92,6 +94,12 @@ class ShotList:
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
         self._begun.append(((self._count - 1) / self._fps, camera))
+
+    def span_at(self, instant: float) -> tuple[float, float]:
+        """Start and end, seconds, of the shot at an instant; the end of the latest is infinite."""
+        number = bisect_right(self._begun, instant, key=lambda begun: begun[0])
+        end = self._begun[number][0] if number < len(self._begun) else inf
+        return self._begun[number - 1][0], end
 
     def found(self) -> tuple[Shot, ...]:
         """The shots so far."""

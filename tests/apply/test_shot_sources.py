@@ -6,7 +6,7 @@ from test_sources import bump, centres
 
 from avlearn.apply.chosen_sources import Looks, chosen_sources
 from avlearn.apply.file_maps import FileMaps
-from avlearn.apply.shot_sources import find_in_shots, share_tracks
+from avlearn.apply.shot_sources import TrackSources, find_in_shots, share_tracks
 from avlearn.apply.shot_tracks import shot_tracks
 from avlearn.apply.shots import Shot
 from avlearn.apply.source_choice import Face, When
@@ -27,7 +27,7 @@ def film(*shots: tuple[int, np.ndarray]) -> FileMaps:
 
 def test_nearness_across_a_cut_is_no_reason_to_be_one():
     found = film((1, LEFT), (2, LEFT), (1, LEFT))
-    first, second = find_in_shots(found, 8)
+    first, second = (TrackSources((source,)).along(found) for source in find_in_shots(found, 8))
     assert (first.id, second.id) == (1, 2)
     assert np.isfinite(first.boxes[:, 0]).tolist() == [True] * 8 + [False] * 8 + [True] * 8
     assert np.isfinite(second.boxes[:, 0]).tolist() == [False] * 8 + [True] * 8 + [False] * 8
@@ -37,39 +37,39 @@ def test_another_place_of_the_same_camera_is_another_source():
     found = film((1, LEFT), (2, bump(0.5, 0.5)), (1, RIGHT))
     assert len(find_in_shots(found, 8)) == 3
     both = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
-    assert [np.isfinite(source.boxes[:, 0]).sum() for source in find_in_shots(both, 8)] == [16, 16, 8]
+    assert [list(source.parts) for source in find_in_shots(both, 8)] == [[0, 2], [0, 2], [1]]
 
 
 def test_sources_of_different_shots_share_a_track_where_there_are_too_few():
     found = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
     sources = find_in_shots(found, 8)
-    assert [[part.id for part in track.sources] for track in share_tracks(sources, found, 8)] == [[1], [2], [3]]
-    tracks = share_tracks(sources, found, 2)
+    assert [[part.id for part in track.sources] for track in share_tracks(sources, 8)] == [[1], [2], [3]]
+    tracks = share_tracks(sources, 2)
     assert [[part.id for part in track.sources] for track in tracks] == [[1, 3], [2]]
-    assert np.isfinite(tracks[0].whole.boxes).all() and tracks[0].whole.id == 0
+    assert np.isfinite(tracks[0].along(found).boxes).all() and tracks[0].id == 0
     shots = shot_tracks(found, tracks, ["source1", "source2", "residual"])
     assert [[(each.track, each.id) for each in shot.sources] for shot in shots] == [
         [("source1", 1), ("source2", 2)], [("source1", 3)], [("source1", 1), ("source2", 2)],
     ]  # fmt: skip
     assert shots[1].sources[0].place == pytest.approx((0.5, 0.5), abs=0.05)
-    assert len(share_tracks(sources, found, 1)) == 1
+    assert len(share_tracks(sources, 1)) == 1
 
 
 def test_a_half_holds_the_strongest_of_each_shot_and_a_point_is_there_in_all():
     found = film((1, LEFT + RIGHT), (2, bump(0.3, 0.8) + RIGHT))
     (left, point), _ = chosen_sources(found, 2, [(0.0, 0.0, 0.5, 1.0), (0.9, 0.1)], NONE)
-    assert centres(left.whole)[[0, -1]] == pytest.approx(np.array([[0.2, 0.5], [0.3, 0.8]]), abs=0.07)
-    assert np.isfinite(point.whole.boxes).all()
+    assert centres(left.along(found))[[0, -1]] == pytest.approx(np.array([[0.2, 0.5], [0.3, 0.8]]), abs=0.07)
+    assert np.isfinite(point.along(found).boxes).all()
 
 
 def test_spans_name_the_source_at_the_place_that_fits_best_then():
     found = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
     right = Looks(lambda when: bump(0.8, 0.5)[::2, ::2], dict)
     (track,), _ = chosen_sources(found, 2, [When(((8.5, 9.0),))], right)
-    assert track.whole.id == 2 and np.isfinite(track.whole.boxes[:8]).all()
+    assert track.id == 2 and np.isfinite(track.along(found).boxes[:8]).all()
     (track,), _ = chosen_sources(found, 2, [When(((5.0, 5.5),))], right)
-    assert track.whole.id == 0, "nothing is there in that shot: it is the place itself, in that shot"
-    assert np.isfinite(track.whole.boxes[:, 0]).tolist() == [False] * 8 + [True] * 8 + [False] * 8
+    assert track.id == 0, "nothing is there in that shot: it is the place itself, in that shot"
+    assert np.isfinite(track.along(found).boxes[:, 0]).tolist() == [False] * 8 + [True] * 8 + [False] * 8
     with pytest.raises(AvlearnError, match=r"^--when 5-5.5: nothing sounds then$"):
         chosen_sources(found, 2, [When(((5.0, 5.5),))], NONE)
 
@@ -94,7 +94,7 @@ def test_faces_are_where_they_were_found():
     boxes[4:8] = 0.1, 0.1, 0.3, 0.4
     looks = Looks(NONE.spans, lambda: {1: boxes, 2: boxes * np.nan})
     (track,), _ = chosen_sources(found, 2, [Face(1)], looks)
-    np.testing.assert_array_equal(track.whole.boxes, boxes)
+    np.testing.assert_array_equal(track.along(found).boxes, boxes)
     for number, said in ((2, "face 2 is there too briefly"), (3, "face 3: only 2 faces were found")):
         with pytest.raises(AvlearnError, match=said):
             chosen_sources(found, 2, [Face(number)], looks)
@@ -104,7 +104,7 @@ def test_faces_are_where_they_were_found():
 
 def test_only_the_sources_of_a_shot_are_separated_in_it():
     found = film((1, LEFT + RIGHT), (2, bump(0.5, 0.5)), (1, LEFT + RIGHT))
-    sources = [track.whole for track in share_tracks(find_in_shots(found, 8), found, 8)]
+    sources = [track.along(found) for track in share_tracks(find_in_shots(found, 8), 8)]
     weights = source_weights(sources, found, (8, 8), 20.0, 12.0)
     casts = weights.casts_at(np.array([2.0, 3.98, 4.0, 6.0, 10.0]))
     assert [sources for sources, _ in casts] == [[0, 1], [2]]
