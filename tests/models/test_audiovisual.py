@@ -242,7 +242,7 @@ def test_weights_of_a_folder_are_held_to_its_model(tmp_path):
         refused(written(tmp_path / "a", DEFAULT, changed), said, "model.safetensors")
 
 
-@pytest.mark.parametrize("name", ["sync.json", "localize.json", "separate.json"])
+@pytest.mark.parametrize("name", ["sync.json", "localize.json", "separate.json", "separate_quality.json"])
 @pytest.mark.parametrize(
     "content",
     ["[]", '"text"', "null", "{}", '{"format": "avlearn.confidence/1"}',

@@ -59,7 +59,7 @@ def _models(folder: Path) -> None:
     for number, config in enumerate(configs):
         model = AudioVisual(config)
         save(model, folder / str(number), "a card")
-        for name in ("sync.json", "localize.json", "separate.json"):
+        for name in ("sync.json", "localize.json", "separate.json", "separate_quality.json"):
             (folder / str(number) / name).write_text(json.dumps(CALIBRATION))
 
 
@@ -135,7 +135,7 @@ def _options_of(name: str) -> tuple[str, ...]:
 
 def _calibration(rng: random.Random, originals: dict[str, Path], target: Path) -> Callable[[Path], object]:
     _model(rng, originals, target)
-    name = rng.choice(("sync.json", "localize.json", "separate.json"))
+    name = rng.choice(("sync.json", "localize.json", "separate.json", "separate_quality.json"))
     text = rng.choice((rng.choice(TEXTS), json.dumps(_changed(CALIBRATION, rng)), json.dumps(rng.choice(NASTY[:-1]))))
     (target / name).write_text(text)
     return _opened
