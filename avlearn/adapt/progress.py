@@ -41,11 +41,10 @@ class Progress:
             before = json.loads(self.path.read_text())
             for option, value in before["asked"].items():
                 if self.asked[option] != value:
-                    # Lists of files are long.
-                    said = value if isinstance(value, str | int | float) else "others"
+                    said = "of other files" if option == "files" else f"that was begun with {option} {value}"
                     raise OutputError(
-                        f"{self.path.parent} has an adaptation that was begun with {option} {said}: go on with the "
-                        "same, or choose another folder with --output"
+                        f"{self.path.parent} has an adaptation {said}: go on with the same, or choose another folder "
+                        "with --output"
                     )
             self.spent, self.done, self.kept = before["spent"], before["done"], before["kept"]
 

@@ -23,6 +23,7 @@ from avlearn.apply.run_many import Failure, InferenceOptions, Tool, run_many
 from avlearn.data.manifest import Entry, Row, read_manifest
 from avlearn.data.resumable import Journal
 from avlearn.data.scan import scan
+from avlearn.device import choose_device
 from avlearn.errors import DataError, ModelError, OutputError
 from avlearn.files import check_folder
 from avlearn.lock import locked
@@ -197,7 +198,9 @@ class _Adaptation:
         if not rows:
             return
         sources = [row.copy if isinstance(row, Stretch) else row.source for row in rows]
-        results = run_many(tool, sources, InferenceOptions(), each=each, workers=self.workers)
+        on_accelerator = tool is JUDGE and choose_device(self.device).type != "cpu"  # one process is enough for it
+        workers = self.workers or (1 if on_accelerator else None)
+        results = run_many(tool, sources, InferenceOptions(), each=each, workers=workers)
         with progress_line(label) as say, closing(results):
             for done, (number, result) in enumerate(results, 1):
                 say(done, len(rows))

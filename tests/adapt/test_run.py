@@ -19,6 +19,7 @@ from avlearn.media import read_clip, write_video
 from avlearn.models.calibration import Calibrations
 from avlearn.models.folder import load, model_folder
 
+pytestmark = pytest.mark.slow  # three trainings of a step each, and 16 judgments, for all of them
 OFF = 0.06  # seconds by which the experts say that the first clip is off
 
 
@@ -95,6 +96,8 @@ def made(patch, footage, tmp_path_factory):
         run.adapt(entries, out, minutes=0.01, device="cpu")
     with pytest.raises(OutputError, match="begun with --seed 0: go on with the same"):
         run.adapt(entries, out, minutes=0.01, device="cpu", seed=1)
+    with pytest.raises(OutputError, match="has an adaptation of other files: go on with the same"):
+        run.adapt(entries[:-1], out, minutes=0.01, device="cpu")
     assert not (out / "model").exists()
     result = run.adapt(entries, out, minutes=0.01, device="cpu")
     return out, result, trained
