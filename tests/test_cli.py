@@ -140,7 +140,7 @@ def wrong(tmp_path_factory):
         (["sync", "missing.mp4"], "does not exist"),
         (["sync", "mute.mp4"], "no audio"),
         (["sync", "none.txt"], "none.txt does not exist"),
-        (["sync", "missing.mp4", "none.mp4"], "missing.mp4 does not exist, nor do the 1 others"),
+        (["sync", "missing.mp4", "none.mp4"], "missing.mp4 does not exist, nor does the other"),
         (["sync", ".", "--fix", "fixed.mp4"], "give a folder's name"),
         (["models", "show", "x3d_s", "--clip", "4x"], "is no clip"),
         (["sync", "mute.mp4", "--drift"], "goes with --fix"),

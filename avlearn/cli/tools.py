@@ -77,7 +77,7 @@ def gathered(sources: Sequence[Path | str]) -> "list[Source]":
 def _check_there(sources: Sequence[Path | str]) -> None:
     """Refuse names that are all of nothing; what reads files takes seconds to load."""
     if not any(map(exists, sources)):
-        others = f", nor do the {len(sources) - 1} others" if len(sources) > 1 else ""
+        others = ["", ", nor does the other", ", nor do the others"][min(len(sources), 3) - 1]
         raise AvlearnError(f"{sources[0]} does not exist{others}")
 
 

@@ -61,28 +61,35 @@ def test_rows_are_of_networks_that_are_registered():
     assert ROWS and ROWS.keys() <= set(list_models())
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if model_spec(name).kind == "video"])
-def test_stages_are_as_said(name):
-    """On the clip of the spec: names, channels and strides of every stage, and of the features."""
+def test_stages_and_features_are_as_said(drawn):
+    """On the input of the spec."""
+    (_check_video if model_spec(drawn.name).kind == "video" else _check_audio)(drawn)
+
+
+def _check_video(drawn: Anatomy) -> None:
+    """Names, channels and strides of every stage, and of the features."""
     with torch.device("meta"):
-        model = create_model(name).eval()
-        clip = torch.empty(1, *model_spec(name).shape)
+        model = create_model(drawn.name).eval()
+        clip = torch.empty(1, *drawn.clip)
+    stages = {stage.name: (1, *stage.output) for stage in drawn.stages}
     with torch.no_grad():
-        stages, features = model.forward_stages(clip), model.forward_features(clip)
+        if tuple(stages) != tuple(info.name for info in model.stage_info):  # drawn by pathways
+            stages = {name: tuple(found.shape) for name, found in model.forward_stages(clip).items()}
+        features = model.forward_features(clip)
         assert model.forward_head(features).shape == (1, model.num_features)
     assert tuple(stages) == tuple(info.name for info in model.stage_info)
-    for info, found in [*zip(model.stage_info, stages.values(), strict=True), (model.feature_info, features)]:
-        assert found.shape[:2] == (1, info.channels), info
-        for side, stride, sides in zip(clip.shape[2:], info.stride, found.shape[2:], strict=True):
+    pairs = zip(model.stage_info, stages.values(), strict=True)
+    for info, found in [*pairs, (model.feature_info, tuple(features.shape))]:
+        assert found[:2] == (1, info.channels), info
+        for side, stride, sides in zip(clip.shape[2:], info.stride, found[2:], strict=True):
             assert side // stride <= sides <= -(-side // stride), info
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if model_spec(name).kind == "audio"])
-def test_features_of_audio_are_as_said(name):
-    """On the input of the spec: channels and stride of the features, which a classifier is put on and taken off."""
+def _check_audio(drawn: Anatomy) -> None:
+    """Channels and stride of the features, which a classifier is put on and taken off."""
     with torch.device("meta"):
-        model = create_model(name, num_classes=5).eval()
-        heard = torch.empty(1, *model_spec(name).shape)
+        model = create_model(drawn.name, num_classes=5).eval()
+        heard = torch.empty(1, *drawn.clip)
     with torch.no_grad():
         features = model.forward_features(heard)
         assert model(heard).shape == (1, 5)
