@@ -52,7 +52,7 @@ def json_target(name: str | None) -> str | None:
 Files = Annotated[
     list[Path],
     typer.Argument(
-        metavar="FILE|FOLDER|LIST|MANIFEST...",
+        metavar="FILE|FOLDER|LIST|MANIFEST",
         help="Video files or their addresses, folders, manifests, or lists: a .txt, or - for standard input, with a "
         "path a line.",
         parser=anywhere,

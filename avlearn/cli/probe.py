@@ -17,7 +17,7 @@ from avlearn.terminal import remark
 def probe(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST...", help="As for avlearn sync.", parser=anywhere),
+        typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="As for avlearn sync.", parser=anywhere),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=there)] = None,
