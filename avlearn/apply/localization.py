@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avlearn.apply.expert_maps import ExpertMaps
 from avlearn.apply.file_maps import FileMaps
 
 
@@ -16,7 +17,7 @@ class Localization:
         audible: ``[N]`` probability in [0, 1] that something on screen makes the sound; None where no model told one.
         drawn: ``[N]`` in [0, 1], how strongly each map is drawn.
         calibrated: whether ``audible`` was held to clips with known truth.
-        verdict, reason, in_distribution, delay, notes, notice: as of `LocalizeResult`.
+        verdict, reason, in_distribution, delay, notes, notice, expert, maps_by, experts: as of `LocalizeResult`.
         system: the released system that looked in place of our model; else "".
     """
 
@@ -31,3 +32,6 @@ class Localization:
     notes: tuple[str, ...] = ()
     notice: str | None = None
     system: str = ""
+    expert: str = ""
+    maps_by: str = "model"
+    experts: tuple[ExpertMaps, ...] = ()

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from avlearn.apply.file_maps import FileMaps, file_maps
+from avlearn.apply.expert_answer import SURE
+from avlearn.apply.file_maps import FileMaps
 from avlearn.apply.localization import Localization
+from avlearn.apply.localize_experts import EXPLAINED, localize_with_experts
 from avlearn.apply.maps import above_median, map_at, peak_of
-from avlearn.apply.on_screen import on_screen_probability
 from avlearn.apply.source_choice import MAX_SOURCES
 from avlearn.apply.sources import SoundSource, find_sources
-from avlearn.apply.sync_check import SyncCheck, check_sync
-from avlearn.apply.verdict import ADVICE, CANNOT_TELL, NOTHING_ON_SCREEN, SILENT
+from avlearn.apply.verdict import ADVICE, CANNOT_TELL
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
 from avlearn.media import stream, write_video
@@ -27,8 +27,6 @@ from avlearn.models.released.systems import LocalizeSystem
 from avlearn.report.plots import mark, overlay
 
 Progress = Callable[[str, float, float], None]
-_EXPLAINED = 0.5  # probability from which something on screen counts as making the sound
-_CHANCE = 3  # windows, of which four see an instant: fewer that count as explained say nothing
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,10 @@ class LocalizeResult:
         notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
         system: the released system that looked in place of our model; else "".
+        expert: who gave the verdict where the model could not: ``motion`` (`avlearn.apply.motion_localization`), or "".
+        maps_by: whose maps are drawn and written: ``model``, or that of an expert, which may not be sure of them.
+        experts: what each expert that was asked says, one dict each: ``expert``, ``confidence`` (probability in [0, 1]
+            that its peak makes the sound, at best), ``peak``, ``reason`` (why it does not tell; else "").
     """
 
     path: str
@@ -73,6 +75,9 @@ class LocalizeResult:
     notes: tuple[str, ...]
     notice: str | None
     system: str = ""
+    expert: str = ""
+    maps_by: str = "model"
+    experts: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types under the schema ``avlearn.localize/2``: the attributes by name; ``system`` where one looked."""
@@ -86,16 +91,19 @@ class LocalizeResult:
         if self.verdict in ("on screen", "partly on screen"):
             said = f"{printable(self.path)}: the sound comes from {x:.0%} across, {y:.0%} down"
         if self.verdict == "partly on screen":
-            heard = [window["audible"] >= _EXPLAINED for window in self.windows if not window["silent"]]
+            explained = SURE if self.expert else EXPLAINED
+            heard = [window["audible"] >= explained for window in self.windows if not window["silent"]]
             rest = f"else {CANNOT_TELL} ({self.reason})" if self.reason else "else from nothing on screen"
             said += f" for {np.mean(heard):.0%} of the time, {rest}"
         if self.verdict == CANNOT_TELL:
-            said += f": {self.reason}; its map is strongest at {x:.0%} across, {y:.0%} down"
+            whose = "its map" if self.maps_by == "model" else "a guess, by motion that goes with the sound: the map"
+            said += f": {self.reason}; {whose} is strongest at {x:.0%} across, {y:.0%} down"
             said += "" if self.system else f"; {ADVICE}"
         elif self.verdict == "silent":
             said = f"{printable(self.path)}: {self.reason}: there is nothing to localize"
         else:
-            said += f" (audible on screen {self.audible:.2f}{'' if self.calibrated else ', not calibrated'})"
+            how = f"by {self.expert} that goes with it, " if self.expert else ""
+            said += f" ({how}audible on screen {self.audible:.2f}{'' if self.calibrated else ', not calibrated'})"
         lines = [said]
         for source in self.sources or ():
             boxes = np.array([box for box in source["boxes"] if box])
@@ -133,7 +141,8 @@ def localize_file(
 ) -> LocalizeResult:
     """Draw where the sound comes from over a file's frames, with its audio kept.
 
-    The map fades where nothing on screen explains the sound, and is gone in silence.
+    The map fades where nothing on screen explains the sound, and is gone in silence. Where the model cannot tell, what
+    moves with the sound is drawn (`avlearn.apply.motion_localization`): faintly where that is not sure either.
 
     Args:
         path: any file with video and audio.
@@ -151,12 +160,13 @@ def localize_file(
     maps_path = Path(maps) if maps else out.with_suffix(".npz")
     check_outputs(path, out, maps_path, overwrite=True)
     say = progress or (lambda *_: None)
-    looked = _localize(path, model, lambda done: say("looking", done, info.video.duration))
+    looked = _localize(path, model, lambda what, done: say(what, done, info.video.duration))
     say("looking", info.video.duration, info.video.duration)
     found, drawn = looked.found, looked.drawn
     silent = found.levels < SILENCE
-    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, drawn) if sources else []
-    chosen = [source for source in chosen if source.audible >= _EXPLAINED]
+    told = drawn if looked.audible is None else looked.audible
+    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, told) if sources else []
+    chosen = [source for source in chosen if source.audible >= EXPLAINED]
     frames = _drawn(path, found, drawn, chosen, lambda done: say("drawing", done, info.video.duration))
     audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
     write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
@@ -178,32 +188,20 @@ def localize_file(
         notes=looked.notes,
         notice=looked.notice,
         system=looked.system,
+        expert=looked.expert,
+        maps_by=looked.maps_by,
+        experts=tuple(answer.to_dict() for answer in looked.experts),
     )
 
 
-def _localize(path: Source, model: AudioVisual | LocalizeSystem, progress: Callable[[float], None]) -> Localization:
+def _localize(
+    path: Source, model: AudioVisual | LocalizeSystem, progress: Callable[[str, float], None]
+) -> Localization:
     if not isinstance(model, AudioVisual):
         from avlearn.apply.localize_by_system import localize_by_system
 
-        return localize_by_system(path, model, progress)
-    checked = check_sync(path, model)
-    found = file_maps(path, model, progress, checked.delay)
-    audible = on_screen_probability(model, found.evidence, found.levels)
-    calibrated = model.calibrations.on_screen is not None
-    why = checked.undecided_reason(model, calibrated) or ""
-    verdict = _verdict(audible, found.levels < SILENCE, checked.fresh_at(found.times), checked, why)
-    return Localization(
-        found=found,
-        audible=audible,
-        drawn=audible,
-        calibrated=calibrated,
-        verdict=verdict,
-        reason=SILENT if verdict == "silent" else why if verdict in (CANNOT_TELL, "partly on screen") else "",
-        in_distribution=checked.in_distribution,
-        delay=checked.delay,
-        notes=checked.notes,
-        notice=why if checked.unlike else None,
-    )
+        return localize_by_system(path, model, lambda done: progress("looking", done))
+    return localize_with_experts(path, model, progress)
 
 
 def _write_maps(path: Path, looked: Localization) -> None:
@@ -229,19 +227,6 @@ def _windows(looked: Localization, silent: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def _verdict(audible: np.ndarray, silent: np.ndarray, fresh: np.ndarray, checked: SyncCheck, why: str) -> str:
-    """Of windows ``[N]``, of which repetitions count once, by a model that cannot tell for a reason, or can."""
-    if silent.all():
-        return "silent"
-    if checked.unlike:
-        return CANNOT_TELL
-    explained = audible[~silent] >= _EXPLAINED
-    share = explained.mean()
-    if share < 0.5 and (explained * fresh[~silent]).sum() < _CHANCE:
-        return CANNOT_TELL if why else NOTHING_ON_SCREEN
-    return "on screen" if share > 0.9 else "partly on screen"
-
-
 def _source(source: SoundSource) -> dict[str, Any]:
     there = np.isfinite(source.boxes[:, 0])
     return {
@@ -262,7 +247,7 @@ def _drawn(
     for instant, frame in every_frame(path):
         chance = float(map_at(found.times, strength, instant))
         shown = overlay(frame, above_median(map_at(found.times, found.maps, instant)), chance)
-        for source in sources if chance >= _EXPLAINED else ():
+        for source in sources if chance >= EXPLAINED else ():
             box = map_at(found.times, source.boxes, instant)
             if np.isfinite(box).all():
                 mark(shown, box, str(source.id))

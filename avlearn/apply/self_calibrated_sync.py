@@ -12,7 +12,7 @@ from avlearn.apply.confidence import probability
 from avlearn.apply.expert_answer import SURE, ExpertAnswer
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.self_calibration import SHORTEST, SelfCalibration, Stretch, self_calibrate
-from avlearn.apply.shots import ShotDetector
+from avlearn.apply.shots import cuts
 from avlearn.apply.windows import probe_both
 from avlearn.errors import MissingExtraError
 from avlearn.media.clip import Clip, Window
@@ -135,8 +135,7 @@ def _shots(path: Source, reach: float) -> Iterator[Track]:
     number = 0
     for clip, first in _stretches(path, info.start, info.video.duration, fps, reach):
         audio, before = _events(path, clip)
-        cuts = [0, *_cuts(clip.video), len(clip.video)]
-        for begin, end in pairwise(cuts):
+        for begin, end in pairwise([0, *cuts(clip.video), len(clip.video)]):
             number += 1
             if end - begin >= SHORTEST * fps:
                 frames = torch.from_numpy(clip.video[begin:end]).float().mean(3)
@@ -164,14 +163,6 @@ def _events(path: Source, clip: Clip) -> tuple[tuple[np.ndarray, ...], float]:
     first = there[0]
     _, *events = audio_events(torch.from_numpy(audio[first : there[-1] + 1]), clip.sample_rate)
     return tuple(event.numpy() for event in events), clip.before - float(first) / clip.sample_rate
-
-
-def _cuts(frames: np.ndarray) -> Iterator[int]:
-    """First frames of shots but the first one's."""
-    shots = ShotDetector()
-    for k, frame in enumerate(frames):
-        if shots.add(frame) and k > 1:
-            yield k - 1
 
 
 def _mouths(path: Source, reach: float, device: torch.device | None) -> Iterator[Track]:

@@ -1,6 +1,7 @@
 """Shots of a film: the frames at which it cuts to another camera, and which cameras it comes back to."""
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -106,6 +107,14 @@ class ShotList:
         starts = [start for start, _ in self._begun]
         ends = [*starts[1:], max(self._count / self._fps, starts[-1])]
         return tuple(Shot(start, end, camera) for (start, camera), end in zip(self._begun, ends, strict=True))
+
+
+def cuts(frames: np.ndarray) -> Iterator[int]:
+    """First frames of the shots of ``[T, H, W, 3]`` but the first one's."""
+    shots = ShotDetector()
+    for k, frame in enumerate(frames):
+        if shots.add(frame) and k > 1:
+            yield k - 1
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:

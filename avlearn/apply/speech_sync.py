@@ -102,7 +102,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
         curves = lip_curves(model.similarity(crops, samples).cpu().numpy(), before, lags, seed=len(parts))
         if curves.searched.any():
             total = curves if total is None else total + curves
-            parts.append(_part(track, info.video.width, *_judged(curves, lags)))
+            parts.append(_part(track, (info.video.width, info.video.height), *_judged(curves, lags)))
     if total is None or total.crops < _FEWEST:
         return ExpertAnswer("speech", None, 0.0, "no face is seen for long enough")
     best, confidence = _judged(total, lags)
@@ -159,12 +159,13 @@ def _judged(curves: LipCurves, lags: np.ndarray) -> tuple[float, float]:
     return round(-lag / VOICES, 4), round(confidence, 4)
 
 
-def _part(track: FaceTrack, width: int, best: float, confidence: float) -> dict[str, Any]:
+def _part(track: FaceTrack, size: tuple[int, int], best: float, confidence: float) -> dict[str, Any]:
     """What one speaker tells."""
     return {
         "speaker": track.person,
         "shot": track.shot,
-        "side": side_of(track, width),
+        "side": side_of(track, size[0]),
+        "box": [round(float(x), 4) for x in np.median(track.boxes, 0) / np.tile(size, 2)],
         "start": round(track.start, 3),
         "end": round(track.start + track.duration, 3),
         "offset": best if confidence >= SURE else None,

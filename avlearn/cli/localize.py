@@ -35,6 +35,9 @@ def localize(
 
     The heatmap is the fainter, the less anything on screen explains the sound. An offset is corrected to measure.
 
+    Where the model cannot tell, lips (extra faces) and what moves with the sound are asked; where they are not sure
+    either, the map of motion is drawn as a guess.
+
     Of many files each has its NAME_localized.mp4 in a folder, lying there as the files lie, and a row of the table,
     what cannot be read too.
 

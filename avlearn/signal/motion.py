@@ -11,15 +11,15 @@ _FLOOR = 9.0  # nats below the loudest band at which quiet is quiet: 39 dB
 _RISE = 2  # frames over which a band is louder than before
 
 
-def grid_motion(frames: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+def grid_motion(frames: Tensor, cells: int | tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Brightness, motion and change of motion in the cells of a grid.
 
     Args:
         frames: ``[T, H, W]`` grey, 0 to 255.
-        cells: of a row and of a column.
+        cells: of a column and of a row; one number for both.
 
     Returns:
-        ``[T, cells * cells]`` each: the mean grey level; the square root of the mean absolute difference from the
+        ``[T, P]`` each, row by row: the mean grey level; the square root of the mean absolute difference from the
         frame before; the square root of that motion's own absolute change.
     """
     grey = frames.float()

@@ -35,7 +35,7 @@ def test_the_command_writes_what_it_says_and_again_into_the_same_place(clip, tmp
     said = json.loads((tmp_path / "r.json").read_text())
     assert list(said) == [
         "schema", "path", "video", "maps", "audible", "calibrated", "verdict", "reason", "in_distribution", "delay",
-        "peak", "windows", "sources", "notes", "notice",
+        "peak", "windows", "sources", "notes", "notice", "expert", "maps_by", "experts",
     ]  # fmt: skip
     assert said["schema"] == "avlearn.localize/2"
     assert isinstance(CliRunner().invoke(app, words).exception, OutputError)

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
-from avlearn.apply.localize import _verdict as localized
 from avlearn.apply.localize import localize_file
+from avlearn.apply.localize_experts import _verdict as localized
 from avlearn.apply.run_many import ResultTable
 from avlearn.apply.separate import _verdict as separated
 from avlearn.apply.separate import separate_file
