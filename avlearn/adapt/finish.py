@@ -15,6 +15,7 @@ from avlearn.models.calibration import save_calibrations
 from avlearn.models.folder import load, save
 
 _FURTHEST = 2.0  # seconds that `clip_evidence` moves the audio, or half of what a stretch lasts
+_FEW_STEPS = 100  # of a training, which are told
 _FEWEST = 10  # stretches that move and sound: of fewer nothing is told
 
 
@@ -51,7 +52,9 @@ def finish(
     }
     better, why = _verdict(base, held_out, skills["after"])
     halves = [] if by_file else ["folds: the halves of each file, so figures are of other parts of the same files"]
-    all_notes = [*notes, *halves, *_not_kept(folder, base, better)]
+    least = min(steps.values())
+    short = [f"by the clock: only {least} steps of a training; more --minutes, more steps"] * (least < _FEW_STEPS)
+    all_notes = [*notes, *short, *halves, *_not_kept(folder, base, better)]
     files = {part.file: fold if by_file else None for part, fold in zip(parts, folds, strict=True)}
     result = AdaptResult(
         out, base, better, why, files, unused, all_notes, steps, held_out, skills, minutes

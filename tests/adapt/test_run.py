@@ -138,6 +138,7 @@ def test_audio_that_an_expert_knows_to_be_off_is_moved(made):
     assert sorted(part["delay"] for part in stretches) == [0.0] * (len(stretches) - 1) + [OFF]
     assert "experts were sure of 1 of 8 files; the audio of 1 files was moved" in result.notes[0]
     assert "nobody can tell; if 7 files share one" in result.notes[1]
+    assert "by the clock: only " in result.notes[2]
 
 
 def test_the_report_counts_what_it_shows(made):
