@@ -30,7 +30,7 @@ _FASTEST, _SLOWEST = 33.0, 10.0  # frames a second: of more each second, third, 
 _RATE = 16_000  # samples a second
 _SURE_FROM = 8.0  # seconds of a shot: the calibration knows none shorter, and chance is not known from few shifts
 # Of tools/motion_localization.py, by the synthetic world, GRID and ESC-10.
-_CALIBRATION = {"weights": {"peak": 0.374}, "bias": -1.598}
+_CALIBRATION = {"weights": {"peak": 0.687}, "bias": -1.913}
 
 
 @dataclass(frozen=True)
