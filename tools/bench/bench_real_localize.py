@@ -51,7 +51,8 @@ class Row:
 
     @property
     def right(self) -> bool:
-        return any(b[0] <= self.x <= b[2] and b[1] <= self.y <= b[3] for b in self.boxes)
+        # On the edge is outside: the middle of two clips of one width is in neither.
+        return any(b[0] < self.x < b[2] and b[1] < self.y < b[3] for b in self.boxes)
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
