@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.confidence import probability
+from avlearn.apply.expert_answer import SURE
 from avlearn.apply.expert_maps import HOP, ExpertMaps, grid_of
 from avlearn.apply.file_maps import FileMaps
 from avlearn.apply.normalize_audio import audio_normalizer
@@ -85,7 +86,10 @@ def motion_localization(
         sure.append(np.full(len(at), max(0.0, 1 - judged * (1 - part.confidence))))
     found = FileMaps(np.concatenate(times), np.concatenate(maps), np.concatenate(levels), ())
     audible = np.where(found.levels < SILENCE, 0.0, np.concatenate(sure))
-    return ExpertMaps(NAME, found, audible, f"motion and onsets agree no better than by chance, {audible.max():.2f}")
+    agree = (
+        "agree no better than by chance" if audible.max() < SURE else "agree, which on camera footage is often chance"
+    )
+    return ExpertMaps(NAME, found, audible, f"motion and onsets {agree}, confidence {audible.max():.2f}")
 
 
 def _parts(path: Source, delay: float) -> Iterator[_Part]:

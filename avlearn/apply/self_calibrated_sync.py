@@ -105,7 +105,8 @@ def _part(track: Track, found: SelfCalibration, judged: int) -> dict[str, Any]:
         "shot" if track.what == "frame" else "speaker": track.number,
         "start": round(track.start, 3),
         "end": round(track.end, 3),
-        "offset": best if confidence >= SURE else None,
+        # On camera footage 2 of 7 offsets that frames were sure of were right within 80 ms: told, and not named.
+        "offset": best if confidence >= SURE and track.what == "mouth" else None,
         "best": best,
         "confidence": confidence,
         "peak": round(found.evidence.peak, 2),
@@ -120,9 +121,13 @@ def _why_not(parts: Sequence[dict[str, Any]], reach: float) -> str:
         return f"no offset explains the file better than chance, confidence {confidence:.2f}"
     if abs(best) > reach - _END:
         return f"the best offset lies at the end of the {reach:g} s that were searched"
-    named = [part["offset"] for part in parts if part["offset"] is not None]
-    if max(named) - min(named) > _AGREE:
-        return f"shots or speakers differ: from {round(1000 * min(named)):+d} to {round(1000 * max(named)):+d} ms"
+    sure = [part["best"] for part in parts if part["confidence"] >= SURE]
+    if max(sure) - min(sure) > _AGREE:
+        return f"shots or speakers differ: from {round(1000 * min(sure)):+d} to {round(1000 * max(sure)):+d} ms"
+    if all(part["offset"] is None for part in parts):
+        return (
+            f"motion fits best at {round(1000 * best):+d} ms, which is no answer: on camera footage it is often wrong"
+        )
     return ""
 
 

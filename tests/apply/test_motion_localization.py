@@ -88,11 +88,13 @@ def localization(levels):
 def test_the_verdict_is_the_experts_where_it_is_sure_and_its_maps_in_any_case():
     levels = np.array([0.1, 0.1, 0.1, 0.0])
     found = FileMaps(np.arange(4.0), np.zeros((4, 3, 3), np.float32), levels, ())
-    sure = by_experts(localization(levels), [ExpertMaps("motion", found, np.array([0.9, 0.9, 0.2, 0.0]), "chance")])
-    assert (sure.verdict, sure.expert, sure.maps_by, sure.reason) == ("partly on screen", "motion", "motion", "chance")
+    sure = by_experts(localization(levels), [ExpertMaps("speech", found, np.array([0.9, 0.9, 0.2, 0.0]), "chance")])
+    assert (sure.verdict, sure.expert, sure.maps_by, sure.reason) == ("partly on screen", "speech", "speech", "chance")
     assert sure.drawn.tolist() == [0.9, 0.9, 0.2, 0.0] and sure.notice is None
-    whole = by_experts(localization(levels), [ExpertMaps("motion", found, np.array([0.9, 0.9, 0.9, 0.0]), "chance")])
+    whole = by_experts(localization(levels), [ExpertMaps("speech", found, np.array([0.9, 0.9, 0.9, 0.0]), "chance")])
     assert (whole.verdict, whole.reason) == ("on screen", "")
+    guess = by_experts(localization(levels), [ExpertMaps("motion", found, np.array([0.9, 0.9, 0.9, 0.0]), "often")])
+    assert (guess.verdict, guess.expert, guess.maps_by) == ("this model cannot tell", "", "motion")
     unsure = by_experts(localization(levels), [ExpertMaps("motion", found, np.array([0.7, 0.2, 0.2, 0.0]), "chance")])
     assert (unsure.verdict, unsure.expert, unsure.maps_by) == ("this model cannot tell", "", "motion")
     assert unsure.reason == "unlike; motion: chance" and unsure.notice == "unlike"
@@ -106,9 +108,9 @@ def test_the_command_draws_what_the_expert_found_and_says_who(model, tmp_path, m
     monkeypatch.setattr(localize_experts, "localize_by_model", lambda *_: looked)
     result = localize_file(film(tmp_path / "a.mp4", 16.0), model, tmp_path / "o.mp4", sources=True)
     told = json.loads(json.dumps(result.to_dict()))
-    assert (told["verdict"], told["expert"], told["maps_by"]) == ("on screen", "motion", "motion")
+    assert (told["verdict"], told["expert"], told["maps_by"]) == ("this model cannot tell", "", "motion")
     assert told["peak"][0] > 0.5 and told["experts"][-1]["peak"] == told["peak"] and told["calibrated"]
-    assert "by motion that goes with it, audible on screen" in result.text()
+    assert "a guess, by motion that goes with the sound" in result.text() and "often chance" in result.reason
     boxes = [box for source in told["sources"] for box in source["boxes"] if box]
     assert boxes and all(box[0] >= 0.5 for box in boxes)
     other = read_clip(film(tmp_path / "b.mp4", 16.0, 7), video=False).audio
