@@ -127,7 +127,8 @@ def _evidence(
 ) -> OffsetEvidence:  # fmt: skip
     full = model.config.seconds / model.step
     nats = np.nan_to_num(scores * weight, nan=-np.inf) * model.config.score_scale / full * _OVERLAP
-    distant = nats[np.abs(curves.offsets - peak.offset) > 2 * model.step]
+    # Where no other offset could be heard, as in a short part, the best one has beaten none: that is no evidence.
+    distant = nats[(np.abs(curves.offsets - peak.offset) > 2 * model.step) & np.isfinite(nats)]
     margin = max(float(nats[peak.index] - distant.max()), 0.0) if len(distant) else 0.0
     shares = steps[:, peak.index] / steps.max()
     agreeing = shares[np.abs(own - peak.offset) <= model.step].sum() / max(shares.sum(), 1e-9)

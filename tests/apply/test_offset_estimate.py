@@ -43,3 +43,11 @@ def test_offsets_that_one_window_has_no_audio_at_are_measured_by_the_others(curv
 def test_without_audio_at_any_offset_there_is_none(curves):
     curves.scores[:] = np.nan
     assert estimate_offset(curves, MODEL) is None
+
+
+def test_an_offset_that_has_no_other_beside_it_has_beaten_none(curves):
+    assert estimate_offset(curves, MODEL).evidence.margin > 1
+    far = np.abs(curves.offsets - 0.16) > 2 * STEP - 0.01
+    curves.scores[:, far] = np.nan
+    curves.steps[:, far] = 0
+    assert estimate_offset(curves, MODEL).evidence.margin == 0
