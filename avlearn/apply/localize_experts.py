@@ -83,8 +83,8 @@ def by_experts(looked: Localization, answers: Sequence[ExpertMaps]) -> Localizat
     sure = last.sure & (last.expert in _NAMES)
     drawn = last.audible if sure.any() else _visible(last.found.levels, last.audible)
     looked = replace(
-        looked, found=last.found, audible=last.audible, drawn=drawn, calibrated=True, maps_by=last.expert,
-        experts=experts,
+        looked, found=last.found, audible=last.audible, drawn=drawn, calibrated=last.expert in _NAMES,
+        maps_by=last.expert, experts=experts,
     )  # fmt: skip
     if not sure.any():
         return replace(looked, reason=reasons)
