@@ -35,8 +35,8 @@ def localize(
 
     The heatmap is the fainter, the less anything on screen explains the sound. An offset is corrected to measure.
 
-    Where the model cannot tell, lips (extra faces) and what moves with the sound are asked; where they are not sure
-    either, the map of motion is drawn as a guess.
+    Where the model cannot tell, the lips of faces are asked (extra faces); where they are not sure either, the map of
+    what moves with the sound is drawn as a guess.
 
     Of many files each has its NAME_localized.mp4 in a folder, lying there as the files lie, and a row of the table,
     what cannot be read too.
