@@ -18,14 +18,14 @@ _HOMES = {
     "list_models": "avlearn.models",
     "load": "avlearn.models.folder",
     "load_recipe": "avlearn.tasks",
-    "localize_file": "avlearn.apply.localize",
+    "localize_file": "avlearn.apply.localize.file",
     "make_world": "avlearn.data.world",
     "pretrain": "avlearn.training.run",
     "probe": "avlearn.media",
     "read_clip": "avlearn.media",
-    "separate_file": "avlearn.apply.separate",
+    "separate_file": "avlearn.apply.separate.file",
     "stream": "avlearn.media",
-    "sync_file": "avlearn.apply.sync_file",
+    "sync_file": "avlearn.apply.sync.file",
 }
 
 __all__ = ["__version__", *_HOMES]

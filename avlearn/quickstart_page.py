@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from avlearn.apply.classify import classify_file
-from avlearn.apply.file_maps import file_maps
-from avlearn.apply.localize import localize_file
-from avlearn.apply.maps import above_median
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.localize.file_maps import file_maps
+from avlearn.apply.localize.maps import above_median
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.evaluation import Evaluation
 from avlearn.media import read_clip, remux

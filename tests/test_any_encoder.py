@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from avlearn.apply.embed import embed_files
-from avlearn.apply.localize import localize_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.config import ModelConfig, Spectrogram
 from avlearn.data.manifest import read_manifest
 from avlearn.data.world import WorldConfig, make_world

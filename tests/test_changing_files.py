@@ -8,8 +8,9 @@ import pytest
 from commands import Command
 from small_runs import command
 
-from avlearn.apply import embed, sync
+from avlearn.apply import embed
 from avlearn.apply.run_many import InferenceOptions, run_many
+from avlearn.apply.sync import by_model as sync
 from avlearn.apply.tools import SYNC
 from avlearn.data import content, transcode
 from avlearn.data.manifest import Row, read_manifest

@@ -56,6 +56,20 @@ def test_rooms_import_from_below():
     assert wrong == []
 
 
+def test_folders_of_apply_import_from_those_before():
+    order = ["faces", "sync", "localize", "separate"]
+    assert {path.parent.name for path in (PACKAGE / "apply").glob("*/*.py")} == set(order)
+    wrong = [
+        f"{module} imports {other}"
+        for place, folder in enumerate(order)
+        for module, path in MODULES.items()
+        if module.startswith(f"avlearn.apply.{folder}.")
+        for other in imported(list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
+        if other.startswith(tuple(f"avlearn.apply.{later}." for later in order[place + 1 :]))
+    ]
+    assert wrong == []
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {
         module: imported(ast.parse(path.read_text(encoding="utf-8")).body) - {module}

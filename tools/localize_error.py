@@ -11,7 +11,7 @@ import numpy as np
 from reliability import reliability
 
 from avlearn import load, localize_file, make_world
-from avlearn.apply.on_screen import on_screen_probability
+from avlearn.apply.localize.on_screen import on_screen_probability
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig

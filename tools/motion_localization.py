@@ -1,4 +1,4 @@
-"""Calibrates the confidence of `avlearn.apply.motion_localization` on what shipped numbers may learn from.
+"""Calibrates the confidence of `avlearn.apply.localize.motion` on what shipped numbers may learn from.
 
     python tools/motion_localization.py WORLD GRID ESC
 
@@ -18,7 +18,7 @@ import torch
 
 from avlearn.apply.confidence import calibrate, probability
 from avlearn.apply.expert_answer import SURE
-from avlearn.apply.motion_localization import MotionEvidence, frame_onsets, grid_of, locate
+from avlearn.apply.localize.motion import MotionEvidence, frame_onsets, grid_of, locate
 from avlearn.media import read_clip
 
 FPS, RATE, SIDE = 25.0, 16_000, 120  # as the expert takes them

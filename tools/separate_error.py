@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from avlearn import load, make_world, read_clip, separate_file
 from avlearn.apply.confidence import calibrate
-from avlearn.apply.separate_result import Track
+from avlearn.apply.separate.result import Track
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig
 from avlearn.evaluation.multi_source import stems

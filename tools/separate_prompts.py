@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from separate_error import world
 
 from avlearn import load, read_clip, separate_file
-from avlearn.apply.separate_result import SeparateResult
+from avlearn.apply.separate.result import SeparateResult
 from avlearn.apply.shots import ShotDetector
 from avlearn.apply.source_choice import When
 from avlearn.data.manifest import Row

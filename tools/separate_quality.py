@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from separate_error import own, world
 
 from avlearn import load
-from avlearn.apply.track_quality import fit_quality
+from avlearn.apply.separate.track_quality import fit_quality
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibration import TrackQualityMap, save_calibrations
 

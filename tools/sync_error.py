@@ -10,8 +10,8 @@ import numpy as np
 from reliability import reliability
 
 from avlearn import load, make_world, read_clip
-from avlearn.apply.fix import fix_file
-from avlearn.apply.sync import SyncResult, sync_by_model
+from avlearn.apply.sync.by_model import SyncResult, sync_by_model
+from avlearn.apply.sync.fix import fix_file
 from avlearn.data.world import WorldConfig
 from avlearn.errors import SyncError
 from avlearn.media import remux, write_video, write_wav

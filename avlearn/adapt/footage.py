@@ -102,8 +102,8 @@ def true_offset(path: Source) -> ExpertAnswer:
     Raises:
         MediaError: the file cannot be read.
     """
-    from avlearn.apply.self_calibrated_sync import self_calibrated_sync
-    from avlearn.apply.speech_sync import speech_sync
+    from avlearn.apply.sync.self_calibrated import self_calibrated_sync
+    from avlearn.apply.sync.speech import speech_sync
 
     lacking, answer = "", None
     for judge in (speech_sync, self_calibrated_sync):

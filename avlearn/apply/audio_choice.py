@@ -10,7 +10,7 @@ def choose_audio(path: Source, track: str | None = None, channel: str | None = N
 
     Args:
         path: the file, held open.
-        track: also ``best``: the one that is most in sync (see `avlearn.apply.best_track`).
+        track: also ``best``: the one that is most in sync (see `avlearn.apply.sync.best_track`).
         channel: which channel of it.
         model: what finds the best track.
 
@@ -20,7 +20,7 @@ def choose_audio(path: Source, track: str | None = None, channel: str | None = N
     """
     if track == "best":
         # PyTorch is loaded for models alone.
-        from avlearn.apply.best_track import best_track
+        from avlearn.apply.sync.best_track import best_track
         from avlearn.models.audiovisual import AudioVisual
 
         if not isinstance(model, AudioVisual):

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.localize.maps import stitched_map, views
+from avlearn.apply.localize.on_screen import OnScreenEvidence, on_screen_evidence
 from avlearn.apply.normalize_audio import audio_normalizer
-from avlearn.apply.offset_estimate import OffsetEvidence, estimate_offset
-from avlearn.apply.offsets import PHASES, STILL, OffsetCurves, offset_curves, seconds_searched
-from avlearn.apply.on_screen import OnScreenEvidence, on_screen_evidence
+from avlearn.apply.sync.offset_estimate import OffsetEvidence, estimate_offset
+from avlearn.apply.sync.offsets import PHASES, STILL, OffsetCurves, offset_curves, seconds_searched
 from avlearn.apply.windows import SILENCE, EncodedWindow, windows
 from avlearn.errors import MediaError
 from avlearn.media import stream

@@ -127,7 +127,7 @@ def _by_sound(path: Source, result: ClassifyResult, reason: str, device: torch.d
 
 def _talking_face(path: Source, device: torch.device) -> float | None:
     """Confidence that a face is seen whose lips fit the audio; None where faces cannot be looked for."""
-    from avlearn.apply.speech_sync import speech_sync  # heavy, and seldom asked
+    from avlearn.apply.sync.speech import speech_sync  # heavy, and seldom asked
 
     try:
         answer = speech_sync(path, device=device)

@@ -64,19 +64,19 @@ def _probe_cells(info: Any) -> dict[str, str]:
 
 SYNC = Tool(
     "avlearn.sync/2",
-    "avlearn.apply.sync_tool:sync_tool",
+    "avlearn.apply.sync.tool:sync_tool",
     "avlearn.apply.released_systems:sync_model",
     lambda result: result.status,
     _sync_code,
     _sync_cells,
 )
 LOCALIZE = Tool(
-    "avlearn.localize/2", "avlearn.apply.localize:localize_file", "avlearn.apply.released_systems:localize_model",
+    "avlearn.localize/2", "avlearn.apply.localize.file:localize_file", "avlearn.apply.released_systems:localize_model",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _localize_cells,
     tells_progress=True,
 )  # fmt: skip
 SEPARATE = Tool(
-    "avlearn.separate/2", "avlearn.apply.separate_tool:separate_tool", "avlearn.apply.released_systems:separate_model",
+    "avlearn.separate/2", "avlearn.apply.separate.tool:separate_tool", "avlearn.apply.released_systems:separate_model",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _separate_cells,
     tells_progress=True,
 )  # fmt: skip

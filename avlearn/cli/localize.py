@@ -69,7 +69,7 @@ def _outputs(given: Given, out: Path | None, maps: Path | None, overwrite: bool)
     """The video and the maps of each file, checked."""
     source, files = given.source, given.files
     if files is None:
-        from avlearn.apply.localize import check_outputs
+        from avlearn.apply.localize.file import check_outputs
 
         video = out or Path(f"{Path(source).stem}_localized.mp4")
         arrays = maps or video.with_suffix(".npz")

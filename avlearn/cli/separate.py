@@ -95,7 +95,7 @@ def separate(
 def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path, str]]:
     """The folder for each file's tracks, checked, and the stem of their names."""
     from avlearn.apply.run_many import output_names
-    from avlearn.apply.separate import track_patterns
+    from avlearn.apply.separate.file import track_patterns
 
     origin, files = given.source, given.files
     if files is None:

@@ -106,7 +106,7 @@ def _asked(model: str, released: list[Path] | None, crop: str | None) -> dict[st
             raise AvlearnError("--crop goes with --model syncnet, or --with WEIGHTS of SyncNet")
     face = _box(crop) if crop else None
     for weights in released or ():
-        from avlearn.apply.sync_tool import load_network
+        from avlearn.apply.sync.tool import load_network
 
         load_network(weights)
     return {"released": tuple(released or ()), "crop": face}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.localize.maps import stitched_map, views
 from avlearn.apply.windows import check_finite
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError, MediaError

@@ -6,8 +6,8 @@ import numpy as np
 import soundfile
 from scipy.optimize import linear_sum_assignment
 
-from avlearn.apply.separate import separate_file
-from avlearn.apply.separate_result import SeparateResult
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.separate.result import SeparateResult
 from avlearn.data.manifest import Row
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError
 from avlearn.evaluation.multi_source import duet

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from avlearn.apply.maps import stitched_map, views
+from avlearn.apply.localize.maps import stitched_map, views
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError, Subject

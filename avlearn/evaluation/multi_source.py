@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 import torch
 
-from avlearn.apply.file_maps import file_maps
-from avlearn.apply.maps import stitched_map, views
-from avlearn.apply.sources import SoundSource, find_sources
+from avlearn.apply.localize.file_maps import file_maps
+from avlearn.apply.localize.maps import stitched_map, views
+from avlearn.apply.localize.sources import SoundSource, find_sources
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError

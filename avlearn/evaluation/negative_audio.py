@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avlearn.apply.maps import stitched_map, views
-from avlearn.apply.on_screen import OnScreenEvidence, on_screen_evidence, on_screen_probability
+from avlearn.apply.localize.maps import stitched_map, views
+from avlearn.apply.localize.on_screen import OnScreenEvidence, on_screen_evidence, on_screen_probability
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.evaluation.evaluator import NO_COMMON_SPACE, CandidateClips, Evaluator, NotMeasurableError

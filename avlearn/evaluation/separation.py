@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.masks import separate_window
+from avlearn.apply.separate.masks import separate_window
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
 from avlearn.data.mixing import MixtureList

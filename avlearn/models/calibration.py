@@ -10,8 +10,8 @@ from pydantic import Field
 from avlearn.files import write_text
 from avlearn.validation import STRICT, read_object, validated
 
-# Names of files; see avlearn.apply.confidence, avlearn.apply.on_screen, avlearn.apply.track_confidence and
-# avlearn.apply.track_quality.
+# Names of files; see avlearn.apply.confidence, avlearn.apply.localize.on_screen, and in avlearn.apply.separate
+# track_confidence and track_quality.
 SYNC, ON_SCREEN, TRACKS, QUALITY = "sync.json", "localize.json", "separate.json", "separate_quality.json"
 FORMAT, QUALITY_FORMAT = "avlearn.confidence/1", "avlearn.quality/1"
 
@@ -28,7 +28,9 @@ class _Stored:
 
 @dataclass(frozen=True)
 class TrackQualityMap:
-    """A line from the sharpness of a track's masks to its SI-SDR, both in dB (see `avlearn.apply.track_quality`).
+    """A line from the sharpness of a track's masks to its SI-SDR, both in dB.
+
+    See `avlearn.apply.separate.track_quality`.
 
     Attributes:
         weight, bias: of the line.

@@ -54,11 +54,11 @@ def test_the_first_expert_that_is_sure_is_believed(small_world, monkeypatch):
         raise MissingExtraError("it takes pip install 'avlearn[faces]'")
 
     sure = ExpertAnswer("self-calibration", 0.3, 0.9, "")
-    monkeypatch.setattr("avlearn.apply.speech_sync.speech_sync", missing)
-    monkeypatch.setattr("avlearn.apply.self_calibrated_sync.self_calibrated_sync", lambda path: sure)
+    monkeypatch.setattr("avlearn.apply.sync.speech.speech_sync", missing)
+    monkeypatch.setattr("avlearn.apply.sync.self_calibrated.self_calibrated_sync", lambda path: sure)
     assert true_offset(clip) == sure
     unsure = ExpertAnswer("self-calibration", 0.3, 0.2, "nothing stands out")
-    monkeypatch.setattr("avlearn.apply.self_calibrated_sync.self_calibrated_sync", lambda path: unsure)
+    monkeypatch.setattr("avlearn.apply.sync.self_calibrated.self_calibrated_sync", lambda path: unsure)
     assert true_offset(clip).offset is None and "pip install" in true_offset(clip).reason
 
 

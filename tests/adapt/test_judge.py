@@ -9,8 +9,8 @@ from avlearn.adapt.finish import _verdict
 from avlearn.adapt.judge import Judged, Said, Skill, fitted, read, said, skill
 from avlearn.adapt.report import HeldOut
 from avlearn.apply.calibrate_clip import Claim, ClipEvidence
-from avlearn.apply.offset_estimate import OffsetEvidence
-from avlearn.apply.on_screen import OnScreenEvidence
+from avlearn.apply.localize.on_screen import OnScreenEvidence
+from avlearn.apply.sync.offset_estimate import OffsetEvidence
 
 NONE = np.zeros((1, 1), np.float32)
 

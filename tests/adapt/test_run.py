@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from avlearn.adapt import finish, folds, run
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.run_many import Failure, imported
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.cli import app
 from avlearn.data.manifest import Entry, read_manifest
 from avlearn.errors import AvlearnError, DataError, OutputError

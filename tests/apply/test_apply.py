@@ -6,9 +6,9 @@ import torch
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
-from avlearn.apply.localize import localize_file
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, remux, write_video, write_wav
 from avlearn.models.folder import load

@@ -15,9 +15,9 @@ from avlearn.apply import calibrate, calibrate_clip
 from avlearn.apply.calibrate import calibrated_on, clip_options
 from avlearn.apply.calibrate_clip import Claim, ClipEvidence, clip_evidence
 from avlearn.apply.in_distribution import InDistributionCheck
-from avlearn.apply.offset_estimate import OffsetEvidence, estimate_offset
-from avlearn.apply.offsets import PHASES, offset_curves
-from avlearn.apply.on_screen import OnScreenEvidence
+from avlearn.apply.localize.on_screen import OnScreenEvidence
+from avlearn.apply.sync.offset_estimate import OffsetEvidence, estimate_offset
+from avlearn.apply.sync.offsets import PHASES, offset_curves
 from avlearn.cli import app
 from avlearn.errors import DataError, ModelError, OutputError
 from avlearn.media import read_clip, remux, write_video

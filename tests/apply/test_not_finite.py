@@ -8,10 +8,10 @@ import torch
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
-from avlearn.apply.localize import localize_file
-from avlearn.apply.offsets import offset_curves
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync.by_model import sync_by_model
+from avlearn.apply.sync.offsets import offset_curves
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.models.calibration import Calibrations
 from avlearn.models.folder import load

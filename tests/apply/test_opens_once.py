@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from avlearn.apply import sync
-from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
-from avlearn.apply.file_maps import file_maps
-from avlearn.apply.localize import localize_file
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.localize.file_maps import file_maps
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync import by_model as sync
+from avlearn.apply.sync.best_track import best_track
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.cli import app
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from avlearn.apply.embed import FileFeatures
 from avlearn.apply.run_many import Failure, InferenceOptions, ResultTable, in_a_line, output_names, run_many
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import ADVICE
 from avlearn.cli import app

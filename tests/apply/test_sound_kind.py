@@ -102,7 +102,7 @@ def test_speech_asks_for_the_face_that_speaks(footage, monkeypatch):
     def missing(*_, **__):
         raise MissingExtraError("pip install 'avlearn[faces]'")
 
-    monkeypatch.setattr("avlearn.apply.speech_sync.speech_sync", missing)
+    monkeypatch.setattr("avlearn.apply.sync.speech.speech_sync", missing)
     assert classify_file(footage, load("default")).talking_face is None
 
 

@@ -6,9 +6,9 @@ from pretend_device import pretend_device
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_files
-from avlearn.apply.localize import localize_file
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
+from avlearn.apply.localize.file import localize_file
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.models.folder import load
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from avlearn.apply.best_track import best_track
 from avlearn.apply.classify import classify_file
-from avlearn.apply.localize import localize_file
-from avlearn.apply.localize_experts import _verdict as localized
+from avlearn.apply.localize.experts import _verdict as localized
+from avlearn.apply.localize.file import localize_file
 from avlearn.apply.run_many import ResultTable
-from avlearn.apply.separate import _verdict as separated
-from avlearn.apply.separate import separate_file
-from avlearn.apply.sync import sync_by_model
-from avlearn.apply.sync_check import SyncCheck
+from avlearn.apply.separate.file import _verdict as separated
+from avlearn.apply.separate.file import separate_file
+from avlearn.apply.sync.best_track import best_track
+from avlearn.apply.sync.by_model import sync_by_model
+from avlearn.apply.sync.check import SyncCheck
 from avlearn.apply.tools import SYNC
 from avlearn.apply.verdict import CANNOT_TELL, NOTHING_ON_SCREEN, unlike_training
 from avlearn.apply.windows import windows
@@ -178,9 +178,9 @@ def test_where_no_window_was_looked_at_all_moments_are_fresh():
 
 def test_of_tracks_that_cannot_be_synchronized_the_likeliest_is_taken(clips, model, monkeypatch):
     confidences = {1: 0.2, 2: 0.7, 3: 0.4}
-    monkeypatch.setattr("avlearn.apply.best_track.audio_tracks", lambda _: [0, 0, 0])
+    monkeypatch.setattr("avlearn.apply.sync.best_track.audio_tracks", lambda _: [0, 0, 0])
     monkeypatch.setattr(
-        "avlearn.apply.best_track.sync_file",
+        "avlearn.apply.sync.best_track.sync_file",
         lambda track, _: SimpleNamespace(offset=None, confidence=confidences[track.track]),
     )
     assert best_track(clips[0], model) == 2

@@ -67,7 +67,7 @@ def test_truth_of_a_clip_and_what_moves_in_it(worlds):
 
 
 def test_a_source_is_found_where_it_is_most_of_the_time(worlds):
-    from avlearn.apply.sources import SoundSource
+    from avlearn.apply.localize.sources import SoundSource
 
     thing = scene_objects(read_manifest(worlds / "duets")[0])[0]
     times = np.arange(1.0, 3.0, 0.5)

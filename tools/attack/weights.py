@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from avlearn.apply.released_sync import load_released
+from avlearn.apply.sync.released import load_released
 from avlearn.models.registry import create_model
 from avlearn.models.released.localizers import load_localizer
 from avlearn.models.weights.checkpoint import read_tensors

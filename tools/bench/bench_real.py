@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from avlearn import load
-from avlearn.apply.self_calibrated_sync import self_calibrated_sync
-from avlearn.apply.self_calibration import Stretch, self_calibrate
-from avlearn.apply.sync_tool import sync_tool
+from avlearn.apply.sync.self_calibrated import self_calibrated_sync
+from avlearn.apply.sync.self_calibration import Stretch, self_calibrate
+from avlearn.apply.sync.tool import sync_tool
 from avlearn.errors import AvlearnError
 from avlearn.media import probe, read_clip, remux, write_video
 from avlearn.metrics.interval import wilson_interval

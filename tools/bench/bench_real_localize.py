@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from avlearn import load
-from avlearn.apply.expert_maps import grid_of
-from avlearn.apply.localize_experts import ask_experts, by_experts, localize_by_model
-from avlearn.apply.maps import peak_of
+from avlearn.apply.localize.expert_maps import grid_of
+from avlearn.apply.localize.experts import ask_experts, by_experts, localize_by_model
+from avlearn.apply.localize.maps import peak_of
 from avlearn.apply.verdict import CANNOT_TELL
 from avlearn.media import probe, read_clip, write_video
 from avlearn.metrics.interval import wilson_interval

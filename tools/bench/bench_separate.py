@@ -23,7 +23,7 @@ import torch
 from footage import LENGTH, encode, moving_frames, speech
 from torch.nn import functional as F
 
-from avlearn.apply.separate import separate_file
+from avlearn.apply.separate.file import separate_file
 from avlearn.media import stream, write_wav
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load

@@ -1,4 +1,4 @@
-"""Calibrates the confidence of `avlearn.apply.speech_sync` on speakers of GRID that a model did not learn from.
+"""Calibrates the confidence of `avlearn.apply.sync.speech` on speakers of GRID that a model did not learn from.
 
     python tools/speech_sync/calibrate.py GRID fold.safetensors sync.json --cache crops --held-out s2 s4 s5 s30 s31
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from avlearn.apply.confidence import calibrate, probability
 from avlearn.apply.expert_answer import SURE
-from avlearn.apply.speech_sync import SpeechEvidence, lip_curves, speech_evidence
+from avlearn.apply.sync.speech import SpeechEvidence, lip_curves, speech_evidence
 from avlearn.models.speech_sync import SAMPLE_RATE, VOICES, SpeechSync
 
 REACH = 2 * VOICES  # columns

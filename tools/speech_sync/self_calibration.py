@@ -17,11 +17,11 @@ from grid import Sentence, load_sentences
 
 from avlearn.apply.confidence import calibrate, probability
 from avlearn.apply.expert_answer import SURE
-from avlearn.apply.self_calibration import SelfCalibration, Stretch, self_calibrate
+from avlearn.apply.sync.self_calibration import SelfCalibration, Stretch, self_calibrate
 from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE
 from avlearn.signal.motion import AUDIO_RATE, audio_events, grid_motion
 
-CELLS, REACH = 16, 1.5  # as `avlearn.apply.self_calibrated_sync` takes them
+CELLS, REACH = 16, 1.5  # as `avlearn.apply.sync.self_calibrated` takes them
 RIGHT, MOST = 0.08, 12  # seconds; recordings of a speaker and a length
 
 

@@ -47,7 +47,8 @@ class SeparateSystem(ReleasedSystem, Protocol):
     Attributes:
         samples: of a window.
         looks: seconds from a window's middle at which its sources are looked at.
-        faces: whether it is shown mouths and heads (see `avlearn.apply.shown_faces.ShownFaces.at`), and no places.
+        faces: whether it is shown mouths and heads (see `avlearn.apply.separate.shown_faces.ShownFaces.at`), and no
+            places.
     """
 
     samples: int

@@ -1,0 +1,1 @@
+"""Where in a file's video its sound comes from."""

@@ -1,0 +1,1 @@
+"""By how much the audio of a file is off its video."""
