@@ -164,12 +164,8 @@ def localize_file(
     say("looking", info.video.duration, info.video.duration)
     found, drawn = looked.found, looked.drawn
     silent = found.levels < SILENCE
-    told = drawn if looked.audible is None else looked.audible
-    chosen = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, told) if sources else []
-    chosen = [source for source in chosen if source.audible >= EXPLAINED]
-    frames = _drawn(path, found, drawn, chosen, lambda done: say("drawing", done, info.video.duration))
-    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
-    write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
+    chosen = _sources(looked) if sources else []
+    _write_video(path, out, looked, chosen, lambda done: say("drawing", done, info.video.duration))
     _write_maps(maps_path, looked)
     mean = None if looked.audible is None else 0.0 if silent.all() else float(looked.audible[~silent].mean())
     return LocalizeResult(
@@ -202,6 +198,22 @@ def _localize(
 
         return localize_by_system(path, model, lambda done: progress("looking", done))
     return localize_with_experts(path, model, progress)
+
+
+def _sources(looked: Localization) -> list[SoundSource]:
+    """Those that explain the sound."""
+    found, told = looked.found, looked.drawn if looked.audible is None else looked.audible
+    every = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, told)
+    return [source for source in every if source.audible >= EXPLAINED]
+
+
+def _write_video(
+    path: Source, out: Path, looked: Localization, sources: list[SoundSource], progress: Callable[[float], None]
+) -> None:
+    info = probe_both(path)
+    frames = _drawn(path, looked.found, looked.drawn, sources, progress)
+    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
+    write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
 
 
 def _write_maps(path: Path, looked: Localization) -> None:

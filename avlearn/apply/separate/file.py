@@ -11,6 +11,7 @@ from typing import Any
 from avlearn.apply.confidence import check_calibration
 from avlearn.apply.feature_file import FeatureFile, FileSteps
 from avlearn.apply.localize.file_maps import FileMaps, maps_along
+from avlearn.apply.localize.shot_sources import TrackSources
 from avlearn.apply.localize.source_weights import SourceWeights, source_weights
 from avlearn.apply.localize.sources import SoundSource
 from avlearn.apply.normalize_audio import audio_normalizer
@@ -90,17 +91,14 @@ def separate_file(
         closing(FileSteps(part)) as steps,
     ):
         found = maps_along(normalizer, model, steps.append, lambda t: say("looking", t, end), workers, checked.delay)
-        most, looks = MAX_SOURCES if onscreen else sources, _looks(path, model, found, steps, checked.delay)
-        chosen, others = chosen_sources(found, most, choices, looks)
-        heard = [track.along(found) for track in (*chosen, *others)]
+        chosen, heard = _choose(path, model, found, steps, checked.delay, MAX_SOURCES if onscreen else sources, choices)
         weights = _weights(model, heard, found, steps.video)
         wavs = [part / f"{stem}_{name}.wav" for name in track_names(len(chosen), onscreen)]
         stretches = separate_stretches(path, normalizer, model, steps.video, weights, rate, workers, checked.delay)
         files = WavFiles(wavs, rate, channels, form, end)
         sums = write_tracks(stretches, files, len(weights.there), onscreen, lambda n: say("separating", n / rate, end))
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
-    wavs, heard = [out_dir / wav.name for wav in wavs], heard[: len(chosen)]
-    tracks, confidences = _tracks(model, heard, sums, onscreen, wavs, videos, checked)
+    tracks, confidences = _tracks(model, heard[: len(chosen)], sums, onscreen, out_dir, wavs, videos, checked)
     verdict, reason = _verdict(not found.heard, confidences, checked, model)
     return SeparateResult(
         str(path), round(sums.samples / rate, 3), rate, channels, form, model.calibrations.tracks is not None, tracks,
@@ -120,10 +118,21 @@ def track_names(sources: int, onscreen: bool) -> list[str]:
     return ["onscreen", "offscreen"] if onscreen else [*(f"source{k + 1}" for k in range(sources)), "residual"]
 
 
-def _looks(path: Source, model: AudioVisual, found: FileMaps, steps: FileSteps, delay: float) -> Looks:
-    return Looks(
+def _choose(
+    path: Source,
+    model: AudioVisual,
+    found: FileMaps,
+    steps: FileSteps,
+    delay: float,
+    most: int,
+    choices: Sequence[Choice],
+) -> tuple[list[TrackSources], list[SoundSource]]:
+    """The sources that have a track each; and along the whole file all that are told apart, these first."""
+    looks = Looks(
         lambda when: span_map(when, model, steps, delay), cache(lambda: face_boxes(path, found.times, model.device))
     )
+    chosen, others = chosen_sources(found, most, choices, looks)
+    return chosen, [track.along(found) for track in (*chosen, *others)]
 
 
 def _weights(
@@ -137,11 +146,12 @@ def _tracks(
     sources: Sequence[SoundSource],
     sums: TrackSums,
     onscreen: bool,
+    folder: Path,
     wavs: Sequence[Path],
     videos: Sequence[Path],
     checked: SyncCheck,
 ) -> tuple[list[Track], list[float]]:
-    """The tracks that were written, and the confidence of each source."""
+    """The tracks that were written, as they lie in ``folder``, and the confidence of each source."""
     evidence, sharpness = sums.similarity.evidence()[: len(sources)], sums.masks.sharpness()
     confidences = [round(track_confidence(model, each), 4) for each in evidence]
     shares = sums.energy / max(sums.input_energy, 1e-12)
@@ -156,8 +166,8 @@ def _tracks(
             facts |= {"place": place_of(source.boxes), "present": presence_of(source.boxes)}
             if not checked.unlike and confidences[k] >= _EXPLAINS:
                 facts["quality"] = track_quality(sharpness[k], model.calibrations.quality)
-        shown = None if video is None else str(wav.with_name(video.name))
-        tracks.append(Track(name, str(wav), shown, round(float(shares[k]), 4), **facts))
+        shown = None if video is None else str(folder / video.name)
+        tracks.append(Track(name, str(folder / wav.name), shown, round(float(shares[k]), 4), **facts))
     return tracks, confidences
 
 
