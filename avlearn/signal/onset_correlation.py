@@ -1,7 +1,6 @@
-"""Which cells of a video move when a sound sets in: correlation over time, at small lags and at all others."""
+"""Which cells of a video move when a sound sets in: correlation over time, at small lags beside all others."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
@@ -13,28 +12,14 @@ _TREND = 2.0  # seconds (std of a Gaussian): what changes more slowly is taken o
 _MOTION_LIMIT, _ONSET_LIMIT = 2.5, 4.0  # stds at which outliers end: one jolt of the camera decides nothing
 _FLOOR = 0.1  # of the largest std of a cell: noise in a still cell is not made as large as motion
 _CHANCE = 0.5  # of the mean over shifts that is subtracted
-_TOP = 5  # cells that stand for the highest ones
 
 
-@dataclass(frozen=True)
-class OnsetCorrelation:
-    """Correlation of the cells' motion with onsets.
-
-    Attributes:
-        heights: ``[P]`` in [-1, 1]: the highest within 160 ms, less half of what the cell has by chance.
-        peak: by how many stds the highest cells lie above those with the audio shifted.
-    """
-
-    heights: np.ndarray
-    peak: float
-
-
-def onset_correlation(motion: Sequence[np.ndarray], onsets: np.ndarray, fps: float) -> OnsetCorrelation | None:
-    """Hold the motion of cells against onsets, and against onsets of other moments.
+def onset_correlation(motion: Sequence[np.ndarray], onsets: np.ndarray, fps: float) -> np.ndarray | None:
+    """Correlation of each cell's motion with onsets: the highest within 160 ms, less half of what it has by chance.
 
     Sounds begin where things move or stop moving (Barzelay & Schechner, CVPR 2007: onsets; Hershey & Movellan,
     NeurIPS 1999: synchrony of a pixel with loudness). Chance is the same audio, shifted by a second or more around
-    the ends: how high the cells of this video get with this audio when nothing belongs together.
+    the ends.
 
     Args:
         motion: views ``[T, P]`` of the cells of a shot, as by `avlearn.signal.motion.grid_motion`.
@@ -42,7 +27,7 @@ def onset_correlation(motion: Sequence[np.ndarray], onsets: np.ndarray, fps: flo
         fps: frames a second.
 
     Returns:
-        None where it is too short for shifts, or where nothing moves or nothing is heard.
+        float32 ``[P]`` in [-1, 1]; None where it is too short for shifts, or nothing moves or is heard.
     """
     apart = round(_APART * fps)
     if (
@@ -58,11 +43,8 @@ def onset_correlation(motion: Sequence[np.ndarray], onsets: np.ndarray, fps: flo
         total += np.fft.irfft(np.conj(seen) * heard, len(view), axis=0) / len(view) / len(motion)
     near = maximum_filter1d(total, 2 * round(_LAG * fps) + 1, axis=0, mode="wrap")
     shifted = near[apart : len(near) - apart + 1]
-    top = np.sort(near, axis=1)[:, -_TOP:].mean(1)
-    chance = top[apart : len(top) - apart + 1]
-    std = max(float(chance.std()), 1e-6)
-    heights = near[0] - _CHANCE * shifted.mean(0)
-    return OnsetCorrelation(heights.astype(np.float32), float(top[0] - chance.mean()) / std)
+    heights: np.ndarray = near[0] - _CHANCE * shifted.mean(0)
+    return heights.astype(np.float32)
 
 
 def _standard(values: np.ndarray, fps: float, limit: float, floor: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Motion that goes with onsets: where it is, how surely, and where nothing can be told."""
+"""Motion that goes with onsets: where it is, and where nothing can be told."""
 
 import numpy as np
 import pytest
@@ -21,19 +21,15 @@ def series(seed: int, seconds: float = 10.0):
 def test_the_cell_that_moves_with_the_onsets_is_highest_though_they_lag_and_it_moves_least(lag):
     motion, onsets = series(0)
     motion[:, 4] = 0.2 * np.roll(onsets, lag)
-    found = onset_correlation([motion], onsets, FPS)
-    assert found.heights.argmax() == 4 and found.heights[4] > 2 * np.delete(found.heights, 4).max()
-    assert found.peak > 2
+    heights = onset_correlation([motion], onsets, FPS)
+    assert heights.argmax() == 4 and heights[4] > 2 * np.delete(heights, 4).max()
 
 
-def test_audio_of_another_moment_is_no_evidence():
+def test_audio_of_another_moment_is_correlated_less():
     motion, onsets = series(1, 20.0)
     motion[:, 4] = onsets
     own, other = (onset_correlation([motion], np.roll(onsets, shift), FPS) for shift in (0, 250))
-    assert own.peak > other.peak + 2
-    chance = [onset_correlation([series(k)[0]], series(k + 100)[1], FPS) for k in range(20)]
-    assert abs(np.mean([found.peak for found in chance])) < 1
-    assert max(found.peak for found in chance) < 5
+    assert own.max() > 2 * other.max()
 
 
 def test_a_jolt_of_all_cells_decides_nothing():
@@ -41,7 +37,7 @@ def test_a_jolt_of_all_cells_decides_nothing():
     motion[:, 4] += onsets
     motion[100, :3] += 50  # as of a camera that is pushed
     onsets[100] = 1
-    assert onset_correlation([motion], onsets, FPS).heights.argmax() == 4
+    assert onset_correlation([motion], onsets, FPS).argmax() == 4
 
 
 def test_what_is_short_still_or_steady_tells_nothing():

@@ -21,7 +21,7 @@ class ExpertMaps:
     Attributes:
         expert: ``speech`` or ``motion``.
         found: maps along the file; None where it has nothing to judge.
-        audible: ``[N]`` probability in [0, 1] that the peak of each map makes the sound; 0 in silence.
+        audible: ``[N]`` probability in [0, 1] that the peak of each map makes the sound; 0 in silence, and of a guess.
         reason: why it would not tell, where it is not sure.
     """
 

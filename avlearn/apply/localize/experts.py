@@ -19,7 +19,6 @@ from avlearn.models.audiovisual import AudioVisual
 
 EXPLAINED = 0.5  # probability from which something on screen counts as making the sound
 VISIBLE = 0.6  # how strongly a map is drawn at least where the verdict is that nobody can tell
-_NAMES = ("speech",)  # experts that stand for a verdict: of 7 real clips that motion was sure of, 4 were right
 _CHANCE = 3  # windows, of which four see an instant: fewer that count as explained say nothing
 
 
@@ -28,8 +27,7 @@ def localize_with_experts(
 ) -> Localization:
     """`localize_by_model`, and where the model cannot tell, the face that speaks, or what moves with the sound.
 
-    The maps of motion are kept whether or not they are sure: they show more than those of a model that does not know
-    such files.
+    The maps of motion are a guess, and kept: they show more than those of a model that does not know such files.
 
     Args:
         path: any file with video and audio.
@@ -80,14 +78,12 @@ def by_experts(looked: Localization, answers: Sequence[ExpertMaps]) -> Localizat
     reasons = "; ".join([looked.reason, *(f"{answer.expert}: {answer.reason}" for answer in answers)])
     if last.found is None:
         return replace(looked, reason=reasons, drawn=_visible(looked.found.levels, looked.drawn), experts=experts)
-    sure = last.sure & (last.expert in _NAMES)
+    sure = last.sure
     drawn = last.audible if sure.any() else _visible(last.found.levels, last.audible)
-    looked = replace(
-        looked, found=last.found, audible=last.audible, drawn=drawn, calibrated=last.expert in _NAMES,
-        maps_by=last.expert, experts=experts,
-    )  # fmt: skip
+    looked = replace(looked, found=last.found, drawn=drawn, maps_by=last.expert, experts=experts)
     if not sure.any():
-        return replace(looked, reason=reasons)
+        return replace(looked, audible=None, calibrated=False, reason=reasons)
+    looked = replace(looked, audible=last.audible, calibrated=True)
     whole = sure[last.found.levels >= SILENCE].mean() > 0.9
     return replace(
         looked, verdict="on screen" if whole else "partly on screen", reason="" if whole else last.reason,

@@ -38,7 +38,7 @@ class LocalizeResult:
             place and audio in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``, NaN
             where none was told).
         audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with audio;
-            0 where all is silent; None of a released system, which tells none.
+            0 where all is silent; None of a released system, and of a guess.
         calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
             others, which tends to be too sure.
         verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, ``silent``, or
@@ -54,8 +54,8 @@ class LocalizeResult:
         notes: lines for people: of an offset, of quiet audio.
         notice: why the model cannot tell, where the file is unlike the training data; else None.
         system: the released system that looked in place of our model; else "".
-        expert: who gave the verdict where the model could not: ``motion`` (`avlearn.apply.localize.motion`), or "".
-        maps_by: whose maps are drawn and written: ``model``, or that of an expert, which may not be sure of them.
+        expert: who gave the verdict where the model could not: ``speech`` (`avlearn.apply.localize.speech`), or "".
+        maps_by: whose maps are drawn and written: ``model``, or that of an expert: a guess where it gave no verdict.
         experts: what each expert that was asked says, one dict each: ``expert``, ``confidence`` (probability in [0, 1]
             that its peak makes the sound, at best), ``peak``, ``reason`` (why it does not tell; else "").
     """
@@ -142,7 +142,7 @@ def localize_file(
     """Draw where the sound comes from over a file's frames, with its audio kept.
 
     The map fades where nothing on screen explains the sound, and is gone in silence. Where the model cannot tell, what
-    moves with the sound is drawn (`avlearn.apply.localize.motion`): faintly where that is not sure either.
+    moves with the sound is drawn, as a guess (`avlearn.apply.localize.motion`).
 
     Args:
         path: any file with video and audio.
@@ -201,7 +201,9 @@ def _localize(
 
 
 def _sources(looked: Localization) -> list[SoundSource]:
-    """Those that explain the sound."""
+    """Those that explain the sound; none of a guess."""
+    if looked.audible is None and not looked.system:
+        return []
     found, told = looked.found, looked.drawn if looked.audible is None else looked.audible
     every = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, told)
     return [source for source in every if source.audible >= EXPLAINED]

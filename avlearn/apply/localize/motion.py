@@ -1,7 +1,7 @@
 """Where a file's sound comes from, without a trained model: what moves when something is heard to set in.
 
-Of every shot the motion of each place is held against the onsets of the audio, and how sure that is comes from the
-same shot with its audio shifted.
+Of every shot the motion of each place is held against the onsets of the audio. It is a guess, which names nothing: of
+seven places of which an earlier confidence was sure on camera footage, four were right.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,44 +11,33 @@ from math import ceil
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
-from avlearn.apply.confidence import probability
-from avlearn.apply.expert_answer import SURE
 from avlearn.apply.localize.expert_maps import HOP, ExpertMaps, grid_of
 from avlearn.apply.localize.file_maps import FileMaps
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.shots import cuts
-from avlearn.apply.windows import SILENCE, probe_both
+from avlearn.apply.windows import probe_both
 from avlearn.media import Clip, stream
 from avlearn.media.source import Source, opened_once
 from avlearn.signal.motion import AUDIO_RATE, audio_events, grid_motion
-from avlearn.signal.onset_correlation import SHORTEST, OnsetCorrelation, onset_correlation
+from avlearn.signal.onset_correlation import SHORTEST, onset_correlation
 
 NAME = "motion"
 _LONGEST = 20.0  # seconds of a shot that are looked at together
 _SIDE = 120  # pixels of the frame's short side
 _FASTEST, _SLOWEST = 33.0, 10.0  # frames a second: of more each second, third, ... is taken, less show too little
 _RATE = 16_000  # samples a second
-_SURE_FROM = 8.0  # seconds of a shot: the calibration knows none shorter, and chance is not known from few shifts
-# Of tools/motion_localization.py, by the synthetic world, GRID and ESC-10.
-_CALIBRATION = {"weights": {"peak": 0.687}, "bias": -1.913}
-
-
-@dataclass(frozen=True)
-class MotionEvidence:
-    """What speaks for a place: see `avlearn.signal.onset_correlation.OnsetCorrelation`."""
-
-    peak: float
+_SMOOTH = 1.0  # cells, std of a Gaussian
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A shot, or 20 s of one: seconds, the map, the probability that its peak makes the sound; levels of each hop."""
+    """A shot, or 20 s of one: seconds, the map, levels of each hop."""
 
     start: float
     end: float
     heat: np.ndarray
-    confidence: float
     levels: np.ndarray
 
 
@@ -75,21 +64,14 @@ def motion_localization(
         return ExpertMaps(
             NAME, None, np.zeros(0), f"there is no shot of {SHORTEST:g} s in which a sound sets in and something moves"
         )
-    judged = sum(part.heat.any() for part in parts)
-    times, maps, levels, sure = [], [], [], []
+    times, maps, levels = [], [], []
     for part in parts:
         at = part.start + HOP * (np.arange(len(part.levels)) + 0.5)
         times.append(np.minimum(at, part.end))
         maps.append(np.repeat(part.heat[None], len(at), 0))
         levels.append(part.levels)
-        # Where more is judged, each may be so by chance (Bonferroni).
-        sure.append(np.full(len(at), max(0.0, 1 - judged * (1 - part.confidence))))
     found = FileMaps(np.concatenate(times), np.concatenate(maps), np.concatenate(levels), ())
-    audible = np.where(found.levels < SILENCE, 0.0, np.concatenate(sure))
-    agree = (
-        "agree no better than by chance" if audible.max() < SURE else "agree, which on camera footage is often chance"
-    )
-    return ExpertMaps(NAME, found, audible, f"motion and onsets {agree}, confidence {audible.max():.2f}")
+    return ExpertMaps(NAME, found, np.zeros(len(found.times)), "what moves when a sound sets in is often chance")
 
 
 def _parts(path: Source, delay: float) -> Iterator[_Part]:
@@ -113,20 +95,15 @@ def _parts(path: Source, delay: float) -> Iterator[_Part]:
 def _judged(clip: Clip, audio: np.ndarray, start: float, fps: float, grid: tuple[int, int]) -> Iterator[_Part]:
     onsets = frame_onsets(audio, len(clip.video), fps)
     for begin, end in pairwise([0, *cuts(clip.video), len(clip.video)]):
-        found = locate(clip.video[begin:end], onsets[begin:end], fps, grid)
-        heat, sure = np.zeros(grid, np.float32), 0.0
-        if found:
-            heat = np.maximum(found.heights.reshape(grid), 0)
-            if end - begin >= _SURE_FROM * fps:
-                sure = probability(MotionEvidence(found.peak), _CALIBRATION)
+        heat = sound_map(clip.video[begin:end], onsets[begin:end], fps, grid)
         count = max(round((end - begin) / fps / HOP), 1)
         heard = np.array_split(audio[round(begin / fps * _RATE) : round(end / fps * _RATE)], count)
         levels = np.array([float(np.sqrt(np.square(x).mean())) if len(x) else 0.0 for x in heard])
-        yield _Part(start + begin / fps, start + end / fps, heat, sure, levels)
+        yield _Part(start + begin / fps, start + end / fps, heat, levels)
 
 
-def locate(frames: np.ndarray, onsets: np.ndarray, fps: float, grid: tuple[int, int]) -> OnsetCorrelation | None:
-    """What moves with the onsets in a shot: see `onset_correlation`.
+def sound_map(frames: np.ndarray, onsets: np.ndarray, fps: float, grid: tuple[int, int]) -> np.ndarray:
+    """What moves with the onsets in a shot, the more it moves: ``[Y, X]`` of at least 0; zeros where nothing is told.
 
     Args:
         frames: uint8 ``[T, H, W, 3]``.
@@ -134,10 +111,15 @@ def locate(frames: np.ndarray, onsets: np.ndarray, fps: float, grid: tuple[int, 
         fps: frames a second.
         grid: cells of a column and of a row.
     """
-    _, *motion = grid_motion(torch.from_numpy(frames).float().mean(3), grid)
+    _, motion, change = (view.numpy() for view in grid_motion(torch.from_numpy(frames).float().mean(3), grid))
     # The first frames have no motion, and audio begins and ends at once: no two things that happened together.
     inner = slice(2, -1)
-    return onset_correlation([view.numpy()[inner] for view in motion], onsets[inner], fps)
+    heights = onset_correlation([motion[inner], change[inner]], onsets[inner], fps)
+    if heights is None:
+        return np.zeros(grid, np.float32)
+    moving = np.sqrt(np.square(motion).mean(0))
+    heat: np.ndarray = gaussian_filter((np.maximum(heights, 0) * moving).reshape(grid), _SMOOTH, mode="nearest")
+    return heat
 
 
 def frame_onsets(audio: np.ndarray, count: int, fps: float) -> np.ndarray:

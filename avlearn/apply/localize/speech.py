@@ -56,7 +56,6 @@ def _levels(path: Source, info: AudioVideoInfo) -> np.ndarray:
     levels = np.zeros(max(round(info.video.duration / HOP), 1))
     normalizer = audio_normalizer(path)
     for number, clip in enumerate(stream(normalizer.source, HOP, HOP, video=False, sample_rate=_RATE, mono=True)):
-        at = number + round((info.audio.start - info.start) / HOP)
-        if 0 <= at < len(levels) and clip.audio.size:
-            levels[at] = np.sqrt(np.square(normalizer(clip.audio)).mean())
+        if number < len(levels) and clip.audio.size:
+            levels[number] = np.sqrt(np.square(normalizer(clip.audio)).mean())
     return levels

@@ -6,7 +6,7 @@ import pytest
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.localize import speech as module
 from avlearn.apply.localize.speech import speech_localization
-from avlearn.media import write_video
+from avlearn.media import remux, write_video
 
 
 @pytest.fixture
@@ -47,3 +47,11 @@ def test_no_face_is_named_where_none_is_sure_or_several_disagree(monkeypatch, fi
     assert none.found is None and not none.sure.any() and "no lips" in none.reason
     apart = told(monkeypatch, film, part(0.99, 0.0, 4.0, LEFT), part(0.99, 0.0, 4.0, RIGHT, 0.5))
     assert apart.found is None and "another offset" in apart.reason
+
+
+def test_audio_that_begins_late_is_silent_before_it(monkeypatch, film, tmp_path):
+    remux(film, tmp_path / "late.mkv", audio_delay=1.0)
+    found = told(monkeypatch, tmp_path / "late.mkv", part(0.99, 0.0, 4.0, RIGHT))
+    times = found.found.times
+    whole = (np.abs(times - 1.0) > 0.3) & (times < 3.8)
+    assert found.sure[whole].tolist() == [time > 1.0 for time in times[whole]]
