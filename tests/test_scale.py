@@ -116,7 +116,7 @@ def process(rank: int, folder: str, root: Path) -> None:
 def two(plain, tiny_root, tmp_path_factory) -> list[tuple]:
     """Gradients and validation figures of each of two processes."""
     folder = tmp_path_factory.mktemp("two")
-    torch.multiprocessing.spawn(process, (str(folder), tiny_root), nprocs=2)
+    torch.multiprocessing.start_processes(process, (str(folder), tiny_root), 2, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

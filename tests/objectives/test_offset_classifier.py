@@ -30,7 +30,7 @@ def objective(frozen: bool = False, heads: int = 4) -> OffsetClassifier:
 def trained():
     torch.manual_seed(0)
     found = objective()
-    output = train(found, pool(), AUDIO_STEPS, 700, 3e-3)
+    output = train(found, pool(), AUDIO_STEPS, 300, 3e-3)
     return found, output, windows(pool(), torch.arange(384, 512), AUDIO_STEPS)
 
 
@@ -42,7 +42,7 @@ def test_offsets_of_new_clips_and_audio_of_others_are_recognized(trained):
 
 
 def test_shuffled_pairs_stay_at_chance():
-    output = train(objective(), pool(), AUDIO_STEPS, 700, 3e-3, right=False)
+    output = train(objective(), pool(), AUDIO_STEPS, 300, 3e-3, right=False)
     assert output.logs["offset_loss"] > 1.5
     assert abs(output.logs["sync_accuracy"] - 0.5) < 0.15
 
