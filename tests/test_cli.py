@@ -27,6 +27,7 @@ COMMANDS = [
     "localize",
     "separate",
     "classify",
+    "flow",
     "embed",
     "probe",
     "evaluate",
@@ -68,7 +69,10 @@ def test_help_says_what_a_fix_that_was_not_made_exits_with():
 @pytest.mark.parametrize(
     "words",
     [
-        *([command, "none"] for command in ("sync", "localize", "separate", "classify", "probe", "scan", "pretrain")),
+        *(
+            [command, "none"]
+            for command in ("sync", "localize", "separate", "classify", "flow", "probe", "scan", "pretrain")
+        ),
         ["embed", "none", "nowhere"],
         ["prepare", "none", "out"],
         ["pretrain", "none.yaml"],
@@ -179,7 +183,7 @@ def test_what_is_no_media_file_is_told_before_torch_is_loaded(wrong):
         "except SystemExit as end: assert end.code == 2\n"
         "assert 'torch' not in sys.modules\n"
     )
-    for command in ("sync", "localize", "separate", "classify", "probe"):
+    for command in ("sync", "localize", "separate", "classify", "flow", "probe"):
         done = subprocess.run(
             [sys.executable, "-c", code, command, wrong / "text.mp4"], capture_output=True, text=True, check=False
         )

@@ -78,6 +78,8 @@ COMMANDS = [
     ["probe", "FOLDER", "--workers", "1"],
     ["classify", "FOLDER", "--workers", "1"],
     ["localize", "GOOD", "-o", "OUT.mp4"],
+    ["flow", "GOOD", "-o", "OUT.mp4", "--method", "dis"],
+    ["flow", "BAD", "--method", "BAD"],
     ["separate", "FOLDER", "-o", "OUT5", "--workers", "1"],
     ["separate", "GOOD", "-o", "OUT"],
     ["classify", "GOOD"],

@@ -52,6 +52,15 @@ def _classify_cells(result: Any) -> dict[str, str]:
     return {kind: "{} {:.2f}".format(*ranked[0]) for kind, ranked in result.labels.items()}
 
 
+def _flow_cells(result: Any) -> dict[str, str]:
+    return {
+        "flows": str(result.frames),
+        "size": f"{result.width}x{result.height}",
+        "px a frame": "" if result.mean_length is None else f"{result.mean_length:.2f}",
+        "cuts": str(len(result.cuts)),
+    }
+
+
 def _probe_cells(info: Any) -> dict[str, str]:
     video, audio = info.video, info.audio
     return {
@@ -89,6 +98,10 @@ CALIBRATE = Tool(
     lambda clip: {"windows": str(len(clip.video)), "claims": str(len(clip.offsets) + len(clip.on_screen))},
 )  # fmt: skip
 PROBE = Tool("avlearn.probe/1", "avlearn.media:probe", "", lambda _: "read", lambda _: 0, _probe_cells)
+FLOW = Tool(
+    "avlearn.flow/1", "avlearn.apply.flow.video:flow_file", "avlearn.apply.flow.estimate:load_flow",
+    lambda _: "measured", lambda _: 0, _flow_cells, tells_progress=True,
+)  # fmt: skip
 EMBED = Tool(
     "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_features",
     lambda _: "read", lambda _: 0, lambda result: {"windows": str(len(result.starts))},

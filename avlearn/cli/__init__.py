@@ -5,7 +5,7 @@ import traceback
 from typing import NoReturn
 
 # They add their commands.
-from avlearn.cli import adapt, calibrate, classify, data, embed, localize, models, probe, separate, sync, training  # noqa: F401
+from avlearn.cli import adapt, calibrate, classify, data, embed, flow, localize, models, probe, separate, sync, training  # noqa: F401
 from avlearn.cli.app import app
 from avlearn.errors import AvlearnError
 from avlearn.files import is_file

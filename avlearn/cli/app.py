@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 # Commands by what they are for, in the order of the help.
 _SECTIONS = {
-    "Your own files": ("sync", "localize", "separate", "classify", "embed", "probe"),
+    "Your own files": ("sync", "localize", "separate", "classify", "flow", "embed", "probe"),
     "Training": ("quickstart", "adapt", "pretrain", "evaluate", "calibrate", "linear-probe", "recipe"),
     "Data": ("world", "scan", "prepare", "audit"),
     "Models": ("models", "weights"),

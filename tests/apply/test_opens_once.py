@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from avlearn.apply.classify import classify_file
 from avlearn.apply.embed import embed_file, embed_files
+from avlearn.apply.flow.estimate import load_flow
+from avlearn.apply.flow.video import flow_file
 from avlearn.apply.localize.file import localize_file
 from avlearn.apply.localize.file_maps import file_maps
 from avlearn.apply.separate.file import separate_file
@@ -52,6 +54,7 @@ TOOLS = {
     "best track": (lambda file, model, out: best_track(file, model), 4),
     "maps": (lambda file, model, out: file_maps(file, model), 4),
     "localize": (lambda file, model, out: localize_file(file, model, out / "o.mp4"), 8),
+    "flow": (lambda file, model, out: flow_file(file, load_flow("dis"), out / "f.mp4"), 4),
     "embed": (lambda file, model, out: embed_files([file], model, out / "o.npz", track="1", overwrite=True), 4),
     "classify": (lambda file, model, out: classify_file(file, model), 4),
     "separate": (lambda file, model, out: separate_file(file, model, out, sources=1), 11),
@@ -72,6 +75,7 @@ def test_a_tool_opens_its_input_once(clip, model, tmp_path, opens, tool):
     "words",
     [
         ["probe"], ["sync"], ["sync", "-o", "c.png"], ["sync", "--fix", "f.mp4"], ["localize", "-o", "l.mp4"],
+        ["flow", "-o", "f.mp4", "--method", "dis"],
         ["separate", "-o", "tracks"], ["classify"], ["embed", "-o", "e.npz"],
     ],
     ids=" ".join,

@@ -40,7 +40,8 @@ def lucas_kanade(
     flow = torch.zeros(len(first), 2, *pairs[-1][0].shape[2:], device=first.device)
     for one, other in reversed(pairs):
         flow = resize_flow(flow, one.shape[2:])
-        slope = gradient(one)
+        # Places that lead out of the frame tell nothing of the motion around them.
+        slope = gradient(one) * leads_inside(flow)
         tensor = structure_tensor(slope, window)
         for _ in range(iterations):
             flow = _improved(one, other, slope, tensor, flow, window)
@@ -65,15 +66,10 @@ def _improved(one: Tensor, other: Tensor, slope: Tensor, tensor: Tensor, flow: T
     """The flow that explains what is left between a frame and another that is warped by the flow before.
 
     What is left at a pixel of the window is told for the pixel's own flow; by the gradient it is what the middle's
-    flow would leave there. Places that lead out of the frame tell nothing of it: there the flow stays.
+    flow would leave there.
     """
-    inside = leads_inside(flow)
-    left = (warp(other, flow) - one) * inside
-    within = slope * inside
-    explained = (within * flow).sum(1, keepdim=True) - left
-    wanted = box_mean(within * explained, window)
-    told = tensor if inside.all() else structure_tensor(within, window)
-    return solve(told, wanted, box_mean(flow, window))
+    explained = (slope * flow).sum(1, keepdim=True) - (warp(other, flow) - one)
+    return solve(tensor, box_mean(slope * explained, window), box_mean(flow, window))
 
 
 def solve(tensor: Tensor, wanted: Tensor, prior: Tensor) -> Tensor:

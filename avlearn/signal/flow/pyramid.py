@@ -45,7 +45,7 @@ def gradient(image: Tensor) -> Tensor:
 
 
 def box_mean(values: Tensor, side: int) -> Tensor:
-    """Mean of ``[B, C, H, W]`` over a square of ``side`` (odd) pixels around each; nothing lies beyond the edges."""
+    """Mean of ``[B, C, H, W]`` over a square of ``side`` (odd) pixels around each, as far as it is in the picture."""
     reach = side // 2
-    rows = F.avg_pool2d(values, (1, side), 1, (0, reach))
-    return F.avg_pool2d(rows, (side, 1), 1, (reach, 0))
+    rows = F.avg_pool2d(values, (1, side), 1, (0, reach), count_include_pad=False)
+    return F.avg_pool2d(rows, (side, 1), 1, (reach, 0), count_include_pad=False)

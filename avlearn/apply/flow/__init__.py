@@ -1,0 +1,1 @@
+"""Optical flow of frames and of files, by any of the methods."""
