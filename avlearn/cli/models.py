@@ -67,7 +67,11 @@ def weights_list(
 ) -> None:
     """List what can be had by name: whole systems (for sync, localize, separate --model), and encoders' weights.
 
+    Of one encoder with the addresses.
+
     Example: avlearn weights list 'slowfast*'
+
+    Example: avlearn weights list r2plus1d_18
     """
     from avlearn.models.listing import weight_list
 

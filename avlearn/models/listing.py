@@ -65,6 +65,9 @@ def model_list(pattern: str = "*") -> ModelList:
     return ModelList({name: specs[name] for name in names})
 
 
+_WEIGHTS = "encoder", "name", "top-1", "data", "address"
+
+
 @dataclass(frozen=True)
 class WeightList:
     """Weights and whole systems that can be had by name."""
@@ -81,10 +84,15 @@ class WeightList:
         }
 
     def text(self) -> str:
-        """Human-readable text; a line of a system, which is asked for with --model, has 100 letters at most."""
-        rows = [(w.encoder, w.name, w.data, w.top1, w.address) for w in self.weights]
-        parts = [aligned(("encoder", "name", "data", "top-1", "address"), rows)] if rows else []
-        return "\n\n".join([*([self._systems()] if self.systems else []), *parts])
+        """Human-readable text, in 100 letters a line; addresses, which are longer, are those of one encoder."""
+        parts = [self._systems()] if self.systems else []
+        if self.weights:
+            rows = [(w.encoder, w.name, w.top1, w.data, w.address) for w in self.weights]
+            if len({w.encoder for w in self.weights}) > 1:
+                parts.append(aligned(_WEIGHTS[:-1], [row[:-1] for row in rows], width=100))
+            else:
+                parts.append(aligned(_WEIGHTS, rows))
+        return "\n\n".join(parts)
 
     def _systems(self) -> str:
         rows = [(s.name, s.task, f"{s.megabytes:>4}", s.download, s.licence, s.use) for s in self.systems]
