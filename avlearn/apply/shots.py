@@ -62,6 +62,9 @@ class ShotList:
 
     Args:
         fps: of the frames.
+
+    Attributes:
+        begun: seconds at which each shot so far begins, and its camera (see `Shot`).
     """
 
     def __init__(self, fps: float):
@@ -69,7 +72,7 @@ class ShotList:
         self._latest: list[np.ndarray] = []  # thumbnails of the last two frames
         self._known: dict[int, list[np.ndarray]] = {}  # of each camera: how its last shot began, and how it ended
         self._camera = self._cameras = 1
-        self._begun: list[tuple[float, int]] = [(0.0, 1)]  # start and camera of each shot
+        self.begun: list[tuple[float, int]] = [(0.0, 1)]  # start and camera of each shot
 
     def add(self, frames: np.ndarray) -> None:
         """Take the next frames: uint8 ``[T, H, W, 3]``."""
@@ -94,19 +97,19 @@ class ShotList:
         self._known[camera] = [begun, *self._known.pop(camera, [])[1:]]
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
-        self._begun.append(((self._count - 1) / self._fps, camera))
+        self.begun.append(((self._count - 1) / self._fps, camera))
 
     def span_at(self, instant: float) -> tuple[float, float]:
         """Start and end, seconds, of the shot at an instant; the end of the latest is infinite."""
-        number = bisect_right(self._begun, instant, key=lambda begun: begun[0])
-        end = self._begun[number][0] if number < len(self._begun) else inf
-        return self._begun[number - 1][0], end
+        number = bisect_right(self.begun, instant, key=lambda begun: begun[0])
+        end = self.begun[number][0] if number < len(self.begun) else inf
+        return self.begun[number - 1][0], end
 
     def found(self) -> tuple[Shot, ...]:
         """The shots so far."""
-        starts = [start for start, _ in self._begun]
+        starts = [start for start, _ in self.begun]
         ends = [*starts[1:], max(self._count / self._fps, starts[-1])]
-        return tuple(Shot(start, end, camera) for (start, camera), end in zip(self._begun, ends, strict=True))
+        return tuple(Shot(start, end, camera) for (start, camera), end in zip(self.begun, ends, strict=True))
 
 
 def cuts(frames: np.ndarray) -> Iterator[int]:

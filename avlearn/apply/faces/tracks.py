@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.faces.crops import View
-from avlearn.apply.shots import ShotDetector
+from avlearn.apply.shots import ShotList
 from avlearn.errors import NoVideoError
 from avlearn.media import ClipReader, Window, probe, stream
 from avlearn.media.source import Source, opened
@@ -34,7 +34,8 @@ class FaceTrack:
 
     Attributes:
         person: 1, 2, ... in the order in which faces appear, from left to right where they do so together. A track
-            that goes on in another keeps its number; a face that comes back after a cut has a new one.
+            that goes on in another keeps its number, and so does a face at the same place after a cut back to a camera
+            (see `avlearn.apply.shots.Shot`); one that comes back elsewhere has a new one.
         shot: 1, 2, ... in the order of the film.
         start: seconds from the file's first frame to that of the track.
         boxes: float32 ``[T, 4]``: left, top, right, bottom, pixels of the frame as it is shown, `FPS` a second.
@@ -158,8 +159,11 @@ class _Tracker:
 
     def __init__(self, view: View, scale: float, longest: int) -> None:
         self._view, self._scale, self._longest = view, scale, longest
-        self._shots = ShotDetector()
-        self._cuts = [0]  # first frames of the shots
+        self._shots = ShotList(FPS)
+        self._part = 0  # first frame of the part of the film that the shots are of
+        self._cuts, self._cameras = [0], [(0, 1)]  # of each shot: its first frame; its part and camera
+        # Of each camera: the shot in which somebody was seen last, and where.
+        self._known: dict[tuple[int, int], dict[int, tuple[int, np.ndarray]]] = {}
         self._tracks: list[_Track] = []
         self._held: tuple[int, np.ndarray] = 0, np.zeros((0, 0, 0, 3), np.uint8)  # a first frame, and its chunk
         self._people = 0
@@ -172,16 +176,19 @@ class _Tracker:
     def go_on(self, frame: int) -> Iterator[FaceTrack]:
         """Ends all tracks, and goes on at a later frame with another shot."""
         yield from self.end()
-        self._shots = ShotDetector()
-        self._cuts = [*self._cuts, frame] if self.seen else [frame]
+        before = len(self._cuts) if self.seen else 0
+        self._shots, self._part = ShotList(FPS), frame
+        self._cuts, self._cameras = [*self._cuts[:before], frame], [*self._cameras[:before], (frame, 1)]
         self._held = frame, np.zeros((0, 0, 0, 3), np.uint8)
 
     def add(self, frames: np.ndarray, found: Sequence[Faces]) -> Iterator[FaceTrack]:
         """Takes the next chunk, and gives the tracks that ended in the one before."""
         first = self.seen
-        for k, frame in enumerate(frames):
-            if self._shots.add(frame):
-                self._cuts.append(first + k - 1)
+        known = len(self._shots.begun)
+        self._shots.add(frames)
+        for start, camera in self._shots.begun[known:]:
+            self._cuts.append(self._part + round(start * FPS))
+            self._cameras.append((self._part, camera))
         for k, faces in enumerate(found):
             self._join(first + k * _EVERY, faces)
         yield from self._cut_out()
@@ -209,8 +216,26 @@ class _Tracker:
             self._tracks.append(_Track(shot, frames=[frame], places=[place]))
         new = [t for t in self._tracks if not t.person and len(t.frames) >= _FEWEST]
         for track in sorted(new, key=lambda t: (t.frames[0], t.places[0][0, 0])):
-            self._people += 1
-            track.person = self._people
+            track.person = self._again(track)
+            self._remember(track)
+        for track in tracks:
+            self._remember(track)
+
+    def _remember(self, track: _Track) -> None:
+        if track.person:
+            self._known.setdefault(self._cameras[track.shot - 1], {})[track.person] = track.shot, track.places[-1]
+
+    def _again(self, track: _Track) -> int:
+        """The number of who was at the place of a new track in the camera's shots before, or a new one."""
+        known = self._known.get(self._cameras[track.shot - 1], {})
+        near = {
+            person: _overlap(place, track.places[0]) for person, (shot, place) in known.items() if shot < track.shot
+        }
+        person = max(near, key=lambda each: near[each], default=0)
+        if near.get(person, 0.0) > _OVERLAP:
+            return person
+        self._people += 1
+        return self._people
 
     def _cut_out(self) -> Iterator[FaceTrack]:
         """Crops of the held chunk; then the tracks that ended there, or have become long."""

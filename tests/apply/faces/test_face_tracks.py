@@ -35,6 +35,17 @@ def test_a_track_lasts_from_cut_to_cut(film):
     assert np.abs(tracks[1].landmarks[:, 3:].mean(1) - [70, 85 + 0.28 * 66]).max() < 5
 
 
+def test_who_is_at_the_same_place_when_a_film_cuts_back_keeps_the_number(tmp_path):
+    other = {"ground": (160, 140, 120)}
+    left, right = drawn_face((60, 90)), drawn_face((170, 100), **other)
+    both = drawn_face((180, 90), frame=drawn_face((60, 90)))
+    elsewhere = drawn_face((170, 90))
+    shots = [left, right, both, right, elsewhere, right]
+    path = write(tmp_path / "talk.mp4", np.stack([frame for frame in shots for _ in range(30)]))
+    found = [(t.shot, t.person) for t in face_tracks(path, MOUTH)]
+    assert found == [(1, 1), (2, 2), (3, 1), (3, 3), (4, 2), (5, 3), (6, 2)]
+
+
 def test_a_crop_shows_the_mouth(film):
     speaker = list(face_tracks(film, MOUTH))[1]
     middle = speaker.crops[:, 24:40, 24:40].mean((1, 2))
