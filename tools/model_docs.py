@@ -13,7 +13,8 @@ convolutions, linear maps and attention, for one input of the size beside them: 
 frames; or samples (those of audio networks are our own count). "published" is what the authors print,
 where that differs or belongs to another input; "top-1" their accuracy on Kinetics-400. A clip takes every "stride"-th
 frame of a video of about 30 a second, after its shorter side (or rows and columns) was scaled to "resize" pixels.
-"weights" can be given by name, `create_model(NAME, weights="torchvision")`; `avlearn weights list NAME` has their addresses.
+"weights" can be given by name, `create_model(NAME, weights="torchvision")`; `avlearn weights list NAME` has their
+addresses.
 
 """
 
