@@ -36,7 +36,8 @@ from avlearn.tasks.synchronize.module import SynchronizeModule
 from avlearn.training.run import pretrain
 
 sys.path.append(str(Path(__file__).parent / "models"))
-from families import AUDIO, VIDEO
+from families import AUDIO
+from families import EVERY_VIDEO as VIDEO
 
 OBJECTIVES = ("dense", "shift_bce", "infonce")
 

@@ -16,6 +16,7 @@ from avlearn.models.video.bottleneck3d import inflated
 from avlearn.models.video.c3d import C3D
 from avlearn.models.video.convolution import Conv3d
 from avlearn.models.video.dsconv import DsConv
+from avlearn.models.video.frame_fusion import FrameFusion, LateFusion, MultiresolutionFrames
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.inflate import inflate
 from avlearn.models.video.motionformer import Motionformer
@@ -63,6 +64,7 @@ _SHORT, _CLIP, _LONG, _LARGE = (3, 4, 32, 32), (3, 8, 32, 32), (3, 16, 32, 32), 
 _GREY = {"mean": (0.45,) * 3, "std": (0.225,) * 3}
 _VIT = {"size": 64, "dim": 48, "depth": 2, "heads": 4, "drop_path": 0.0}
 _NO_TIME, _EVERY_SECOND, _LATE = ((1,),) * 4, ((3,), (3, 1), (3, 1), (1, 3)), ((1,), (1,), (3,), (3,))
+_SMALL = {"width": 12, "hidden": 64}
 _NONLOCAL = ((), (1,), (1,), ())
 
 
@@ -161,3 +163,12 @@ AUDIO: dict[str, Family] = {
     "waveform": Family(lambda: Waveform(in_chans=1, width=16), (1, 15360)),
 }
 FAMILIES = VIDEO | AUDIO
+
+# Of frames and recurrent ones: they learn tasks of seconds in tests of their own, not the whole world.
+BY_FRAMES: dict[str, Family] = {
+    "slow fusion": Family(lambda: FrameFusion(((4, 2), (2, 2), (2, 2)), **_SMALL), _CLIP, 2.0),
+    "late fusion": Family(lambda: LateFusion(**_SMALL), _LONG, 2.0),
+    "multiresolution frames": Family(lambda: MultiresolutionFrames(**_SMALL), _SHORT, 2.0),
+}
+EVERY_VIDEO = VIDEO | BY_FRAMES
+EVERY = EVERY_VIDEO | AUDIO

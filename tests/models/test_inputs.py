@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from families import AUDIO, FAMILIES, VIDEO
+from families import AUDIO
+from families import EVERY as FAMILIES
+from families import EVERY_VIDEO as VIDEO
 
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
