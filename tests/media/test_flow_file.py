@@ -1,9 +1,12 @@
+import cv2
 import numpy as np
 import pytest
+import torch
 from scenes import FLOW_MEDIA
 
 from avlearn.errors import AvlearnError
 from avlearn.media.flow_file import read_flow, write_flow
+from avlearn.signal.flow import warp
 
 
 @pytest.fixture
@@ -36,6 +39,15 @@ def test_published_files():
     chairs = read_flow(FLOW_MEDIA / "spynet_00001_flow.flo")
     assert kitti.shape[1] > 300 and 0.1 < np.isfinite(kitti[0]).mean() < 0.5  # of a laser scanner
     assert chairs.shape == (2, 384, 512) and np.isfinite(chairs).all() and np.abs(chairs).max() < 100
+    for flow, *names in (
+        (kitti, "OpticalFlowToolkit_KITTI_frame1.png", "OpticalFlowToolkit_KITTI_frame2.png"),
+        (chairs, "spynet_00001_img1.ppm", "spynet_00001_img2.ppm"),
+    ):
+        first, second = (torch.from_numpy(cv2.imread(str(FLOW_MEDIA / name), 0)).float()[None, None] for name in names)
+        known = np.isfinite(flow[0])
+        moved = warp(second, torch.from_numpy(np.nan_to_num(flow))[None])
+        still, explained = ((other - first).abs()[0, 0].numpy()[known].mean() for other in (second, moved))
+        assert explained < 0.6 * still  # x and y, and their signs, are as in the file
 
 
 @pytest.mark.parametrize(

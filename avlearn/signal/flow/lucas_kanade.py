@@ -39,12 +39,14 @@ def lucas_kanade(
     pairs = list(zip(pyramid(grey(first), levels), pyramid(grey(second), levels), strict=True))
     flow = torch.zeros(len(first), 2, *pairs[-1][0].shape[2:], device=first.device)
     for one, other in reversed(pairs):
-        flow = resize_flow(flow, one.shape[2:])
+        flow = prior = resize_flow(flow, one.shape[2:])
         # Places that lead out of the frame tell nothing of the motion around them.
         slope = gradient(one) * leads_inside(flow)
         tensor = structure_tensor(slope, window)
         for _ in range(iterations):
-            flow = _improved(one, other, slope, tensor, flow, window)
+            # By the gradient, what the middle's flow would leave at each pixel of a window, not the pixel's own.
+            explained = (slope * flow).sum(1, keepdim=True) - (warp(other, flow) - one)
+            flow = solve(tensor, box_mean(slope * explained, window), prior)
     least = eigenvalues(tensor)[:, :1]
     return flow, least / (least + NOISE)
 
@@ -60,16 +62,6 @@ def eigenvalues(tensor: Tensor) -> Tensor:
     xx, xy, yy = tensor.split(1, 1)
     middle, reach = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
     return torch.cat([middle - reach, middle + reach], 1).clamp(min=0)
-
-
-def _improved(one: Tensor, other: Tensor, slope: Tensor, tensor: Tensor, flow: Tensor, window: int) -> Tensor:
-    """The flow that explains what is left between a frame and another that is warped by the flow before.
-
-    What is left at a pixel of the window is told for the pixel's own flow; by the gradient it is what the middle's
-    flow would leave there.
-    """
-    explained = (slope * flow).sum(1, keepdim=True) - (warp(other, flow) - one)
-    return solve(tensor, box_mean(slope * explained, window), box_mean(flow, window))
 
 
 def solve(tensor: Tensor, wanted: Tensor, prior: Tensor) -> Tensor:
