@@ -53,7 +53,8 @@ def separate(
 ) -> None:
     """Give each visible source its own track; tracks and residual add up to the input.
 
-    Sources are found within each shot of a film. One that the film comes back to keeps its track.
+    Sources are found within each shot of a film. One that the film comes back to keeps its track. Of people who talk
+    each face gets its voice, by its lips: where the model cannot tell, or with --model voices (needs avlearn[faces]).
 
     Of many files each has a folder of its own, lying as the files lie, and a row of the table, what cannot be read too.
 
@@ -68,7 +69,7 @@ def separate(
 
     What barks between 6.3 s and 7 s, all through the film: avlearn separate dog.mp4 --when 6.3-7
 
-    The second face: avlearn separate interview.mp4 --source "face 2" --model visualvoice
+    The second face: avlearn separate interview.mp4 --source "face 2" --model voices
 
     By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """

@@ -1,6 +1,6 @@
 """How well voices are separated by lips, of speakers that the network did not learn from.
 
-    python tools/voices/evaluate.py GRID model.safetensors --cache crops --speakers s2 s4 s5 s30 s31
+    python tools/voices/evaluate.py GRID model.safetensors --cache crops --speakers s2 s30 s31 s34
 
 Mixtures are of two sentences at loudnesses that differ by up to 2.5 dB either way. GRID may be any folder that holds a
 folder of clips for each speaker. Prints SI-SDR improvement and assignment with the mixture as it is, ideal ratio masks
@@ -20,17 +20,17 @@ from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "speech_sync"))
 from grid import Sentence, load_sentences
-from network import VoiceSeparation
 
 from avlearn.metrics.separation import ideal_ratio_mask, si_sdr
 from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE
+from avlearn.models.voices import VoiceSeparation
 
 LOUDER = 2.5  # dB
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Audio ``[S]``, voices of the faces ``[2, S]`` of which some may be silent, and lips ``[2, 49, T]``."""
+    """Audio ``[S]``, voices of the faces ``[2, S]`` of which some may be silent, and lips ``[2, 129, T]``."""
 
     audio: Tensor
     voices: Tensor

@@ -1,8 +1,9 @@
 """Mixtures of GRID's voices with the lips of those who are seen, as they are drawn for training.
 
-GRID has ten speakers, one microphone and no noise: voices are made higher, lower, faster and slower, sound through
-other filters, in noise (ESC-10 and synthetic), and beside voices of people who are not seen. Some of those who are seen
-are silent, or speak what is not heard.
+GRID has ten speakers, one microphone and no noise. Most voices are spoken again by a throat that nobody has: a vocoder
+(WORLD: Morise et al., 2016) takes pitch and resonances apart and puts others together. All are made faster and slower,
+sound through other filters, in noise (ESC-10 and synthetic), and beside voices of people who are not seen. Some of
+those who are seen are silent, or speak what is not heard.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyworld
 import soxr
 import torch
 from torch import Tensor
@@ -21,10 +23,10 @@ from torchaudio.functional import phase_vocoder
 sys.path.append(str(Path(__file__).parents[1] / "speech_sync"))
 from augment import at_speed, augment_mouths
 from grid import Sentence
-from network import moving
 
 from avlearn.media import read_clip
 from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE
+from avlearn.models.voices import VoiceSeparation
 
 CROPS = 60  # of a mixture: 2.4 seconds
 SAMPLES = CROPS * SAMPLE_RATE // MOUTHS
@@ -33,7 +35,7 @@ _FFT, _HOP = 512, 128  # of what changes the speed of a voice and not its pitch
 
 @dataclass(frozen=True)
 class Voice:
-    """A sentence as somebody else might say it: samples ``[S]``, what moves of the lips ``[576, T]``, and at rest."""
+    """A sentence as somebody else might say it: samples ``[S]``, lips ``[128, T]``, and lips at rest."""
 
     speaker: str
     audio: Tensor
@@ -41,16 +43,48 @@ class Voice:
     rest: Tensor
 
 
-def vary(sentence: Sentence, rounds: int) -> list[Voice]:
-    """As many versions of a sentence: of other speed, pitch and look."""
-    found = []
+class Throat:
+    """A sentence as pitch, resonances and breath, of which other voices are made."""
+
+    def __init__(self, audio: Tensor):
+        samples = audio.double().numpy()
+        pitch, times = pyworld.dio(samples, SAMPLE_RATE)
+        self.pitch = pyworld.stonemask(samples, pitch, times, SAMPLE_RATE)
+        self.envelope = pyworld.cheaptrick(samples, self.pitch, times, SAMPLE_RATE)
+        self.breath = pyworld.d4c(samples, self.pitch, times, SAMPLE_RATE)
+
+    def say(self, speed: float, pitch: float, size: float, liveliness: float) -> Tensor:
+        """``[S]`` at another speed, about a pitch in Hz that moves more or less, its resonances higher by ``size``."""
+        count = int((len(self.pitch) - 1) / speed)
+        frames = np.minimum((np.arange(count) * speed).round().astype(int), len(self.pitch) - 1)
+        own, voiced = self.pitch[frames], self.pitch[frames] > 0
+        usual = np.log(own[voiced]).mean() if voiced.any() else 0.0
+        new = np.where(voiced, np.exp(np.log(pitch) + liveliness * (np.log(np.maximum(own, 1)) - usual)), 0.0)
+        bins = self.envelope.shape[1]
+        at = np.minimum(np.arange(bins) / size, bins - 1.001)
+        low, share = at.astype(int), at - at.astype(int)
+        warped = [
+            np.ascontiguousarray(x[frames][:, low] * (1 - share) + x[frames][:, low + 1] * share)
+            for x in (self.envelope, self.breath)
+        ]
+        return torch.from_numpy(pyworld.synthesize(new.clip(0, 500), *warped, SAMPLE_RATE)).float()
+
+
+def vary(model: VoiceSeparation, sentence: Sentence, rounds: int) -> list[Voice]:
+    """As many versions of a sentence: of other speed, voice and look."""
+    throat, found = Throat(sentence.audio), []
     for _ in range(rounds):
         speed = math.exp(random.uniform(-0.22, 0.18))
-        pitch = speed if random.random() < 0.5 else math.exp(random.uniform(-0.28, 0.26))
         crops, _ = at_speed(sentence.crops, sentence.mel, speed)
         still = crops[:1].expand(CROPS + 1, -1, -1)
-        lips, rest = (moving(augment_mouths(x[None]))[0].T.half() for x in (crops, still))
-        found.append(Voice(sentence.speaker, at_pitch(sentence.audio, speed, pitch), lips, rest))
+        with torch.inference_mode():
+            lips, rest = (model.embed(augment_mouths(x[None]))[0] for x in (crops, still))
+        if random.random() < 0.3:
+            audio = at_pitch(sentence.audio, speed, math.exp(random.uniform(-0.28, 0.26)))
+        else:
+            pitch = math.exp(random.uniform(math.log(80), math.log(290)))
+            audio = throat.say(speed, pitch, math.exp(random.uniform(-0.2, 0.2)), random.uniform(0.5, 1.5))
+        found.append(Voice(sentence.speaker, audio, lips.half(), rest.half()))
     return found
 
 
@@ -75,7 +109,7 @@ def load_noises(folder: Path, most: int = 120) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Mixtures ``[B, S]``; of two who are seen in each, voices ``[B, 2, S]`` and lips ``[B, 2, 49, T]``."""
+    """Mixtures ``[B, S]``; of two who are seen in each, voices ``[B, 2, S]`` and lips ``[B, 2, 129, T]``."""
 
     audio: Tensor
     voices: Tensor
@@ -128,12 +162,12 @@ class Mixtures:
         """Some 2.4 seconds at RMS 1 through some filter, and the lips: silence and no lips beyond the ends."""
         count = voice.lips.shape[1]
         start = random.randint(min(0, count - CROPS), max(0, count - CROPS))
-        lips = torch.cat([voice.lips, torch.ones(1, count)])
+        lips = torch.cat([voice.lips.float(), torch.ones(1, count)])
         audio = _cut(voice.audio, start * SAMPLE_RATE // MOUTHS, SAMPLES)
         return _filtered(audio), _cut(lips, start, CROPS + 1)
 
     def _rest(self, speaker: str) -> Tensor:
-        lips = random.choice(self.by_speaker[speaker]).rest
+        lips = random.choice(self.by_speaker[speaker]).rest.float()
         return torch.cat([lips, torch.ones(1, lips.shape[1])])
 
     def _noise(self) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import soxr
 import torch
 
+from avlearn.apply.expert_answer import SURE
 from avlearn.apply.separate.file import track_names, track_patterns
 from avlearn.apply.separate.result import SeparateResult, Track
 from avlearn.apply.separate.shown_faces import ShownFaces
@@ -30,6 +31,7 @@ _OVERLAP = 3  # windows that hear an instant, and are faded into each other
 
 Progress = Callable[[str, float, float], None]
 Shown = ShownPlaces | ShownFaces
+Judge = Callable[[ShownFaces, Sequence[Path]], Sequence[float]]
 
 
 @unchanged
@@ -44,13 +46,15 @@ def separate_by_system(
     onscreen: bool = False,
     form: Format = "float",
     progress: Progress | None = None,
+    offset: float = 0.0,
+    judge: Judge | None = None,
 ) -> SeparateResult:
     """Split a file's audio by what is seen in parts of the frame, as `separate_file` writes it.
 
     The network does not look for sources: it is shown the places that are asked for, or as many equal parts of the
     frame, side by side; or, of voices, the faces that are seen longest. What it gives at its own rate is brought to the
-    file's; the residual is what is left, such as all above half its rate. It tells no probability, so that its verdict
-    is that it cannot tell which track is whose.
+    file's; the residual is what is left, such as all above half its rate. Where nothing judges the tracks, the verdict
+    is that it cannot tell which is whose.
 
     Args:
         path: any file with video and audio.
@@ -58,6 +62,8 @@ def separate_by_system(
         out_dir, form, onscreen, progress: as for `separate_file`.
         sources: into how many parts the frame is cut, or how many faces are taken.
         choices: points and boxes instead; or, of voices, faces by number or by where they are.
+        offset: seconds by which the audio leads: what is heard is seen so much later.
+        judge: of faces and the WAVs of their tracks, probabilities that each is its face's voice.
 
     Raises:
         AvlearnError: what is asked for is nothing that the network can be shown.
@@ -67,38 +73,68 @@ def separate_by_system(
     """
     info, out_dir, stem = probe_both(path), Path(out_dir), Path(str(path)).stem
     check_choices(choices, info.duration)
-    rate, channels, end = info.audio.sample_rate, info.audio.channels, info.duration
-    say = progress or (lambda *_: None)
+    rate, channels, end, say = info.audio.sample_rate, info.audio.channels, info.duration, progress or (lambda *_: None)
     with staged_folder(out_dir, stem, track_patterns(stem)) as part, ExitStack() as closing_later:
-        shown: Shown
-        if system.faces:
-            say("looking for faces", 0, end)
-            shown = ShownFaces(path, sources, choices, part, system.device)
-            closing_later.callback(shown.close)
-        else:
-            shown = ShownPlaces(path, sources, choices, max(system.looks) - min(system.looks))
+        say("looking for faces" if system.faces else "looking", 0, end)
+        shown = _shown(path, system, sources, choices, part, closing_later)
         wavs = [part / f"{stem}_{name}.wav" for name in track_names(len(shown.places), onscreen)]
         files = WavFiles(wavs, rate, channels, form, end)
-        stretches = _stretches(path, system, shown, rate)
+        stretches = _stretches(path, system, shown, rate, offset)
         sums = write_tracks(stretches, files, len(shown.places), onscreen, lambda n: say("separating", n / rate, end))
+        confidences = None
+        if judge and isinstance(shown, ShownFaces):
+            confidences = judge(shown, wavs[:1] * len(shown.places) if onscreen else wavs[:-1])
         videos = write_videos(path, wavs if onscreen else wavs[:-1], partial(say, "writing the videos"))
-    tracks = _tracks(shown, sums, onscreen, [out_dir / wav.name for wav in wavs], videos)
+    tracks = _tracks(shown, sums, onscreen, [out_dir / wav.name for wav in wavs], videos, confidences)
     silent = sums.input_energy < SILENCE**2 * channels * sums.samples
-    untold = f"{system.title} tells no probability" if shown.places else "no face was found"
+    verdict, reason = _verdict(system, shown, silent, confidences)
     return SeparateResult(
         path=str(path), duration=round(sums.samples / rate, 3), sample_rate=rate, channels=channels, format=form,
-        calibrated=False, tracks=tracks, verdict="silent" if silent else CANNOT_TELL,
-        reason=SILENT if silent else f"{CANNOT_TELL} which track is whose: {untold}",
-        in_distribution={"video": None, "audio": None}, delay=0.0,
+        calibrated=confidences is not None, tracks=tracks, verdict=verdict, reason=reason,
+        in_distribution={"video": None, "audio": None}, delay=round(offset, 4),
         notes=(f"by {system.title}, of what sounds below {system.sample_rate / 2000:g} kHz", *shown.notes),
         notice=None, system=system.title,
     )  # fmt: skip
 
 
-def _tracks(shown: Shown, sums: TrackSums, onscreen: bool, wavs: Sequence[Path], videos: Sequence[Path]) -> list[Track]:
+def _shown(
+    path: Source, system: SeparateSystem, sources: int, choices: Sequence[Choice], folder: Path, end: ExitStack
+) -> Shown:
+    if not system.faces:
+        return ShownPlaces(path, sources, choices, max(system.looks) - min(system.looks))
+    shown = ShownFaces(path, sources, choices, folder, system.device)
+    end.callback(shown.close)
+    return shown
+
+
+def _verdict(
+    system: SeparateSystem, shown: Shown, silent: bool, confidences: Sequence[float] | None
+) -> tuple[str, str | None]:
+    """The verdict, and the reason where it is not ``separated``."""
+    if silent:
+        return "silent", SILENT
+    if max(confidences or (), default=0.0) >= SURE:
+        return "separated", None
+    why = "no face was found"
+    if shown.places:
+        why = f"{system.title} tells no probability" if confidences is None else "no track fits the lips of its face"
+    return CANNOT_TELL, f"{CANNOT_TELL} which track is whose: {why}"
+
+
+def _tracks(
+    shown: Shown,
+    sums: TrackSums,
+    onscreen: bool,
+    wavs: Sequence[Path],
+    videos: Sequence[Path],
+    confidences: Sequence[float] | None,
+) -> list[Track]:
     """The tracks that were written."""
     count = len(shown.places)
     shares = sums.energy / max(sums.input_energy, 1e-12)
+    told: list[float | None] = [None] * (count + 1) if confidences is None else [*confidences, None]
+    if onscreen:
+        told = [max(confidences or (), default=None), None]
     return [
         Track(
             name,
@@ -107,15 +143,18 @@ def _tracks(shown: Shown, sums: TrackSums, onscreen: bool, wavs: Sequence[Path],
             round(float(shares[k]), 4),
             place=None if onscreen or k == count else shown.places[k],
             present=None if onscreen or k == count else shown.present[k],
+            confidence=told[k],
         )
         for k, name in enumerate(track_names(count, onscreen))
     ]
 
 
-def _stretches(path: Source, system: SeparateSystem, shown: Shown, rate: int) -> Generator[Stretch, None, None]:
+def _stretches(
+    path: Source, system: SeparateSystem, shown: Shown, rate: int, offset: float
+) -> Generator[Stretch, None, None]:
     """A file's whole audio at its own rate, stretch by stretch, with its tracks."""
     count = len(shown.places)
-    raised = _raised(_separated(path, system, shown), system.sample_rate, rate) if count else iter(())
+    raised = _raised(_separated(path, system, shown, offset), system.sample_rate, rate) if count else iter(())
     held = None  # [K, C, S] that is separated and not yet given
     for clip in stream(path, _STRETCH, _STRETCH, video=False):
         length = clip.audio.shape[1]
@@ -147,7 +186,7 @@ def _unrolled(samples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return samples.T.reshape(*shape, -1)
 
 
-def _separated(path: Source, system: SeparateSystem, shown: Shown) -> Iterator[np.ndarray]:
+def _separated(path: Source, system: SeparateSystem, shown: Shown, offset: float) -> Iterator[np.ndarray]:
     """Tracks ``[K, C, S]`` at the system's rate, piece by piece: windows weighed by a triangle, and averaged."""
     rate, size = system.sample_rate, system.samples
     hop = size // _OVERLAP
@@ -157,9 +196,11 @@ def _separated(path: Source, system: SeparateSystem, shown: Shown) -> Iterator[n
     begin = 0
 
     def separate(first: int, audio: np.ndarray) -> np.ndarray:
-        """A window of audio; one that is too short is repeated."""
+        """A window of audio; one that is too short is repeated (lips move with its first time: they are not)."""
         filled = np.tile(audio, -(-size // audio.shape[1]))[:, :size]
-        seen = shown.at([(first + audio.shape[1] / 2) / rate + look for look in system.looks])
+        middle = (first + (size if system.faces else audio.shape[1]) / 2) / rate + offset
+        instants = [middle + look for look in system.looks]
+        seen = shown.at(instants, system.gaps) if isinstance(shown, ShownFaces) else shown.at(instants)
         there = [k for k, frames in enumerate(seen) if frames]
         parts = torch.zeros(len(seen), *filled.shape)
         if there:

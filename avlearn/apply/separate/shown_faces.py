@@ -1,7 +1,7 @@
 """What released separators of voices are shown of each source: a face, upright, and its mouth."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -79,22 +79,36 @@ class ShownFaces:
         self.notes = (said,) if chosen else ()
 
     def _keep(self, track: FaceTrack) -> _Part:
-        top = round(_SIDE / 2 - _HEAD.below * _SIDE / _HEAD.extent) - _MOUTH // 2
-        left = (_SIDE - _MOUTH) // 2
-        mouths = track.crops[:, top : top + _MOUTH, left : left + _MOUTH].mean(3).round().astype(np.uint8)
+        mouths = mouth_of_head(track.crops)
         offset = self._file.tell()
         self._file.write(mouths.tobytes())
         return _Part(round(track.start * FPS), len(mouths), offset, track.crops[len(mouths) // 2].copy())
 
-    def at(self, instants: Sequence[float]) -> list[list[np.ndarray]]:
+    def at(self, instants: Sequence[float], gaps: bool = False) -> list[list[np.ndarray | None]]:
         """Of each face its mouths at instants in seconds, uint8 ``[96, 96]``, and then the head, ``[210, 210, 3]``.
 
-        Nothing of a face that is not there for half of the instants; where it is away for less, its nearest mouth.
+        Nothing of a face that is not there for half of the instants; where it is away for less, its nearest mouth. With
+        ``gaps``, None where it is away; nothing only of a face that never is there.
         """
         frames = np.round(np.array(instants) * FPS).astype(int)
-        return [self._shown(parts, frames) for parts in self._parts]
+        shown = self._shown_with_gaps if gaps else self._shown
+        return [shown(parts, frames) for parts in self._parts]
 
-    def _shown(self, parts: Sequence[_Part], frames: np.ndarray) -> list[np.ndarray]:
+    def mouths(self, number: int) -> Iterator[tuple[float, np.ndarray]]:
+        """The tracks of one of the faces: seconds of the first frame, and mouths, uint8 ``[T, 96, 96]``."""
+        for part in self._parts[number]:
+            self._file.seek(part.offset)
+            crops = np.frombuffer(self._file.read(part.count * _MOUTH**2), np.uint8)
+            yield part.first / FPS, crops.reshape(part.count, _MOUTH, _MOUTH)
+
+    def _shown_with_gaps(self, parts: Sequence[_Part], frames: np.ndarray) -> list[np.ndarray | None]:
+        own = [next((p for p in parts if p.first <= frame < p.first + p.count), None) for frame in frames]
+        heads = [part.head for part in own if part]
+        pairs = zip(own, frames.tolist(), strict=True)
+        mouths = [self._mouth(part, frame - part.first) if part else None for part, frame in pairs]
+        return [*mouths, heads[0]] if heads else []
+
+    def _shown(self, parts: Sequence[_Part], frames: np.ndarray) -> list[np.ndarray | None]:
         best, share = parts[0], 0.0
         for part in parts:
             there = float(np.mean((frames >= part.first) & (frames < part.first + part.count)))
@@ -111,6 +125,14 @@ class ShownFaces:
     def close(self) -> None:
         """Give the disk its room back."""
         self._file.close()
+
+
+def mouth_of_head(heads: np.ndarray) -> np.ndarray:
+    """Mouths, grey, uint8 ``[T, 96, 96]``, of heads ``[T, 210, 210, 3]``."""
+    top = round(_SIDE / 2 - _HEAD.below * _SIDE / _HEAD.extent) - _MOUTH // 2
+    left = (_SIDE - _MOUTH) // 2
+    mouths: np.ndarray = heads[:, top : top + _MOUTH, left : left + _MOUTH].mean(3).round().astype(np.uint8)
+    return mouths
 
 
 def _asked(choice: Choice, boxes: dict[int, list[np.ndarray]], longest: Sequence[int]) -> list[int]:

@@ -102,10 +102,10 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
         curves = lip_curves(model.similarity(crops, samples).cpu().numpy(), before, lags, seed=len(parts))
         if curves.searched.any():
             total = curves if total is None else total + curves
-            parts.append(_part(track, (info.video.width, info.video.height), *_judged(curves, lags)))
+            parts.append(_part(track, (info.video.width, info.video.height), *judge_lips(curves, lags)))
     if total is None or total.crops < _FEWEST:
         return ExpertAnswer("speech", None, 0.0, "no face is seen for long enough")
-    best, confidence = _judged(total, lags)
+    best, confidence = judge_lips(total, lags)
     reason = _why_not(best, confidence, -lags[total.searched] / VOICES, parts)
     scores = total.scores[::-1] / total.crops
     return ExpertAnswer("speech", best, confidence, reason, -lags[::-1] / VOICES, scores, tuple(parts))
@@ -152,8 +152,8 @@ def speech_evidence(curves: LipCurves, lags: np.ndarray) -> tuple[float, SpeechE
     return float(lags[index] + vertex(curves.scores, index)), evidence
 
 
-def _judged(curves: LipCurves, lags: np.ndarray) -> tuple[float, float]:
-    """The best offset in seconds, and its confidence: none in what is too short."""
+def judge_lips(curves: LipCurves, lags: np.ndarray) -> tuple[float, float]:
+    """The best offset in seconds, positive when the audio leads, and its confidence: 0 in what is too short."""
     lag, evidence = speech_evidence(curves, lags)
     confidence = probability(evidence, speech_calibration()) if curves.crops >= _FEWEST else 0.0
     return round(-lag / VOICES, 4), round(confidence, 4)

@@ -34,7 +34,7 @@ class SeparatorSystem:
         title, device, precision: as of `avlearn.models.released.systems.SeparateSystem`.
     """
 
-    samples, faces = WINDOW, False
+    samples, faces, gaps = WINDOW, False, False
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class SeparatorSystem:
 class VisualVoiceSystem:
     """VisualVoice, of windows of 2.55 s: the motion of a mouth, 25 frames a second, and a face."""
 
-    sample_rate, samples, faces = visualvoice.SAMPLE_RATE, visualvoice.SAMPLES, True
+    sample_rate, samples, faces, gaps = visualvoice.SAMPLE_RATE, visualvoice.SAMPLES, True, False
     looks = tuple(
         (number - visualvoice.FRAMES / 2 + 0.25) / visualvoice.FRAME_RATE for number in range(visualvoice.FRAMES)
     )

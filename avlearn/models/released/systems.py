@@ -1,6 +1,6 @@
 """What a released system is to the tools: how much of a file it takes at once, and what it gives for that."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -49,17 +49,19 @@ class SeparateSystem(ReleasedSystem, Protocol):
         looks: seconds from a window's middle at which its sources are looked at.
         faces: whether it is shown mouths and heads (see `avlearn.apply.separate.shown_faces.ShownFaces.at`), and no
             places.
+        gaps: whether it is told where a face is away for a moment.
     """
 
     samples: int
     looks: tuple[float, ...]
     faces: bool
+    gaps: bool
 
-    def separate_window(self, audio: Tensor, seen: list[list[np.ndarray]]) -> Tensor:
+    def separate_window(self, audio: Tensor, seen: list[list[Any]]) -> Tensor:
         """The part of each source ``[K, C, samples]``, on the CPU, of the mixture's scale.
 
         Args:
             audio: ``[C, samples]`` in [-1, 1]; all channels share the masks.
             seen: of each of K sources, what is seen of it at each of ``looks``: uint8 ``[H, W, 3]``. Of faces, mouths
-                ``[96, 96]`` at these and then the head, ``[H, W, 3]``.
+                ``[96, 96]`` at these (with ``gaps``, None where there is none) and then the head, ``[H, W, 3]``.
         """

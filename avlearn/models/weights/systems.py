@@ -68,7 +68,9 @@ class ReleasedSystem:
 
     @property
     def download(self) -> str:
-        """How its files come: ``automatic``, fetched when they are asked for, or some of them ``by hand``."""
+        """How its files come: ``automatic``, fetched when they are asked for, some ``by hand``, or ``none``."""
+        if not self.files:
+            return "none"
         return "automatic" if all(file.address for file in self.files) else "by hand"
 
     @property

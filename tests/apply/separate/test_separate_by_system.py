@@ -16,6 +16,7 @@ from avlearn.apply import released_systems as systems
 from avlearn.apply.faces import FaceTrack
 from avlearn.apply.separate import shown_faces
 from avlearn.apply.separate.by_system import separate_by_system
+from avlearn.apply.separate.shown_faces import ShownFaces
 from avlearn.apply.source_choice import Face, When
 from avlearn.cli import app
 from avlearn.errors import AvlearnError, ModelError
@@ -38,7 +39,7 @@ class Shares:
     """Gives each source as much of the audio as it is bright."""
 
     title, device, sample_rate, samples, looks = "Stand-in", CPU, 11025, 40000, (-1.0, 0.0, 1.0)
-    faces = False
+    faces = gaps = False
 
     def __init__(self) -> None:
         self.seen: list[list[tuple[int, ...]]] = []
@@ -211,6 +212,19 @@ def test_whoever_is_at_a_place_in_each_shot_has_a_voice(tmp_path, monkeypatch):
     for share, of, seconds in ((0.4, left, (0.5, 1.2)), (0.8, left, (2.8, 3.4)), (0.2, right, (0.5, 3.4))):
         part = slice(*(round(second * RATE) for second in seconds))
         np.testing.assert_allclose(of[:, part], share * whole[:, part], atol=0.01)
+
+
+def test_gaps_of_a_face_are_told_to_who_asks_and_parts_of_two_shots_follow_each_other(tmp_path, monkeypatch):
+    tracks = faces_of((1, 0, 0.4, 102), (2, 0.8, 0.4, 51))
+    monkeypatch.setattr(
+        shown_faces, "face_tracks", lambda path, view, device: (replace(t, person=1) for t in tracks(path, view))
+    )
+    shown = ShownFaces(film(tmp_path / "a.mkv", 4.0), 1, (), tmp_path)
+    (face,) = shown.at([k / 25 for k in range(25)], gaps=True)
+    told = [None if mouth is None else int(mouth[0, 0]) for mouth in face[:-1]]
+    assert told == [102] * 10 + [None] * 10 + [51] * 5 and face[-1].shape == (210, 210, 3)
+    assert shown.at([3.0, 3.04], gaps=True) == [[]] and shown.at([0.0, 3.0, 3.04]) == [[]]
+    shown.close()
 
 
 def test_without_a_face_all_is_left_over(tmp_path, monkeypatch):
