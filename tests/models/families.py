@@ -29,6 +29,7 @@ from avlearn.models.video.slowfast import SlowFast
 from avlearn.models.video.slowfast_tiny import SlowFastTiny
 from avlearn.models.video.swin3d import Swin3D
 from avlearn.models.video.timesformer import TimeSformer
+from avlearn.models.video.tsn import TSM
 from avlearn.models.video.videomae import VideoMAE
 from avlearn.models.video.vivit import FactorisedViViT, ViViT
 from avlearn.models.video.vjepa2 import VJEPA2
@@ -169,6 +170,7 @@ BY_FRAMES: dict[str, Family] = {
     "slow fusion": Family(lambda: FrameFusion(((4, 2), (2, 2), (2, 2)), **_SMALL), _CLIP, 2.0),
     "late fusion": Family(lambda: LateFusion(**_SMALL), _LONG, 2.0),
     "multiresolution frames": Family(lambda: MultiresolutionFrames(**_SMALL), _SHORT, 2.0),
+    "tsm": Family(lambda: TSM(depths=(1, 1, 1, 1), width=8), _CLIP),
 }
 EVERY_VIDEO = VIDEO | BY_FRAMES
 EVERY = EVERY_VIDEO | AUDIO

@@ -106,10 +106,33 @@ def _c3d(tensors: Tensors) -> Tensors:
 _C3D_MEAN = tuple(channel / 255 for channel in (102, 98, 90)), (1 / 255,) * 3
 
 
+def _tsn(tensors: Tensors) -> Tensors:
+    """TSN of the authors of TSM, on torchvision's ResNet."""
+    return renamed(
+        {name.removeprefix("base_model."): tensor for name, tensor in tensors.items()},
+        [
+            (r"^conv1\.", "stem.0."),
+            (r"^bn1\.", "stem.1."),
+            (r"^(layer\d\.\d+)\.conv(\d)\.", r"\1.conv\2.0."),
+            (r"^(layer\d\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
+            (r"^new_fc\.", "classifier."),
+        ],
+    )
+
+
+def _tsm(tensors: Tensors) -> Tensors:
+    """What sees shifted channels is wrapped."""
+    return _tsn({name.replace(".conv1.net.", ".conv1."): tensor for name, tensor in tensors.items()})
+
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 LAYOUTS = (
     WeightLayout("timesformer", r"^blocks\.0\.temporal_attn\.", _timesformer),
     WeightLayout("pytorch-i3d", r"^Conv3d_1a_7x7\.conv3d\.", _i3d),
     WeightLayout("howto100m s3d-g", r"^conv_2c\.conv2\.", _s3d_g, {"space_to_depth": True}),
     WeightLayout("p3d", r"^conv1_custom\.", _p3d),
     WeightLayout("c3d", r"^(conv5b|features\.18)\.bias$", _c3d, {}, *_C3D_MEAN),
+    WeightLayout("temporal-shift-module", r"\.conv1\.net\.", _tsm, {}, *_IMAGENET, encoders="tsm*"),
+    WeightLayout("temporal-shift-module tsn", r"^base_model\.layer1\.", _tsn, {}, *_IMAGENET),
 )

@@ -14,7 +14,7 @@ def _bare(tensors: Tensors) -> Tensors:
 
 
 def _residual(tensors: Tensors) -> Tensors:
-    """Its residual, non-local and channel-separated networks and C3D."""
+    """Its residual (TSN among them), non-local and channel-separated networks and C3D."""
     tensors = _bare(tensors)
     mixed: list[Rename] = []
     if any(".conv2.1.conv." in name for name in tensors):  # ip-CSN: a 1 x 1 x 1 before the channelwise convolution
@@ -41,6 +41,11 @@ def _residual(tensors: Tensors) -> Tensors:
             (r"^cls_head\.fc_cls\.", "classifier."),
         ],
     )
+
+
+def _tsm(tensors: Tensors) -> Tensors:
+    """What sees shifted channels is wrapped."""
+    return _residual({name.replace(".conv1.conv.net.", ".conv1.conv."): tensor for name, tensor in tensors.items()})
 
 
 def _c3d(tensors: Tensors) -> Tensors:
@@ -183,5 +188,6 @@ LAYOUTS = (
     WeightLayout(
         "mmaction2 timesformer", r"^backbone\.transformer_layers\.layers\.0\.attentions\.", _timesformer, {}, *_HALF
     ),
+    WeightLayout("mmaction2 tsm", r"\.conv1\.conv\.net\.", _tsm, {}, *_IMAGENET, encoders="tsm*"),
     WeightLayout("mmaction2", r"^backbone\.conv1\.", _residual, {**_POOL, "nonlocal_style": "mmaction2"}, *_IMAGENET),
 )
