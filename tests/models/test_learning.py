@@ -30,22 +30,22 @@ from avlearn.signal.spectrogram import LogMel
 CHANCE = 1 / len(CLASSES)
 BATCH = 16
 # Steps and the highest learning rate, where they are not 200 and 0.003.
-_ATTENDING = (500, 0.002)
+_ATTENDING, _ATTENDING_LESS = (500, 0.002), (300, 0.002)
 SCHEDULES = {
     "r2d": (500, 0.003),
     "r2plus1d": (250, 0.002),
     "slowfast": (250, 0.003),
-    "p3d": (100, 0.001),
+    "p3d": (60, 0.001),
     "c3d": (350, 0.0003),
     "i3d inception": (250, 0.003),
-    "s3d": (400, 0.003),
+    "s3d": (240, 0.003),
     "s3d_g": (240, 0.003),
     "inflate": (80, 0.003),
     "x3d": (400, 0.003),
     "timesformer": (300, 0.002),
-    "timesformer joint": _ATTENDING,
+    "timesformer joint": _ATTENDING_LESS,
     "timesformer space": _ATTENDING,
-    "vivit": _ATTENDING,
+    "vivit": _ATTENDING_LESS,
     "vivit factorised encoder": _ATTENDING,
     "vivit factorised self-attention": _ATTENDING,
     "vivit factorised dot product": _ATTENDING,
@@ -56,6 +56,7 @@ SCHEDULES = {
     "videomae": _ATTENDING,
     "vjepa2": _ATTENDING,
     "motionformer": _ATTENDING,
+    "vggish": (120, 0.003),
     "resnet9": (80, 0.003),
     "vggm": (100, 0.003),
     "vggm windowed": (80, 0.003),
