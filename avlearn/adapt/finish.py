@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 from avlearn.adapt.folds import FOLDS
 from avlearn.adapt.footage import Stretch
 from avlearn.adapt.judge import Judged, Reading, Skill, fitted, read, said, skill
@@ -15,6 +17,7 @@ from avlearn.models.calibration import save_calibrations
 from avlearn.models.folder import load, save
 
 _FURTHEST = 2.0  # seconds that `clip_evidence` moves the audio, or half of what a stretch lasts
+_CHANCE = 0.05  # probability at most that as many are gained beside the lost ones by chance (exact sign test)
 _FEW_STEPS = 100  # of a training, which are told
 _FEWEST = 10  # stretches that move and sound: of fewer nothing is told
 
@@ -101,7 +104,11 @@ def _verdict(base: str, held_out: Sequence[HeldOut], after: Skill | None) -> tup
     counted = f"best offset right in {new.right} of {n} stretches that its towers had not seen, before in {old.right}"
     if after is None or not after.tells:
         return False, f"no better: nothing tells right offsets from wrong ones after it ({counted}): model is {base}"
-    if new.right <= old.right or new.named_right <= new.named - new.named_right + new.deceived:
+    gained = sum(stretch.after.right and not stretch.before.right for stretch in held_out)
+    lost = sum(stretch.before.right and not stretch.after.right for stretch in held_out)
+    if not gained or binomtest(gained, gained + lost, alternative="greater").pvalue > _CHANCE:
+        return False, f"no better than by chance: {counted} ({gained} gained, {lost} lost): model is {base}"
+    if new.named_right <= new.named - new.named_right + new.deceived:
         wrong = new.named - new.named_right + new.deceived
         return False, f"no better: {counted}; {new.named_right} answers right, {wrong} wrong: model is {base}"
     return True, f"better: {counted}; it answers {new.named} of them, {new.named_right} rightly"

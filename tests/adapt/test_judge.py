@@ -85,7 +85,8 @@ TELLS, SAYS_NOTHING = Skill(40, 0.1, 0.25, 0.9), Skill(40, 0.25, 0.25, 0.5)
     (held(2, 8), SAYS_NOTHING, False),
     (held(2, 8), None, False),
     (held(8, 8), TELLS, False),
-    (held(1, 4), TELLS, False),  # more of its answers are wrong than right
+    (held(0, 5, confidence=0.9), TELLS, False),  # as many of its answers are wrong as right
+    (held(5, 8), TELLS, False),  # three are gained: by chance in one of eight cases
     (held(2, 8, confidence=0.1), TELLS, False),  # it answers nothing
 ])  # fmt: skip
 def test_better_is_what_answers_rightly_and_more_often(stretches, told, better):
