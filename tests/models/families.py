@@ -19,11 +19,13 @@ from avlearn.models.video.dsconv import DsConv
 from avlearn.models.video.frame_fusion import FrameFusion, LateFusion, MultiresolutionFrames
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.inflate import inflate
+from avlearn.models.video.lrcn import LRCN
 from avlearn.models.video.motionformer import Motionformer
 from avlearn.models.video.mvit import MViT
 from avlearn.models.video.nonlocal_block import add_nonlocal
 from avlearn.models.video.p3d import P3D
 from avlearn.models.video.r2plus1d import r2plus1d, time_first
+from avlearn.models.video.recurrent import GruRCN, RecurrentCNN
 from avlearn.models.video.resnet import VideoResNet, channelwise, flat, full, mixed_channelwise, simple_stem
 from avlearn.models.video.slowfast import SlowFast
 from avlearn.models.video.slowfast_tiny import SlowFastTiny
@@ -170,6 +172,9 @@ BY_FRAMES: dict[str, Family] = {
     "slow fusion": Family(lambda: FrameFusion(((4, 2), (2, 2), (2, 2)), **_SMALL), _CLIP, 2.0),
     "late fusion": Family(lambda: LateFusion(**_SMALL), _LONG, 2.0),
     "multiresolution frames": Family(lambda: MultiresolutionFrames(**_SMALL), _SHORT, 2.0),
+    "lrcn": Family(lambda: LRCN(hidden=16, width=12, linear=32), _SHORT),
+    "recurrent cnn": Family(lambda: RecurrentCNN("gru", (8, 8, 16, 16)), _SHORT),
+    "gru-rcn": Family(lambda: GruRCN(hidden=(4, 4, 8, 8, 8), width=4, linear=16), _SHORT),
     "tsm": Family(lambda: TSM(depths=(1, 1, 1, 1), width=8), _CLIP),
 }
 EVERY_VIDEO = VIDEO | BY_FRAMES

@@ -93,15 +93,19 @@ class FrameFusion(Encoder):
 
 
 class ResponseNorm(nn.Module):
-    """Channels over the root of 2 + 10^-4 times the sum of their own and four neighbours' squares.
+    """Channels over ``(k + alpha times the sum of their own and four neighbours' squares) ** beta``.
 
-    As `torch.nn.LocalResponseNorm`, but in bf16 on a CPU too.
+    As `torch.nn.LocalResponseNorm` (whose alpha is of the mean), but in bf16 on a CPU too.
     """
+
+    def __init__(self, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.5) -> None:
+        super().__init__()
+        self.k, self.alpha, self.beta = k, alpha, beta
 
     def forward(self, x: Tensor) -> Tensor:
         squares = x.square().flatten(2)[:, None]  # [B, 1, C, N]
         sums = 5 * F.avg_pool2d(squares, (5, 1), 1, (2, 0))
-        return x * (2 + 1e-4 * sums[:, 0].unflatten(2, x.shape[2:])).rsqrt()
+        return x * (self.k + self.alpha * sums[:, 0].unflatten(2, x.shape[2:])) ** -self.beta
 
 
 def _layers(
