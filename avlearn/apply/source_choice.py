@@ -34,6 +34,10 @@ class When:
         return "--when " + ",".join(f"{begin:g}-{end:g}" for begin, end in self.spans)
 
 
+class NoSuchFaceError(AvlearnError):
+    """No face is what was asked for, or one is twice."""
+
+
 # A source's number, a point, or a box, in fractions of the frame; or one of the above.
 Choice = int | Point | Box | Face | When
 
@@ -92,7 +96,7 @@ def check_choices(choices: Sequence[Choice], duration: float) -> None:
             raise AvlearnError(f"{choice}: the file ends at {duration:.1f} s")
 
 
-def no_such_face(number: int, found: int) -> AvlearnError:
+def no_such_face(number: int, found: int) -> NoSuchFaceError:
     """The error that there are not as many faces."""
     said = "no face was found" if not found else f"only {found} face{'s were' if found > 1 else ' was'} found"
-    return AvlearnError(f"face {number}: {said}")
+    return NoSuchFaceError(f"face {number}: {said}")

@@ -61,7 +61,8 @@ def separate_by_system(
         system: the separator.
         out_dir, form, onscreen, progress: as for `separate_file`.
         sources: into how many parts the frame is cut, or how many faces are taken.
-        choices: points and boxes instead; or, of voices, faces by number or by where they are.
+        choices: points and boxes instead; or, of voices, faces by number or by where they are. Other faces are shown
+            all the same, up to ``sources`` in all, to keep their voices out of the tracks.
         offset: seconds by which the audio leads: what is heard is seen so much later.
         judge: of faces and the WAVs of their tracks, probabilities that each is its face's voice.
 
@@ -205,7 +206,7 @@ def _separated(path: Source, system: SeparateSystem, shown: Shown, offset: float
         parts = torch.zeros(len(seen), *filled.shape)
         if there:
             parts[there] = system.separate_window(torch.from_numpy(filled.copy()), [seen[k] for k in there])
-        return check_finite(parts, "the tracks").numpy()[:, :, : audio.shape[1]]
+        return check_finite(parts, "the tracks").numpy()[: len(shown.places), :, : audio.shape[1]]
 
     def add(first: int, parts: np.ndarray) -> None:
         nonlocal total, weights

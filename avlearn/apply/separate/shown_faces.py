@@ -11,7 +11,7 @@ import torch
 
 from avlearn.apply.faces import FaceTrack, View, face_tracks
 from avlearn.apply.faces.tracks import FPS
-from avlearn.apply.source_choice import Box, Choice, Face, Point, When, check_choices, no_such_face
+from avlearn.apply.source_choice import Box, Choice, Face, NoSuchFaceError, Point, When, check_choices, no_such_face
 from avlearn.apply.windows import probe_both
 from avlearn.errors import AvlearnError
 from avlearn.media.source import Source
@@ -41,16 +41,17 @@ class ShownFaces:
         path: any file with video and audio.
         sources: how many faces at most.
         choices: what to take instead: numbers of people (see `avlearn.apply.faces.FaceTrack`), or whoever is at a
-            point, or in a box, in each shot.
+            point, or in a box, in each shot. Others are shown after them, up to ``sources`` in all: what is known of
+            them keeps their voices out of the tracks.
         folder: whose disk holds the temporary file.
         device: of the detector.
 
     Attributes:
-        places, present, notes: as of `avlearn.apply.separate.shown_places.ShownPlaces`.
+        places, present, notes: as of `avlearn.apply.separate.shown_places.ShownPlaces`; without the others.
 
     Raises:
         ModelError: the detector is not installed; says how.
-        AvlearnError: nobody is there, or somebody is asked for twice.
+        NoSuchFaceError: nobody is there, or somebody is asked for twice.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class ShownFaces:
         chosen = [_asked(choice, boxes, longest) for choice in choices]
         chosen = chosen or [[person] for person in sorted(longest[:sources])]
         if any(set(first) & set(second) for first, second in combinations(chosen, 2)):
-            raise AvlearnError("one face is asked for twice: the two would share its voice")
-        self._parts = [[part for person in people for part in parts[person]] for people in chosen]
+            raise NoSuchFaceError("one face is asked for twice: the two would share its voice")
+        others = [[person] for person in longest if person not in {each for people in chosen for each in people}]
+        shown = [*chosen, *others[: max(sources - len(chosen), 0)]]
+        self._parts = [[part for person in people for part in parts[person]] for people in shown]
         self.places = [_centre([box for person in people for box in boxes[person]]) for people in chosen]
         seconds = [sum(lengths[person] for person in people) / FPS for people in chosen]
         self.present = [round(min(each / max(info.duration, 1 / FPS), 1), 3) for each in seconds]
@@ -85,7 +88,7 @@ class ShownFaces:
         return _Part(round(track.start * FPS), len(mouths), offset, track.crops[len(mouths) // 2].copy())
 
     def at(self, instants: Sequence[float], gaps: bool = False) -> list[list[np.ndarray | None]]:
-        """Of each face its mouths at instants in seconds, uint8 ``[96, 96]``, and then the head, ``[210, 210, 3]``.
+        """Of each face, the others last, its mouths at instants in seconds, uint8 ``[96, 96]``, and then the head, ``[210, 210, 3]``.
 
         Nothing of a face that is not there for half of the instants; where it is away for less, its nearest mouth. With
         ``gaps``, None where it is away; nothing only of a face that never is there.
@@ -147,7 +150,7 @@ def _asked(choice: Choice, boxes: dict[int, list[np.ndarray]], longest: Sequence
     found = [person for person in longest if any(_is_at(choice, box) for box in boxes[person])]
     if not found:
         where = "; ".join("{:g},{:g}".format(*_centre(own)) for own in boxes.values()) or "nowhere"
-        raise AvlearnError(f"no face is at {','.join(f'{edge:g}' for edge in choice)}: faces are at {where}")
+        raise NoSuchFaceError(f"no face is at {','.join(f'{edge:g}' for edge in choice)}: faces are at {where}")
     return found
 
 

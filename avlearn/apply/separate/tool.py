@@ -6,7 +6,7 @@ from typing import Any
 
 from avlearn.apply.separate.file import separate_file
 from avlearn.apply.separate.result import SeparateResult
-from avlearn.apply.source_choice import When
+from avlearn.apply.source_choice import NoSuchFaceError, When
 from avlearn.apply.verdict import CANNOT_TELL
 from avlearn.errors import MissingExtraError
 from avlearn.media.source import Source, opened_once
@@ -51,4 +51,7 @@ def _with_voices(
     if answer.offset is None:
         return replace(result, reason=f"{result.reason}; speech: {answer.reason}")
     system = open_voices(device=model.device)
-    return separate_voices(path, system, out_dir, **options)
+    try:
+        return separate_voices(path, system, out_dir, **options)
+    except NoSuchFaceError as error:  # what is asked for may be a thing
+        return replace(result, reason=f"{result.reason}; speech: {error}")

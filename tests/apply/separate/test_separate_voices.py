@@ -14,7 +14,7 @@ from avlearn.apply.separate import voices as module
 from avlearn.apply.separate.result import SeparateResult
 from avlearn.apply.separate.tool import separate_tool
 from avlearn.apply.separate.voices import separate_voices
-from avlearn.apply.source_choice import Face, When
+from avlearn.apply.source_choice import Face, NoSuchFaceError, When
 from avlearn.apply.sync import speech
 from avlearn.errors import MissingExtraError
 from avlearn.media import write_video
@@ -68,6 +68,16 @@ def test_tracks_add_up_and_are_no_surer_than_that_lips_fit_the_audio(film, tmp_p
     assert "no track fits the lips of its face" in found.reason
 
 
+def test_the_face_that_is_asked_for_does_not_get_the_voice_of_another(film, tmp_path, monkeypatch):
+    answers(monkeypatch, ExpertAnswer("speech", 0.0, 0.9, ""))
+    alone, beside = (
+        separate_voices(film, system(), tmp_path / str(most), choices=[Face(2)], sources=most) for most in (1, 2)
+    )
+    assert [len(found.sources) for found in (alone, beside)] == [1, 1]
+    assert beside.sources[0].place == alone.sources[0].place == (0.75, 0.333)
+    assert beside.residual.share > alone.residual.share + 0.1, "what is the other face's is left"
+
+
 def test_a_track_that_fits_its_lips_elsewhere_is_nobodys(film, tmp_path, monkeypatch):
     answers(monkeypatch, ExpertAnswer("speech", 0.0, 0.99, ""))
     monkeypatch.setattr(module, "judge_lips", lambda *_: (0.3, 0.99))
@@ -108,6 +118,10 @@ def test_where_the_model_cannot_tell_voices_are_asked_if_lips_fit(film, tmp_path
     assert separate_tool(film, model, tmp_path / "out") == "voices" and len(asked) == 1
     kept = separate_tool(film, model, tmp_path / "out", choices=[When(((0.5, 1.0),))])
     assert kept is result, "a span asks for no face"
+    with monkeypatch.context() as nobody:
+        nobody.setattr(module, "separate_voices", refuse)
+        thing = separate_tool(film, model, tmp_path / "out", choices=[(0.5, 0.9)])
+    assert thing.reason == "it cannot; speech: no face is at 0.5,0.9", "the model's tracks of a thing stay"
     answers(monkeypatch, ExpertAnswer("speech", 0.1, 0.3, "lips and voice agree at no offset"))
     unsure = separate_tool(film, model, tmp_path / "out")
     assert unsure.reason == "it cannot; speech: lips and voice agree at no offset"
@@ -116,6 +130,10 @@ def test_where_the_model_cannot_tell_voices_are_asked_if_lips_fit(film, tmp_path
     monkeypatch.setattr(tool, "separate_file", lambda *_, **__: replace(result, verdict="separated"))
     assert separate_tool(film, model, tmp_path / "out").verdict == "separated" and len(asked) == 1
     assert separate_tool(film, system(), tmp_path / "out") == "voices", "by name they are always asked"
+
+
+def refuse(*_, **__):
+    raise NoSuchFaceError("no face is at 0.5,0.9")
 
 
 def cannot_tell(folder):
