@@ -88,10 +88,11 @@ class ShownFaces:
         return _Part(round(track.start * FPS), len(mouths), offset, track.crops[len(mouths) // 2].copy())
 
     def at(self, instants: Sequence[float], gaps: bool = False) -> list[list[np.ndarray | None]]:
-        """Of each face, the others last, its mouths at instants in seconds, uint8 ``[96, 96]``, and then the head, ``[210, 210, 3]``.
+        """Of each face its mouths at instants in seconds, uint8 ``[96, 96]``, and then the head, ``[210, 210, 3]``.
 
-        Nothing of a face that is not there for half of the instants; where it is away for less, its nearest mouth. With
-        ``gaps``, None where it is away; nothing only of a face that never is there.
+        Those that are only to keep their voices out come last. Nothing of a face that is not there for half of the
+        instants; where it is away for less, its nearest mouth. With ``gaps``, None where it is away; nothing only of
+        a face that never is there.
         """
         frames = np.round(np.array(instants) * FPS).astype(int)
         shown = self._shown_with_gaps if gaps else self._shown

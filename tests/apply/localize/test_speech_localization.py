@@ -5,6 +5,7 @@ import pytest
 
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.localize import speech as module
+from avlearn.apply.localize.sources import find_sources
 from avlearn.apply.localize.speech import speech_localization
 from avlearn.media import remux, write_video
 
@@ -40,6 +41,13 @@ def test_the_sure_face_is_where_the_sound_comes_from_while_it_is_there(monkeypat
     assert found.peak[0] > 0.7 and found.found.maps.shape == (8, 12, 24)
     np.testing.assert_allclose(found.audible[found.sure], 0.98)  # of two, either may fit by chance
     assert found.found.levels[-1] < 1e-4 and found.audible[-1] == 0
+
+
+def test_a_large_face_is_one_source_and_its_peak_is_its_middle(monkeypatch, film):
+    found = told(monkeypatch, film, part(0.99, 0.0, 4.0, [0.65, 0.25, 0.85, 0.92]))
+    assert np.allclose(found.peak, (0.75, 0.585), atol=0.05) and found.found.maps.max() == pytest.approx(0.99)
+    (source,) = find_sources(found.found.times, found.found.maps, 8, found.found.levels, found.audible)
+    assert np.allclose(np.nanmedian(source.boxes, 0), [0.65, 0.25, 0.85, 0.92], atol=0.05)
 
 
 def test_no_face_is_named_where_none_is_sure_or_several_disagree(monkeypatch, film):
