@@ -77,7 +77,8 @@ def by_experts(looked: Localization, answers: Sequence[ExpertMaps]) -> Localizat
     last, experts = answers[-1], tuple(answers)
     reasons = "; ".join([looked.reason, *(f"{answer.expert}: {answer.reason}" for answer in answers)])
     if last.found is None:
-        return replace(looked, reason=reasons, drawn=_visible(looked.found.levels, looked.drawn), experts=experts)
+        drawn = _visible(looked.found.levels, looked.drawn)
+        return replace(looked, audible=None, calibrated=False, drawn=drawn, reason=reasons, experts=experts)
     sure = last.sure
     drawn = last.audible if sure.any() else _visible(last.found.levels, last.audible)
     looked = replace(looked, found=last.found, drawn=drawn, maps_by=last.expert, experts=experts)

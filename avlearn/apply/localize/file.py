@@ -38,7 +38,7 @@ class LocalizeResult:
             place and audio in [-1, 1]; ``times``: ``[N]`` seconds, the windows' centres; ``audible``: ``[N]``, NaN
             where none was told).
         audible: probability in [0, 1] that something on screen makes the sound, the mean over the windows with audio;
-            0 where all is silent; None of a released system, and of a guess.
+            0 where all is silent; None of a released system, and where it cannot tell.
         calibrated: whether that was held to clips with known truth; else it is the share of the true offset among
             others, which tends to be too sure.
         verdict: ``on screen``, ``partly on screen``, ``nothing on screen explains the sound``, ``silent``, or
@@ -201,7 +201,7 @@ def _localize(
 
 
 def _sources(looked: Localization) -> list[SoundSource]:
-    """Those that explain the sound; none of a guess."""
+    """Those that explain the sound; none where it cannot tell."""
     if looked.audible is None and not looked.system:
         return []
     found, told = looked.found, looked.drawn if looked.audible is None else looked.audible

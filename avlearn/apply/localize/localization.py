@@ -14,7 +14,7 @@ class Localization:
 
     Attributes:
         found: the maps.
-        audible: ``[N]`` probability in [0, 1] that something on screen makes the sound; None of a guess.
+        audible: ``[N]`` probability in [0, 1] that something on screen makes the sound; None where nobody can tell.
         drawn: ``[N]`` in [0, 1], how strongly each map is drawn.
         calibrated: whether ``audible`` was held to clips with known truth.
         verdict, reason, in_distribution, delay, notes, notice, expert, maps_by, experts: as of `LocalizeResult`.

@@ -85,6 +85,7 @@ def test_the_verdict_is_the_experts_where_it_is_sure_and_its_maps_in_any_case():
     assert guess.drawn.tolist() == [VISIBLE] * 3 + [0.0], "to be seen, but not in silence"
     none = by_experts(localization(levels), [ExpertMaps("motion", None, np.zeros(0), "short")])
     assert none.maps_by == "model" and none.drawn.tolist() == [VISIBLE] * 3 + [0.0]
+    assert none.audible is None and not none.calibrated, "of a file that the model does not know, either"
 
 
 def test_the_command_draws_what_the_expert_found_and_says_who(model, tmp_path, monkeypatch):
