@@ -17,7 +17,7 @@ from avlearn.apply.separate.voices import separate_voices
 from avlearn.apply.source_choice import Face, NoSuchFaceError, When
 from avlearn.apply.sync import speech
 from avlearn.errors import MissingExtraError
-from avlearn.media import write_video
+from avlearn.media import remux, write_video
 from avlearn.models.voices import open_voices
 
 RATE, CPU = 16000, torch.device("cpu")
@@ -104,6 +104,15 @@ def test_lips_are_looked_at_where_the_offset_says(film, tmp_path, monkeypatch):
     half = len(looked) // 2
     assert np.allclose(np.array(looked[half:]) - looked[:half], 0.25)
     assert began == [0, 0, -25, -25], "what is seen first was heard 25 columns before the track begins"
+
+
+def test_lips_are_not_held_against_what_is_before_the_audio(film, tmp_path, monkeypatch):
+    remux(film, tmp_path / "late.mkv", audio_delay=1.0)
+    began = []
+    monkeypatch.setattr(module, "lip_curves", lambda similarity, before, *_, **__: began.append(before) or NONE)
+    answers(monkeypatch, ExpertAnswer("speech", 0.0, 0.9, ""))
+    separate_voices(tmp_path / "late.mkv", system(), tmp_path / "out")
+    assert began == [-100, -100], "the first crop is 1 s before the first column"
 
 
 NONE = speech.LipCurves(np.zeros(201), np.zeros((2, 201)), np.zeros(201, bool), 0)
