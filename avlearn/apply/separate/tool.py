@@ -42,7 +42,7 @@ def _with_voices(
     from avlearn.apply.sync.speech import speech_sync
     from avlearn.models.voices import open_voices
 
-    if any(isinstance(choice, When) for choice in options.get("choices", ())):
+    if any(isinstance(choice, When | int) for choice in options.get("choices", ())):
         return result
     try:
         answer = speech_sync(path, device=model.device)

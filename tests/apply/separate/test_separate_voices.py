@@ -125,8 +125,9 @@ def test_where_the_model_cannot_tell_voices_are_asked_if_lips_fit(film, tmp_path
     monkeypatch.setattr(module, "separate_voices", lambda *given, **_: asked.append(given) or "voices")
     answers(monkeypatch, ExpertAnswer("speech", 0.0, 0.9, ""))
     assert separate_tool(film, model, tmp_path / "out") == "voices" and len(asked) == 1
-    kept = separate_tool(film, model, tmp_path / "out", choices=[When(((0.5, 1.0),))])
-    assert kept is result, "a span asks for no face"
+    for choice in (When(((0.5, 1.0),)), 2):
+        kept = separate_tool(film, model, tmp_path / "out", choices=[choice])
+        assert kept is result, "neither a span nor the number of a source asks for a face"
     with monkeypatch.context() as nobody:
         nobody.setattr(module, "separate_voices", refuse)
         thing = separate_tool(film, model, tmp_path / "out", choices=[(0.5, 0.9)])
