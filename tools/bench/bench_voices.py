@@ -23,6 +23,7 @@ import torch
 
 from avlearn.apply.expert_answer import SURE
 from avlearn.apply.separate.voices import separate_voices
+from avlearn.errors import AvlearnError
 from avlearn.media import read_clip, write_video
 from avlearn.media.resample import resample
 from avlearn.metrics.separation import ideal_ratio_mask, si_sdr
@@ -96,7 +97,7 @@ def measured(args: argparse.Namespace, work: Path) -> Iterator[Row]:
             ]
             try:
                 found = separate_voices(path, system, work / "tracks", choices=halves)
-            except Exception as error:  # a face that is not found, as on the command line
+            except AvlearnError as error:  # a face that is not found, as on the command line
                 print(f"{paths[0].name}, {paths[1].name}: {error}")
                 break
             case = f"{paths[0].name} {paths[1].name}"
@@ -132,8 +133,7 @@ def table(rows: list[Row]) -> None:
     for kind in dict.fromkeys(row.set for row in rows):
         own = [row for row in rows if row.set == kind and not row.third]
         third = [row for row in rows if row.set == kind and row.third]
-        cases = len({row.case for row in own})
-        print(f"{kind}: {cases} mixtures, {len(own)} tracks")
+        print(f"{kind}: {len(own) // 2} mixtures of {len({row.case for row in own})} pairs of clips")
         for name in ("own", "exchanged", "oracle", "nearest"):
             values = np.array([float(getattr(row, name)) for row in own])
             means = np.random.default_rng(0).choice(values.reshape(-1, 2).mean(1), (2000, len(values) // 2)).mean(1)
