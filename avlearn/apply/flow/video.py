@@ -151,17 +151,9 @@ def flow_file(
         rate = info.audio.sample_rate if info.audio else None
         write_video(out, drawn(), info.video.fps, timed=True, audio=audio, sample_rate=rate)
     return FlowResult(
-        path=str(path),
-        video=str(out),
-        arrays=str(arrays) if arrays else None,
-        method=method.name,
-        frames=told.frames,
-        width=width,
-        height=height,
-        cuts=told.cuts,
-        mean_length=round(told.length / told.vectors, 4) if told.vectors else None,
-        full_colour=round(full, 2),
-    )
+        str(path), str(out), str(arrays) if arrays else None, method.name, told.frames, width, height, told.cuts,
+        round(told.length / told.vectors, 4) if told.vectors else None, round(full, 2),
+    )  # fmt: skip
 
 
 @dataclass
