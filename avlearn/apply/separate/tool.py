@@ -52,6 +52,6 @@ def _with_voices(
         return replace(result, reason=f"{result.reason}; speech: {answer.reason}")
     system = open_voices(device=model.device)
     try:
-        return separate_voices(path, system, out_dir, **options)
+        return separate_voices(path, system, out_dir, answer=answer, **options)
     except NoSuchFaceError as error:  # what is asked for may be a thing
         return replace(result, reason=f"{result.reason}; speech: {error}")

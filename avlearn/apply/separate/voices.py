@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.separate.by_system import separate_by_system
 from avlearn.apply.separate.result import SeparateResult
 from avlearn.apply.separate.shown_faces import ShownFaces
@@ -25,18 +26,21 @@ _LEAST = 1.0  # seconds of audio
 
 
 @opened_once
-def separate_voices(path: Source, /, system: Voices, out_dir: str | Path, **options: Any) -> SeparateResult:
+def separate_voices(
+    path: Source, /, system: Voices, out_dir: str | Path, *, answer: ExpertAnswer | None = None, **options: Any
+) -> SeparateResult:
     """`separate_by_system`, with the offset of the file as lips tell it, and each track held against its face's lips.
 
     Args:
         path: any file with video and audio.
         system: of `avlearn.models.voices.open_voices`.
         out_dir, options: as for `separate_by_system`.
+        answer: of `speech_sync`, where it was asked before.
 
     Raises:
         AvlearnError, ModelError, MediaError, OutputError: as `separate_by_system`.
     """
-    answer = speech_sync(path, device=system.device)
+    answer = answer or speech_sync(path, device=system.device)
     offset = answer.offset or 0.0
     fits = answer.confidence if answer.best is not None and abs(answer.best - offset) <= _NEAR else 0.0
     info = probe_both(path)
