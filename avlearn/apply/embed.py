@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
 from avlearn.apply.in_distribution import InDistributionCheck
-from avlearn.apply.windows import check_finite, windows
+from avlearn.apply.windows import check_finite, stream_windows, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, reason_of, replacing
+from avlearn.media.probe import probe
 from avlearn.media.selection import select_audio
 from avlearn.media.source import Source, opened, opened_once
 from avlearn.media.unchanged import unchanged
@@ -26,6 +27,17 @@ SUFFIXES = (".npz", ".parquet")
 def _over_time(sequence: Tensor) -> Tensor:
     """Mean, maximum and standard deviation over time: ``[B, D, T]`` to ``[B, 3 D]``."""
     return torch.cat([sequence.mean(2), sequence.amax(2), sequence.std(2, unbiased=False)], 1)
+
+
+def pooled_video(features: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Video features ``[B, D, T, Y, X]`` averaged over places, by weights ``[B, Y, X]`` or all alike: ``[B, 3 D]``."""
+    seen = features.mean((3, 4)) if weights is None else torch.einsum("bdtyx,byx->bdt", features, weights)
+    return check_finite(_over_time(seen), "the video")
+
+
+def pooled_audio(features: Tensor) -> Tensor:
+    """Audio features ``[B, D', T]`` over time: ``[B, 3 D']``."""
+    return check_finite(_over_time(features), "the audio")
 
 
 @torch.inference_mode()
@@ -42,13 +54,11 @@ def pooled_features(model: AudioVisual, features: Tensor, audio_features: Tensor
     Returns:
         Video ``[B, 3 D]`` and audio ``[B, 3 D']``.
     """
+    weights = None
     if model.config.common_space:
         heat = heatmap(model.project_video(features), model.project_audio(audio_features))
         weights = (heat * model.config.pool_scale).flatten(1).softmax(1).view_as(heat)
-        seen = torch.einsum("bdtyx,byx->bdt", features, weights)
-    else:
-        seen = features.mean((3, 4))
-    return check_finite(_over_time(seen), "the video"), check_finite(_over_time(audio_features), "the audio")
+    return pooled_video(features, weights), pooled_audio(audio_features)
 
 
 @dataclass(frozen=True)
@@ -85,15 +95,18 @@ class EmbedResult:
 def embed_file(
     path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of each window of a file with video and audio; of an encoder alone, see `embed_frames`.
+    """Features of each window of a file; of an encoder alone, see `embed_frames`.
 
     Returns:
-        Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; of an encoder alone ``[N, D]`` and
-        ``[N, 0]``.
+        Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; NaN where the file has no video, or
+        no audio: all places of the video then count alike. Of an encoder alone ``[N, D]`` and ``[N, 0]``.
     """
     if isinstance(model, EncoderAlone):
         begins, means = embed_frames(path, model)
         return begins, means, np.zeros((len(begins), 0), np.float32)
+    info = probe(path)
+    if info.video is None or info.audio is None:
+        return _embed_stream(path, model, "audio" if info.video is None else "video")
     starts, video, audio = [], [], []
     for window in windows(path, model, model.config.seconds / 2):
         if check:
@@ -104,6 +117,23 @@ def embed_file(
         video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window
         audio.append(heard[0].cpu().numpy().copy())
     return np.array(starts, np.float32), np.stack(video), np.stack(audio)
+
+
+def _embed_stream(
+    path: Source, model: AudioVisual, kind: Literal["video", "audio"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`embed_file` of what has video or audio alone."""
+    pool = pooled_video if kind == "video" else pooled_audio
+    starts, pooled = [], []
+    for start, features in stream_windows(path, model, model.config.seconds / 2, kind):
+        starts.append(start)
+        pooled.append(pool(features)[0].cpu().numpy().copy())
+    if not pooled:
+        raise MediaError(f"{path} holds no {kind}")
+    found = {kind: np.stack(pooled)}
+    for name, tower in (("video", model.video), ("audio", model.audio)):
+        found.setdefault(name, np.full((len(starts), 3 * tower.num_features), np.nan, np.float32))
+    return np.array(starts, np.float32), found["video"], found["audio"]
 
 
 def embed_files(
@@ -117,8 +147,8 @@ def embed_files(
 ) -> EmbedResult:
     """Features of files into one table: ``.npz`` (arrays) or ``.parquet`` (a row a window).
 
-    Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D'). A file that cannot be read, or has no
-    video or no audio, is listed with the reason, and the others are done.
+    Columns: ``path``, ``start`` (seconds), ``video`` (3 D), ``audio`` (3 D'); NaN where a file has no video, or no
+    audio. A file that cannot be read is listed with the reason, and the others are done.
 
     Args:
         paths: the files.

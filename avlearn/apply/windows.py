@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -102,3 +103,38 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWin
             features = check_finite(model.video_features(video), "the video")
             audio_features = check_finite(model.audio_features(audio), "the audio")
         yield EncodedWindow(clip.start - first, frames, audio, features, audio_features)
+
+
+def stream_windows(
+    path: Source, model: AudioVisual, hop: float, kind: Literal["video", "audio"]
+) -> Iterator[tuple[float, Tensor]]:
+    """Windows of the video alone, or of the audio alone, cut as by `windows`: for a file that lacks the other.
+
+    Yields:
+        Start in seconds, and features: of the video ``[1, D, T', Y, X]``, of the audio ``[1, D', T']``.
+    """
+    config, first = model.config, None
+    source, normalizer = path, None
+    if kind == "audio":
+        normalizer = audio_normalizer(path)
+        source = normalizer.source
+    per_step = round(model.step * (config.sample_rate if normalizer else config.fps))
+    least = min(_SHORTEST, config.seconds / 2)
+    for clip in stream(
+        source, config.seconds, hop, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+        video=normalizer is None, audio=normalizer is not None,
+    ):  # fmt: skip
+        held = torch.from_numpy(normalizer(clip.audio)[0] if normalizer else clip.video)
+        steps = len(held) // per_step
+        if first is not None and (steps < 1 or steps * model.step < least):
+            continue
+        first = clip.start if first is None else first
+        held = held[: max(steps, 1) * per_step].to(model.device)
+        missing = max(per_step - len(held), 0)
+        with torch.inference_mode():
+            if normalizer:
+                features = model.audio_features(F.pad(held, (0, missing))[None])
+            else:
+                frames = torch.cat([held, held[-1:].expand(missing, -1, -1, -1)])
+                features = model.video_features(frames_to_input(frames[None]))
+        yield clip.start - first, check_finite(features, f"the {kind}")

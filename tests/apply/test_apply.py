@@ -12,6 +12,7 @@ from avlearn.apply.sync.by_model import sync_by_model
 from avlearn.errors import AvlearnError, ModelError, NoAudioError, NoVideoError, OutputError
 from avlearn.media import probe, read_clip, remux, write_video, write_wav
 from avlearn.models.folder import load
+from avlearn.models.two_tower import frames_to_input
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,28 @@ def test_what_lacks_a_stream_is_refused_by_name(model, tmp_path):
             apply(tmp_path / "mute.mp4", model)
         with pytest.raises(NoVideoError):
             apply(tmp_path / "blind.wav", model)
+
+
+def test_what_lacks_a_stream_is_embedded_by_the_other(model, stereo, tmp_path):
+    """What is not there is NaN; the audio is as it is beside a video, and so are frames, all places alike."""
+    starts, seen, heard = embed_file(stereo, model)
+    clip = read_clip(stereo)
+    write_video(tmp_path / "mute.mkv", clip.video, clip.fps)
+    write_wav(tmp_path / "blind.wav", clip.audio, clip.sample_rate)
+    result = embed_files([tmp_path / "mute.mkv", tmp_path / "blind.wav"], model, tmp_path / "features.npz")
+    assert (result.files, result.failed) == (2, [])
+    table = np.load(tmp_path / "features.npz")
+    mute = np.array([path.endswith("mute.mkv") for path in table["path"]])
+    assert table["start"][mute].tolist() == pytest.approx(starts.tolist())
+    assert np.isnan(table["audio"][mute]).all() and np.isnan(table["video"][~mute]).all()
+    assert table["video"].shape[1] == seen.shape[1] and table["audio"].shape[1] == heard.shape[1]
+    np.testing.assert_allclose(table["audio"][~mute][0], heard[0], rtol=0.05, atol=0.02)
+    config = model.config
+    first = read_clip(tmp_path / "mute.mkv", 0, config.seconds, fps=config.fps, size=config.size, audio=False)
+    with torch.inference_mode():
+        features = model.video_features(frames_to_input(torch.from_numpy(first.video)[None])).mean((3, 4))
+    count = model.video.num_features
+    np.testing.assert_allclose(table["video"][mute][0, :count], features.mean(2)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_without_labels_says_so(stereo):
