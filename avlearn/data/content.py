@@ -12,7 +12,7 @@ import av.container
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from avlearn.data.manifest import LATEST, LONGEST
+from avlearn.data.manifest import LATEST, LONGEST, NO_AUDIO, NO_VIDEO
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, probe
 from avlearn.media.aspect import repaired
@@ -24,8 +24,8 @@ from avlearn.media.unchanged import unchanged
 FLAGS = {
     "missing": "there is no such file",
     "undecodable": "the file is damaged, or no media file",
-    "no-video": "there is no video",
-    "no-audio": "there is no audio track",
+    "no-video": NO_VIDEO,
+    "no-audio": NO_AUDIO,
     "silent": "the audio track holds silence",
     "static": "the video never changes",
     "short": "shorter than asked for",

@@ -57,12 +57,14 @@ class Entry:
         labels: classes of the whole clip.
         split: ``train``, ``val``, ``test`` or "".
         events: what the annotations place within it.
+        folds: the split in each fold of a corpus that has several; those of `Row`.
     """
 
     path: Path
     labels: tuple[str, ...] = ()
     split: str = ""
     events: tuple[Event, ...] = ()
+    folds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Row:
         offset: first byte of the content within a tar; None for a file of its own.
         events: what the annotations place within the clip.
         truth: file with exact ground truth, or None.
+        folds: the split in each fold, of a corpus that is published with several: ``("test", "train", "train")`` of a
+            clip that the first of three tests; "" for one that a fold leaves out.
     """
 
     path: Path
@@ -105,6 +109,15 @@ class Row:
     offset: int | None = None
     events: tuple[Event, ...] = ()
     truth: Path | None = None
+    folds: tuple[str, ...] = ()
+
+    def reason_for(self, *, video: bool, audio: bool) -> str:
+        """Why the clip cannot be used by what takes its video, its audio, or either; "" where it can.
+
+        A clip that lacks what is not taken can: no audio is no fault for who does not listen.
+        """
+        lacks = {NO_VIDEO: video, NO_AUDIO: audio}
+        return self.reason if lacks.get(self.reason, True) else ""
 
     @property
     def source(self) -> Source:
@@ -131,6 +144,7 @@ class Row:
             return None
 
 
+NO_VIDEO, NO_AUDIO = "there is no video", "there is no audio track"  # reasons of clips that can be used for the other
 LATEST = 1e10  # seconds: clocks that count from 1970 are at 1.8e9
 LONGEST = 1e8  # seconds of a clip: three years
 _MOST_BYTES = 2**53
@@ -221,13 +235,13 @@ _READ: dict[str, Callable[[object], object]] = {
     "fps": _real(0, 1e6), "width": _count(2**31), "height": _count(2**31), "audio_codec": _text,
     "sample_rate": _count(2**31), "channels": _count(2**31), "labels": _words, "split": _text, "flags": _words,
     "reason": _text, "hash": _text, "bytes": _count(_MOST_BYTES), "offset": _count(_MOST_BYTES), "events": _events,
-    "truth": _path,
+    "truth": _path, "folds": _words,
 }  # fmt: skip
 _TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
 _TYPES = dict.fromkeys(_READ, _TEXT)
 _TYPES |= dict.fromkeys(("width", "height", "sample_rate", "channels", "bytes", "offset"), _WHOLE)
 _TYPES |= dict.fromkeys(("start", "duration", "fps"), _REAL)
-_PATHS, _LISTS = {"path", "truth"}, {"labels", "flags", "events"}
+_PATHS, _LISTS = {"path", "truth"}, {"labels", "flags", "events", "folds"}
 SUFFIXES = (".parquet", ".csv")
 
 

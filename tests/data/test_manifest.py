@@ -33,7 +33,7 @@ def test_round_trip(tmp_path, name):
             reason="no audio",
             events=(Event("dog", 0.5, 0.5, (0.1, 0.2, 0.3, 1.0)), Event("x", 0, 2.5)),
         ),
-        row(tmp_path / "shards" / "a.tar", offset=512, bytes=9000, start=1.4),
+        row(tmp_path / "shards" / "a.tar", offset=512, bytes=9000, start=1.4, folds=("test", "", "train")),
     ]
     write_manifest(rows, tmp_path / name)
     assert read_manifest(tmp_path / name) == rows
@@ -298,3 +298,18 @@ def test_names_in_errors_are_printable(tmp_path):
     with pytest.raises(DataError) as caught:
         read_manifest(tmp_path / "a\x1b[2J\nb.csv")
     assert str(caught.value) == rf"there is no manifest {tmp_path}/a\x1b[2J\nb.csv"
+
+
+@pytest.mark.parametrize(
+    ("reason", "video", "audio", "said"),
+    [
+        ("there is no audio track", True, False, ""),
+        ("there is no audio track", True, True, "there is no audio track"),
+        ("there is no video", False, True, ""),
+        ("there is no video", True, False, "there is no video"),
+        ("the file is damaged", False, True, "the file is damaged"),
+        ("", True, True, ""),
+    ],
+)
+def test_a_clip_lacks_only_what_is_taken(reason, video, audio, said):
+    assert row(Path("a.mp4"), reason=reason).reason_for(video=video, audio=audio) == said

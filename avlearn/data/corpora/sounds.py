@@ -35,12 +35,17 @@ def _music(pattern: str, file: str) -> Callable[..., list[Entry]]:
     return read
 
 
+def _five(tested: int) -> tuple[str, ...]:
+    """Splits in each of five folds of a clip that one of them tests."""
+    return tuple("test" if k == tested else "train" for k in range(1, 6))
+
+
 def _esc50(media: Tree, lists: Tree, fold: int, ten: bool) -> list[Entry]:
     check_fold(fold, 5)
 
     def entry(row: dict[str, str]) -> Entry | None:
-        split = "test" if int(row["fold"]) == fold else "train"
-        found = Entry(media.find(f"audio/{row['filename']}"), (row["category"],), split)
+        splits = _five(int(row["fold"]))
+        found = Entry(media.find(f"audio/{row['filename']}"), (row["category"],), splits[fold - 1], folds=splits)
         return found if row["esc10"] == "True" or not ten else None
 
     path = lists.need(r"esc50\.csv", "esc50.csv of ESC-50: it is offered at https://github.com/karolpiczak/ESC-50")
@@ -71,8 +76,8 @@ def esc10(media: Tree, lists: Tree, fold: int = 1) -> list[Entry]:
     named = [paths for stem, paths in media.media.items() if re.fullmatch(r"[1-5]-\d+-[A-Z]", stem)]
     entries = []
     for file in sorted(Path(path) for paths in named for path in paths):
-        split = "test" if int(file.name[0]) == fold else "train"
-        entries.append(Entry(file, (re.sub(r"^\d+ - ", "", file.parent.name),), split))
+        splits = _five(int(file.name[0]))
+        entries.append(Entry(file, (re.sub(r"^\d+ - ", "", file.parent.name),), splits[fold - 1], folds=splits))
     if not entries:
         home = "https://github.com/karolpiczak/ESC-10"
         raise DataError(

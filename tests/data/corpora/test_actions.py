@@ -36,6 +36,33 @@ def test_ucf101(tmp_path):
         read_corpus("ucf101", tmp_path, fold=3)
 
 
+def test_folds_are_known_where_the_lists_of_all_are_there(tmp_path):
+    lists = {f"{split}list0{k}.txt": "" for split in ("train", "test") for k in (1, 2, 3)}
+    lists |= {f"{'test' if k == 2 else 'train'}list0{k}.txt": "A/v_A_g01_c01.avi\n" for k in (1, 2, 3)}
+    lay(tmp_path, lists)
+    (entry,) = read_corpus("ucf101", tmp_path, fold=2)
+    assert (entry.split, entry.folds) == ("test", ("train", "test", "train"))
+    (tmp_path / "testlist03.txt").unlink()
+    (entry,) = read_corpus("ucf101", tmp_path, fold=2)
+    assert (entry.split, entry.folds) == ("test", ())
+    hmdb = lay(tmp_path / "hmdb", {f"wave_test_split{k}.txt": f"a.avi {k - 1}\n" for k in (1, 2, 3)})
+    (entry,) = read_corpus("hmdb51", hmdb)
+    assert (entry.split, entry.folds) == ("", ("", "train", "test"))
+
+
+def test_ut_interaction_as_it_is_published(tmp_path):
+    names = (
+        "segmented_set1/0_1_4.avi",
+        "segmented_set2/24_15_0.avi",
+        "elsewhere/0_1_4.avi",
+        "segmented_set1/9_1_9.avi",
+    )
+    lay(tmp_path, dict.fromkeys(names[:1] + names[3:] + names[1:2], ""))
+    entries = read_corpus("ut_interaction", tmp_path)
+    assert brief(entries, tmp_path) == [(names[0], "punch", "test"), (names[1], "shake hands", "")]
+    assert entries[1].folds == ("",) * 10 + ("train",) * 4 + ("test",) + ("train",) * 5
+
+
 def test_hmdb51(tmp_path):
     lay(
         tmp_path,

@@ -17,7 +17,8 @@ FIRST_LISTS = {
     "kinetics700": "train.csv of Kinetics-700", "music": "MUSIC_solo_videos.json",
     "music21": "MUSIC21_solo_videos.json", "something_something_v1": "something-something-v1-train.csv",
     "something_something_v2": "something-something-v2-train.json", "sports1m": "labels.txt",
-    "ucf101": "trainlist01.txt", "vggsound": "vggsound.csv", "vggss": "vggss.json", "youtube8m": "vocabulary.csv",
+    "ucf101": "trainlist01.txt", "ut_interaction": "set1_0_1_4.avi", "vggsound": "vggsound.csv", "vggss": "vggss.json",
+    "youtube8m": "vocabulary.csv",
 }  # fmt: skip
 
 
@@ -27,7 +28,7 @@ def test_every_corpus_is_listed():
 
 @pytest.mark.parametrize("name", sorted(FIRST_LISTS))
 def test_a_missing_list_is_named_with_where_it_is_offered(tmp_path, name):
-    with pytest.raises(DataError, match=rf"holds no .*{re.escape(FIRST_LISTS[name])}.* https://\S+$"):
+    with pytest.raises(DataError, match=rf"holds no .*{re.escape(FIRST_LISTS[name])}.* https?://\S+$"):
         read_corpus(name, tmp_path)
 
 
@@ -76,6 +77,14 @@ def test_published_annotations(published_annotations, tmp_path, name, options, s
     assert all(tmp_path in entry.path.parents for entry in entries)
 
 
+def test_published_folds_of_ucf101(published_annotations, tmp_path):
+    first, second = (read_corpus("ucf101", tmp_path, published_annotations, fold=k) for k in (1, 2))
+    assert all(entry.split == entry.folds[0] for entry in first)
+    assert all(entry.split == entry.folds[1] for entry in second)
+    assert {entry.path: entry.folds for entry in first} == {entry.path: entry.folds for entry in second}
+    assert [Counter(splits)["test"] for splits in zip(*(e.folds for e in first), strict=True)] == [3783, 3734, 3696]
+
+
 def test_published_audioset_classes(published_annotations, tmp_path):
     classes = (published_annotations / "audioset" / "class_labels_indices.csv").read_bytes()
     segments = '# a\n# b\n# YTID\n--4gqARaEJE, 0.000, 10.000, "/m/068hy,/m/05zppz"\n'
@@ -122,3 +131,13 @@ def test_published_esc10(published_corpora):
     assert len(entries) == 400 and set(Counter(entry.labels for entry in entries).values()) == {40}
     assert all(entry.path.is_file() and (entry.split == "test") == (entry.path.name[0] == "2") for entry in entries)
     assert Counter(entry.split for entry in entries) == {"train": 320, "test": 80}
+
+
+def test_published_ut_interaction(published_corpora):
+    entries = read_corpus("ut_interaction", published_corpora / "ut_interaction", fold=8)
+    assert set(Counter(entry.labels for entry in entries).values()) == {20}
+    assert Counter(entry.split for entry in entries) == {"": 60, "train": 53, "test": 7}
+    assert all(entry.path.name.split("_")[2] == "8" for entry in entries if entry.split == "test")
+    for splits in zip(*(entry.folds for entry in entries), strict=True):
+        assert Counter(splits)[""] == 60 and 5 <= Counter(splits)["test"] <= 7
+    assert all(entry.folds.count("test") == 1 for entry in entries)

@@ -60,6 +60,7 @@ def test_esc50(tmp_path):
     assert brief(read_corpus("esc50", tmp_path), tmp_path) == [(dog, "dog", "test"), (bird, "chirping_birds", "train")]
     assert brief(read_corpus("esc50", tmp_path, fold=2), tmp_path)[1] == (bird, "chirping_birds", "test")
     assert brief(read_corpus("esc10", tmp_path, fold=3), tmp_path) == [(dog, "dog", "train")]
+    assert read_corpus("esc50", tmp_path)[1].folds == ("train", "test", "train", "train", "train")
     lay(tmp_path, {"ESC-50/meta/esc50.csv": ESC50 + rows + "a.wav,one,0,dog,True,1,A\n"})
     with pytest.raises(DataError, match=r"esc50.csv, line 4: "):
         read_corpus("esc50", tmp_path)
@@ -80,6 +81,7 @@ def test_esc10(tmp_path):
         ("002 - Rain/2-1-A.ogg", "Rain", "train"),
         ("rain/1-2-A.wav", "rain", "train"),
     ]
+    assert read_corpus("esc10", tmp_path)[1].folds == ("train",) * 4 + ("test",)
 
 
 def test_flickr_soundnet(tmp_path):
