@@ -105,15 +105,13 @@ class Separator(Section):
         return self
 
 
-class Towers(Section):
-    """The encoders of video and audio, by their registered names, and the space that their features are projected into.
+class Encoders(Section):
+    """The encoders of video and audio, by their registered names.
 
     Attributes:
         video_options, audio_options: of the encoders' builders.
         video_mean, video_std: of the colours, in [0, 1]; None: the encoder's own.
-        dim: of the space.
-        resample: audio features to the steps of the video, where theirs last otherwise.
-        segment: seconds that the encoders see at once; None: all.
+        spectrogram: front end of the audio encoder; in a recipe, one that may leave fields open.
     """
 
     video: Name = "dsconv_tiny"
@@ -122,8 +120,19 @@ class Towers(Section):
     audio_options: Mapping[str, object] = Field(default_factory=dict)
     video_mean: Means = None
     video_std: Stds = None
+    spectrogram: Section = Spectrogram()
+
+
+class Towers(Encoders):
+    """Encoders, and the space that their features are projected into.
+
+    Attributes:
+        dim: of the space.
+        resample: audio features to the steps of the video, where theirs last otherwise.
+        segment: seconds that the encoders see at once; None: all.
+    """
+
     dim: Width = 128
-    spectrogram: Section = Spectrogram()  # of a recipe, one that may leave fields open
     resample: bool | None = False
     segment: Seconds | None = None
 
@@ -146,3 +155,38 @@ class ModelConfig(ModelInput, Towers):
     trained_on: Line = ""
     score_scale: Scale = 20.0
     common_space: bool = True
+
+
+class RecognizerConfig(ModelInput, Encoders):
+    """All that is needed to build a recognizer without the recipe that trained it.
+
+    Attributes:
+        inputs: what is looked at and listened to; the other encoder is not built.
+        segments: frames of a clip, one out of each of so many parts of equal length (TSN, Wang et al., ECCV 2016);
+            None: all frames of ``seconds``.
+        labels: of the classes.
+        multi_label: several may hold of a clip: scores are for a sigmoid, not a softmax.
+        trained_on: one line, of the clips.
+    """
+
+    spectrogram: Spectrogram = Spectrogram()
+    inputs: Literal["video", "audio", "both"] = "video"
+    segments: int | None = Field(None, ge=1, le=4096)
+    labels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=100_000)]
+    multi_label: bool = False
+    trained_on: Line = ""
+
+    @property
+    def sees(self) -> bool:
+        """Whether video is taken."""
+        return self.inputs != "audio"
+
+    @property
+    def hears(self) -> bool:
+        """Whether audio is taken."""
+        return self.inputs != "video"
+
+    @property
+    def frames(self) -> int:
+        """Of a clip."""
+        return self.segments or round(self.seconds * self.fps)

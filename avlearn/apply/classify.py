@@ -8,6 +8,7 @@ import torch
 
 from avlearn.apply.embed import embed_file
 from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.sound_kind import SURE, sound_kind
 from avlearn.apply.verdict import CANNOT_TELL, SILENT, not_measured
 from avlearn.apply.windows import check_finite, probe_both
@@ -16,7 +17,10 @@ from avlearn.files import printable
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.folder import load
 from avlearn.models.in_distribution import LABELLED
+from avlearn.models.recognizer import Recognizer
+from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.sound_kinds import KINDS
 
 
@@ -71,15 +75,26 @@ class ClassifyResult:
         return "\n".join(lines + ([f"note: {self.notice}"] if self.notice else []))
 
 
+def load_classifier(name_or_path: str, device: str = "cpu", precision: str = "32") -> AudioVisual | Recognizer:
+    """A recognizer, or a model, as `avlearn.load` finds it."""
+    if recognizer_folder(name_or_path) is not None:
+        return load_recognizer(name_or_path, device, precision)
+    return load(name_or_path, device, precision)
+
+
 @unchanged
 @opened_once
-def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> ClassifyResult:
-    """Label a file by the model's linear classifiers, or, where it is unlike their training data, by its kind of sound.
+def classify_file(path: Source, model: AudioVisual | Recognizer, *, top: int = 5) -> ClassifyResult:
+    """Label a file by a recognizer, or by a model's linear classifiers.
+
+    Of a file that is unlike the training data of the classifiers, the kind of sound is told instead.
 
     Raises:
         ModelError: the model has no classifiers.
         MediaError: the file cannot be read, or has no video or no audio.
     """
+    if isinstance(model, Recognizer):
+        return _recognized(path, model, top)
     if not model.config.labels:
         raise ModelError("this model has no labels: its folder carries no classifier")
     probe_both(path)
@@ -106,6 +121,29 @@ def classify_file(path: Source, model: AudioVisual, *, top: int = 5) -> Classify
     known, reason = check.result(), check.reason()
     result = ClassifyResult(str(path), "labelled", "", known, labels, rows, not_measured(known, calibrated=True))
     return _by_sound(path, result, reason, model.device, top) if reason else result
+
+
+def _recognized(path: Source, model: Recognizer, top: int) -> ClassifyResult:
+    """What a recognizer tells of windows, one after the other, and on average; nothing of a file unlike its clips."""
+    check, config = InDistributionCheck(model), model.config
+    rows, found = [], []
+    for window in recognize_windows(path, model):
+        if "video" in window.features:
+            check.add_video(window.features["video"].float(), window.frames)
+        if "audio" in window.features:
+            check.add_audio(window.features["audio"].float())
+        values = window.probabilities.cpu().numpy().copy()
+        found.append(values)
+        best = int(values.argmax())
+        told = {"label": config.labels[best], "probability": round(float(values[best]), 4)}
+        rows.append({"start": round(window.start, 3), **told})
+    mean = np.mean(found, 0)
+    ranked = [(config.labels[i], round(float(mean[i]), 4)) for i in np.argsort(-mean)[:top]]
+    known, reason = {kind: held for kind, held in check.result().items() if kind in model.encoders}, check.reason()
+    if reason:
+        return ClassifyResult(str(path), CANNOT_TELL, reason, known, {}, [], reason)
+    notice = not_measured(known, calibrated=True)
+    return ClassifyResult(str(path), "labelled", "", known, {config.inputs: ranked}, rows, notice)
 
 
 def _by_sound(path: Source, result: ClassifyResult, reason: str, device: torch.device, top: int) -> ClassifyResult:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.encoder_alone import EncoderAlone, embed_frames
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_frames
 from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.windows import check_finite, stream_windows, windows
 from avlearn.errors import MediaError
 from avlearn.files import check_output, printable, reason_of, replacing
@@ -19,6 +20,7 @@ from avlearn.media.selection import select_audio
 from avlearn.media.source import Source, opened, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.recognizer import Recognizer, pooled
 from avlearn.objectives.similarity import heatmap
 
 SUFFIXES = (".npz", ".parquet")
@@ -93,14 +95,17 @@ class EmbedResult:
 @unchanged
 @opened_once
 def embed_file(
-    path: Source, model: AudioVisual | EncoderAlone, check: InDistributionCheck | None = None
+    path: Source, model: FeatureModel, check: InDistributionCheck | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of each window of a file; of an encoder alone, see `embed_frames`.
 
     Returns:
         Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; NaN where the file has no video, or
-        no audio: all places of the video then count alike. Of an encoder alone ``[N, D]`` and ``[N, 0]``.
+        no audio: all places of the video then count alike. Of an encoder alone, or of a recognizer, ``[N, D]`` and
+        ``[N, 0]``, or the other way round, or both, as it takes them.
     """
+    if isinstance(model, Recognizer):
+        return _embed_recognized(path, model)
     if isinstance(model, EncoderAlone):
         begins, means = embed_frames(path, model)
         return begins, means, np.zeros((len(begins), 0), np.float32)
@@ -117,6 +122,17 @@ def embed_file(
         video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window
         audio.append(heard[0].cpu().numpy().copy())
     return np.array(starts, np.float32), np.stack(video), np.stack(audio)
+
+
+def _embed_recognized(path: Source, model: Recognizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    starts: list[float] = []
+    means: dict[str, list[np.ndarray]] = {"video": [], "audio": []}
+    for window in recognize_windows(path, model):
+        starts.append(window.start)
+        for kind, values in window.features.items():
+            means[kind].append(pooled(values)[0].cpu().numpy().copy())
+    arrays = {kind: np.stack(each) if each else np.zeros((len(starts), 0), np.float32) for kind, each in means.items()}
+    return np.array(starts, np.float32), arrays["video"], arrays["audio"]
 
 
 def _embed_stream(
@@ -138,7 +154,7 @@ def _embed_stream(
 
 def embed_files(
     paths: Sequence[Source],
-    model: AudioVisual | EncoderAlone,
+    model: FeatureModel,
     out: str | Path,
     *,
     track: str | None = None,
@@ -183,7 +199,7 @@ class FileFeatures:
     audio: np.ndarray
 
 
-def file_features(path: Source, model: AudioVisual | EncoderAlone) -> FileFeatures:
+def file_features(path: Source, model: FeatureModel) -> FileFeatures:
     """`embed_file` with the file's name."""
     return FileFeatures(str(path), *embed_file(path, model))
 

@@ -14,6 +14,8 @@ from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
+from avlearn.models.recognizer import Recognizer
+from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.registry import create_from, create_model
 from avlearn.models.weights.encoder_folder import load_encoder
 from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
@@ -50,13 +52,16 @@ class EncoderAlone:
             return check_finite(self.encoder.forward_features(seen).float(), "the video")
 
 
-def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual | EncoderAlone:
+FeatureModel = AudioVisual | EncoderAlone | Recognizer  # gives features of files
+
+
+def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> FeatureModel:
     """A model, or an encoder, for what needs features alone.
 
     Args:
-        name_or_path: as for `avlearn.load`; or an encoder's folder as ``avlearn weights import`` writes it; or an
-            encoder whose weights are fetched by name: ``r2plus1d_18``, or ``r2plus1d_18/torchvision`` where there are
-            several.
+        name_or_path: as for `avlearn.load`; or an encoder's folder as ``avlearn weights import`` writes it; or what
+            ``avlearn finetune`` wrote; or an encoder whose weights are fetched by name: ``r2plus1d_18``, or
+            ``r2plus1d_18/torchvision`` where there are several.
         device, precision: as for `avlearn.load`.
 
     Raises:
@@ -64,6 +69,8 @@ def load_features(name_or_path: str | Path, device: str = "cpu", precision: str 
         AvlearnError: there is no such device or precision here.
     """
     folder = Path(name_or_path)
+    if recognizer_folder(folder) is not None:
+        return load_recognizer(folder, device, precision)
     released = None if folder.is_dir() else _released(str(name_or_path))
     if released is None and not is_encoder_folder(folder):
         return load(name_or_path, device, precision)

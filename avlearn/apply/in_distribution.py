@@ -10,6 +10,7 @@ from avlearn.apply.verdict import unlike_training
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.in_distribution import describe_audio, describe_video
+from avlearn.models.recognizer import Recognizer
 
 _ENOUGH = 256  # windows, for a median
 
@@ -25,8 +26,8 @@ class InDistributionCheck:
         ModelError: the model has no common space.
     """
 
-    def __init__(self, model: AudioVisual, of: str = ""):
-        if not model.config.common_space:
+    def __init__(self, model: AudioVisual | Recognizer, of: str = ""):
+        if isinstance(model, AudioVisual) and not model.config.common_space:
             raise ModelError(
                 "this model's objective taught it no common space of video and audio: its encoders are there for "
                 "`avlearn linear-probe` and `avlearn embed`, not for this"

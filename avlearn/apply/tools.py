@@ -90,7 +90,7 @@ SEPARATE = Tool(
     tells_progress=True,
 )  # fmt: skip
 CLASSIFY = Tool(
-    "avlearn.classify/1", "avlearn.apply.classify:classify_file", _MODEL,
+    "avlearn.classify/1", "avlearn.apply.classify:classify_file", "avlearn.apply.classify:load_classifier",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _classify_cells,
 )  # fmt: skip
 CALIBRATE = Tool(

@@ -1,7 +1,7 @@
 """Commands that train a model and measure it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,11 @@ from avlearn.cli.app import app, recipe_app
 from avlearn.cli.options import Data, Device, Json, ModelName, Overrides, Precision, resumable, tell, there
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
+
+if TYPE_CHECKING:
+    from avlearn.recipe import Recipe
+
+_FINETUNES = "recognize"  # the task whose recipes `finetune` takes
 
 
 @app.command()
@@ -46,15 +51,45 @@ def pretrain(
     from avlearn.tasks import load_recipe
 
     loaded = load_recipe(recipe, overrides or [])
-    from avlearn.training.launch import environment, global_rank
-    from avlearn.training.run import pretrain as run
-
-    if loaded.model.base and loaded.data.train and not loaded.data.val:
+    if loaded.model.base and loaded.data.train and not loaded.data.val and loaded.task != _FINETUNES:
         remark(
             f"note: avlearn adapt {loaded.data.train} -o MODEL goes on from a model in minutes, and tells if it helped"
         )
-    folder = run(loaded, run_dir or Path("runs") / loaded.name, dry_run=dry_run, resume=resume)
-    settings = loaded.trainer
+    _train(loaded, run_dir, dry_run, resume)
+
+
+@app.command()
+def finetune(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    overrides: Overrides = None,
+    run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+) -> None:  # fmt: skip
+    """Train a network to name what clips show, from nothing or from a trained one, and export the best.
+
+    Starts from a model of avlearn (model.base=MODEL), from released weights (model.video_weights=FILE|NAME), or from
+    nothing. The clips need labels: a folder CLASS/*.mp4, or a manifest. Then: avlearn classify, avlearn evaluate.
+
+    Example: avlearn finetune ucf101_finetune data.train=ucf101.parquet model.base=runs/sync_kinetics
+
+    Example: avlearn finetune recognize_world recognize.inputs=audio
+    """
+    from avlearn.tasks import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    if loaded.task != _FINETUNES:
+        raise AvlearnError(f"{loaded.name} is a recipe of the task '{loaded.task}': avlearn pretrain trains it")
+    _train(loaded, run_dir, dry_run, resume)
+
+
+def _train(recipe: "Recipe", run_dir: Path | None, dry_run: bool, resume: bool) -> None:
+    """Train a recipe, and say where the model is."""
+    from avlearn.training.launch import environment, global_rank
+    from avlearn.training.run import pretrain as run
+
+    folder = run(recipe, run_dir or Path("runs") / recipe.name, dry_run=dry_run, resume=resume)
+    settings = recipe.trainer
     if dry_run or global_rank(environment(settings.devices, settings.nodes), settings.devices) > 0:
         return  # of several processes, the first one writes the model
     typer.echo(f"wrote {folder}")
@@ -98,10 +133,13 @@ def evaluate(
     from avlearn.evaluation import evaluate as run
     from avlearn.evaluation.encoder import evaluate_encoder
     from avlearn.models.folder import load, model_folder
+    from avlearn.models.recognizer import Recognizer
     from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.synchronize.objective_folder import load_objective
 
     measured = load_features(model, device, precision)
+    if isinstance(measured, Recognizer):
+        raise AvlearnError(f"{model} is a recognizer: avlearn linear-probe measures its features")
     if isinstance(measured, EncoderAlone):
         if released or objects or baseline:
             raise AvlearnError(

@@ -20,7 +20,7 @@ from avlearn.data.resumable import CRASHED, in_processes
 from avlearn.errors import AvlearnError, DataError, OutputError
 from avlearn.files import in_bytes, unfinished
 from avlearn.lock import locked
-from avlearn.media import read_clip
+from avlearn.media import ClipReader, Window
 
 _VIDEO, _AUDIO, _NOTE = "video.raw", "audio.raw", "clips.json"
 
@@ -57,6 +57,7 @@ class _Format:
     size: int
     rate: int
     frames: int
+    audible: bool = True
 
     @property
     def seconds(self) -> float:
@@ -68,7 +69,7 @@ class _Format:
 
     @property
     def samples(self) -> int:
-        return round(self.seconds * self.rate)
+        return round(self.seconds * self.rate) if self.audible else 0
 
     @property
     def bytes(self) -> tuple[int, int]:
@@ -85,6 +86,8 @@ def decode_once(
     workers: int,
     progress: Callable[[int, int], None] | None = None,
     bad_files: Literal["skip", "error"] = "error",
+    video: bool = True,
+    audio: bool = True,
 ) -> ClipCache:
     """Decode the rows' clips, all of one length, into ``folder``; what is there already is checked and opened.
 
@@ -98,13 +101,14 @@ def decode_once(
         workers: processes.
         progress: called with how many clips are done, and of how many.
         bad_files: ``skip`` leaves out clips that cannot be decoded, see `ClipCache.bad`; ``error`` raises.
+        video, audio: which of the two is kept; the arrays of the other hold nothing.
 
     Raises:
         DataError, MediaError: clips differ in length, or cannot be decoded.
         OutputError: the disk is full.
     """
     shortest = min(row.duration for row in rows)
-    form = _Format(fps, size, sample_rate, int(shortest * fps + 1e-3))
+    form = _Format(fps, size if video else 0, sample_rate, int(shortest * fps + 1e-3), audio)
     key = _key(rows, form)
     entry, part = folder / key, unfinished(folder / key)
     try:
@@ -143,7 +147,8 @@ def require_room(folder: Path, clips: int, seconds: float, fps: float, size: int
 
 
 def _key(rows: Sequence[Row], form: _Format) -> str:
-    key = hashlib.sha256(json.dumps([form.fps, form.size, form.rate, form.seconds]).encode())
+    audible = [] if form.audible else [False]
+    key = hashlib.sha256(json.dumps([form.fps, form.size, form.rate, form.seconds, *audible]).encode())
     for row in rows:
         place = str(row.offset) if row.offset is not None else row.path.name
         key.update(f"{place} {row.fingerprint} {row.start}\n".encode())
@@ -157,8 +162,8 @@ def _opened(entry: Path, form: _Format) -> ClipCache | None:
     try:
         note = json.loads((entry / _NOTE).read_text())
         sums = note["checksums"]
-        video = np.memmap(entry / _VIDEO, np.uint8, "r", shape=(len(sums), *form.video))
-        audio = np.memmap(entry / _AUDIO, np.float32, "r", shape=(len(sums), form.samples))
+        video = _mapped(entry / _VIDEO, np.uint8, (len(sums), *form.video))
+        audio = _mapped(entry / _AUDIO, np.float32, (len(sums), form.samples))
         whole = all(_checksum(video[k], audio[k]) == expected for k, expected in enumerate(sums))
         bad = {int(k): reason for k, reason in note["bad"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -166,7 +171,12 @@ def _opened(entry: Path, form: _Format) -> ClipCache | None:
     if not whole:
         print(f"{entry} is damaged: its clips are decoded again", file=sys.stderr)
         return None
-    return ClipCache(video.view(np.ndarray), audio.view(np.ndarray), form.fps, form.rate, bad)
+    return ClipCache(video, audio, form.fps, form.rate, bad)
+
+
+def _mapped(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
+    """A file's array, which may hold nothing, and such a file cannot be mapped."""
+    return np.memmap(path, kind, "r", shape=shape).view(np.ndarray) if 0 not in shape else np.zeros(shape, kind)
 
 
 def _checksum(video: np.ndarray, audio: np.ndarray) -> int:
@@ -182,7 +192,8 @@ def _decode_all(
     folder.mkdir()
     for name, length in zip((_VIDEO, _AUDIO), form.bytes, strict=True):
         with (folder / name).open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, length * len(rows))  # a disk that fills up is told now
+            if length:
+                os.posix_fallocate(file.fileno(), 0, length * len(rows))  # a disk that fills up is told now
     sums: dict[int, int] = {}
     bad: dict[int, str] = {}
     with closing(in_processes(partial(_decode, folder, form, bad_files), list(enumerate(rows)), workers)) as results:
@@ -225,11 +236,13 @@ def _decode(folder: Path, form: _Format, bad_files: str, item: tuple[int, Row]) 
     number, row = item
     try:
         row.require_unchanged()
-        clip = read_clip(
-            row.source, row.start, form.seconds, fps=form.fps, size=form.size, sample_rate=form.rate, mono=True,
-            crop="square",
+        reader = ClipReader(
+            fps=form.fps, size=form.size or None, sample_rate=form.rate, mono=True, video=form.size > 0,
+            audio=form.audible,
         )  # fmt: skip
-        video, audio = np.ascontiguousarray(clip.video), np.ascontiguousarray(clip.audio[0], np.float32)
+        (clip,) = reader.read(row.source, [Window(row.start, form.seconds, crop="square")])
+        video = np.ascontiguousarray(clip.video) if form.size else np.zeros(form.video, np.uint8)
+        audio = np.ascontiguousarray(clip.audio[0] if form.audible else [], np.float32)
         if video.shape != form.video or len(audio) != form.samples:
             raise DataError(f"{row.path} has another length or shape than the others: use data.cache=false")
     except AvlearnError as error:

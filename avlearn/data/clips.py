@@ -193,6 +193,6 @@ _Arrays = tuple[np.ndarray, np.ndarray, int]  # video, audio, offset
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     """Stack what could be read; the reasons of what could not are in ``skipped``."""
-    good = [item for item in items if "audio" in item]
+    good = [item for item in items if "skipped" not in item]
     batch: dict[str, Any] = {"skipped": [item["skipped"] for item in items if "skipped" in item]}
     return batch | (default_collate(good) if good else {})

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from avlearn.apply.embed import embed_file
-from avlearn.apply.encoder_alone import EncoderAlone, load_features
+from avlearn.apply.encoder_alone import FeatureModel, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import AvlearnError, DataError
@@ -21,7 +21,6 @@ from avlearn.evaluation.untrained import untrained
 from avlearn.files import reason_of
 from avlearn.metrics import MetricResult, table
 from avlearn.metrics.recognition import recognition
-from avlearn.models.audiovisual import AudioVisual
 
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
@@ -109,7 +108,7 @@ def probe_features(
 
 
 def file_features(
-    model: AudioVisual | EncoderAlone, rows: Sequence[Row], names: Sequence[str]
+    model: FeatureModel, rows: Sequence[Row], names: Sequence[str]
 ) -> tuple[ClipFeatures, list[tuple[str, str]]]:
     """Features of files, and path and reason of those that were skipped."""
     video, audio, labels, skipped = [], [], [], []
@@ -166,7 +165,7 @@ def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row]
     return parts[0], parts[1], parts[2]
 
 
-def probe_model(model: AudioVisual | EncoderAlone, rows: Sequence[Row]) -> ProbeResult:
+def probe_model(model: FeatureModel, rows: Sequence[Row]) -> ProbeResult:
     """Probe the features of a model on labelled clips, beside those of the same network untrained.
 
     Raises:

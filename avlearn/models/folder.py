@@ -10,6 +10,7 @@ from avlearn.files import write_text
 from avlearn.models import in_distribution
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibration import read_calibrations, remove_calibrations
+from avlearn.models.recognizer_folder import recognizer_folder
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.source import is_encoder_folder
 from avlearn.models.weights.systems import released_systems
@@ -80,6 +81,11 @@ def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -
         raise ModelError(
             f"{folder} holds an encoder alone: `avlearn embed`, `linear-probe` and `evaluate` take it, and a training "
             "starts from it (model.video_weights); this needs a model of video and audio"
+        )
+    if recognizer_folder(folder) is not None:
+        raise ModelError(
+            f"{folder} holds a recognizer: `avlearn classify`, `evaluate`, `embed` and `linear-probe` take it, and "
+            "finetune goes on from it (model.base); this needs a model of video and audio in sync"
         )
     path = folder / "config.json"
     config = validated(ModelConfig, read_object(path, FORMAT), path)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.errors import ModelError
+from avlearn.models.recognizer import Recognizer
 from avlearn.models.two_tower import TwoTower, frames_to_input
 from avlearn.models.weights.checkpoint import check_finite, write_tensors
 
@@ -168,7 +169,7 @@ def save(statistics: dict[str, InDistribution], folder: Path) -> None:
     write_tensors(tensors, folder / FILE)
 
 
-def load(folder: Path, model: TwoTower) -> dict[str, InDistribution]:
+def load(folder: Path, model: TwoTower | Recognizer) -> dict[str, InDistribution]:
     """Statistics in a model folder; those of before lie among its weights.
 
     Raises:
@@ -176,7 +177,11 @@ def load(folder: Path, model: TwoTower) -> dict[str, InDistribution]:
     """
     own = folder / FILE
     path, prefix = (own, "") if own.is_file() else (folder / "model.safetensors", FORMER_PREFIX)
-    values = {"video": 2 * model.video.num_features + 1, "audio": 2 * model.audio.num_features}
+    values: dict[str, int] = {}
+    if model.video is not None:
+        values["video"] = 2 * model.video.num_features + 1
+    if model.audio is not None:
+        values["audio"] = 2 * model.audio.num_features
     values |= {LABELLED + kind: count for kind, count in values.items()}
     found = {}
     try:

@@ -77,7 +77,7 @@ class TwoTower(nn.Module):
         frames, stride = video.shape[2], self.video.feature_info.stride[0]
         if self.segment_frames is None:
             return self._encode_video(video)[:, :, : max(frames // stride, 1)]
-        whole = _extended(video, -(-frames // self.segment_frames) * self.segment_frames)
+        whole = extended(video, -(-frames // self.segment_frames) * self.segment_frames)
         segments = whole.unflatten(2, (-1, self.segment_frames)).transpose(1, 2)
         features = self._encode_video(segments.flatten(0, 1)).unflatten(0, segments.shape[:2])
         return features.transpose(1, 2).flatten(2, 3)[:, :, : -(-frames // stride)]
@@ -85,7 +85,7 @@ class TwoTower(nn.Module):
     def _encode_video(self, video: Tensor) -> Tensor:
         """Features of ``[B, 3, T, H, W]``, extended to what the encoder takes."""
         with computing_in(self.precision, self.device):
-            features = self.video.forward_features(_extended(video, self.video.frames_for(video.shape[2])))
+            features = self.video.forward_features(extended(video, self.video.frames_for(video.shape[2])))
         return features if self.precision is None else features.float()
 
     def audio_features(self, audio: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def _check_window(config: ModelConfig, step: float) -> None:
             )
 
 
-def _extended(video: Tensor, frames: int) -> Tensor:
+def extended(video: Tensor, frames: int) -> Tensor:
     """``[B, C, T, H, W]`` with its last frame repeated, to so many."""
     missing = frames - video.shape[2]
     return video if missing <= 0 else torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)

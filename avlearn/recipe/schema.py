@@ -30,10 +30,11 @@ class World(Section):
 
 
 class Data(Section):
-    """Clips: a folder or manifest each, or a world where ``train`` is null."""
+    """Clips: a folder or manifest each, or a world where ``train`` is null; ``fold`` of a corpus that has several."""
 
     train: Text | None = None
     val: Text | None = None
+    fold: int | None = Field(None, ge=1, le=1000)
     world: World | None = None
     root: Text = "runs/data"
     cache: bool = False
@@ -105,12 +106,17 @@ class Augment(Section):
 
 
 class Optimizer(Section):
-    """The optimizer, and its schedule."""
+    """The optimizer, and its schedule.
+
+    - ``schedule``: after the warm-up, ``linear`` is constant until ``decay_start`` of the training and falls to 2 %;
+      ``cosine`` falls from ``decay_start`` on along half a wave.
+    """
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Positive = 1e-3
     weight_decay: Weight = 0.02
     warmup_steps: int = Field(40, ge=0, le=10**8)
+    schedule: Literal["linear", "cosine"] = "linear"
     decay_start: Share = 0.6
     grad_clip: Positive = 2.0
 

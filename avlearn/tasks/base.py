@@ -35,8 +35,8 @@ def with_base(recipe: R, key: str, name: str | None, begun: Recipe | None = None
     if name is None:
         return recipe
     clip, model = _of_run(begun) if begun else _of_config(load(name).config)
-    _require_agreement(recipe.clip, clip, "clip", f"{key} {name}")
-    _require_agreement(recipe.model, model, "model", f"{key} {name}")
+    require_agreement(recipe.clip, clip, "clip", f"{key} {name}")
+    require_agreement(recipe.model, model, "model", f"{key} {name}")
     return recipe.model_copy(
         update={"clip": recipe.clip.model_copy(update=clip), "model": recipe.model.model_copy(update=model)}
     )
@@ -57,14 +57,21 @@ def with_own_base(recipe: R, section: str, name: str | None, begun: Recipe | Non
     return with_base(recipe, f"{section}.base", name, begun)
 
 
-def _require_agreement(section: BaseModel, theirs: Mapping[str, object], path: str, base: str) -> None:
-    """Raise RecipeError where a key that is set differs from the base's."""
+def require_agreement(section: BaseModel, theirs: Mapping[str, object], path: str, base: str) -> None:
+    """Raise RecipeError where a key that is set differs from the base's.
+
+    Args:
+        section: of a recipe.
+        theirs: values of the base.
+        path: of the section.
+        base: in words.
+    """
     for key, value in theirs.items():
         said = getattr(section, key)
         if key not in section.model_fields_set:
             continue
         if isinstance(said, BaseModel) and isinstance(value, BaseModel):
-            _require_agreement(said, dict(value), f"{path}.{key}", base)
+            require_agreement(said, dict(value), f"{path}.{key}", base)
         elif said != value:
             raise RecipeError(f"{path}.{key}: the recipe has {said}, and {base} has {value}: leave it out")
 

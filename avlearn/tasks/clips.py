@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,32 @@ def world_of(recipe: Recipe) -> World:
     return recipe.data.world
 
 
-def _rows(source: str) -> list[Row]:
+def _rows(source: str, fold: int | None) -> list[Row]:
     path = Path(source)
     if path.is_dir() and (path / "manifest.parquet").exists():
         path = path / "manifest.parquet"
     rows = scan_folder(path) if path.is_dir() else read_manifest(path)
     if not rows:
         raise DataError(f"{source} names no clip")
-    return rows
+    return rows if fold is None else of_fold(rows, fold, source)
+
+
+def of_fold(rows: Sequence[Row], fold: int, source: object) -> list[Row]:
+    """Rows of a fold, with their splits in it; what it leaves out is left out.
+
+    Args:
+        rows: of a manifest.
+        fold: from 1.
+        source: of the rows, in words.
+
+    Raises:
+        DataError: there is no such fold.
+    """
+    folds = min(len(row.folds) for row in rows)
+    if not 1 <= fold <= folds:
+        there = f"it has {folds}" if folds else "avlearn scan --corpus fills them in for corpora that have several"
+        raise DataError(f"{source} has no fold {fold}: {there}")
+    return [replace(row, split=row.folds[fold - 1]) for row in rows if row.folds[fold - 1]]
 
 
 def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[list[Row], int]]:
@@ -72,9 +91,9 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
 
 def _split(data: Data, source: str, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows for training and validation of the data that a recipe names; ``source`` is that for training."""
-    train = _rows(source)
+    train = _rows(source, data.fold)
     if data.val is not None:
-        return train, _rows(data.val)
+        return train, _rows(data.val, None)
     splits = {row.split for row in train}
     if "val" in splits and "train" in splits:
         return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
@@ -87,7 +106,9 @@ def _split(data: Data, source: str, seed: int) -> tuple[list[Row], list[Row]]:
     return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
 
 
-def decode_clips(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row], ClipCache]:
+def decode_clips(
+    recipe: Recipe, rows: list[Row], name: str, *, video: bool = True, audio: bool = True
+) -> tuple[list[Row], ClipCache]:
     """Clips decoded once, and the rows of those that could be; says which could not.
 
     Raises:
@@ -97,7 +118,7 @@ def decode_clips(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row],
     with progress_line("decoding clips") as progress:
         cache = decode_once(
             rows, Path(data.root) / "decoded", clip.fps, clip.size, clip.sample_rate, os.cpu_count() or 1,
-            progress, data.bad_files,
+            progress, data.bad_files, video, audio,
         )  # fmt: skip
     for number, reason in cache.bad.items():
         print(f"left out {rows[number].path}: {reason}", file=sys.stderr)
@@ -110,12 +131,20 @@ def decode_clips(recipe: Recipe, rows: list[Row], name: str) -> tuple[list[Row],
     return [row for number, row in enumerate(rows) if number not in cache.bad], cache
 
 
-def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
-    """Rows that windows can be cut from; says which are left out and why."""
+def readable_clips(
+    rows: Sequence[Row], name: str, exclude: Sequence[str], *, video: bool = True, audio: bool = True
+) -> list[Row]:
+    """Rows that have what is needed, and none of the flags; says which are left out and why.
+
+    Raises:
+        DataError: there is none.
+    """
+    usable = []
     for row in rows:
-        if row.reason:
-            print(f"left out {printable(row.path)}: {printable(row.reason)}", file=sys.stderr)
-    usable = [row for row in rows if not row.reason]
+        if reason := row.reason_for(video=video, audio=audio):
+            print(f"left out {printable(row.path)}: {printable(reason)}", file=sys.stderr)
+        else:
+            usable.append(row)
     for flag in exclude:
         kept = [row for row in usable if flag not in row.flags]
         if len(kept) < len(usable):
@@ -125,6 +154,12 @@ def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: W
         raise DataError(
             f"none of {len(rows)} {name} clips can be used: why is said above; data.exclude chooses the flags"
         )
+    return usable
+
+
+def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
+    """Rows with video and audio that windows can be cut from; says which are left out and why."""
+    usable = readable_clips(rows, name, exclude)
     kept = [row for row in usable if row.duration >= rule.audio_seconds - 1e-3]
     if not kept:
         raise DataError(

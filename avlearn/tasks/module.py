@@ -29,6 +29,10 @@ class TaskModule(lightning.LightningModule):
         """The optimizer and its schedule."""
         return self.optimizer_of(self)
 
+    def rate_scale(self, name: str) -> float:
+        """What a parameter's learning rate is, as a part of the recipe's."""
+        return 1.0
+
     def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
         """The loss of a training batch, and shapes of features by name, for a dry run."""
         raise NotImplementedError

@@ -4,8 +4,9 @@ import json
 import sys
 from collections.abc import Mapping
 from math import isclose
+from typing import Any
 
-from avlearn.config import ModelConfig, ModelInput, Spectrogram, Towers
+from avlearn.config import Encoders, ModelConfig, ModelInput, Spectrogram, Towers
 from avlearn.errors import ModelError, RecipeError
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
@@ -16,6 +17,33 @@ from avlearn.recipe.schema import Option
 
 COARSE = 0.16  # seconds: longer steps than the smallest shift that objectives call wrong
 LEARNED_KEYS = ("pool_scale", "score_scale", "common_space")  # of a model's configuration, what its training decides
+
+
+def encoder_settings(recipe: Recipe, *, tower: bool = True) -> dict[str, Any]:
+    """Fields of `ModelInput` and `Encoders` as a recipe has them; what it leaves open, as the audio encoder needs it.
+
+    Args:
+        recipe: whose sections ``clip`` and ``model`` say it.
+        tower: the audio encoder stands beside one of video, and has the options that it is built with there.
+
+    Raises:
+        ModelError: an encoder is unknown, or of the other kind.
+    """
+    clip, options, usual = recipe.clip, recipe.model, Spectrogram()
+    model_spec(options.video, "video")
+    audio = model_spec(options.audio, "audio")
+    heard = options.spectrogram.model_dump(exclude_none=True)
+    if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
+        heard = {**audio.front_end, **heard}
+    if "n_fft" not in heard:  # the usual length, or the next power of two that holds the window
+        samples = round(heard.get("window", usual.window) * clip.sample_rate)
+        heard["n_fft"] = min(max(usual.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
+    return {
+        **{key: getattr(clip, key) for key in ModelInput.model_fields},
+        **{key: getattr(options, key) for key in Encoders.model_fields},
+        "audio_options": {**(audio.tower if tower else {}), **options.audio_options},
+        "spectrogram": Spectrogram(**heard),
+    }
 
 
 def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, Option] | None = None) -> ModelConfig:
@@ -31,21 +59,11 @@ def model_config(recipe: Recipe, origin: str, keeping: Mapping[str, Option] | No
     Raises:
         ModelError: an encoder is unknown, or of the other kind.
     """
-    clip, options, usual = recipe.clip, recipe.model, Spectrogram()
-    model_spec(options.video, "video")
-    audio = model_spec(options.audio, "audio")
-    heard = options.spectrogram.model_dump(exclude_none=True)
-    if heard.get("kind", audio.front_end.get("kind", "log_mel")) == audio.front_end.get("kind", "log_mel"):
-        heard = {**audio.front_end, **heard}
-    if "n_fft" not in heard:  # the usual length, or the next power of two that holds the window
-        samples = round(heard.get("window", usual.window) * clip.sample_rate)
-        heard["n_fft"] = min(max(usual.n_fft, 1 << max(samples - 1, 0).bit_length()), 8192)
+    options = recipe.model
     said = {
-        **{key: getattr(clip, key) for key in ModelInput.model_fields},
-        **{key: getattr(options, key) for key in Towers.model_fields},
+        **encoder_settings(recipe),
+        **{key: getattr(options, key) for key in Towers.model_fields if key not in Encoders.model_fields},
         "video_options": {**(keeping or {}), **options.video_options},
-        "audio_options": {**audio.tower, **options.audio_options},
-        "spectrogram": Spectrogram(**heard),
         "resample": options.resample is not False,
     }
     return ModelConfig(**said, trained_on=origin)

@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from avlearn.errors import DataError
 from avlearn.files import unfinished
@@ -225,7 +226,7 @@ class SkipBadFiles(Callback):
         """Name what was skipped."""
         self._allow(batch)
         skipped = batch.get("skipped", [])
-        good = len(batch.get("audio", ()))
+        good = len(next((values for values in batch.values() if isinstance(values, Tensor)), ()))
         for reason in skipped:
             print(f"skipped {reason}", file=sys.stderr)
         if not self.metrics.count(good, skipped) or ("skipped" in batch and not good):

@@ -149,6 +149,7 @@ def _build(
         weight_decay=optimizer.weight_decay,
         warmup_steps=optimizer.warmup_steps,
         decay_start=optimizer.decay_start,
+        schedule=optimizer.schedule,
         at=time_limit.step if time_limit else None,
     )
     return experiment, Loaders(experiment, recipe, steps)

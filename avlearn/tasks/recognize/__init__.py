@@ -1,7 +1,7 @@
-"""Recognition: linear classifiers of video, of audio and of both, on the frozen towers of a trained model."""
+"""Recognition: encoders of video, of audio, or of both, and a classifier, trained on labelled clips."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avlearn.tasks.recognize.recipe import RecognizeRecipe
 from avlearn.tasks.registry import register_task
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register_task
 class Recognize(Task[RecognizeRecipe, "RecognizeModule"]):
-    """Trains the classifiers of a model on labelled clips."""
+    """Trains a network that names what a clip shows."""
 
     name = "recognize"
     recipe = RecognizeRecipe
@@ -21,23 +21,38 @@ class Recognize(Task[RecognizeRecipe, "RecognizeModule"]):
     def complete(
         self, recipe: RecognizeRecipe, begun: RecognizeRecipe | None = None, *, say: bool = False
     ) -> RecognizeRecipe:
-        """With the clock and the encoders of ``recognize.base``, or of ``model.base``."""
-        from avlearn.tasks.base import with_own_base
+        """With what its start says: see `avlearn.tasks.recognize.start.with_start`."""
+        from avlearn.tasks.recognize.start import with_start
 
-        return with_own_base(recipe, "recognize", recipe.recognize.base, begun)
+        return with_start(recipe, begun)
+
+    def restore_recipe(self, values: dict[str, Any]) -> RecognizeRecipe:
+        """The recipe of a run folder.
+
+        Raises:
+            ValueError: it is of a version in which the task fitted linear classifiers to frozen towers.
+        """
+        if "base" in (values.get("recognize") or {}):
+            raise ValueError(
+                "the run fitted linear classifiers to frozen towers: avlearn linear-probe --out MODEL does that now"
+            )
+        return super().restore_recipe(values)
 
     def build(
         self, recipe: RecognizeRecipe, *, resumed: bool = False, sample: tuple[int, int] | None = None
     ) -> Experiment["RecognizeModule"]:
-        """A model with classifiers, and clips with one label each."""
+        """A recognizer, and labelled clips."""
         from avlearn.tasks.recognize.build import build
 
-        return build(recipe, sample)
+        return build(recipe, resumed=resumed, sample=sample)
 
     def export(
         self, experiment: Experiment["RecognizeModule"], recipe: RecognizeRecipe, folder: Path, card: str
     ) -> None:
-        """The model with its classifiers, which take features as they are."""
-        from avlearn.models.folder import save
+        """The recognizer, and what its validation clips are like."""
+        from avlearn.models.recognizer_folder import save_recognizer
+        from avlearn.tasks.recognize.export import in_distribution_of
 
-        save(experiment.module.classifying_model().eval(), folder, card)
+        model = experiment.module.model.eval()
+        model.in_distribution = in_distribution_of(model, experiment.val)
+        save_recognizer(model, folder, card)

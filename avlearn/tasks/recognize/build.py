@@ -1,75 +1,79 @@
 """From a recipe to what is trained."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-from torch.utils.data import Dataset
-
-from avlearn.data.clips import ClipDataset, Clips, WindowRule, collate
+from avlearn.config import RecognizerConfig
 from avlearn.data.manifest import Row
-from avlearn.data.sampling import Pick
-from avlearn.errors import DataError
-from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
+from avlearn.models.recognizer import Recognizer
+from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips
+from avlearn.tasks.recognize.clips import ClipRule, LabelledClips, collate_windows
+from avlearn.tasks.recognize.labels import balanced_weights, class_names
 from avlearn.tasks.recognize.module import RecognizeModule
 from avlearn.tasks.recognize.recipe import RecognizeRecipe
+from avlearn.tasks.recognize.start import initialize
 from avlearn.tasks.task import Experiment
-from avlearn.tasks.towers import trained_towers
-
-_FEWEST = 2  # classes
-
-
-class LabelledClips(Dataset[dict[str, Any]]):
-    """Windows of clips with ``class``, the place of their one label among ``names``."""
-
-    def __init__(self, clips: ClipDataset, names: Sequence[str]):
-        self.clips = clips
-        self.classes = [names.index(row.labels[0]) for row in clips.rows]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, pick: Pick) -> dict[str, Any]:
-        item = self.clips[pick]
-        return item if "skipped" in item else {**item, "class": self.classes[pick[0]]}
+from avlearn.tasks.towers import encoder_settings
+from avlearn.terminal import remark
 
 
-def build(recipe: RecognizeRecipe, sample: tuple[int, int] | None = None) -> Experiment[RecognizeModule]:
+def build(
+    recipe: RecognizeRecipe, *, resumed: bool = False, sample: tuple[int, int] | None = None
+) -> Experiment[RecognizeModule]:
     """See `Task.build`."""
-    words = origin(recipe)
-    towers = trained_towers(recipe, words, recipe.recognize.base)
-    config = towers.config
-    rule = WindowRule(config.fps, config.size, config.sample_rate, recipe.clip.seconds, 0.0, towers.step)
+    said, words = recipe.recognize, origin(recipe)
+    needs = {"video": said.inputs != "audio", "audio": said.inputs != "video"}
     listed = [
-        (labelled_clips(usable_clips(rows, name, recipe.data.exclude, rule), name), len(rows), every)
+        (readable_clips(rows, name, recipe.data.exclude, **needs), len(rows), every)
         for name, (rows, every) in zip(NAMES, list_clips(recipe, sample), strict=True)
     ]
-    names = sorted({row.labels[0] for row in listed[0][0]})
-    if len(names) < _FEWEST:
-        raise DataError(f"all training clips have the label {names[0]!r}: recognition takes clips of several classes")
-    data: list[Clips] = []
+    names = class_names(listed[0][0], listed[1][0], several=said.multi_label)
+    model = Recognizer(recognizer_config(recipe, words, names))
+    if not resumed:
+        initialize(model, recipe)
+    rule = _rule(recipe)
+    data: list[LabelledClips] = []
     left_out, counts = 0, []
     for k, (name, (rows, looked_at, every)) in enumerate(zip(NAMES, listed, strict=True)):
-        rows = [row for row in rows if row.labels[0] in names]
-        if not rows:
-            raise DataError(f"no {name} clip has a label of a training clip")
         counts.append(round(len(rows) / looked_at * every))
         rows, cache = rows[: sample[k]] if sample else rows, None
+        _tell_of_short(rows, name, recipe)
         if recipe.data.cache:
-            rows, cache = decode_clips(recipe, rows, name)
+            rows, cache = decode_clips(recipe, rows, name, **needs)
             left_out += len(cache.bad) if name == "training" else 0
-        data.append(LabelledClips(ClipDataset(rows, rule, cache, "skip", recipe.data.buffer), names))
-    module = RecognizeModule(towers.with_heads(labels=tuple(names)), recipe.augment.model_dump(), recipe.seed)
+        own = rule if name == "training" else replace(rule, random=False, repeats=1)
+        data.append(LabelledClips(rows, names, own, cache, "skip", recipe.data.buffer))
+    weights = balanced_weights(listed[0][0], names) if said.class_weights == "balanced" else None
+    module = RecognizeModule(model, recipe, weights)
     clips = tuple(counts) if sample else (len(data[0]), len(data[1]))
-    return Experiment(module, data[0], data[1], collate, words, left_out, clips)
+    return Experiment(module, data[0], data[1], collate_windows, words, left_out, clips)
 
 
-def labelled_clips(rows: Sequence[Row], name: str) -> list[Row]:
-    """Rows with one label.
+def recognizer_config(recipe: RecognizeRecipe, origin: str, names: Sequence[str]) -> RecognizerConfig:
+    """What the recipe's network is."""
+    said = recipe.recognize
+    return RecognizerConfig(
+        **encoder_settings(recipe, tower=said.inputs == "both"),
+        inputs=said.inputs, segments=said.segments, labels=tuple(names), multi_label=said.multi_label,
+        trained_on=origin,
+    )  # fmt: skip
 
-    Raises:
-        DataError: there is none.
-    """
-    found = [row for row in rows if len(row.labels) == 1]
-    if not found:
-        raise DataError(f"none of {len(rows)} {name} clips has one label, which recognition learns from")
-    return found
+
+def _rule(recipe: RecognizeRecipe) -> ClipRule:
+    clip, said = recipe.clip, recipe.recognize
+    return ClipRule(
+        clip.fps, clip.size, clip.sample_rate, clip.seconds, said.segments, said.inputs != "audio",
+        said.inputs != "video", True, recipe.augment.area, recipe.augment.repeats,
+    )  # fmt: skip
+
+
+def _tell_of_short(rows: Sequence[Row], name: str, recipe: RecognizeRecipe) -> None:
+    """Say how many clips go on with their last frame."""
+    seconds = 0.0 if recipe.recognize.segments and recipe.recognize.inputs == "video" else recipe.clip.seconds
+    short = [row for row in rows if row.duration < seconds - 1e-3]
+    if short:
+        shortest = min(short, key=lambda row: row.duration)
+        remark(
+            f"{len(short)} of {len(rows)} {name} clips are shorter than {seconds:g} s (clip.seconds) and go on with "
+            f"their last frame, and silence; the shortest, {shortest.path.name}, lasts {shortest.duration:.2f} s"
+        )

@@ -1,105 +1,205 @@
-"""Linear classifiers on frozen towers."""
+"""Supervised training of a recognizer."""
 
-from collections.abc import Mapping
-from copy import deepcopy
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.apply.embed import pooled_features
 from avlearn.data.augment import augment_audio, augment_video
-from avlearn.models.audiovisual import AudioVisual
+from avlearn.data.strong_augment import draw_mix, rand_augment, random_erasing, soften, spec_augment
+from avlearn.errors import RecipeError
+from avlearn.models.depth import HEAD, layers_of
+from avlearn.models.recognizer import Recognizer
 from avlearn.models.two_tower import frames_to_input
 from avlearn.tasks.module import TaskModule
+from avlearn.tasks.recognize.balance import lead, slow_the_leader
+from avlearn.tasks.recognize.recipe import RecognizeRecipe
+
+ALL = "all"  # layers, of ``recognize.freeze``
+_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 class RecognizeModule(TaskModule):
-    """Trains the classifiers of a model by cross-entropy; nothing else learns.
-
-    Features are standardised by running statistics of the training's batches, which `classifying_model` makes part of
-    the classifiers.
+    """Trains encoders and classifier by cross-entropy.
 
     Args:
-        model: towers and classifiers.
-        augment: keyword arguments of `augment_video` and, as ``gain``, of `augment_audio`.
-        seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
+        model: with the weights that it starts from.
+        recipe: of the training.
+        weights: of the classes, ``[classes]``.
     """
 
-    model: AudioVisual
+    model: Recognizer
 
-    def __init__(self, model: AudioVisual, augment: Mapping[str, Any], seed: int) -> None:
-        super().__init__(model, seed)
-        self.augment = dict(augment)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.startswith("classifiers."))
-        self.norms = nn.ModuleDict(
-            {
-                kind: nn.BatchNorm1d(layer.in_features, affine=False)
-                for kind, layer in model.linear_classifiers().items()
-            }
-        )
+    def __init__(self, model: Recognizer, recipe: RecognizeRecipe, weights: Tensor | None = None) -> None:
+        super().__init__(model, recipe.seed)
+        self.recipe = recipe
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.layers = {kind: layers_of(encoder) for kind, encoder in model.encoders.items()}
+        self._freeze()
+        self._scales = self._rate_scales()
+        self._ahead: Tensor | None = None
         self.train()  # Lightning leaves modes as they are
 
+    def _freeze(self) -> None:
+        """Take the gradient from the layers that do not learn."""
+        frozen = self.recipe.recognize.freeze
+        known = [layer for layers in self.layers.values() for layer in layers if layer != HEAD]
+        for name in frozen:
+            if name != ALL and name not in known:
+                raise RecipeError(f"recognize.freeze: there is no layer {name!r}; there are {', '.join(known)}, {ALL}")
+        for kind, layers in self.layers.items():
+            encoder = self.model.encoders[kind]
+            for layer, names in layers.items():
+                for name in names:
+                    if layer in frozen or (ALL in frozen and not name.startswith("classifier.")):
+                        encoder.get_parameter(name).requires_grad_(False)
+
+    def _rate_scales(self) -> dict[str, float]:
+        decay = self.recipe.optimizer.layer_decay
+        if decay is None:
+            return {}
+        return {
+            f"model.{kind}.{name}": decay ** (len(layers) - 1 - depth)
+            for kind, layers in self.layers.items()
+            for depth, names in enumerate(layers.values())
+            for name in names
+        }
+
+    def rate_scale(self, name: str) -> float:
+        """Lower, the nearer a layer is to the input (Clark et al., ICLR 2020; BEiT, Bao et al., ICLR 2022)."""
+        return self._scales.get(name, 1.0)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The moving average of the weights, where the recipe has one."""
+        decay = self.recipe.optimizer.ema
+        return [] if decay is None else [EMAWeightAveraging(decay=decay)]
+
     def train(self, mode: bool = True) -> "RecognizeModule":
-        """Towers keep the statistics of their norms."""
+        """Norms of what does not learn, or of all where the recipe says so, keep their statistics."""
         super().train(mode)
-        self.model.eval()
+        said = self.recipe.recognize
+        for encoder in self.model.encoders.values():
+            for part in encoder.modules():
+                still = said.frozen_norms or any(not p.requires_grad for p in part.parameters(recurse=False))
+                if isinstance(part, _NORMS) and (still or ALL in said.freeze):
+                    part.eval()
         return self
 
-    def scores(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """Class scores ``[B, classes]`` by ``video``, ``audio`` and ``both``.
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy, or of multi-label clips the binary one of each class.
 
         Args:
-            video: ``[B, 3, T, H, W]`` in [0, 1].
-            audio: ``[B, S]`` of the same seconds.
+            scores: ``[B, classes]``.
+            targets: ``[B, classes]``, shares of each.
         """
-        with torch.no_grad():
-            seen, heard = self.model.video_features(video), self.model.audio_features(audio)
-            steps = min(seen.shape[2], heard.shape[2])
-            seen, heard = pooled_features(self.model, seen[:, :, :steps], heard[:, :, :steps])
-        inputs = {"video": seen, "audio": heard, "both": torch.cat([seen, heard], 1)}
-        return {kind: self.model.classifiers[kind](self.norms[kind](values)) for kind, values in inputs.items()}
+        weights = self.class_weights if isinstance(self.class_weights, Tensor) else None
+        if self.recipe.recognize.multi_label:
+            return F.binary_cross_entropy_with_logits(scores, targets, weights)
+        each = -(targets * scores.log_softmax(1))
+        if weights is None:
+            return each.sum(1).mean()
+        return (each * weights).sum() / (targets * weights).sum()
 
-    def _output(self, video: Tensor, audio: Tensor, classes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the classifiers' losses, and the accuracy of each."""
-        scores = self.scores(video, audio)
-        loss = torch.stack([F.cross_entropy(each, classes) for each in scores.values()]).sum()
-        return loss, {f"top1_{kind}": (each.argmax(1) == classes).float().mean() for kind, each in scores.items()}
+    def _generator(self, what: str) -> torch.Generator:
+        seed = hash((self.seed, self.global_step, self.global_rank, *map(ord, what))) & 0x7FFFFFFF
+        return torch.Generator().manual_seed(seed)
+
+    def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        """Video, audio and targets of a training batch, changed at random."""
+        said, generator = self.recipe.augment, self._generator("augment")
+        video = frames_to_input(batch["video"]) if "video" in batch else None
+        audio = batch.get("audio")
+        if video is not None:
+            video = augment_video(
+                video, generator, flip=said.flip, brightness=said.brightness, contrast=said.contrast,
+                colour=said.colour, zoom=said.zoom,
+            )  # fmt: skip
+            if said.rand_layers:
+                video = rand_augment(video, generator, layers=said.rand_layers, magnitude=said.rand_magnitude)
+            if said.erase:
+                video = random_erasing(video, generator, share=said.erase)
+        if audio is not None:
+            audio = augment_audio(audio, generator, gain=said.gain)
+        targets = soften(batch["labels"].float(), self.recipe.recognize.smoothing)
+        size = (1, 1) if video is None else (video.shape[-2], video.shape[-1])
+        mix = draw_mix(len(targets), size, generator, mixup=said.mixup, cutmix=said.cutmix if video is not None else 0)
+        if mix is not None:
+            video = None if video is None else mix.of_video(video)
+            audio = None if audio is None else mix.of_audio(audio)
+            targets = mix.of_targets(targets)
+        return video, audio, targets
+
+    def _features(self, video: Tensor | None, audio: Tensor | None) -> dict[str, Tensor]:
+        """Of a training batch, whose spectrograms are masked."""
+        said = self.recipe.augment
+        change: Callable[[Tensor], Tensor] | None = None
+        if audio is not None and (said.mask_bands or said.mask_frames):
+            generator = self._generator("mask")
+
+            def change(spectrogram: Tensor) -> Tensor:
+                return spec_augment(spectrogram, generator, bands=said.mask_bands, frames=said.mask_frames)
+
+        return self.model.features(video, audio, change)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
-        """One step on ``video [B, T, H, W, 3]`` uint8, ``audio [B, S]``, ``class [B]``; None of less than two clips."""
-        if len(batch.get("class", ())) < 2:  # too few for statistics
+        """One step; None where no clip of the batch could be read."""
+        if "labels" not in batch:
             return None
-        generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
-        light = {key: value for key, value in self.augment.items() if key != "gain"}
-        video = augment_video(frames_to_input(batch["video"]), generator, **light)
-        audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
-        loss, logs = self._output(video, audio, batch["class"])
-        self.log_dict({"loss": loss.detach(), **logs})
+        video, audio, targets = self._augmented(batch)
+        features = self._features(video, audio)
+        scores = self.model.classify(features)
+        if self.recipe.recognize.balance == "ogm_ge":
+            with torch.no_grad():
+                self._ahead = lead(self.model.contributions(features), batch["labels"].float())
+        loss = self.loss(scores, targets)
+        self.log_dict({"loss": loss.detach(), "top1": _top1(scores, batch["labels"])})
         return loss
 
+    def on_after_backward(self) -> None:
+        """Balance video and audio."""
+        if self._ahead is not None:
+            ahead = self.trainer.strategy.reduce(self._ahead, reduce_op="mean")
+            slow_the_leader(self.model, torch.as_tensor(ahead), self._generator("noise"))
+            self._ahead = None
+
+    def _scores(self, batch: dict[str, Any]) -> Tensor:
+        video = frames_to_input(batch["video"]) if "video" in batch else None
+        return self.model(video, batch.get("audio"))
+
     def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
-        """The loss of a training batch, and shapes of the scores."""
-        video, audio = frames_to_input(batch["video"]), batch["audio"]
-        shapes = {kind: list(each.shape) for kind, each in self.scores(video, audio).items()}
-        return self._output(video, audio, batch["class"])[0], shapes
+        """The loss of a training batch, and shapes of its features and scores."""
+        video = frames_to_input(batch["video"]) if "video" in batch else None
+        features = self.model.features(video, batch.get("audio"))
+        scores = self.model.classify(features)
+        shapes = {kind: list(values.shape) for kind, values in {**features, "scores": scores}.items()}
+        return self.loss(scores, batch["labels"].float()), shapes
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """The loss on fixed windows of clips that are not trained on."""
-        if "class" not in batch:
+        """The loss on the middles of clips that are not trained on."""
+        if "labels" not in batch:
             return
-        loss, logs = self._output(frames_to_input(batch["video"]), batch["audio"], batch["class"])
-        logs = {f"val_{name}": value for name, value in logs.items()}
-        self.log_dict({"val_loss": loss, **logs}, batch_size=len(batch["class"]), sync_dist=True)
+        scores = self._scores(batch)
+        logs = {"val_loss": self.loss(scores, batch["labels"].float()), "val_top1": _top1(scores, batch["labels"])}
+        self.log_dict(logs, batch_size=len(scores), sync_dist=True)
 
-    @torch.no_grad()
-    def classifying_model(self) -> AudioVisual:
-        """A copy of the model whose classifiers take features as they are, not standardised."""
-        model = deepcopy(self.model)
-        for kind, layer in model.linear_classifiers().items():
-            norm = cast(nn.BatchNorm1d, self.norms[kind])
-            layer.weight.div_((norm.get_buffer("running_var") + norm.eps).sqrt())
-            layer.bias.sub_(layer.weight @ norm.get_buffer("running_mean"))
-        return model
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the labels, whose order the classifier has."""
+        checkpoint["labels"] = list(self.model.config.labels)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise RecipeError where a checkpoint is of other labels."""
+        theirs, ours = checkpoint.get("labels", []), list(self.model.config.labels)
+        if theirs != ours:
+            odd = next(iter(sorted(set(theirs) ^ set(ours))), "")
+            raise RecipeError(
+                f"the checkpoint has {len(theirs)} labels and the training clips {len(ours)}"
+                + (f"; {odd!r} is in one of the two alone" if odd else ", in another order")
+            )
+
+
+def _top1(scores: Tensor, labels: Tensor) -> Tensor:
+    """Share of clips whose best score is of one of their labels ``[B, classes]``."""
+    return labels.gather(1, scores.argmax(1, keepdim=True)).float().mean()

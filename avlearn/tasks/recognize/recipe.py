@@ -1,29 +1,93 @@
 """The recipe of the task ``recognize``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from avlearn.recipe.schema import Recipe, Text, refuse_tower_settings
-from avlearn.validation import Section
+from avlearn.recipe.schema import Augment, Optimizer, Recipe, Text
+from avlearn.validation import Section, Share
+
+Alpha = Annotated[float, Field(ge=0, le=10)]
 
 
 class Recognition(Section):
-    """The model that the classifiers stand on.
+    """What is recognized, and how the network learns it.
 
-    - ``base``: the trained model with the towers; null for those of the recipe's ``model``.
+    - ``inputs``: ``video``, ``audio``, or ``both``, whose features lie side by side before one linear classifier.
+    - ``segments``: frames of a clip, one out of each of so many parts (TSN); null: all frames of ``clip.seconds``.
+    - ``multi_label``: several labels may hold of a clip (sigmoids), not one (softmax).
+    - ``class_weights``: ``balanced`` weighs classes by how rare they are.
+    - ``smoothing``: share of each target that is spread over all classes.
+    - ``freeze``: layers that do not learn, by name, or ``all``: then the classifier alone does.
+    - ``frozen_norms``: batch norms keep the statistics that they started with.
+    - ``balance``: of video and audio. ``ogm_ge`` slows the encoder that is ahead (Peng et al., CVPR 2022).
     """
 
-    base: Text | None = None
+    inputs: Literal["video", "audio", "both"] = "video"
+    segments: int | None = Field(None, ge=1, le=4096)
+    multi_label: bool = False
+    class_weights: Literal["equal", "balanced"] = "equal"
+    smoothing: Share = 0.0
+    freeze: Annotated[tuple[Text, ...], Field(max_length=256)] = ()
+    frozen_norms: bool = False
+    balance: Literal["none", "ogm_ge"] = "none"
+
+
+class StrongAugment(Augment):
+    """Largest random changes, strong ones among them; each is off by default.
+
+    - ``area``: smallest share of the frame's area that a random crop keeps; 1: the centre square.
+    - ``rand_layers``, ``rand_magnitude``: RandAugment, changes of a clip and their strength (of 30).
+    - ``erase``: share of clips in which a box is noise.
+    - ``mixup``, ``cutmix``: parameter of the beta distribution by which two clips are mixed.
+    - ``mask_bands``, ``mask_frames``: SpecAugment, widest stripes of a spectrogram that are hidden.
+    - ``repeats``: windows of a clip in one batch (repeated augmentation, Hoffer et al., CVPR 2020), which grows by it.
+    """
+
+    area: float = Field(1.0, ge=0.01, le=1)
+    rand_layers: int = Field(0, ge=0, le=14)
+    rand_magnitude: int = Field(9, ge=0, le=30)
+    erase: Share = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
+    mask_bands: int = Field(0, ge=0, le=4096)
+    mask_frames: int = Field(0, ge=0, le=100_000)
+    repeats: int = Field(1, ge=1, le=16)
+
+
+class LayerwiseOptimizer(Optimizer):
+    """The optimizer, by layer.
+
+    - ``layer_decay``: of the learning rate, from a layer to the one before it.
+    - ``ema``: decay of the moving average of the weights, which is what is validated and exported; null: none.
+    """
+
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    ema: float | None = Field(None, ge=0, lt=1)
 
 
 class RecognizeRecipe(Recipe):
-    """A recipe of the task ``recognize``."""
+    """A recipe of the task ``recognize``: of ``model``, what is not of encoders has no meaning here."""
 
     task: Literal["recognize"] = "recognize"
     recognize: Recognition = Recognition()
+    augment: StrongAugment = StrongAugment()
+    optimizer: LayerwiseOptimizer = LayerwiseOptimizer()
 
     @model_validator(mode="after")
     def _fitting(self) -> "RecognizeRecipe":
-        refuse_tower_settings(self)
+        said, trainer = self.recognize, self.trainer
+        if trainer.accumulate > 1 or trainer.checkpoint_activations or trainer.compile or trainer.strategy == "fsdp":
+            raise ValueError("trainer.accumulate, .checkpoint_activations, .compile, fsdp: not for recognition")
+        if said.balance != "none" and (said.inputs != "both" or said.multi_label):
+            raise ValueError("recognize.balance: ogm_ge is for recognize.inputs=both and one label a clip")
+        if said.segments and self.data.cache:
+            raise ValueError("recognize.segments: not with data.cache, whose clips are as short as the shortest")
+        if self.augment.area < 1 and self.data.cache:
+            raise ValueError("augment.area: not with data.cache, whose clips are centre squares; take augment.zoom")
         return self
+
+    @property
+    def clip_seconds(self) -> float:
+        """Shorter clips go on with their last frame, and with silence."""
+        return 0.0

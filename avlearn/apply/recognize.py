@@ -1,0 +1,82 @@
+"""A recognizer on a file of any length: features and class scores of windows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avlearn.apply.windows import check_finite
+from avlearn.errors import NoAudioError, NoVideoError
+from avlearn.media import stream
+from avlearn.media.source import Source
+from avlearn.models.recognizer import Recognizer
+from avlearn.models.two_tower import frames_to_input
+
+
+@dataclass(frozen=True)
+class RecognizedWindow:
+    """A window of a file.
+
+    Attributes:
+        start: seconds from the start of the file.
+        frames: uint8 ``[T, size, size, 3]``; empty where the network hears alone.
+        features: ``video`` ``[1, D, T', Y, X]`` and ``audio`` ``[1, D, U]``, those that the network takes.
+        probabilities: ``[classes]``.
+    """
+
+    start: float
+    frames: np.ndarray
+    features: dict[str, Tensor]
+    probabilities: Tensor
+
+
+@torch.inference_mode()
+def recognize_windows(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizedWindow]:
+    """Windows as long as those of the training, every ``hop`` seconds; by default one after the other.
+
+    A last stretch shorter than half a window is left out unless it is all there is; what is shorter than a window goes
+    on with its last frame, and with silence.
+
+    Raises:
+        NoVideoError, NoAudioError: the file lacks what the network takes.
+        MediaError: the file cannot be read.
+    """
+    config = model.config
+    seconds, frames, samples = config.seconds, config.frames, round(config.seconds * config.sample_rate)
+    first: float | None = None
+    for clip in stream(
+        path, seconds, hop or seconds, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+        video=config.sees, audio=config.hears,
+    ):  # fmt: skip
+        length = len(clip.video) / config.fps if config.sees else clip.audio.shape[1] / config.sample_rate
+        if first is not None and length < seconds / 2:
+            continue
+        first = clip.start if first is None else first
+        seen, video = np.zeros((0, 0, 0, 3), np.uint8), None
+        if config.sees:
+            seen = centre_squares(clip.video)
+            whole = max(round(seconds * config.fps), 1)
+            seen = np.concatenate([seen, seen[-1:].repeat(max(whole - len(seen), 0), 0)])
+            places = (np.arange(frames) + 0.5) / frames * len(seen) if config.segments else np.arange(frames)
+            seen = seen[np.minimum(places.astype(int), len(seen) - 1)]
+            video = frames_to_input(torch.from_numpy(seen)[None].to(model.device))
+        audio = None
+        if config.hears:
+            heard = torch.from_numpy(clip.audio[:1]).to(model.device)
+            audio = F.pad(heard, (0, max(samples - heard.shape[1], 0)))[:, :samples]
+        features = model.features(video, audio)
+        scores = check_finite(model.classify(features), "the file")
+        yield RecognizedWindow(clip.start - first, seen, features, model.probabilities(scores)[0])
+    if first is None:
+        raise (NoVideoError if config.sees else NoAudioError)(f"{path} holds no {'video' if config.sees else 'audio'}")
+
+
+def centre_squares(frames: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of frames ``[T, H, W, 3]``."""
+    rows, columns = frames.shape[1:3]
+    side = min(rows, columns)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    return frames[:, top : top + side, left : left + side]

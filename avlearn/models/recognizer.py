@@ -1,0 +1,154 @@
+"""A network that names what a clip shows: encoders of video, of audio, or of both, and a classifier."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.config import RecognizerConfig
+from avlearn.device import computing_in
+from avlearn.errors import ModelError
+from avlearn.models.encoder import Encoder
+from avlearn.models.registry import create_encoder, model_spec
+from avlearn.models.two_tower import extended
+from avlearn.signal import FrontEnd
+
+if TYPE_CHECKING:
+    from avlearn.models.in_distribution import InDistribution
+
+
+class Recognizer(nn.Module):
+    """Class scores of clips.
+
+    One encoder alone classifies as its paper does. Of two, features are averaged over time and space and lie side by
+    side before one linear classifier, so that each has a share of every score (`contributions`).
+
+    Attributes:
+        video, audio: encoders; None for what ``config.inputs`` leaves out.
+        precision: what the encoders compute in; None: in that of their weights, or as the training's context says.
+        in_distribution: statistics of ``video`` and ``audio`` like the validation clips of the training, by kind
+            (`avlearn.models.in_distribution.InDistribution`); they lie beside the weights.
+
+    Raises:
+        ModelError: an encoder or the spectrogram cannot be made, or does not take such clips.
+    """
+
+    def __init__(self, config: RecognizerConfig):
+        super().__init__()
+        self.config = config
+        classes, alone = len(config.labels), config.inputs != "both"
+        self.video = self._encoder("video", classes if alone else None) if config.sees else None
+        self.audio = self._encoder("audio", classes if alone else None) if config.hears else None
+        if self.video is not None and config.video_mean:
+            self.video.mean, self.video.std = torch.tensor(config.video_mean), torch.tensor(config.video_std)
+        self.spectrogram: FrontEnd | None = None
+        if self.audio is not None:
+            try:
+                self.spectrogram = FrontEnd(config.sample_rate, config.spectrogram)
+            except ValueError as error:
+                raise ModelError(f"model.spectrogram: {error}") from error
+        self.classifier: nn.Linear | None = None
+        if self.video is not None and self.audio is not None:
+            self.classifier = nn.Linear(self.video.num_features + self.audio.num_features, classes)
+        self.precision: torch.dtype | None = None
+        self.in_distribution: dict[str, InDistribution] = {}
+        self._check_inputs()
+
+    def _encoder(self, kind: str, classes: int | None) -> Encoder:
+        name, options = getattr(self.config, kind), getattr(self.config, f"{kind}_options")
+        encoder = create_encoder(name, options, kind)
+        if classes is None:
+            return encoder.as_tower()
+        encoder.reset_classifier(classes)
+        return encoder
+
+    def _check_inputs(self) -> None:
+        """Raise ModelError where clips of the configuration are none that the encoders take."""
+        config = self.config
+        try:
+            if self.video is not None:
+                side = config.size
+                channels = self.video.in_chans or 3
+                frames = self.video.frames_for(config.frames)
+                self.video.check(torch.empty(1, channels, frames, side, side, device="meta"))
+        except ModelError as error:
+            raise ModelError(f"clip.seconds, clip.size: {error}") from error
+        if self.audio is not None and self.spectrogram is not None:
+            frames = self.audio.frames_for(self.spectrogram.frames(round(config.seconds * config.sample_rate)))
+            try:
+                self.audio.check(torch.empty(1, *self.spectrogram.shape(frames), device="meta"))
+            except ModelError as error:
+                needs = ", ".join(f"{key}: {value}" for key, value in model_spec(config.audio).front_end.items())
+                takes = needs or "the spectrogram by default"
+                raise ModelError(f"model.spectrogram: {error}; {config.audio} takes {takes}") from error
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """Those that there are, by ``video`` and ``audio``."""
+        both = {"video": self.video, "audio": self.audio}
+        return {kind: encoder for kind, encoder in both.items() if encoder is not None}
+
+    def features(
+        self, video: Tensor | None, audio: Tensor | None, change: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Features of what there is: video ``[B, D, T', Y, X]``, audio ``[B, D, U]``.
+
+        Args:
+            video: ``[B, 3, T, H, W]`` in [0, 1].
+            audio: ``[B, S]`` in [-1, 1].
+            change: of the audio's spectrograms, before they are encoded.
+        """
+        found: dict[str, Tensor] = {}
+        with computing_in(self.precision, self.device):
+            if self.video is not None and video is not None:
+                found["video"] = self.video.forward_features(extended(video, self.video.frames_for(video.shape[2])))
+            if self.audio is not None and audio is not None:
+                heard = self.front_end(audio)
+                found["audio"] = self.audio.forward_features(heard if change is None else change(heard))
+        return found
+
+    def front_end(self, audio: Tensor) -> Tensor:
+        """``[B, S]`` as the audio encoder takes it, filled up with silence to what that takes."""
+        if self.spectrogram is None or self.audio is None:
+            raise ModelError("this network takes no audio")
+        frames = self.spectrogram.frames(audio.shape[1])
+        missing = self.audio.frames_for(frames) - frames
+        audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
+        return self.spectrogram(audio)
+
+    def classify(self, features: dict[str, Tensor]) -> Tensor:
+        """Scores ``[B, classes]``, before a softmax or sigmoid, of `features`."""
+        if self.classifier is None:
+            ((kind, values),) = features.items()
+            with computing_in(self.precision, self.device):
+                return self.encoders[kind].forward_head(values).float()
+        return self.classifier(torch.cat([pooled(features[kind]) for kind in ("video", "audio")], 1))
+
+    def contributions(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The part of each in the scores of both: ``[B, classes]`` each, with half of the bias."""
+        if self.classifier is None:
+            raise ModelError("a network of one input alone has no shares")
+        seen = pooled(features["video"])
+        weights = self.classifier.weight.split([seen.shape[1], self.classifier.in_features - seen.shape[1]], 1)
+        both = {"video": (seen, weights[0]), "audio": (pooled(features["audio"]), weights[1])}
+        return {kind: F.linear(values, weight, self.classifier.bias / 2) for kind, (values, weight) in both.items()}
+
+    def forward(self, video: Tensor | None = None, audio: Tensor | None = None) -> Tensor:
+        """Video ``[B, 3, T, H, W]`` in [0, 1], audio ``[B, S]``, as they are taken, to scores ``[B, classes]``."""
+        return self.classify(self.features(video, audio))
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Softmax, or sigmoid of multi-label networks."""
+        return scores.sigmoid() if self.config.multi_label else scores.softmax(-1)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over time and space: ``[B, D, ...]`` to float ``[B, D]``."""
+    return features.flatten(2).mean(2).float()
