@@ -14,6 +14,7 @@ from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
+from avlearn.models.inputs import encoder_input
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.registry import create_from, create_model
@@ -47,7 +48,8 @@ class EncoderAlone:
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
         """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
-        seen = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
+        clip = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
+        seen = encoder_input(self.encoder, clip)
         with computing_in(self.precision, self.device):
             return check_finite(self.encoder.forward_features(seen).float(), "the video")
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from avlearn.errors import ModelError
+from avlearn.models.registry import CHANNELS, Takes
 
 if TYPE_CHECKING:  # importers are for encoders
     from avlearn.models.weights.importers import Report
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
         least_side: of a video's rows and columns, and of a spectrogram's bins.
         bins: of a spectrogram, where only so many fit.
         head_parts: modules that `forward_features` has no use for, only the classifier.
+        flow_method: how the optical flow that it sees is made of frames: a key of `avlearn.signal.flow.METHODS`.
     """
 
     mean: Tensor | None
@@ -65,6 +67,7 @@ class Encoder(nn.Module):
     least_side: int = 1
     bins: int | None = None
     head_parts: tuple[str, ...] = ()
+    flow_method: str = "lucas_kanade"
     feature_info: FeatureInfo
     stage_info: tuple[FeatureInfo, ...] = ()
     config: BuildConfig
@@ -83,6 +86,17 @@ class Encoder(nn.Module):
     def num_features(self) -> int:
         """Channels of the features."""
         return self.feature_info.channels
+
+    @property
+    def takes(self) -> Takes:
+        """What a video encoder sees, by its channels: frames, or their flow along x and y, or both, frames first.
+
+        Flow is in [0, 1], 0.5 where nothing moves; more than two channels of it, always even, are stacks of the flows
+        from several frames on. `avlearn.models.inputs.encoder_input` makes it all of frames.
+        """
+        if self.in_chans == CHANNELS["video+flow"]:
+            return "video+flow"
+        return "flow" if self.in_chans and self.in_chans % 2 == 0 else "video"
 
     def reset_classifier(self, num_classes: int | None) -> None:
         """Put a new linear classifier on top, or take it off (None or, as in timm, 0)."""

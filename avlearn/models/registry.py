@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from avlearn.errors import ModelError
 from avlearn.names import hint
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from avlearn.models.encoder import Encoder
     from avlearn.models.weights.importers.layout import Tensors
     from avlearn.models.weights.source import Weights
+
+
+Takes = Literal["video", "flow", "video+flow"]
+CHANNELS: dict[Takes, int] = {"video": 3, "flow": 2, "video+flow": 5}  # of a frame
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Spec:
         front_end: what an audio encoder hears beside a video: fields of `avlearn.signal.Spectrogram` that are not
             those by default.
         tower: options that it is built with beside a video.
+        takes: what a video encoder sees: the frames, their optical flow, or both (see `Encoder.takes`).
     """
 
     kind: str
@@ -60,11 +65,12 @@ class Spec:
     resize: int | tuple[int, int] | None = None
     front_end: Mapping[str, object] = field(default_factory=dict)
     tower: Mapping[str, object] = field(default_factory=dict)
+    takes: Takes = "video"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input, with its channels: colours, one spectrogram, or two of samples."""
-        return ({3: 3, 2: 1, 1: 2}[len(self.clip)], *self.clip)
+        """Of one input, with its channels: colours and flow along x and y, one spectrogram, or two of samples."""
+        return ({3: CHANNELS[self.takes], 2: 1, 1: 2}[len(self.clip)], *self.clip)
 
 
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice

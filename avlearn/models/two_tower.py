@@ -8,6 +8,7 @@ from avlearn.config import ModelConfig
 from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
+from avlearn.models.inputs import encoder_input
 from avlearn.models.registry import create_encoder, model_spec
 from avlearn.signal import FrontEnd
 from avlearn.signal.clock import to_steps
@@ -84,8 +85,9 @@ class TwoTower(nn.Module):
 
     def _encode_video(self, video: Tensor) -> Tensor:
         """Features of ``[B, 3, T, H, W]``, extended to what the encoder takes."""
+        seen = encoder_input(self.video, extended(video, self.video.frames_for(video.shape[2])))
         with computing_in(self.precision, self.device):
-            features = self.video.forward_features(extended(video, self.video.frames_for(video.shape[2])))
+            features = self.video.forward_features(seen)
         return features if self.precision is None else features.float()
 
     def audio_features(self, audio: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from avlearn.config import ModelConfig, Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec, two_tower
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.inputs import encoder_input
 from avlearn.recipe import Recipe
 from avlearn.tasks import load_recipe
 from avlearn.tasks.synchronize.build import kept_options
@@ -47,7 +48,16 @@ def built_once(encoders, monkeypatch):
             encoder.forward_features = forward_features
         return encoders[key]
 
+    flows: dict[tuple, Tensor] = {}
+
+    def made_once(encoder: nn.Module, video: Tensor) -> Tensor:
+        key = (encoder.in_chans, encoder.flow_method, video.shape)
+        if key not in flows:
+            flows[key] = encoder_input(encoder, video)
+        return flows[key]
+
     monkeypatch.setattr(two_tower, "create_encoder", create)
+    monkeypatch.setattr(two_tower, "encoder_input", made_once)
 
 
 @pytest.mark.parametrize("video", VIDEO)

@@ -1,6 +1,6 @@
 """Optical flow of frames, by any of the methods: one call behind all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,9 @@ from avlearn.device import choose_device
 from avlearn.errors import AvlearnError, ModelError
 from avlearn.models.flow import FLOW_NETWORKS, create_flow_network
 from avlearn.names import hint
-from avlearn.signal.flow import dis, farneback, lucas_kanade, tv_l1
+from avlearn.signal.flow import METHODS
 
-_CLASSICAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "lucas_kanade": lambda first, second: lucas_kanade(first, second)[0],
-    "tv_l1": tv_l1,
-    "farneback": farneback,
-    "dis": dis,
-}
-FLOW_METHODS = (*_CLASSICAL, *FLOW_NETWORKS)
+FLOW_METHODS = (*METHODS, *FLOW_NETWORKS)
 _PIXELS = 1 << 20  # of the pairs that are worked on at once
 
 
@@ -44,7 +38,7 @@ class FlowMethod:
         Raises:
             ModelError: a network gives what is not finite.
         """
-        find = self.network or _CLASSICAL[self.name]
+        find = self.network or METHODS[self.name]
         flow: Tensor = find(first.to(self.device).float(), second.to(self.device).float())
         if self.network is not None and not flow.isfinite().all():
             raise ModelError(f"the flow of {self.name} is not finite: its weights are damaged")
@@ -68,7 +62,7 @@ def load_flow(method: str = "lucas_kanade", device: str = "auto", precision: str
         raise AvlearnError(f"no method of optical flow is called '{name}'{hint(name, FLOW_METHODS, count=2)}")
     if precision != "32":
         raise AvlearnError(f"optical flow is computed in precision 32, not {precision}")
-    if name in _CLASSICAL:
+    if name in METHODS:
         if weights:
             raise AvlearnError(f"{name} has no weights: leave out ':{weights}'")
         return FlowMethod(name, choose_device(device if name not in ("farneback", "dis") else "cpu"))

@@ -1,0 +1,97 @@
+"""What a video encoder sees, made of frames: the frames themselves, their optical flow, or both."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avlearn.errors import ModelError
+from avlearn.models.encoder import Encoder
+
+LIMIT = 20.0  # pixels along x or y that are 0 and 1 in an input; longer motion is cut (Carreira & Zisserman, CVPR 2017)
+_PIXELS = 1 << 20  # of the pairs of frames that are worked on at once
+_COLOURS = 3
+
+
+def encoder_input(encoder: Encoder, video: Tensor, method: str | None = None) -> Tensor:
+    """Frames as an encoder takes them.
+
+    Args:
+        encoder: of video; ``encoder.takes`` says what it sees.
+        video: ``[B, 3, T, H, W]`` in [0, 1], on any device: flow is computed there, in batches, without gradients (by
+            OpenCV's methods, on the processor).
+        method: of optical flow, a key of `avlearn.signal.flow.METHODS`; the encoder's own ``flow_method`` by default.
+
+    Returns:
+        ``[B, C, T, H, W]`` in [0, 1]: the frames; or their flow (see `flow_input`), as many stacked as the encoder has
+        channels for; or both, the frames first.
+
+    Raises:
+        ModelError: there is no such method, or the video is none of colours.
+    """
+    if encoder.takes == "video":
+        return video
+    if video.ndim != 5 or video.shape[1] != _COLOURS:
+        raise ModelError(f"flow is made of [B, 3, T, H, W], not of {[*video.shape]}")
+    if encoder.takes == "video+flow":
+        return torch.cat([video, flow_input(video, method or encoder.flow_method)], 1)
+    return stacked(flow_input(video, method or encoder.flow_method), (encoder.in_chans or 2) // 2)
+
+
+def flow_input(video: Tensor, method: str = "lucas_kanade") -> Tensor:
+    """Optical flow from each frame to the next.
+
+    Args:
+        video: ``[B, 3, T, H, W]`` in [0, 1].
+        method: a key of `avlearn.signal.flow.METHODS`.
+
+    Returns:
+        ``[B, 2, T, H, W]`` in [0, 1], along x and y: 0.5 is no motion, 0 and 1 are 20 pixels. The last frame has the
+        flow of the one before; a single frame does not move.
+
+    Raises:
+        ModelError: there is no such method.
+    """
+    from avlearn.signal.flow import METHODS  # loads OpenCV
+
+    if method not in METHODS:
+        raise ModelError(f"flow is by {', '.join(METHODS)}, not by {method}")
+    batch, _, frames, rows, columns = video.shape
+    if frames < 2:
+        return video.new_full((batch, 2, frames, rows, columns), 0.5)
+    with torch.no_grad(), _in_single_precision(video.device):
+        images = video.detach().float().transpose(1, 2) * 255
+        pairs = images[:, :-1].flatten(0, 1), images[:, 1:].flatten(0, 1)
+        flows = torch.cat(list(_in_parts(METHODS[method], *pairs))).unflatten(0, (batch, frames - 1))
+        found = (flows / (2 * LIMIT) + 0.5).clamp(0, 1).transpose(1, 2)
+    return torch.cat([found, found[:, :, -1:]], 2).to(video.dtype)
+
+
+def stacked(flow: Tensor, length: int) -> Tensor:
+    """The flows of so many frames from each on, as channels x, y, x, y, ... (Simonyan & Zisserman, NIPS 2014).
+
+    Args:
+        flow: ``[B, 2, T, H, W]``; beyond the end the last one is repeated.
+        length: of a stack, L.
+
+    Returns:
+        ``[B, 2 L, T, H, W]``.
+    """
+    if length == 1:
+        return flow
+    frames = flow.shape[2]
+    longer = F.pad(flow.flatten(3), (0, 0, 0, length - 1), "replicate").unflatten(3, flow.shape[3:])
+    return torch.cat([longer[:, :, k : k + frames] for k in range(length)], 1)
+
+
+def _in_single_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Flow is less than a pixel: half precision loses it."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def _in_parts(find: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor) -> Iterator[Tensor]:
+    count = max(_PIXELS // (first.shape[2] * first.shape[3]), 1)
+    for one, other in zip(first.split(count), second.split(count), strict=True):
+        yield find(one, other)
