@@ -12,11 +12,13 @@ from avlearn.models.audio.resnet import ResNet
 from avlearn.models.audio.vgg import VGGM, VGGish
 from avlearn.models.audio.waveform import Waveform
 from avlearn.models.encoder import Encoder
+from avlearn.models.video.bn_inception import BNInception
 from avlearn.models.video.bottleneck3d import inflated
 from avlearn.models.video.c3d import C3D
 from avlearn.models.video.convolution import Conv3d
 from avlearn.models.video.dsconv import DsConv
 from avlearn.models.video.frame_fusion import FrameFusion, LateFusion, MultiresolutionFrames
+from avlearn.models.video.frame_vgg import CNN_M, VGG_16, FrameVGG
 from avlearn.models.video.inception import Inception3d, Variant
 from avlearn.models.video.inflate import inflate
 from avlearn.models.video.lrcn import LRCN
@@ -31,7 +33,9 @@ from avlearn.models.video.slowfast import SlowFast
 from avlearn.models.video.slowfast_tiny import SlowFastTiny
 from avlearn.models.video.swin3d import Swin3D
 from avlearn.models.video.timesformer import TimeSformer
-from avlearn.models.video.tsn import TSM
+from avlearn.models.video.tsn import TSM, stacked_resnet
+from avlearn.models.video.two_stream import TwoStream
+from avlearn.models.video.two_stream_fusion import FusedStreams, STResNet
 from avlearn.models.video.videomae import VideoMAE
 from avlearn.models.video.vivit import FactorisedViViT, ViViT
 from avlearn.models.video.vjepa2 import VJEPA2
@@ -176,6 +180,27 @@ BY_FRAMES: dict[str, Family] = {
     "recurrent cnn": Family(lambda: RecurrentCNN("gru", (8, 8, 16, 16)), _SHORT),
     "gru-rcn": Family(lambda: GruRCN(hidden=(4, 4, 8, 8, 8), width=4, linear=16), _SHORT),
     "tsm": Family(lambda: TSM(depths=(1, 1, 1, 1), width=8), _CLIP),
+    "bn-inception": Family(lambda: BNInception(width=16), _SHORT),
 }
-EVERY_VIDEO = VIDEO | BY_FRAMES
+_NARROW = ((1, 1, 1, 1), 8)
+
+
+def _streams(flows: int) -> tuple[Encoder, Encoder]:
+    return stacked_resnet(1, 3, *_NARROW), stacked_resnet(flows, 2, *_NARROW)
+
+
+# Of optical flow, and of frames and flow: they learn motion in a test of their own.
+OF_FLOW: dict[str, Family] = {
+    "temporal cnn-m": Family(lambda: FrameVGG(CNN_M.narrowed(16), 4, 2), (2, 8, 32, 32)),
+    "temporal resnet": Family(lambda: stacked_resnet(4, 2, *_NARROW), (2, 8, 32, 32)),
+    "temporal bn-inception": Family(lambda: BNInception(4, 2, 16), (2, 8, 32, 32)),
+    "two streams": Family(lambda: TwoStream(*_streams(4)), (5, 8, 32, 32)),
+    "two streams, svm": Family(lambda: TwoStream(*_streams(4), "svm"), (5, 8, 32, 32)),
+    "fused streams": Family(lambda: FusedStreams(*_streams(4), "conv"), (5, 8, 32, 32)),
+    "fused vgg": Family(
+        lambda: FusedStreams(FrameVGG(VGG_16.narrowed(16)), FrameVGG(VGG_16.narrowed(16), 4, 2), "conv"), (5, 8, 32, 32)
+    ),
+    "st-resnet": Family(lambda: STResNet(4, (2, 2, 2, 2), 8), (5, 8, 32, 32)),
+}
+EVERY_VIDEO = VIDEO | BY_FRAMES | OF_FLOW
 EVERY = EVERY_VIDEO | AUDIO

@@ -74,7 +74,7 @@ def test_odd_frames_and_sides_give_finite_features(name):
     model = VIDEO[name].classifier(3).eval()
     frames = model.frames_for(5)
     with torch.inference_mode():
-        features = model.forward_features(torch.rand(1, 3, frames, 33, 47))
+        features = model.forward_features(torch.rand(1, model.in_chans, frames, 33, 47))
     assert features.isfinite().all()
     for side, stride, sides in zip((frames, 33, 47), model.feature_info.stride, features.shape[2:], strict=True):
         assert max(side // stride, 1) <= sides <= -(-side // stride)

@@ -1,5 +1,7 @@
 """ResNet-50 on frames from all of a video: TSN averages their scores, TSM shifts channels among them besides.
 
+TSN's temporal stream sees stacks of optical flow instead.
+
 Temporal segment networks (Wang et al., ECCV 2016); temporal shift module (Lin et al., ICCV 2019), in the residual
 branch of every block. Their trunk, and how its parameters are named, is in ``resnet.py``: TSM adds none.
 """
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.flow_stack import of_flow, stack_conv
 from avlearn.models.video.resnet import DEPTHS, VideoResNet, flat, simple_stem, statistics
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -128,3 +131,48 @@ def tsn_r50(segments: int | None = None, in_chans: int = 3) -> TSN:
 def tsm_r50(segments: int | None = None, in_chans: int = 3) -> TSM:
     """Channels are shifted by a frame in every block: an eighth of them forth, an eighth back."""
     return TSM(segments, in_chans)
+
+
+def stacked_resnet(flows: int, in_chans: int = 2, depths: Sequence[int] = DEPTHS[50], width: int = 64) -> VideoResNet:
+    """A ResNet of bottlenecks on stacks of frames: ``[B, C, T, H, W]`` to ``[B, 32 width, T / flows, H / 32, W / 32]``.
+
+    Args:
+        flows: frames that a stack has; each is seen once.
+        in_chans: 2 of flow, 3 of colours.
+        depths: blocks of each group.
+        width: channels of the stem.
+    """
+    stem = simple_stem(in_chans, width, 1, pool=1)
+    stem[0] = stack_conv(in_chans, width, 7, flows)
+    model = VideoResNet(
+        stem,
+        (flows, 4),
+        depths,
+        [flat] * 4,
+        bottleneck=True,
+        width=width,
+        mean=_IMAGENET_MEAN if in_chans == 3 else (0.5,) * in_chans,
+        std=statistics(_IMAGENET_STD, in_chans),
+        dropout=0.5,
+    )
+    model.frame_multiple = flows
+    return model
+
+
+@register(
+    Spec(
+        "video",
+        "Wang et al., ECCV 2016",
+        24_349_584,
+        400,
+        (15, 224, 224),
+        13.088,
+        note="on ResNet-50, where the paper has BN-Inception; scores of stacks of five flows are averaged",
+        stride=1,
+        resize=256,
+        takes="flow",
+    )
+)
+def temporal_r50(flows: int = 5, flow_method: str = "lucas_kanade", in_chans: int = 2) -> VideoResNet:
+    """The temporal stream of TSN: the flow of each five frames by itself."""
+    return of_flow(stacked_resnet(flows, in_chans), flow_method)
