@@ -331,3 +331,19 @@ def test_a_file_in_the_way_is_an_output_error(tmp_path):
     (tmp_path / "w").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         make_world(tmp_path / "w", 1, workers=1)
+
+
+def test_one_frame_of_the_world_of_motions_says_nothing_and_several_do():
+    """Where the thing is in a frame, and how it moves from there, by nearest neighbours of other scenes."""
+    config = WorldConfig.preset("motions", size=32, duration=1.0)
+    scenes = [render_scene(config, 1, k) for k in range(240)]
+    names = np.array([scene.sources[0].name for scene in scenes])
+    boxes = np.stack([scene.sources[0].boxes for scene in scenes])
+    places = (boxes[:, :, :2] + boxes[:, :, 2:]) / 2
+    moved = np.diff(places, axis=1)
+    turning = moved[:, :-1, 0] * moved[:, 1:, 1] - moved[:, :-1, 1] * moved[:, 1:, 0]
+    together = np.concatenate([np.abs(moved).mean(1), 3 * turning.mean(1, keepdims=True)], 1)
+    for features, low, high in ((places[:, 12], 0.15, 0.36), (together, 0.9, 1.0)):
+        apart = np.linalg.norm(features[:, None] - features[None], axis=2) + 1e9 * np.eye(len(features))
+        right = (names[np.argsort(apart, 1)[:, 0]] == names).mean()
+        assert low <= right <= high, right

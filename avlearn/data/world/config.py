@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from avlearn.data.world.objects import CLASSES
+from avlearn.data.world.objects import CLASSES, MOTIONS, THINGS
 from avlearn.errors import DataError
 from avlearn.names import hint
 
@@ -28,7 +28,7 @@ class WorldConfig:
     """Options of the synthetic world.
 
     Attributes:
-        classes: names out of `CLASSES` (8 of them).
+        classes: names out of `CLASSES` (8 things) and `MOTIONS` (4 ways in which one thing moves).
         sources: fewest and most sounding objects in view; fewer are likelier.
         muted_share: share of scenes with an object that moves but makes no sound.
         twin_share: share of scenes with a pair of one class.
@@ -60,8 +60,8 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         for name in self.classes:
-            if name not in CLASSES:
-                raise DataError(f"the world has no class '{name}'{hint(name, CLASSES)}")
+            if name not in THINGS:
+                raise DataError(f"the world has no class '{name}'{hint(name, THINGS)}")
         checks = {
             "classes": len(self.classes) >= 1,
             "sources": _pair(self.sources, 1, 3, whole=True),
@@ -122,5 +122,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "duets": {
         "sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1),
+    },
+    # One frame says nothing, nor does the audio.
+    "motions": {
+        "classes": tuple(MOTIONS), "sources": (1, 1), "muted_share": 0.0, "offscreen_share": 0.0,
+        "distractors": (0, 0), "object_size": (0.5, 0.6),
     },
 }  # fmt: skip

@@ -325,6 +325,43 @@ CLASSES: dict[str, Callable[[np.random.Generator, Instants, bool], Thing]] = {
 }
 
 
+def _moving_disc(across: float, down: float) -> Callable[[np.random.Generator, Instants, bool], Thing]:
+    """A disc on a circle or a line, under noise that has nothing to do with it.
+
+    Where it is in one frame is drawn alike for all ways of moving: only frames together tell them apart.
+
+    Args:
+        across, down: sign of the motion along each; 0 for a place that does not change.
+    """
+
+    def disc(rng: np.random.Generator, instants: Instants, shared: bool) -> Thing:
+        reach, radius = 0.42, rng.uniform(0.26, 0.34)
+        middle = rng.uniform(-0.24, 0.24, 2)
+        angle = rng.uniform(0, 6.28) + 6.28 * rng.uniform(0.5, 1.1) * instants.frames
+        resting = np.full_like(angle, rng.uniform(0, 6.28))
+        x = middle[0] + reach * np.cos(angle if across else resting)
+        y = middle[1] + reach * (down * np.sin(angle) if down else np.cos(resting))
+        main, other, _, _ = _colours(rng, 4)
+        power = _power(rng)
+        loudness = motion.smooth_walk(rng, instants.samples, 0.4, 0.0, 1.0)
+
+        def draw(u: np.ndarray, v: np.ndarray) -> list[Layer]:
+            outer = _ellipse(u, v, _t(x), _t(y), radius, radius, power)
+            return [(outer, main), (_ellipse(u, v, _t(x), _t(y), radius * 0.4, radius * 0.4), other)]
+
+        return Thing(np.empty(0), draw, loudness * rng.standard_normal(len(instants.samples)))
+
+    return disc
+
+
+# One thing, told apart by how it moves alone.
+MOTIONS = {
+    "clockwise": _moving_disc(1, 1), "counterclockwise": _moving_disc(1, -1),
+    "sideways": _moving_disc(1, 0), "up and down": _moving_disc(0, 1),
+}  # fmt: skip
+THINGS = CLASSES | MOTIONS
+
+
 def mover(rng: np.random.Generator, instants: Instants) -> Thing:
     """A silent abstract thing that drifts, turns or pulses."""
     t = instants.frames

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from avlearn.data.world.config import WorldConfig
-from avlearn.data.world.objects import CLASSES, Instants, Thing, mover
+from avlearn.data.world.objects import THINGS, Instants, Thing, mover
 
 _MARGIN = 12  # pixels of background beyond the frame that the camera may reach
 
@@ -187,7 +187,7 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
     shake += 0.25 * rng.standard_normal((frames, 2))
     camera = np.clip((shake - shake.mean(0)) * config.size / 96, -6, 6)
 
-    things = [CLASSES[name](rng, instants, config.shared_timbres) for name, _ in cast]
+    things = [THINGS[name](rng, instants, config.shared_timbres) for name, _ in cast]
     things += [mover(rng, instants) for _ in range(movers)]
     video = _background(rng, config, camera)
     boxes: list[np.ndarray] = [np.empty(0)] * len(things)
@@ -202,7 +202,7 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
         sources.append(SceneSource(name, True, sounding, boxes[k], events))
     if rng.random() < config.offscreen_share:
         name = str(rng.choice(config.classes))
-        thing = CLASSES[name](rng, instants, config.shared_timbres)
+        thing = THINGS[name](rng, instants, config.shared_timbres)
         stems.append(_levelled(thing.sound, float(rng.uniform(*config.offscreen_db)) - 3))
         sources.append(SceneSource(name, False, True, None, tuple(float(e) for e in thing.events)))
     stems.append(_noise_floor(rng, samples, config.sample_rate))
