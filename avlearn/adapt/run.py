@@ -24,7 +24,7 @@ from avlearn.data.manifest import Entry, Row, read_manifest
 from avlearn.data.resumable import Journal
 from avlearn.data.scan import scan
 from avlearn.device import choose_device
-from avlearn.errors import DataError, ModelError, OutputError
+from avlearn.errors import AvlearnError, DataError, ModelError, OutputError
 from avlearn.files import check_folder
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual
@@ -58,10 +58,11 @@ def adapt(
         base: name or path of the model to begin with.
         minutes: of the clock that it takes, about; files may not all be looked at then.
         seed: decides everything but what fits into the time.
-        device: as for `avlearn.load`.
+        device: as for `avlearn.load`; of several GPUs the first.
         workers: processes that look at files; all cores by default.
 
     Raises:
+        AvlearnError: there is no such device here, or it is another GPU than the first.
         DataError: there is too little that can be learned from.
         ModelError: the base has no common space.
         OutputError: ``out`` holds another or a finished adaptation, is in use, or cannot be written.
@@ -69,6 +70,8 @@ def adapt(
     out = Path(out)
     if (out / "report.json").exists():
         raise OutputError(f"{out} has a finished adaptation: give another folder with --output")
+    if choose_device(device).index:
+        raise AvlearnError(f"adapt trains on the first GPU, not on {device}: CUDA_VISIBLE_DEVICES says which that is")
     model = load(base)
     if not model.config.common_space:
         raise ModelError(f"{base} has no common space of video and audio: its objective taught none")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from avlearn.adapt import finish, folds, run
@@ -186,3 +187,14 @@ def test_what_cannot_be_learned_from_is_said_in_a_line(patch, footage, tmp_path)
         run.adapt([Entry(footage / "mute.mp4")], tmp_path / "out", minutes=0.01, device="cpu")
     with pytest.raises(DataError, match="1 stretches of 1 files can be used, 4 s in all: adapt takes 6"):
         run.adapt([Entry(min(footage.glob("0*.mp4")))], tmp_path / "few", minutes=0.01, device="cpu")
+
+
+@pytest.mark.parametrize("device, said", [("cuda", "there is no device 'cuda' here"), ("cuda:1", "on the first GPU")])
+def test_a_device_that_it_does_not_train_on_is_told_before_the_work(footage, tmp_path, monkeypatch, device, said):
+    if device == "cuda:1":
+        monkeypatch.setattr(run, "choose_device", torch.device)
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(AvlearnError, match=said):
+        run.adapt([Entry(path) for path in footage.iterdir()], tmp_path / "out", device=device)
+    assert not (tmp_path / "out").exists()
