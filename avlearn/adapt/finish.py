@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from avlearn.adapt.folds import FOLDS
 from avlearn.adapt.footage import Stretch
 from avlearn.adapt.judge import Judged, Reading, Skill, fitted, read, said, skill
-from avlearn.adapt.report import AdaptResult, Figures, HeldOut, write_page
+from avlearn.adapt.report import AdaptResult, HeldOut, HeldOutCounts, write_page
 from avlearn.errors import DataError
 from avlearn.files import unfinished, write_text
 from avlearn.models.calibration import save_calibrations
@@ -98,8 +98,8 @@ def _held_out(
 
 def _verdict(base: str, held_out: Sequence[HeldOut], after: Skill | None) -> tuple[bool, str]:
     """Whether the adapted towers are better, and why."""
-    old = Figures.of([stretch.before for stretch in held_out])
-    new = Figures.of([stretch.after for stretch in held_out])
+    old = HeldOutCounts.of([stretch.before for stretch in held_out])
+    new = HeldOutCounts.of([stretch.after for stretch in held_out])
     n = len(held_out)
     counted = f"best offset right in {new.right} of {n} stretches that its towers had not seen, before in {old.right}"
     if after is None or not after.tells:

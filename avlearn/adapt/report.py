@@ -35,7 +35,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Figures:
+class HeldOutCounts:
     """Counts over held-out stretches.
 
     Attributes:
@@ -52,7 +52,7 @@ class Figures:
     known: int
 
     @classmethod
-    def of(cls, found: Sequence[Said]) -> "Figures":
+    def of(cls, found: Sequence[Said]) -> "HeldOutCounts":
         """Count."""
         return cls(
             sum(s.right for s in found),
@@ -94,14 +94,14 @@ class AdaptResult:
     minutes: float
 
     @property
-    def before(self) -> Figures:
+    def before(self) -> HeldOutCounts:
         """Of the base."""
-        return Figures.of([stretch.before for stretch in self.held_out])
+        return HeldOutCounts.of([stretch.before for stretch in self.held_out])
 
     @property
-    def after(self) -> Figures:
+    def after(self) -> HeldOutCounts:
         """Of the adapted towers."""
-        return Figures.of([stretch.after for stretch in self.held_out])
+        return HeldOutCounts.of([stretch.after for stretch in self.held_out])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -126,7 +126,7 @@ class AdaptResult:
 
     def _of(self, path: str) -> dict[str, Any]:
         own = [stretch for stretch in self.held_out if stretch.file == path]
-        before, after = (Figures.of([getattr(s, name) for s in own]) for name in ("before", "after"))
+        before, after = (HeldOutCounts.of([getattr(s, name) for s in own]) for name in ("before", "after"))
         return {"stretches": len(own), "right_before": before.right, "right": after.right, "named": after.named,
                 "named_right": after.named_right}  # fmt: skip
 
