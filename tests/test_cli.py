@@ -82,6 +82,7 @@ def test_help_says_what_a_fix_that_was_not_made_exits_with():
         ["audit", "--data", "none"],
         ["calibrate", "--data", "none"],
         ["scan", ".", "--corpus", "ucf101", "--annotations", "none"],
+        ["weights", "import", "none", "--as", "mc3_18", "-o", "made"],
     ],
     ids=" ".join,
 )

@@ -55,6 +55,10 @@ def weights_import(
 
     Example: avlearn weights import torchvision --as r2plus1d_18 -o models/r2plus1d
     """
+    from avlearn.models.weights.download import require_source
+    from avlearn.models.weights.released import released_weights
+
+    require_source(source, encoder, [found.name for found in released_weights() if found.encoder == encoder])
     from avlearn.models.weights.encoder_folder import import_weights
 
     typer.echo(import_weights(source, encoder, out).text())

@@ -7,7 +7,7 @@ torch, and building one imports its module alone. ``python tools/model_docs.py``
 import fnmatch
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
@@ -75,7 +75,7 @@ class Spec:
 
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice
 
-_NEAREST = 3  # that are named for one that is not known: networks come in sizes
+_NEAREST, _MOST = 3, 20  # that are named for one that is not known: networks come in sizes
 
 TABLE = Path(__file__).with_name("encoders.json")
 _builders: dict[str, tuple[Spec, Callable[..., "Encoder"]]] = {}  # of the modules that were imported
@@ -119,6 +119,12 @@ def encoder_table() -> str:
     return f"{{\n{lines}\n}}\n"
 
 
+def _hint(name: str, known: Collection[str], what: str = "") -> str:
+    """`hint`, with all names that hold the whole word, as a family's do, or the three that are nearest."""
+    family = sum(name.lower() in other.lower() for other in known) if len(name) > 2 else 0
+    return hint(name, known, what, min(max(family, _NEAREST), _MOST))
+
+
 def find_encoder(name: str) -> tuple[Spec, Callable[..., "Encoder"]]:
     """Spec and builder of a registered encoder. Raises ModelError for an unknown name: the nearest are named."""
     if name not in _builders and name in _own():
@@ -126,7 +132,7 @@ def find_encoder(name: str) -> tuple[Spec, Callable[..., "Encoder"]]:
     if name not in _builders:
         load_plugins()
     if name not in _builders:
-        raise ModelError(f"no encoder is called '{name}'{hint(name, list_specs(), count=_NEAREST)}; {HINT}")
+        raise ModelError(f"no encoder is called '{name}'{_hint(name, list_specs())}; {HINT}")
     return _builders[name]
 
 
@@ -138,7 +144,7 @@ def model_spec(name: str, kind: str | None = None) -> Spec:
     of_kind = [other for other, spec in specs.items() if spec.kind == kind]
     if name in of_kind:
         return specs[name]
-    near = hint(name, of_kind, f"{kind} encoder", _NEAREST)
+    near = _hint(name, of_kind, f"{kind} encoder")
     if name in specs:
         raise ModelError(f"model.{kind}: '{name}' is {'an audio' if kind == 'video' else 'a video'} encoder{near}")
     raise ModelError(f"model.{kind}: '{name}' is not known{near}; {HINT}")
@@ -173,7 +179,7 @@ def match_encoders(pattern: str) -> list[str]:
     """
     names = list_models(pattern)
     if not names:
-        near = hint(pattern.strip("*"), list_specs(), count=_NEAREST)
+        near = _hint(pattern.strip("*"), list_specs())
         raise ModelError(f"no encoder's name matches '{pattern}'{near}; avlearn models lists all; {HINT}")
     return names
 

@@ -7,6 +7,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -43,6 +44,13 @@ class Hash:
 def is_address(source: str) -> bool:
     """Whether that is an address, not a path."""
     return source.startswith(("https://", "http://", "hf://"))
+
+
+def require_source(source: str, encoder: str, known: Collection[str]) -> None:
+    """Raise ModelError where weights are neither there, nor an address, nor among those that are known by name."""
+    if source not in known and not is_address(source) and not Path(source).exists():
+        names = ", ".join(known) or "none"
+        raise ModelError(f"there is no weight file {source}; weights of {encoder} that can be fetched by name: {names}")
 
 
 def download(address: str) -> Path:

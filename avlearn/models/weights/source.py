@@ -8,7 +8,7 @@ from pydantic import Field
 
 from avlearn.errors import ModelError
 from avlearn.models.weights.checkpoint import read_tensors
-from avlearn.models.weights.download import download, is_address
+from avlearn.models.weights.download import download, is_address, require_source
 from avlearn.models.weights.importers import OURS, find_layout
 from avlearn.models.weights.importers.layout import Tensors, WeightLayout
 from avlearn.models.weights.released import released_weights
@@ -40,6 +40,7 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
     if isinstance(source, dict):
         return Weights(source, find_layout(source, encoder))
     known = {released.name: released for released in released_weights() if released.encoder == encoder}
+    require_source(str(source), encoder, known)
     needs: dict[str, Any] = {}
     if str(source) in known:
         released = known[str(source)]
@@ -52,12 +53,9 @@ def open_weights(source: str | Path | Tensors, encoder: str) -> Weights:
             raise ModelError(f"{path} holds weights of {config.name}, not of {encoder}")
         tensors, layout = read_tensors(path / "model.safetensors"), OURS
         needs = {**config.options, "mean": config.mean, "std": config.std}
-    elif path.exists():
+    else:
         tensors = read_tensors(path)
         layout = find_layout(tensors, encoder)
-    else:
-        names = ", ".join(known) or "none"
-        raise ModelError(f"there is no weight file {source}; weights of {encoder} that can be fetched by name: {names}")
     mean, std = tuple(needs.pop("mean", layout.mean)), tuple(needs.pop("std", layout.std))
     return Weights(tensors, replace(layout, options={**layout.options, **needs}, mean=mean, std=std), path.name)
 
