@@ -11,6 +11,7 @@ from avlearn.config import RecognizerConfig
 from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
+from avlearn.models.inputs import encoder_input
 from avlearn.models.registry import create_encoder, model_spec
 from avlearn.models.two_tower import extended
 from avlearn.signal import FrontEnd
@@ -101,14 +102,15 @@ class Recognizer(nn.Module):
         """Features of what there is: video ``[B, D, T', Y, X]``, audio ``[B, D, U]``.
 
         Args:
-            video: ``[B, 3, T, H, W]`` in [0, 1].
+            video: frames ``[B, 3, T, H, W]`` in [0, 1]; where the encoder sees motion, its flow is computed.
             audio: ``[B, S]`` in [-1, 1].
             change: of the audio's spectrograms, before they are encoded.
         """
         found: dict[str, Tensor] = {}
         with computing_in(self.precision, self.device):
             if self.video is not None and video is not None:
-                found["video"] = self.video.forward_features(extended(video, self.video.frames_for(video.shape[2])))
+                seen = extended(video, self.video.frames_for(video.shape[2]))
+                found["video"] = self.video.forward_features(encoder_input(self.video, seen))
             if self.audio is not None and audio is not None:
                 heard = self.front_end(audio)
                 found["audio"] = self.audio.forward_features(heard if change is None else change(heard))

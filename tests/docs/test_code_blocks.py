@@ -2,7 +2,7 @@
 
 A block runs as it stands unless a comment before it says otherwise: ``<!-- test: HOW -->``, where HOW is one of
 
-- ``with WORDS``: they are added to each ``avlearn pretrain``;
+- ``with WORDS``: they are added to each ``avlearn pretrain`` or ``finetune``;
 - ``exit N``: the commands end with that code;
 - ``parsed (WHY)``: only the command lines are read, and a recipe is composed;
 - ``imported (WHY)``: only the imports are run, and the calls of what they import are held to its signature;
@@ -170,7 +170,7 @@ def run_commands(block: Block) -> str:
             continue
         if "workers" in {parameter.name for parameter in command.params}:
             words += ["--workers", "1"]
-        if command.name == "pretrain":
+        if command.name in ("pretrain", "finetune"):
             words += ["trainer.threads=1", "trainer.accelerator=cpu", *shlex.split(block.argument("with") or "")]
         result = CliRunner().invoke(app, words)
         error = result.exception
@@ -208,7 +208,7 @@ def check_parsed(command, words: list[str]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.mkdir() if word.endswith("/") else path.touch()
     context = command.make_context(command.name, words)
-    if command.name == "pretrain":
+    if command.name in ("pretrain", "finetune"):
         load_recipe(context.params["recipe"], context.params["overrides"] or [])
 
 
