@@ -51,15 +51,18 @@ def anatomy(name: str, clip: Sequence[int] | None = None) -> Anatomy:
 
     Args:
         name: of the encoder.
-        clip: frames, rows and columns; bins and frames; or samples. Those of its spec by default.
+        clip: frames, rows and columns; bins and frames; or samples. Those of its spec by default, if it has one.
 
     Raises:
         ModelError: there is no such encoder, or it cannot take this clip.
     """
     spec = model_spec(name)
-    shape = (spec.shape[0], *(clip or spec.clip))
-    if len(shape) != len(spec.shape):
-        raise ModelError(f"{name} cannot take {_sides(shape[1:])}: give a clip like {_sides(spec.clip)}")
+    clip = clip or spec.clip
+    like = spec.clip or {"video": (16, 112, 112), "audio": (64, 96)}[spec.kind]  # specs of plugins may have none
+    if len(clip) != len(like):
+        said = f"cannot take {_sides(clip)}" if clip else "has no clip in its spec"
+        raise ModelError(f"{name} {said}: give a clip like {_sides(like)}")
+    shape = spec.shape_of(clip)
     with torch.device("meta"):
         model = create_model(name, num_classes=spec.classes)
     seen: list[tuple[object, Tensor]] = []

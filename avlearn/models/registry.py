@@ -7,7 +7,7 @@ torch, and building one imports its module alone. ``python tools/model_docs.py``
 import fnmatch
 import inspect
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import import_module
@@ -70,7 +70,11 @@ class Spec:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one input, with its channels: colours and flow along x and y, one spectrogram, or two of samples."""
-        return ({3: CHANNELS[self.takes], 2: 1, 1: 2}[len(self.clip)], *self.clip)
+        return self.shape_of(self.clip)
+
+    def shape_of(self, clip: Sequence[int]) -> tuple[int, ...]:
+        """The same, of another clip of so many axes."""
+        return ({3: CHANNELS[self.takes], 2: 1, 1: 2}[len(clip)], *clip)
 
 
 SYNC_STEP = 0.1  # seconds that a step lasts at most where offsets are measured, if the network has a choice

@@ -1,9 +1,13 @@
 """The stages of a network as its paper draws them, for any clip."""
 
+from dataclasses import replace
+
 import pytest
 
 from avlearn.errors import ModelError
+from avlearn.models import registry
 from avlearn.models.anatomy import anatomy
+from avlearn.models.registry import find_encoder
 
 
 def test_slowfast_as_in_its_paper():
@@ -23,3 +27,12 @@ def test_refusals():
         anatomy("slowfast_r50_4x16", (30, 224, 224))
     with pytest.raises(ModelError, match="vggish cannot take 16x112x112: give a clip like 64x96"):
         anatomy("vggish", (16, 112, 112))
+
+
+def test_a_spec_without_a_clip_takes_one(monkeypatch):
+    """As of a plugin's encoder: docs/tutorials/add_a_backbone.md."""
+    spec, build = find_encoder("dsconv_tiny")
+    monkeypatch.setitem(registry._builders, "dsconv_tiny", (replace(spec, clip=()), build))
+    with pytest.raises(ModelError, match="dsconv_tiny has no clip in its spec: give a clip like 16x112x112"):
+        anatomy("dsconv_tiny")
+    assert anatomy("dsconv_tiny", (16, 64, 64)).clip == (3, 16, 64, 64)
