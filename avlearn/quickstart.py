@@ -16,7 +16,7 @@ from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import OutputError
 from avlearn.evaluation import Evaluation, cached_features, evaluate
-from avlearn.evaluation.linear_probe import fit_classifier
+from avlearn.evaluation.classifiers import fit_classifier
 from avlearn.files import write_text
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual

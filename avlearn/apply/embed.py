@@ -218,12 +218,12 @@ def write_features(
         MediaError: none could be read.
         OutputError: the file cannot be written.
     """
-    out, failed = Path(out), [(_text(path), reason) for path, reason in failed]
+    out, failed = Path(out), [(path_text(path), reason) for path, reason in failed]
     if not found:
         more = f" (and {len(failed) - 1} other files that cannot be read)" if len(failed) > 1 else ""
         raise MediaError(f"{failed[0][0]}: {failed[0][1]}{more}")
     columns = {
-        "path": [_text(file.path) for file in found for _ in file.starts],
+        "path": [path_text(file.path) for file in found for _ in file.starts],
         "start": [start for file in found for start in file.starts.tolist()],
         "video": [row for file in found for row in file.video],
         "audio": [row for file in found for row in file.audio],
@@ -241,6 +241,6 @@ def write_features(
     return EmbedResult(str(out), len(columns["start"]), len(found), failed)
 
 
-def _text(path: str) -> str:
+def path_text(path: str) -> str:
     """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

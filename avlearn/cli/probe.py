@@ -1,4 +1,4 @@
-"""The command probe."""
+"""The commands probe and linear-probe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Json, Workers, anywhere, tell, there
+from avlearn.cli.options import Channel, Device, Json, ModelName, Precision, Workers, anywhere, tell, there
 from avlearn.cli.tools import look_at, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
@@ -57,3 +57,48 @@ def _probe(
     inference = InferenceOptions(track=track, channel=channel)
     _, code = use_tool(PROBE, given, inference, workers=workers, json_path=json_path)
     raise typer.Exit(code)
+
+
+@app.command("linear-probe")
+def linear_probe(
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="MANIFEST", help="Labelled clips; may be given several times.", parser=there),
+    ],
+    model: ModelName = "default",
+    classifier: Annotated[
+        str, typer.Option(metavar="NAME", help="logistic, svm or knn.")
+    ] = "logistic",
+    shots: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Learn from K clips a class, by nearest centroids.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Draws of so many shots.")] = 600,
+    folds: Annotated[bool, typer.Option("--folds", help="Go through all folds of the manifest.")] = False,
+    features: Annotated[
+        Path | None,
+        typer.Option("--features", metavar="NPZ|PARQUET", help="What avlearn embed wrote of them.", parser=there),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "32",
+    json_path: Json = None,
+) -> None:  # fmt: skip
+    """Train a simple classifier on a model's frozen features of labelled clips, beside those of the untrained network.
+
+    Clips may have video or audio alone: each kind is probed on the clips that have it. What a classifier cannot learn,
+    like its regularisation, is chosen on validation clips.
+
+    Example: avlearn linear-probe --model runs/sync_world --data clips/manifest.parquet
+
+    All splits of a corpus (avlearn scan --corpus ucf101): avlearn linear-probe --data ucf101.parquet --folds
+
+    Few clips a class, drawn 600 times: avlearn linear-probe --data clips/manifest.parquet --shots 5
+
+    Nothing decoded again: avlearn linear-probe --features features.npz --data clips/manifest.parquet --classifier svm
+    """
+    from avlearn.evaluation.linear_probe import ProbeProtocol, probe_manifests, probe_table
+
+    protocol = ProbeProtocol(classifier, shots, episodes, folds)
+    if features is not None:
+        tell(probe_table(features, data, protocol), json_path)
+        return
+    tell(probe_manifests(model, data, device, precision, protocol), json_path)

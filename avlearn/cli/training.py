@@ -156,26 +156,6 @@ def evaluate(
     tell(result, json_path)
 
 
-@app.command("linear-probe")
-def linear_probe(
-    data: Annotated[
-        list[Path],
-        typer.Option("--data", metavar="MANIFEST", help="Labelled clips; may be given several times.", parser=there),
-    ],
-    model: ModelName = "default",
-    device: Device = "auto",
-    precision: Precision = "32",
-    json_path: Json = None,
-) -> None:
-    """Train a linear classifier on a model's frozen features of labelled clips, beside those of the untrained network.
-
-    Example: avlearn linear-probe --model runs/sync_world --data clips/manifest.parquet
-    """
-    from avlearn.evaluation.linear_probe import probe_manifests
-
-    tell(probe_manifests(model, data, device, precision), json_path)
-
-
 @recipe_app.command("show")
 def recipe_show(recipe: Annotated[str, typer.Argument(metavar="RECIPE")], overrides: Overrides = None) -> None:
     """Print a recipe as composed, every default spelled out.

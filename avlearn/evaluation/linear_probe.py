@@ -1,45 +1,97 @@
-"""Linear probe: the accuracy of a linear classifier on frozen features."""
+"""Probes: the accuracy of a simple classifier on frozen features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from avlearn.apply.embed import embed_file
-from avlearn.apply.encoder_alone import FeatureModel, load_features
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
-from avlearn.errors import AvlearnError, DataError
+from avlearn.errors import DataError
+from avlearn.evaluation.classifiers import Fit, class_scores, fit_centroids, fit_chosen
+from avlearn.evaluation.clip_features import ClipFeatures, Skipped, file_features, table_features
 from avlearn.evaluation.result import list_skipped
+from avlearn.evaluation.trials import Trial, fold_trials, shot_trials, split_trial
 from avlearn.evaluation.untrained import untrained
-from avlearn.files import reason_of
 from avlearn.metrics import MetricResult, table
+from avlearn.metrics.interval import mean_interval
 from avlearn.metrics.recognition import recognition
+from avlearn.models.recognizer import Recognizer
+from avlearn.terminal import progress_line, remark
 
-_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
+CLASSIFIERS = ("logistic", "svm", "knn")
+_TOP = "top-1"
+
+
+@dataclass(frozen=True)
+class ProbeProtocol:
+    """How features are probed.
+
+    Attributes:
+        classifier: ``logistic`` regression, linear ``svm``, or ``knn``.
+        shots: clips a class to learn from, by nearest centroids; None for all training clips.
+        episodes: draws of so many shots.
+        folds: whether all folds of the manifest are gone through.
+
+    Raises:
+        DataError: there is no such classifier, or they exclude each other.
+    """
+
+    classifier: str = "logistic"
+    shots: int | None = None
+    episodes: int = 600
+    folds: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked for."""
+        if self.classifier not in CLASSIFIERS:
+            known = ", ".join(CLASSIFIERS)
+            raise DataError(f"there is no classifier '{self.classifier}': choose one of {known}")
+        if self.shots and (self.folds or self.classifier != "logistic"):
+            raise DataError(
+                "few shots are classified by nearest centroids, on one split: leave out classifier and folds"
+            )
+
+    @property
+    def name(self) -> str:
+        """What is added to the names of the metrics."""
+        if self.shots:
+            return f", {self.shots} shot{'s' * (self.shots > 1)}"
+        return "" if self.classifier == "logistic" else f", {self.classifier}"
+
+    def trials(self, rows: Sequence[Row], labels: np.ndarray) -> list[Trial]:
+        """What is learned from and tested on: indices of rows; of those labelled -1, none in shots."""
+        if self.shots:
+            return shot_trials(rows, labels, self.shots, self.episodes)
+        return fold_trials(rows) if self.folds else [split_trial([row.split for row in rows])]
+
+    def fit(self) -> Fit:
+        """What fits a classifier on values ``[N, D]``."""
+        return fit_centroids if self.shots else partial(fit_chosen, self.classifier)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A linear probe's metrics and its confusion on the test clips.
+    """A probe's metrics and its confusion on the test clips.
 
     Attributes:
-        metrics: for video, audio and both.
+        metrics: for video, audio and both, as far as the clips have them.
         labels: class names.
-        confusion: for each of the three, counts ``[C][C]``.
+        confusion: for each of the three, counts ``[C][C]``, over all folds or episodes.
         skipped: path and reason of each clip that could not be used.
+        folds: top-1 of each fold, for each of the three; empty without folds.
     """
 
     metrics: list[MetricResult]
     labels: list[str]
     confusion: dict[str, list[list[int]]]
-    skipped: list[tuple[str, str]]
+    skipped: Skipped
+    folds: list[dict[str, float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -48,92 +100,90 @@ class ProbeResult:
             "figures": [f.to_dict() for f in self.metrics],
             "labels": self.labels,
             "confusion": self.confusion,
+            "folds": [{kind: round(value, 5) for kind, value in fold.items()} for fold in self.folds],
             "skipped": [f"{path}: {reason}" for path, reason in self.skipped],
         }
 
     def text(self) -> str:
         """Human-readable text."""
-        return table(self.metrics) + list_skipped(self.skipped)
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """Features of clips, averaged over each clip's windows: ``video``, ``audio`` ``[N, D]``, ``labels [N]``."""
-
-    video: np.ndarray
-    audio: np.ndarray
-    labels: np.ndarray
-
-    def kinds(self) -> dict[str, np.ndarray]:
-        """The three inputs that are probed; of an encoder alone, which hears nothing, one."""
-        if not self.audio.shape[1]:
-            return {"video": self.video}
-        return {
-            "video": self.video,
-            "audio": self.audio,
-            "both": np.concatenate([self.video, self.audio], 1),
-        }
-
-    def take(self, index: np.ndarray) -> "ClipFeatures":
-        """A subset."""
-        return ClipFeatures(self.video[index], self.audio[index], self.labels[index])
-
-
-def fit_classifier(train: np.ndarray, labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> Pipeline:
-    """Standardise and fit a logistic regression, its regularisation chosen on validation clips."""
-    best, chosen = -1.0, None
-    for strength in _STRENGTHS:
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
-        classifier.fit(train, labels)
-        score = classifier.score(val, val_labels)
-        if score > best:
-            best, chosen = score, classifier
-    return chosen
+        lines = [
+            f"top-1 of each fold, {kind}: " + " ".join(f"{fold[kind]:.3f}" for fold in self.folds if kind in fold)
+            for kind in self.confusion
+        ]
+        return "\n".join([table(self.metrics), *(lines if self.folds else [])]) + list_skipped(self.skipped)
 
 
 def probe_features(
     train: ClipFeatures, val: ClipFeatures, test: ClipFeatures, reference: dict[str, float], name: str = ""
 ) -> tuple[list[MetricResult], dict[str, np.ndarray]]:
-    """Metrics for video, audio and both, and their test predictions ``[N]``."""
+    """Metrics of a logistic regression for video, audio and both, and its test predictions ``[N]``."""
+    ends = np.cumsum([len(part.labels) for part in (train, val, test)])
+    first, second, third = (
+        np.arange(end - len(part.labels), end) for part, end in zip((train, val, test), ends, strict=True)
+    )
+    features = ClipFeatures(
+        *(np.concatenate([getattr(part, key) for part in (train, val, test)]) for key in ("video", "audio", "labels"))
+    )
+    trial = Trial(((first, second),), first, third)
+    metrics, predicted = probe_trial(features, trial, partial(fit_chosen, "logistic"), reference, name)
+    return metrics, {kind: found[1] for kind, found in predicted.items()}
+
+
+def probe_trial(
+    features: ClipFeatures, trial: Trial, fit: Fit, reference: dict[str, float], name: str = ""
+) -> tuple[list[MetricResult], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Metrics for video, audio and both, each on the clips that have it, and their test labels and predictions ``[N]``.
+
+    A kind that cannot be probed is left out: too few clips have it.
+    """
     metrics, predicted = [], {}
-    for kind, values in train.kinds().items():
-        classifier = fit_classifier(values, train.labels, val.kinds()[kind], val.labels)
-        scores = np.full((len(test.labels), int(max(train.labels.max(), test.labels.max())) + 1), -1e9)
-        scores[:, classifier.classes_] = classifier.decision_function(test.kinds()[kind]).reshape(
-            len(test.labels), -1
-        ) if len(classifier.classes_) > 2 else classifier.predict_log_proba(test.kinds()[kind])  # fmt: skip
-        metrics += recognition(scores, test.labels, f"{kind}{name}", reference.get(kind))
-        predicted[kind] = scores.argmax(1)
+    for kind, values in features.kinds().items():
+        own = trial.among(np.isfinite(values).all(1), features.labels)
+        if own is None:
+            continue
+        labels, truth = features.labels, features.labels[own.test]
+        classifier = fit(values, labels, own.choices, own.fitted)
+        classes = int(max(labels[own.fitted].max(), truth.max())) + 1
+        scores = class_scores(classifier, values[own.test], classes)
+        metrics += recognition(scores, truth, f"{kind}{name}", reference.get(kind))
+        predicted[kind] = truth, scores.argmax(1)
     return metrics, predicted
 
 
-def file_features(
-    model: FeatureModel, rows: Sequence[Row], names: Sequence[str]
-) -> tuple[ClipFeatures, list[tuple[str, str]]]:
-    """Features of files, and path and reason of those that were skipped."""
-    video, audio, labels, skipped = [], [], [], []
-    for row in rows:
-        try:
-            _, seen, heard = embed_file(row.source, model)
-        except AvlearnError as error:
-            skipped.append((str(row.source), reason_of(error, row.source)))
-            continue
-        video.append(seen.mean(0))
-        audio.append(heard.mean(0))
-        labels.append(names.index(row.labels[0]))
-    if not labels:
-        raise DataError(f"none of {len(rows)} clips could be used; the first: {': '.join(skipped[0])}")
-    return ClipFeatures(np.stack(video), np.stack(audio), np.array(labels)), skipped
+def averaged(trials: Sequence[Sequence[MetricResult]], repeated: bool) -> list[MetricResult]:
+    """Each metric, its mean over trials; of ``repeated`` ones, on the same clips, with an interval."""
+    if len(trials) == 1:
+        return list(trials[0])
+    found: dict[str, list[MetricResult]] = {}
+    for metrics in trials:
+        for metric in metrics:
+            found.setdefault(metric.name, []).append(metric)
+    results = []
+    for each in found.values():
+        mean = {key: float(np.mean([getattr(m, key) for m in each])) for key in ("value", "chance", "prior")}
+        interval = mean_interval(np.array([m.value for m in each])) if repeated else None
+        count = each[0].n if repeated else sum(m.n for m in each)
+        results.append(replace(each[0], **mean, n=count, interval=interval))
+    return results
 
 
-def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
+def usable_rows(rows: Sequence[Row], video: bool = False, audio: bool = False) -> tuple[list[Row], Skipped]:
     """Labelled clips that can be used, and path and reason of the others.
+
+    Args:
+        rows: of manifests.
+        video, audio: whether a clip without it cannot be used.
 
     Raises:
         DataError: those that can be used are not of two classes at least.
     """
-    usable = [row for row in rows if row.labels and not row.reason]
-    others = [(str(row.source), row.reason or "it has no label") for row in rows if not row.labels or row.reason]
+    reasons = [row.reason_for(video=video, audio=audio) for row in rows]
+    usable = [row for row, reason in zip(rows, reasons, strict=True) if row.labels and not reason]
+    others = [
+        (str(row.source), reason or "it has no label")
+        for row, reason in zip(rows, reasons, strict=True)
+        if not row.labels or reason
+    ]
     classes = {row.labels[0] for row in usable}
     if len(classes) < 2:
         why = f"; {len(others)} more cannot be used, the first: {': '.join(others[0])}" if others else ""
@@ -143,56 +193,102 @@ def usable_rows(rows: Sequence[Row]) -> tuple[list[Row], list[tuple[str, str]]]:
     return usable, others
 
 
-def split_rows(rows: Sequence[Row], seed: int = 0) -> tuple[list[Row], list[Row], list[Row]]:
-    """Training, validation and test rows: by the manifest's splits, else 60/20/20 by a fixed shuffle.
-
-    Raises:
-        DataError: there are too few.
-    """
-    splits = {s: [r for r in rows if r.split == s] for s in ("train", "val", "test")}
-    if splits["train"] and splits["test"]:
-        if not splits["val"]:
-            order = np.random.default_rng(seed).permutation(len(splits["train"]))
-            held = max(len(order) // 5, 1)
-            splits["val"] = [splits["train"][i] for i in order[:held]]
-            splits["train"] = [splits["train"][i] for i in order[held:]]
-        return splits["train"], splits["val"], splits["test"]
-    order = np.random.default_rng(seed).permutation(len(rows))
-    first, second = round(0.6 * len(rows)), round(0.8 * len(rows))
-    parts = [[rows[i] for i in part] for part in (order[:first], order[first:second], order[second:])]
-    if not all(parts):
-        raise DataError(f"{len(rows)} clips are too few to split into training, validation and test")
-    return parts[0], parts[1], parts[2]
+def _needs(model: FeatureModel) -> tuple[bool, bool]:
+    """Whether a model gives no features of a clip without video, and without audio; two towers do of either."""
+    if isinstance(model, Recognizer):
+        return model.config.sees, model.config.hears
+    return isinstance(model, EncoderAlone), False
 
 
-def probe_model(model: FeatureModel, rows: Sequence[Row]) -> ProbeResult:
+def class_labels(rows: Sequence[Row]) -> tuple[list[str], np.ndarray]:
+    """Names of the classes, and the number ``[N]`` of each row's first."""
+    names = sorted({row.labels[0] for row in rows})
+    return names, np.array([names.index(row.labels[0]) for row in rows])
+
+
+def probe_model(model: FeatureModel, rows: Sequence[Row], protocol: ProbeProtocol | None = None) -> ProbeResult:
     """Probe the features of a model on labelled clips, beside those of the same network untrained.
 
     Raises:
         DataError: the rows are not enough.
     """
-    rows, unusable = usable_rows(rows)
-    parts = split_rows(rows)
-    names = sorted({row.labels[0] for part in parts for row in part})
+    protocol = protocol or ProbeProtocol()
+    rows, unusable = usable_rows(rows, *_needs(model))
+    names, labels = class_labels(rows)
     reference: dict[str, float] = {}
-    for network in (untrained(model), model):
-        found = [file_features(network, part, names) for part in parts]
-        train, val, test = (features for features, _ in found)
-        if len(set(train.labels)) < 2:
-            raise DataError(f"the clips to train on are all of one class: {names[train.labels[0]]}")
-        metrics, predicted = probe_features(train, val, test, reference)
-        if network is not model:
-            reference = {f.name.split(", ")[1]: f.value for f in metrics if f.name.startswith("top-1")}
-    confusion = {k: confusion_matrix(test.labels, v, labels=range(len(names))).tolist() for k, v in predicted.items()}
-    return ProbeResult(metrics, names, confusion, [*unusable, *(s for _, part in found for s in part)])
+    for network, label in ((untrained(model), "untrained"), (model, "features")):
+        with progress_line(label) as progress:
+            features, skipped = file_features(network, rows, labels, progress)
+        result = _probed(features, rows, names, protocol, reference)
+        reference = {m.name.split(", ")[1]: m.value for m in result.metrics if m.name.startswith(_TOP)}
+    return replace(result, skipped=[*unusable, *skipped])
 
 
-def probe_manifests(
-    model: str | Path, manifests: Sequence[str | Path], device: str = "cpu", precision: str = "32"
+def _probed(
+    features: ClipFeatures, rows: Sequence[Row], names: list[str], protocol: ProbeProtocol, reference: dict[str, float]
 ) -> ProbeResult:
-    """`probe_model` for a model by name or path, as `avlearn.load` takes it, and manifests or folders as Kinetics'."""
+    """What trials of a protocol give, on average."""
+    lost = np.isnan(features.video).all(1) & np.isnan(features.audio).all(1)  # of [N, 0], all
+    labels = np.where(lost, -1, features.labels)
+    trials = protocol.trials(rows, labels)
+    for trial in trials:
+        learned = set(labels[trial.fitted]) - {-1}
+        if len(learned) < 2:
+            raise DataError(f"the clips to train on are all of one class: {', '.join(names[k] for k in learned)}")
+    fit = protocol.fit()
+    found = [probe_trial(features, trial, fit, reference, protocol.name) for trial in trials]
+    metrics = averaged([metrics for metrics, _ in found], repeated=protocol.shots is not None)
+    if not metrics:
+        raise DataError("too few clips have video, or audio, to train on, to choose by and to test on")
+    if not reference:  # of two networks, once
+        _tell_left_out(features, {kind for _, predicted in found for kind in predicted})
+    confusion: dict[str, np.ndarray] = {}
+    for _, predicted in found:
+        for kind, pair in predicted.items():
+            confusion[kind] = confusion.get(kind, 0) + confusion_matrix(*pair, labels=range(len(names)))
+    folds = [{m.name.split(", ")[1]: m.value for m in own if m.name.startswith(_TOP)} for own, _ in found]
+    return ProbeResult(
+        metrics, names, {kind: counts.tolist() for kind, counts in confusion.items()}, [],
+        folds if protocol.folds else [],
+    )  # fmt: skip
+
+
+def _tell_left_out(features: ClipFeatures, probed: set[str]) -> None:
+    for kind, values in features.kinds().items():
+        if kind not in probed and np.isfinite(values).all(1).any():
+            remark(f"too few clips have {kind} to train on, to choose by and to test on: it is not probed")
+
+
+def probe_table(
+    table: str | Path, manifests: Sequence[str | Path], protocol: ProbeProtocol | None = None
+) -> ProbeResult:
+    """Probe features that `avlearn embed` has written, of the clips of manifests; nothing is decoded.
+
+    Raises:
+        DataError: the table cannot be read, or it and the manifests do not list the same clips.
+    """
+    listed = read_rows(manifests)
+    rows, unusable = usable_rows(listed)
+    names, labels = class_labels(rows)
+    features = table_features(Path(table), rows, listed, labels)
+    return replace(_probed(features, rows, names, protocol or ProbeProtocol(), {}), skipped=unusable)
+
+
+def read_rows(manifests: Sequence[str | Path]) -> list[Row]:
+    """Rows of manifests, or of folders laid out as Kinetics'."""
     rows: list[Row] = []
     for manifest in map(Path, manifests):
         plain_folder = manifest.is_dir() and not (manifest / "manifest.parquet").exists()
         rows += scan_folder(manifest) if plain_folder else read_manifest(manifest)
-    return probe_model(load_features(model, device, precision), rows)
+    return rows
+
+
+def probe_manifests(
+    model: str | Path,
+    manifests: Sequence[str | Path],
+    device: str = "cpu",
+    precision: str = "32",
+    protocol: ProbeProtocol | None = None,
+) -> ProbeResult:
+    """`probe_model` for a model by name or path, as `avlearn.load` takes it, and manifests or folders as Kinetics'."""
+    return probe_model(load_features(model, device, precision), read_rows(manifests), protocol)

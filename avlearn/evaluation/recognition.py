@@ -6,8 +6,9 @@ import torch
 from avlearn.apply.embed import pooled_features
 from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Row
+from avlearn.evaluation.clip_features import ClipFeatures
 from avlearn.evaluation.evaluator import CandidateClips, Evaluator
-from avlearn.evaluation.linear_probe import ClipFeatures, probe_features
+from avlearn.evaluation.linear_probe import probe_features
 from avlearn.evaluation.result import EvaluatorResult
 from avlearn.evaluation.selection import solos
 from avlearn.evaluation.separation import require_solos

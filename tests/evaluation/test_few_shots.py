@@ -4,7 +4,7 @@ import numpy as np
 
 from avlearn.config import ModelConfig
 from avlearn.evaluation import recognition
-from avlearn.evaluation.linear_probe import ClipFeatures
+from avlearn.evaluation.clip_features import ClipFeatures
 from avlearn.models.audiovisual import AudioVisual
 
 LABELS = ["b", "a", "c"] * 20

@@ -14,15 +14,11 @@ from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import DataError
-from avlearn.evaluation import linear_probe
-from avlearn.evaluation.linear_probe import (
-    ClipFeatures,
-    fit_classifier,
-    probe_features,
-    probe_manifests,
-    probe_model,
-    split_rows,
-)
+from avlearn.evaluation import classifiers, clip_features
+from avlearn.evaluation.classifiers import fit_classifier
+from avlearn.evaluation.clip_features import ClipFeatures
+from avlearn.evaluation.linear_probe import probe_features, probe_manifests, probe_model
+from avlearn.evaluation.trials import split_trial
 from avlearn.evaluation.untrained import untrained
 from avlearn.models.audiovisual import AudioVisual
 
@@ -47,7 +43,7 @@ def test_regularisation_is_chosen_on_validation_clips():
     rng = np.random.default_rng(1)
     train, val = noisy(rng, 150, 0.2), noisy(rng, 400, 0.0)
     scores = {}
-    for strength in linear_probe._STRENGTHS:
+    for strength in classifiers._STRENGTHS:
         one = fit_alone(strength, train)
         scores[strength] = one.score(*train), one.score(*val)
     on_train, on_val = (max(scores, key=lambda strength, k=k: scores[strength][k]) for k in (0, 1))
@@ -72,7 +68,7 @@ def fit_alone(strength: float, train: tuple[np.ndarray, np.ndarray]):
 
 def test_the_most_regularised_classifier_is_taken_of_equals():
     values, labels = np.array([[-1.0], [1.0]] * 10), np.array([0, 1] * 10)
-    assert strength_of(fit_classifier(values, labels, values, labels)) == min(linear_probe._STRENGTHS)
+    assert strength_of(fit_classifier(values, labels, values, labels)) == min(classifiers._STRENGTHS)
 
 
 def test_what_cannot_be_known_of_test_clips_is_not_known():
@@ -95,13 +91,15 @@ def row(name: str, label: str, split: str = "", reason: str = "") -> Row:
 
 @pytest.mark.parametrize("splits", [("",), ("train", "test"), ("train", "val", "test")])
 def test_no_clip_is_in_two_parts(splits):
-    rows = [row(f"{k}.mp4", "ab"[k % 2], splits[k % len(splits)]) for k in range(30)]
-    parts = split_rows(rows)
-    assert all(parts)
-    assert sorted(r.path.name for part in parts for r in part) == sorted(r.path.name for r in rows)
+    given = [splits[k % len(splits)] for k in range(30)]
+    trial = split_trial(given)
+    ((train, val),) = trial.choices
+    parts = [train, val, trial.test]
+    assert all(map(len, parts)) and trial.fitted is train
+    assert sorted(np.concatenate(parts).tolist()) == list(range(30))
     if "test" in splits:
-        assert all(r.split == "test" for r in parts[2])
-        assert not any(r.split == "test" for part in parts[:2] for r in part)
+        assert all(given[k] == "test" for k in trial.test)
+        assert not any(given[k] == "test" for part in parts[:2] for k in part)
 
 
 def test_the_untrained_network_is_the_same_towers():
@@ -137,7 +135,7 @@ def test_a_probe_is_held_against_the_untrained_network(monkeypatch):
             video[0, :10] = 8.0 * (k % 2)
         return np.zeros(1), video, audio
 
-    monkeypatch.setattr(linear_probe, "embed_file", embed)
+    monkeypatch.setattr(clip_features, "embed_file", embed)
     rows = [row(f"{k}.mp4", "ab"[k % 2], ("train", "val", "test", "test")[k // 40]) for k in range(160)]
     del rows[141::2]  # ten of the last class, to be tested on
     result = probe_model(model, [*rows, row("lost.mp4", "a", "train", "it cannot be decoded"), Row(Path("bare.mp4"))])
@@ -180,8 +178,8 @@ def test_shards_give_what_their_clips_give(worlds, untrained, monkeypatch):
     write_manifest(rows, worlds / "two.parquet")
     prepare(worlds / "two.parquet", worlds / "packed", short_side=64, shards=2, workers=1)
     seen = []
-    real = linear_probe.embed_file
-    monkeypatch.setattr(linear_probe, "embed_file", lambda source, model: seen.append(source) or real(source, model))
+    real = clip_features.embed_file
+    monkeypatch.setattr(clip_features, "embed_file", lambda source, model: seen.append(source) or real(source, model))
     result = probe_manifests(untrained, [worlds / "packed"])
     assert result.skipped == []
     assert sum(map(sum, result.confusion["video"])) == 2
