@@ -48,6 +48,12 @@ class Row:
     y: float
     boxes: list[Box]
     sure: bool | None
+    shares: list[float] | None = None  # of the map's columns, from the left
+
+    def before(self, x: float) -> float:
+        """Share of the map that lies left of a place."""
+        shares = np.asarray(self.shares)
+        return float(np.interp(x, np.linspace(0, 1, len(shares) + 1), np.concatenate([[0.0], shares.cumsum()])))
 
     @property
     def right(self) -> bool:
@@ -108,19 +114,25 @@ def box_cases(media: Path, work: Path) -> Iterator[tuple[str, str, str, Path, li
         yield "boxes", row["path"], "off centre", write(work / "case.mp4", np.ascontiguousarray(cut), audio), inside
 
 
-def priors(path: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Peaks of what trains nothing: the middle, motion, and motion times its correlation with loudness."""
-    yield "centre", (0.5, 0.5)
+def column_shares(seen: np.ndarray) -> list[float]:
+    """Of a map ``[Y, X]``, above its least value."""
+    columns = (seen - seen.min()).sum(0)
+    shares: list[float] = (columns / max(columns.sum(), 1e-9)).tolist()
+    return shares
+
+
+def priors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Maps of what trains nothing: motion, and motion times its correlation with loudness."""
     clip = read_clip(path, fps=FPS, size=96, sample_rate=RATE, mono=True)
     grid = grid_of(*clip.video.shape[1:3])
     _, motion, _ = (view.numpy() for view in grid_motion(torch.from_numpy(clip.video).float().mean(3), grid))
     energy = np.square(motion).mean(0)
-    yield "motion", peak_of(energy.reshape(grid))
+    yield "motion", energy.reshape(grid)
     samples = np.resize(clip.audio[0], round(len(motion) / FPS * RATE))
     loud = np.log(np.square(samples.reshape(len(motion), -1)).mean(1) + 1e-7)
     correlation = ((motion - motion.mean(0)) * (loud - loud.mean())[:, None]).mean(0)
     correlation /= motion.std(0) * loud.std() + 1e-6
-    yield "motion x loudness correlation", peak_of((np.maximum(correlation, 0) * energy).reshape(grid))
+    yield "motion x loudness correlation", (np.maximum(correlation, 0) * energy).reshape(grid)
 
 
 def measured(args: argparse.Namespace, work: Path) -> Iterator[Row]:
@@ -128,23 +140,36 @@ def measured(args: argparse.Namespace, work: Path) -> Iterator[Row]:
     for part in args.parts:
         cases = box_cases(args.media, work) if part == "boxes" else pair_cases(args.media, work, part)
         for kind, name, case, path, boxes in cases:
-            for method, (x, y) in priors(path):
-                yield Row(kind, name, case, method, x, y, boxes, None)
+            yield Row(kind, name, case, "centre", 0.5, 0.5, boxes, None)
+            for method, seen in priors(path):
+                yield Row(kind, name, case, method, *peak_of(seen), boxes, None, column_shares(seen))
             answers = ask_experts(path)
             for answer in answers:
-                if answer.peak:
-                    yield Row(kind, name, case, f"{answer.expert} expert", *answer.peak, boxes, bool(answer.sure.any()))
-            if peak := answers[-1].peak:
-                yield Row(kind, name, case, "experts", *peak, boxes, bool(answers[-1].sure.any()))
+                if answer.found is not None and answer.peak:
+                    shares = column_shares(answer.found.maps.mean(0))
+                    sure = bool(answer.sure.any())
+                    yield Row(kind, name, case, f"{answer.expert} expert", *answer.peak, boxes, sure, shares)
+                    if answer is answers[-1]:
+                        yield Row(kind, name, case, "experts", *answer.peak, boxes, sure, shares)
             if model:
                 looked = localize_by_model(path, model, lambda _: None)
-                yield Row(kind, name, case, "model", *peak_of(looked.found.maps.mean(0)), boxes, None)
+                seen = looked.found.maps.mean(0)
+                yield Row(kind, name, case, "model", *peak_of(seen), boxes, None, column_shares(seen))
                 if looked.verdict == CANNOT_TELL:
                     looked = by_experts(looked, answers)
                 weights = looked.drawn if looked.drawn.any() else None
-                peak = peak_of(np.average(looked.found.maps, 0, weights))
+                seen = np.average(looked.found.maps, 0, weights)
                 named = looked.verdict in ("on screen", "partly on screen")
-                yield Row(kind, name, case, "avlearn localize", *peak, boxes, named)
+                yield Row(kind, name, case, "avlearn localize", *peak_of(seen), boxes, named, column_shares(seen))
+
+
+def moves_with_the_sound(rows: list[Row]) -> bool:
+    """Whether more of a map lies on the left with the audio of the left clip than with that of the right one."""
+    cases = {row.case: row for row in rows if row.shares}
+    if not {"left heard", "right heard"} <= cases.keys():
+        return False
+    middle = cases["left heard"].boxes[0][2]
+    return cases["left heard"].before(middle) > cases["right heard"].before(middle) + 1e-6
 
 
 def table(rows: list[Row]) -> None:
@@ -163,7 +188,11 @@ def table(rows: list[Row]) -> None:
         files = {r.file for r in own}
         right = sum(map(len, heard.values()))
         both = len(heard["left heard"] & heard["right heard"])
-        print(f"side by side, {kind}, {method}: {right} of {2 * len(files)}; both followed in {both} of {len(files)}")
+        moved = sum(moves_with_the_sound([r for r in own if r.file == name]) for name in files)
+        print(
+            f"side by side, {kind}, {method}: peak right in {right} of {2 * len(files)}, for both sounds in {both} of "
+            f"{len(files)}; the map moves with the sound in {moved} of {len(files)}"
+        )
 
 
 def main() -> None:
