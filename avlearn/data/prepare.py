@@ -93,8 +93,9 @@ def prepare(
 
     ``out`` gets ``clips/``, with files named after the rows' paths, or ``shards/``; ``manifest.parquet``, whose clips
     all begin at 0; and ``prepare.json`` with the settings. The same sources give the same bytes, whether a run was
-    stopped on its way or not. Rows with a reason not to be used stay in the manifest as they were, and clips that
-    cannot be decoded throughout get one; the next run tries those again.
+    stopped on its way or not. Clips without audio are prepared too, and say so as before. Rows with another reason not
+    to be used stay in the manifest as they were, and clips that cannot be decoded throughout get one; the next run
+    tries those again.
 
     Args:
         manifest: of a scan; or a folder with a ``manifest.parquet``.
@@ -128,7 +129,7 @@ def prepare(
             store.tidy(good)
         finally:
             sweep(out)
-    passed_over = [(str(row.path), row.reason) for row in (*unused.values(), *(row for row in rows if row.reason))]
+    passed_over = [(str(row.path), row.reason) for row in (*unused.values(), *filter(_unusable, rows))]
     old = {clip.name: clip.row for clip in good}.values()
     new = {clip.name: row for clip, row in zip(good, prepared, strict=True)}.values()
     return Preparation(
@@ -140,7 +141,12 @@ def prepare(
 def _in_their_places(rows: Sequence[Row], unused: Mapping[Row, Row], prepared: Iterable[Row]) -> list[Row]:
     """Rows of a manifest, of which those that could be prepared give way to what came of them, in their order."""
     rest = iter(prepared)
-    return [row if row.reason else unused[row] if row in unused else next(rest) for row in rows]
+    return [row if _unusable(row) else unused[row] if row in unused else next(rest) for row in rows]
+
+
+def _unusable(row: Row) -> str:
+    """Why a row is not transcoded; one without audio is."""
+    return row.reason_for(video=True, audio=False)
 
 
 def _settings(short_side: int, sample_rate: int, crf: int, shards: int) -> Settings:
@@ -170,7 +176,7 @@ def _clips(rows: Sequence[Row], manifest: Path) -> list[_Clip]:
     Raises:
         DataError: there are none, or they lie in shards.
     """
-    usable = [row for row in rows if not row.reason]
+    usable = [row for row in rows if not _unusable(row)]
     if not usable:
         raise DataError(f"{manifest} holds no clip that can be used")
     if any(row.offset is not None for row in usable):
@@ -316,7 +322,7 @@ class _Store:
         flags = tuple(flag for flag in old.flags if flag != "start-offset")
         return Row(
             self._loose(clip.name), labels=old.labels, split=old.split, flags=flags, events=events, truth=old.truth,
-            **record["row"],
+            folds=old.folds, reason=old.reason, **record["row"],
         )  # fmt: skip
 
     def _unpack(self, names: set[str]) -> None:

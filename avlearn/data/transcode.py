@@ -65,7 +65,7 @@ class Settings:
 
 
 def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, dict[str, Any]]:
-    """Write a clip whose video and audio both begin at 0 and end by the video's end.
+    """Write a clip whose video, and audio where there is any, begin at 0 and end by the video's end.
 
     Rotation and the shape of pixels are baked in; nothing is enlarged; frames keep their instants, so that a fixed
     rate stays fixed and a variable one variable. The same source gives the same bytes.
@@ -105,18 +105,25 @@ def _encode(source: Path, part: Path, settings: Settings) -> tuple[Fraction, lis
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     with av.open(str(part), "w", format="mp4", options=options) as container:
         video = _video_stream(container, first[2], base, rate or _HINT, settings.crf)
-        audio = _Audio(container, source, begin, settings.sample_rate)
+        audio = _Audio(container, source, begin, settings.sample_rate) if _has_audio(source) else None
         for instant, lasts, frame in chain([first], frames):
             frame.pts, frame.time_base = round((instant - begin) / base), base
             frame.duration = round(lasts / base)
             ticks.append(frame.pts)
             end = ticks[-1] * base + (base if rate else lasts)
-            audio.write_until(instant - begin, _CHUNK)
+            if audio:
+                audio.write_until(instant - begin, _CHUNK)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        audio.write_until(end)
-        audio.finish()
-    return begin, ticks, base, audio.written
+        if audio:
+            audio.write_until(end)
+            audio.finish()
+    return begin, ticks, base, audio.written if audio else 0
+
+
+def _has_audio(source: Path) -> bool:
+    with open_media(source) as container:
+        return audio_stream(container) is not None
 
 
 def _video_stream(
@@ -269,9 +276,9 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
     heard, first = 0, None
     with open_media(path) as container:
         video, audio = video_stream(container), audio_stream(container)
-        if video is None or audio is None:
+        if video is None or (audio is None) != (not samples):
             raise MediaError("what was written holds no video or no audio")
-        for packet in container.demux(video, audio):
+        for packet in container.demux(*filter(None, (video, audio))):
             for frame in packet.decode():
                 if isinstance(frame, av.VideoFrame):
                     shown += [] if frame.is_corrupt else [frame.pts]
@@ -282,19 +289,20 @@ def _check(path: Path, ticks: list[int], base: Fraction, samples: int, rate: int
     if shown != [tick * scale for tick in ticks]:
         raise MediaError(f"what was written shows {len(shown)} frames, not {len(ticks)} at their instants")
     # AAC comes in frames of 1024 samples.
-    if first is None or abs(first) > 1 / rate or abs(heard - samples) >= 1024:
+    if samples and (first is None or abs(first) > 1 / rate or abs(heard - samples) >= 1024):
         raise MediaError(f"the audio that was written has {heard} samples from {first} s, not {samples} from 0")
 
 
 def _described(path: Path) -> dict[str, Any]:
     info = probe(path)
     video, audio = info.video, info.audio
-    if video is None or audio is None:
-        raise MediaError("what was written holds no video or no audio")
+    if video is None:
+        raise MediaError("what was written holds no video")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    heard = {"audio_codec": audio.codec, "sample_rate": audio.sample_rate, "channels": audio.channels} if audio else {}
     return {
-        "duration": min(video.duration, audio.duration), "video_codec": video.codec, "fps": video.fps,
-        "width": video.width, "height": video.height, "audio_codec": audio.codec, "sample_rate": audio.sample_rate,
-        "channels": audio.channels, "hash": digest, "bytes": path.stat().st_size,
+        "duration": min(video.duration, audio.duration) if audio else video.duration, "video_codec": video.codec,
+        "fps": video.fps, "width": video.width, "height": video.height, **heard, "hash": digest,
+        "bytes": path.stat().st_size,
     }  # fmt: skip

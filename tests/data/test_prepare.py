@@ -145,6 +145,23 @@ def test_events_and_flags_follow_the_clip(tmp_path):
     assert [flashes(image) for image in clip.video] == [False, True, False]
 
 
+@pytest.mark.parametrize("tars", [0, 1])
+def test_clips_without_audio_are_prepared_and_folds_stay(tmp_path, tars):
+    """They are data for who does not listen, before as after."""
+    loud = make(tmp_path / "loud.mp4", 1)
+    clip = ClipReader(audio=False).read(loud, [Window(0.0, SECONDS)])[0]
+    write_video(tmp_path / "mute.mp4", clip.video, 25)
+    folds = ("train", "", "test")
+    rows = scan([Entry(tmp_path / name, ("a",), folds=folds) for name in ("mute.mp4", "loud.mp4")], tmp_path / "m.csv")
+    prepare(tmp_path / "m.csv", tmp_path / "out", shards=tars)
+    found = read_manifest(tmp_path / "out")
+    assert [(row.reason, row.flags, row.folds) for row in found] == [(row.reason, row.flags, folds) for row in rows]
+    mute, heard = found
+    assert not mute.reason_for(video=True, audio=False) and mute.audio_codec == "" and heard.audio_codec == "aac"
+    read = ClipReader(audio=False).read(mute.source, [Window(0.0, SECONDS)])[0]
+    assert len(read.video) == round(25 * SECONDS) and mute.duration == pytest.approx(SECONDS)
+
+
 def test_names_do_not_collide(tmp_path):
     paths = [make(tmp_path / "in" / name, k) for k, name in enumerate(("a.mp4", "a.mkv", "A.mov", "b/a.mp4"))]
     write_manifest([Row(path, duration=2.0) for path in [*paths, paths[0]]], tmp_path / "in" / "m.csv")

@@ -235,12 +235,17 @@ def test_a_file_cut_short_is_refused(tmp_path):
     assert refused(tmp_path / "a.mp4", tmp_path)
 
 
-def test_what_lacks_video_or_audio_is_refused(tmp_path):
+def test_what_lacks_video_is_refused(tmp_path):
     write_wav(tmp_path / "a.wav", np.zeros((1, RATE), np.float32), RATE)
     refused(tmp_path / "a.wav", tmp_path, NoVideoError)
+
+
+def test_what_lacks_audio_is_transcoded_without(tmp_path):
     write_video(tmp_path / "a.mp4", np.zeros((25, 32, 32, 3), np.uint8), 25)
-    (tmp_path / "out").rmdir()
-    refused(tmp_path / "a.mp4", tmp_path, NoAudioError)
+    begin, columns = transcode(tmp_path / "a.mp4", tmp_path / "out.mp4", Settings())
+    assert begin == 0 and columns["duration"] == pytest.approx(1.0) and "audio_codec" not in columns
+    info = probe(tmp_path / "out.mp4")
+    assert info.audio is None and info.video.codec == "h264"
 
 
 def test_audio_that_never_meets_the_video_is_refused(tmp_path):
