@@ -5,7 +5,21 @@ import traceback
 from typing import NoReturn
 
 # They add their commands.
-from avlearn.cli import adapt, calibrate, classify, data, embed, flow, localize, models, probe, separate, sync, training  # noqa: F401
+from avlearn.cli import (  # noqa: F401
+    adapt,
+    calibrate,
+    classify,
+    data,
+    embed,
+    evaluate,
+    flow,
+    localize,
+    models,
+    probe,
+    separate,
+    sync,
+    training,
+)
 from avlearn.cli.app import app
 from avlearn.errors import AvlearnError
 from avlearn.files import is_file

@@ -1,4 +1,4 @@
-"""Commands that train a model and measure it."""
+"""Commands that train a model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avlearn.cli.app import app, recipe_app
-from avlearn.cli.options import Data, Device, Json, ModelName, Overrides, Precision, resumable, tell, there
+from avlearn.cli.options import Overrides, resumable
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
 
@@ -93,67 +93,6 @@ def _train(recipe: "Recipe", run_dir: Path | None, dry_run: bool, resume: bool) 
     if dry_run or global_rank(environment(settings.devices, settings.nodes), settings.devices) > 0:
         return  # of several processes, the first one writes the model
     typer.echo(f"wrote {folder}")
-
-
-@app.command()
-def evaluate(
-    data: Data,
-    model: ModelName = "default",
-    device: Device = "auto",
-    precision: Precision = "32",
-    task: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TASK", help="sync, localization, separation or recognition; else all that can be."),
-    ] = None,
-    released: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--with", metavar="WEIGHTS", help="Also a released localizer, on clips with boxes: its file.", parser=there
-        ),
-    ] = None,
-    objects: Annotated[
-        Path | None,
-        typer.Option(metavar="WEIGHTS", help="Also maps refined by objects: an ImageNet ResNet-18.", parser=there),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="Also a separator that sees nothing (conditioning=none).")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    json_path: Json = None,
-) -> None:  # fmt: skip
-    """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
-
-    Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
-
-    Example: avlearn evaluate --data test/manifest.parquet --task sync --json figures.json
-
-    LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
-    """
-    from avlearn.apply.encoder_alone import EncoderAlone, load_features
-    from avlearn.evaluation import evaluate as run
-    from avlearn.evaluation.encoder import evaluate_encoder
-    from avlearn.models.folder import load, model_folder
-    from avlearn.models.recognizer import Recognizer
-    from avlearn.models.released.localizers import load_localizer, load_object_map
-    from avlearn.tasks.synchronize.objective_folder import load_objective
-
-    measured = load_features(model, device, precision)
-    if isinstance(measured, Recognizer):
-        raise AvlearnError(f"{model} is a recognizer: avlearn linear-probe measures its features")
-    if isinstance(measured, EncoderAlone):
-        if released or objects or baseline:
-            raise AvlearnError(
-                "--with, --objects and --baseline go with a model of video and audio, not with an encoder"
-            )
-        tell(evaluate_encoder(measured, data, task or ()), json_path)
-        return
-    result = run(
-        measured, data, seed, tasks=task or (), objective=load_objective(model_folder(model)),
-        released=[load_localizer(path) for path in released or ()],
-        objects=load_object_map(objects) if objects else None,
-        baseline=load(baseline, device, precision) if baseline else None,
-    )  # fmt: skip
-    tell(result, json_path)
 
 
 @recipe_app.command("show")

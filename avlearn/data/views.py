@@ -94,11 +94,12 @@ def clip_frames(views: Views, length: int, frames: int, stride: float, segments:
     """
     if segments and views.rule == "pyslowfast":
         edges: np.ndarray = np.round((length - 1) / frames * np.arange(frames + 1)).astype(int)
-        return ((edges[:-1] + edges[1:]) // 2)[None]
+        return np.asarray((edges[:-1] + edges[1:]) // 2)[None]
     if views.rule == "uniform":
         part = length / frames
         first = np.arange(frames) * part
-        return np.minimum(np.stack([first + part / 2, first][: views.clips]).astype(int), length - 1)
+        places = np.stack([first + part / 2, first][: views.clips]).astype(int)
+        return np.asarray(np.minimum(places, length - 1))
     starts = clip_starts(views, length, frames, stride)
     if views.rule == "pyslowfast":
         last = max(frames * stride, 1.0) - 1

@@ -1,6 +1,8 @@
 """Labels that a recognizer gives to clips which have one label or several; beside them what guessing gives."""
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from avlearn.metrics.interval import wilson_interval
 from avlearn.metrics.metric_result import MetricResult
@@ -169,6 +171,23 @@ def confusion(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     clips, labels = np.nonzero(truth & ~right[:, None])
     np.add.at(matrix, (labels, answered[clips]), 1)
     return matrix
+
+
+def confusion_order(matrix: np.ndarray) -> np.ndarray:
+    """An order of classes in which those that are taken for each other are neighbours: ``[C]``.
+
+    By average linkage, with the order of its leaves that brings like ones together (Bar-Joseph et al., 2001).
+
+    Args:
+        matrix: ``[C, C]`` counts, of two classes at least.
+
+    >>> confusion_order(np.array([[5, 0, 4], [0, 9, 0], [4, 0, 5]])).tolist()
+    [1, 2, 0]
+    """
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    distance = 2 - (shares + shares.T)
+    np.fill_diagonal(distance, 0)
+    return np.asarray(leaves_list(linkage(squareform(distance), "average", optimal_ordering=True)))
 
 
 def _check(scores: np.ndarray, truth: np.ndarray) -> None:

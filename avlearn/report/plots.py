@@ -22,6 +22,7 @@ from avlearn.metrics.localization import enlarge
 
 TRAINING, HELD_OUT, MARK = "#3b82f6", "#ea580c", "#dc2626"  # seen well on white and on black
 _WIDTH = 4.6  # inches: one column of a page, and all of a phone's
+_COUNTED, _NAMED = 30, 150  # classes of a confusion matrix whose counts, and whose names, can be read
 
 
 def png_bytes(image: np.ndarray | Figure) -> bytes:
@@ -262,6 +263,8 @@ def reliability_curve(said: np.ndarray, found: np.ndarray, clips: np.ndarray) ->
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts of true classes (rows) and predicted ones (columns), coloured by share of the row.
 
+    Of many classes the counts are left out, and of very many the names.
+
     Args:
         matrix: ``[C, C]`` counts.
         names: of the C classes.
@@ -278,11 +281,17 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.imshow(cells, interpolation="none")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            axes.text(column, row, str(int(count)), ha="center", va="center", fontsize=8)
+    if len(names) <= _NAMED:
+        letters = 8 if len(names) <= _COUNTED else max(650 / len(names), 4)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=letters)
+        axes.set_yticks(range(len(names)), names, fontsize=letters)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if len(names) <= _COUNTED:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                axes.text(column, row, str(int(count)), ha="center", va="center", fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure

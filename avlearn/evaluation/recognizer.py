@@ -1,0 +1,120 @@
+"""Evaluation of a recognizer on labelled clips, over views, as figures are published."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.views import Views, parse_views
+from avlearn.errors import DataError
+from avlearn.evaluation.recognizer_result import RecognitionResult, ScoredClips
+from avlearn.evaluation.view_scores import Average, score_views
+from avlearn.files import printable
+from avlearn.models.recognizer import Recognizer
+from avlearn.names import hint
+
+TRAIN = "train"
+
+
+def evaluate_recognizer(
+    model: Recognizer,
+    manifests: Sequence[str | Path],
+    views: Views | None = None,
+    *,
+    average: Average = "probabilities",
+    fold: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> RecognitionResult:
+    """Measure a recognizer on the clips that `rows_to_test` chooses.
+
+    Args:
+        model: from `avlearn.models.recognizer_folder.load_recognizer`.
+        manifests: of labelled clips.
+        views: of each clip; by default those of `parse_views`.
+        average: what is averaged over views.
+        fold: whose test it is, of a corpus that has several, from 1.
+        progress: told how many clips are done, and of how many.
+
+    Raises:
+        DataError: there are no clips to test on, a label is none that the model knows, or no clip can be read.
+    """
+    config = model.config
+    views = parse_views(str(views) if views else None, bool(config.segments))
+    rows = [row for manifest in manifests for row in rows_to_test(manifest, fold)]
+    _require_known(rows, config.labels)
+    usable: list[Row] = []
+    skipped: list[tuple[str, str]] = []
+    for row in rows:
+        reason = row.reason_for(video=config.sees, audio=config.hears) or ("" if row.labels else "it has no label")
+        if reason:
+            skipped.append((str(row.source), reason))
+        else:
+            usable.append(row)
+    scores: dict[str, list[np.ndarray]] = {}
+    read: list[Row] = []
+    for done, (row, found) in enumerate(zip(usable, score_views(model, usable, views, average), strict=True), 1):
+        if isinstance(found, str):
+            skipped.append((str(row.source), found))
+        else:
+            read.append(row)
+            for kind, values in found.items():
+                scores.setdefault(kind, []).append(values)
+        progress(done, len(usable))
+    if not read:
+        first = f"; the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
+        raise DataError(f"none of {len(rows)} clips could be tested on{first}")
+    clips = ScoredClips(
+        read, config.labels, _truth(read, config.labels), {kind: np.stack(each) for kind, each in scores.items()},
+        config.inputs, config.multi_label, average,
+    )  # fmt: skip
+    items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in read).encode()).hexdigest()
+    return RecognitionResult(clips, str(views), items, fold, tuple(skipped))
+
+
+def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:
+    """Clips of the test split, else of the validation split, else of none; never those to train on.
+
+    Args:
+        manifest: of clips.
+        fold: whose splits they are; by default those of the manifest's column ``split``.
+
+    Raises:
+        DataError: there is no such fold, or there are training clips alone.
+    """
+    rows = read_manifest(manifest)
+    splits = [row.split for row in rows]
+    if fold is not None:
+        folds = min((len(row.folds) for row in rows), default=0)
+        if not 1 <= fold <= folds:
+            raise DataError(f"{manifest} has no fold {fold}: it has {folds or 'none'}")
+        splits = [row.folds[fold - 1] for row in rows]
+        rows = [row for row, split in zip(rows, splits, strict=True) if split]  # what a fold leaves out
+        splits = [split for split in splits if split]
+    for split in ("test", "val", ""):
+        found = [row for row, own in zip(rows, splits, strict=True) if own == split]
+        if found:
+            return found
+    where = f"fold {fold} of {manifest}" if fold is not None else str(manifest)
+    raise DataError(f"{where} has no clips to test on: its {len(rows)} clips are all of the split '{TRAIN}'")
+
+
+def _require_known(rows: Sequence[Row], names: Sequence[str]) -> None:
+    """Raise DataError where a row has a label that is none of the model's."""
+    known = set(names)
+    for number, row in enumerate(rows, 1):
+        for label in row.labels:
+            if label not in known:
+                raise DataError(
+                    f"clip {number} to test on, {printable(str(row.source))}: the label '{printable(label)}' is none "
+                    f"of the model's {len(names)}{hint(label, names)}"
+                )
+
+
+def _truth(rows: Sequence[Row], names: Sequence[str]) -> np.ndarray:
+    places = {name: k for k, name in enumerate(names)}
+    truth = np.zeros((len(rows), len(names)), bool)
+    for number, row in enumerate(rows):
+        truth[number, [places[label] for label in row.labels]] = True
+    return truth
