@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from avlearn.models.audio.ast import AST
+from avlearn.models.audio.bn_inception import BNInceptionAudio
 from avlearn.models.audio.conv2d import Conv2d, Conv2dAVID
 from avlearn.models.audio.resnet import ResNet
 from avlearn.models.audio.vgg import VGGM, VGGish
@@ -203,4 +204,4 @@ OF_FLOW: dict[str, Family] = {
     "st-resnet": Family(lambda: STResNet(4, (2, 2, 2, 2), 8), (5, 8, 32, 32)),
 }
 EVERY_VIDEO = VIDEO | BY_FRAMES | OF_FLOW
-EVERY = EVERY_VIDEO | AUDIO
+EVERY = EVERY_VIDEO | AUDIO | {"bn-inception audio": Family(lambda: BNInceptionAudio(16), (1, 64, 96))}

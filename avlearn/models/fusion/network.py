@@ -1,0 +1,98 @@
+"""The interface of networks of video and audio."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avlearn.config import Spectrogram
+from avlearn.errors import ModelError
+from avlearn.models.encoder import Encoder
+from avlearn.models.inputs import encoder_input
+from avlearn.models.registry import create_encoder, model_spec
+from avlearn.models.two_tower import extended
+from avlearn.signal import FrontEnd
+
+
+class FusionNetwork(nn.Module):
+    """Video ``[B, 3, T, H, W]`` in [0, 1] and audio ``[B, S]`` in [-1, 1] of it to scores ``[B, classes]``.
+
+    Subclasses give `features`, `classify` and `reset_classifier`, and `contributions` where scores are a sum of them.
+
+    Attributes:
+        num_features: channels of what is classified.
+        sample_rate: of the audio.
+        inputs: of the encoders, ``video`` and ``audio`` among them.
+    """
+
+    num_features: int
+    sample_rate: int
+    inputs: tuple[str, ...] = ("video", "audio")
+
+    def features(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """What is classified, by input; the batch comes first."""
+        raise NotImplementedError
+
+    def classify(self, features: dict[str, Tensor]) -> Tensor:
+        """Scores ``[B, classes]`` of `features`; without a classifier, what it would see: ``[B, num_features]``."""
+        raise NotImplementedError
+
+    def contributions(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The share of each input in the scores, ``[B, classes]``, with its part of the bias; their sum is the scores.
+
+        Raises:
+            ModelError: scores of this network are no sum.
+        """
+        raise ModelError(f"scores of {type(self).__name__} are no sum of shares of its inputs")
+
+    def reset_classifier(self, num_classes: int | None) -> None:
+        """Put a new classifier on top, or take it off (None or 0)."""
+        raise NotImplementedError
+
+    def forward(self, video: Tensor, audio: Tensor) -> Tensor:
+        """Scores of clips."""
+        return self.classify(self.features(video, audio))
+
+
+def front_end_of(audio: str, sample_rate: int) -> FrontEnd:
+    """What makes samples into what an audio encoder takes, by its spec.
+
+    Raises:
+        ModelError: it is none of audio, or does not go with the sample rate.
+    """
+    front_end = model_spec(audio, "audio").front_end
+    try:
+        return FrontEnd(sample_rate, Spectrogram.model_validate(dict(front_end)))
+    except ValueError as error:
+        raise ModelError(f"{audio} at {sample_rate} Hz: {error}") from error
+
+
+def heard(front_end: FrontEnd, encoder: Encoder, audio: Tensor) -> Tensor:
+    """``[B, S]`` as an audio encoder takes it, filled up with silence to the fewest frames that it takes."""
+    frames = front_end.frames(audio.shape[1])
+    missing = encoder.frames_for(frames) - frames
+    return front_end(F.pad(audio, (0, missing * front_end.kind.hop_samples)) if missing > 0 else audio)
+
+
+def seen(encoder: Encoder, video: Tensor) -> Tensor:
+    """Frames as a video encoder takes them, the last one repeated to as many as it takes."""
+    return encoder_input(encoder, extended(video, encoder.frames_for(video.shape[2])))
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over time and space: ``[B, D, ...]`` to ``[B, D]``."""
+    return features.flatten(2).mean(2)
+
+
+def tower(name: str, kind: str) -> Encoder:
+    """An encoder without a classifier. Raises ModelError where there is none of that kind."""
+    return create_encoder(name, {}, kind).as_tower()
+
+
+def split_bias(weights: list[Tensor], bias: Tensor, values: list[Tensor]) -> list[Tensor]:
+    """``W x + b / n`` of each of n inputs: their sum is the linear map of all, side by side."""
+    return [F.linear(x, weight, bias / len(values)) for weight, x in zip(weights, values, strict=True)]
+
+
+def mean_of(values: list[Tensor]) -> Tensor:
+    """The mean of tensors of one shape."""
+    return torch.stack(values).mean(0)
