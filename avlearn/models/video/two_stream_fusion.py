@@ -235,6 +235,6 @@ def two_stream_fusion_r50(fusion: MapFusion = "conv", flow_method: str = "lucas_
         takes="video+flow",
     )
 )
-def st_resnet50(flow_method: str = "lucas_kanade") -> STResNet:
+def st_r50(flow_method: str = "lucas_kanade") -> STResNet:
     """ResNet-50 on a frame and on the flow of each ten; motion enters the residual units of appearance."""
     return of_flow(STResNet(), flow_method)
