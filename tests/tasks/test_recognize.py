@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from typer.testing import CliRunner
 
 from avlearn.cli.app import app
@@ -15,7 +16,7 @@ from avlearn.errors import AvlearnError, DataError, ModelError, RecipeError
 from avlearn.media import read_clip, write_video
 from avlearn.models.folder import load
 from avlearn.models.recognizer_folder import load_recognizer
-from avlearn.tasks import build, load_recipe
+from avlearn.tasks import build, complete, load_recipe
 from avlearn.training.checkpoints import read_checkpoint
 
 CLASSES = ("bell", "fan", "siren")
@@ -230,6 +231,31 @@ def test_a_start_gives_its_weights_and_its_rows(worlds, trained, tmp_path):
     kept = load_recognizer(trained).audio.classifier
     assert torch.equal(again.audio.classifier.weight[1:], kept.weight[1:])
     assert not torch.equal(again.audio.classifier.weight[0], kept.weight[0])
+
+
+def test_a_network_for_images_is_inflated(worlds, tmp_path):
+    flat = torchvision.models.resnet50(num_classes=3)
+    torch.save(flat.state_dict(), tmp_path / "flat.pth")
+    more = (*VIDEO, f"recognize.image_weights={tmp_path / 'flat.pth'}", "clip.seconds=0.08")
+    recipe = complete(load_recipe("recognize_world", words(worlds, tmp_path, *more, "model.video=c2d_r50")))
+    assert recipe.model.video_mean == (0.485, 0.456, 0.406)
+    encoder = build(
+        load_recipe("recognize_world", words(worlds, tmp_path, *more, "model.video=c2d_r50"))
+    ).module.model.video
+    assert torch.equal(encoder.layer1[0].conv2[0].weight.sum(2), flat.layer1[0].conv2.weight)
+    with pytest.raises(RecipeError, match=r"image_weights: .*flat.pth does not fit"):
+        experiment(worlds, tmp_path, *more, "model.video=i3d_inception", "clip.size=64")
+
+
+def test_released_weights_bring_what_they_need(worlds, tmp_path):
+    released = torchvision.models.video.mc3_18(num_classes=3)
+    torch.save(released.state_dict(), tmp_path / "mc3.pth")
+    more = (*VIDEO, "model.video=mc3_18", f"model.video_weights={tmp_path / 'mc3.pth'}", "clip.seconds=0.32")
+    found = experiment(worlds, tmp_path, *more).module.model
+    assert found.config.video_mean == pytest.approx((0.43216, 0.394666, 0.37645), abs=1e-5)
+    own = found.video.state_dict()
+    assert own["classifier.weight"].shape == (3, 512)
+    assert any(torch.equal(value, released.layer4[1].conv2[0].weight) for value in own.values() if value.ndim == 5)
 
 
 def test_segments_are_spread_over_the_clip(worlds, tmp_path):

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from avlearn.config import RecognizerConfig
 from avlearn.data.manifest import Row
+from avlearn.data.world import WorldConfig
 from avlearn.models.recognizer import Recognizer
-from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips
+from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips, world_of
 from avlearn.tasks.recognize.clips import ClipRule, LabelledClips, collate_windows
 from avlearn.tasks.recognize.labels import balanced_weights, class_names
 from avlearn.tasks.recognize.module import RecognizeModule
@@ -27,7 +28,10 @@ def build(
         (readable_clips(rows, name, recipe.data.exclude, **needs), len(rows), every)
         for name, (rows, every) in zip(NAMES, list_clips(recipe, sample), strict=True)
     ]
-    names = class_names(listed[0][0], listed[1][0], several=said.multi_label)
+    if sample and recipe.data.train is None:  # a part of a world has not all of its classes
+        names = tuple(sorted(WorldConfig.preset(world_of(recipe).preset).classes))
+    else:
+        names = class_names(listed[0][0], listed[1][0], several=said.multi_label)
     model = Recognizer(recognizer_config(recipe, words, names))
     if not resumed:
         initialize(model, recipe)

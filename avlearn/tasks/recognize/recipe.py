@@ -18,6 +18,8 @@ class Recognition(Section):
     - ``multi_label``: several labels may hold of a clip (sigmoids), not one (softmax).
     - ``class_weights``: ``balanced`` weighs classes by how rare they are.
     - ``smoothing``: share of each target that is spread over all classes.
+    - ``image_weights``: a file of the network for images that the video encoder starts from, inflated over time
+      (Carreira & Zisserman, CVPR 2017).
     - ``freeze``: layers that do not learn, by name, or ``all``: then the classifier alone does.
     - ``frozen_norms``: batch norms keep the statistics that they started with.
     - ``balance``: of video and audio. ``ogm_ge`` slows the encoder that is ahead (Peng et al., CVPR 2022).
@@ -28,6 +30,7 @@ class Recognition(Section):
     multi_label: bool = False
     class_weights: Literal["equal", "balanced"] = "equal"
     smoothing: Share = 0.0
+    image_weights: Text | None = None
     freeze: Annotated[tuple[Text, ...], Field(max_length=256)] = ()
     frozen_norms: bool = False
     balance: Literal["none", "ogm_ge"] = "none"
@@ -81,6 +84,10 @@ class RecognizeRecipe(Recipe):
             raise ValueError("trainer.accumulate, .checkpoint_activations, .compile, fsdp: not for recognition")
         if said.balance != "none" and (said.inputs != "both" or said.multi_label):
             raise ValueError("recognize.balance: ogm_ge is for recognize.inputs=both and one label a clip")
+        if said.image_weights and (self.model.base or self.model.video_weights or said.inputs == "audio"):
+            raise ValueError(
+                "recognize.image_weights: not with model.base, model.video_weights or recognize.inputs=audio"
+            )
         if said.segments and self.data.cache:
             raise ValueError("recognize.segments: not with data.cache, whose clips are as short as the shortest")
         if self.augment.area < 1 and self.data.cache:

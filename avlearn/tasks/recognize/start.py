@@ -7,17 +7,20 @@ import torch
 from torch import nn
 
 from avlearn.config import Encoders, ModelConfig, RecognizerConfig
+from avlearn.errors import ModelError, RecipeError
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.registry import create_model
+from avlearn.models.weights.checkpoint import read_tensors
 from avlearn.recipe.schema import SpectrogramOptions
 from avlearn.tasks.base import require_agreement
 from avlearn.tasks.recognize.recipe import RecognizeRecipe
 from avlearn.terminal import remark
 
 _CLIP = ("fps", "size", "sample_rate", "seconds")
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and std of what networks for images were trained on
 _ENCODERS = tuple(Encoders.model_fields)
 
 
@@ -56,6 +59,8 @@ def _stated(recipe: RecognizeRecipe, begun: RecognizeRecipe | None) -> tuple[dic
         source = getattr(recipe.model, f"{kind}_weights")
         if source is not None and recipe.recognize.inputs in (kind, "both"):
             model |= _needs(recipe, kind, source)
+    if recipe.recognize.image_weights is not None and recipe.model.video_mean is None:
+        model |= {"video_mean": IMAGENET[0], "video_std": IMAGENET[1]}
     return {}, model
 
 
@@ -90,6 +95,8 @@ def initialize(model: Recognizer, recipe: RecognizeRecipe) -> None:
                 _give(encoder, theirs.state_dict())
         if isinstance(config, RecognizerConfig):
             _keep_rows(model, base)
+    if recipe.recognize.image_weights is not None and model.video is not None:
+        _inflate(model.video, recipe.recognize.image_weights)
     for kind, encoder in model.encoders.items():
         source = getattr(recipe.model, f"{kind}_weights")
         if source is not None:
@@ -98,6 +105,25 @@ def initialize(model: Recognizer, recipe: RecognizeRecipe) -> None:
             if released.loaded is not None:
                 said = f"{released.loaded.taken} tensors by the names of {released.loaded.layout}"
                 print(f"model.{kind}_weights: {said}", file=sys.stderr)
+
+
+def _inflate(encoder: Encoder, source: str) -> None:
+    """Give an encoder the weights of a network for images.
+
+    Raises:
+        RecipeError: the file does not fit, or the encoder is on the plan of no such network.
+    """
+    from avlearn.models.video.inflate import load_image_weights  # loads timm
+
+    try:
+        own = getattr(encoder, "load_image_weights", None)
+        if own is not None:
+            own(read_tensors(source))
+        else:
+            load_image_weights(encoder, source)
+    except (KeyError, ModelError, RuntimeError, ValueError) as error:
+        said = str(error).splitlines()[0]
+        raise RecipeError(f"recognize.image_weights: {source} does not fit: {said}") from error
 
 
 def _give(encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
