@@ -1,5 +1,6 @@
 """An imported video encoder used alone: features, and labels over time."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,8 +97,8 @@ def _released(name: str) -> Released | None:
 
 
 @torch.inference_mode()
-def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarray]:
-    """Features of each clip of a file, one after the other: starts ``[N]`` in seconds, and means ``[N, D]``.
+def encoder_windows(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
+    """Clips of a file, one after the other: start in seconds, and features ``[1, D, T', Y, X]``.
 
     Raises:
         MediaError: the file cannot be read, or has no video.
@@ -105,14 +106,24 @@ def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndar
     frames = model.preprocessing.frames
     fps = _FPS / model.preprocessing.stride
     seconds = frames / fps
-    starts: list[float] = []
-    means = []
+    first = None
     for clip in stream(path, seconds, seconds, fps=fps, audio=False):
-        if starts and len(clip.video) < frames / 2:
+        if first is not None and len(clip.video) < frames / 2:
             continue
-        features = model.features(torch.from_numpy(clip.video))
-        starts.append(clip.start)
-        means.append(features.mean((2, 3, 4))[0].cpu().numpy())
-    if not starts:
+        first = clip.start if first is None else first
+        yield clip.start - first, model.features(torch.from_numpy(clip.video))
+    if first is None:
         raise NoVideoError(f"{path} has no video")
-    return np.array(starts, np.float32) - starts[0], np.stack(means)
+
+
+def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the features of each clip of a file: starts ``[N]`` in seconds, and ``[N, D]``.
+
+    Raises:
+        MediaError: the file cannot be read, or has no video.
+    """
+    starts, means = [], []
+    for start, features in encoder_windows(path, model):
+        starts.append(start)
+        means.append(features.mean((2, 3, 4))[0].cpu().numpy())
+    return np.array(starts, np.float32), np.stack(means)

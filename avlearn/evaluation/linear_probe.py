@@ -13,6 +13,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_feature
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError
+from avlearn.evaluation.attentive import AttentiveFit, TokenStore, file_tokens
 from avlearn.evaluation.classifiers import Fit, class_scores, fit_centroids, fit_chosen
 from avlearn.evaluation.clip_features import ClipFeatures, Skipped, file_features, table_features
 from avlearn.evaluation.result import list_skipped
@@ -22,9 +23,9 @@ from avlearn.metrics import MetricResult, table
 from avlearn.metrics.interval import mean_interval
 from avlearn.metrics.recognition import recognition
 from avlearn.models.recognizer import Recognizer
-from avlearn.terminal import progress_line, remark
+from avlearn.terminal import progress_bars, progress_line, remark
 
-CLASSIFIERS = ("logistic", "svm", "knn")
+CLASSIFIERS = ("logistic", "svm", "knn", "attentive")
 _TOP = "top-1"
 
 
@@ -33,7 +34,7 @@ class ProbeProtocol:
     """How features are probed.
 
     Attributes:
-        classifier: ``logistic`` regression, linear ``svm``, or ``knn``.
+        classifier: ``logistic`` regression, linear ``svm``, ``knn``, or ``attentive`` pooling of tokens.
         shots: clips a class to learn from, by nearest centroids; None for all training clips.
         episodes: draws of so many shots.
         folds: whether all folds of the manifest are gone through.
@@ -71,7 +72,7 @@ class ProbeProtocol:
         return fold_trials(rows) if self.folds else [split_trial([row.split for row in rows])]
 
     def fit(self) -> Fit:
-        """What fits a classifier on values ``[N, D]``."""
+        """What fits a classifier on values ``[N, D]``; an attentive one takes tokens."""
         return fit_centroids if self.shots else partial(fit_chosen, self.classifier)
 
 
@@ -217,15 +218,26 @@ def probe_model(model: FeatureModel, rows: Sequence[Row], protocol: ProbeProtoco
     names, labels = class_labels(rows)
     reference: dict[str, float] = {}
     for network, label in ((untrained(model), "untrained"), (model, "features")):
+        store = TokenStore() if protocol.classifier == "attentive" else None
         with progress_line(label) as progress:
-            features, skipped = file_features(network, rows, labels, progress)
-        result = _probed(features, rows, names, protocol, reference)
+            if store:
+                features, skipped = file_tokens(network, rows, labels, store, progress)
+            else:
+                features, skipped = file_features(network, rows, labels, progress)
+        with progress_bars() as bar:
+            fit = AttentiveFit(store, network.device, partial(bar, "fitting")) if store else protocol.fit()
+            result = _probed(features, rows, names, protocol, fit, reference)
         reference = {m.name.split(", ")[1]: m.value for m in result.metrics if m.name.startswith(_TOP)}
     return replace(result, skipped=[*unusable, *skipped])
 
 
 def _probed(
-    features: ClipFeatures, rows: Sequence[Row], names: list[str], protocol: ProbeProtocol, reference: dict[str, float]
+    features: ClipFeatures,
+    rows: Sequence[Row],
+    names: list[str],
+    protocol: ProbeProtocol,
+    fit: Fit,
+    reference: dict[str, float],
 ) -> ProbeResult:
     """What trials of a protocol give, on average."""
     lost = np.isnan(features.video).all(1) & np.isnan(features.audio).all(1)  # of [N, 0], all
@@ -235,7 +247,6 @@ def _probed(
         learned = set(labels[trial.fitted]) - {-1}
         if len(learned) < 2:
             raise DataError(f"the clips to train on are all of one class: {', '.join(names[k] for k in learned)}")
-    fit = protocol.fit()
     found = [probe_trial(features, trial, fit, reference, protocol.name) for trial in trials]
     metrics = averaged([metrics for metrics, _ in found], repeated=protocol.shots is not None)
     if not metrics:
@@ -267,11 +278,14 @@ def probe_table(
     Raises:
         DataError: the table cannot be read, or it and the manifests do not list the same clips.
     """
+    protocol = protocol or ProbeProtocol()
+    if protocol.classifier == "attentive":
+        raise DataError(f"{table} holds means over places and time: an attentive probe needs the model and the clips")
     listed = read_rows(manifests)
     rows, unusable = usable_rows(listed)
     names, labels = class_labels(rows)
     features = table_features(Path(table), rows, listed, labels)
-    return replace(_probed(features, rows, names, protocol or ProbeProtocol(), {}), skipped=unusable)
+    return replace(_probed(features, rows, names, protocol, protocol.fit(), {}), skipped=unusable)
 
 
 def read_rows(manifests: Sequence[str | Path]) -> list[Row]:

@@ -7,16 +7,19 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 from commands import run
 
 from avlearn.apply.embed import FileFeatures, embed_files, write_features
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import DataError
+from avlearn.evaluation.attentive import TokenStore, file_tokens
 from avlearn.evaluation.clip_features import file_features, read_features, table_features
 from avlearn.evaluation.linear_probe import ProbeProtocol, probe_model, probe_table
 from avlearn.media import read_clip, write_video, write_wav
 from avlearn.models.folder import load
+from avlearn.models.two_tower import frames_to_input
 
 FEATURES = [
     FileFeatures("a.mp4", np.array([0.0, 1.0]), np.array([[1.0, 2], [3, 6]], np.float32), np.ones((2, 1), np.float32)),
@@ -133,7 +136,22 @@ def test_the_command_probes_a_table(clips, untrained, tmp_path):
     for wrong, said in (
         (["--shots", 9], "9 shots need so many training clips a class: 'a' has "),
         (["--shots", 1, "--folds"], "few shots are classified by nearest centroids"),
-        (["--classifier", "tree"], "there is no classifier 'tree': choose one of logistic, svm, knn"),
+        (["--classifier", "tree"], "there is no classifier 'tree': choose one of logistic, svm, knn, attentive"),
+        (["--classifier", "attentive"], "an attentive probe needs the model and the clips"),
     ):
         done = run(*words, *wrong)
         assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+def test_tokens_of_clips_are_probed_as_their_features_are(clips, untrained):
+    model, rows = load(untrained), read_manifest(clips)
+    store = TokenStore()
+    numbers, skipped = file_tokens(model, [*rows[:6:2], Row(Path("lost.mp4"))], np.zeros(4), store)
+    assert numbers.kinds()["both"].tolist()[0] == [0, 1] and [path for path, _ in skipped] == ["lost.mp4"]
+    assert np.isnan(numbers.audio).ravel().tolist() == [False, True, False, True]
+    assert np.isnan(numbers.video).ravel().tolist() == [False, False, True, True]
+    features = model.video_features(frames_to_input(torch.zeros(1, 50, 64, 64, 3, dtype=torch.uint8)))
+    assert store.batch([0], torch.device("cpu"))[0].shape[1:] == (features[0, 0].numel(), features.shape[1])
+    result = probe_model(model, rows, ProbeProtocol("attentive"))
+    assert {m.name for m in result.metrics if m.name.startswith("top-1")} == {"top-1, video, attentive"}
+    assert result.metrics[0].prior_name == "random init"
