@@ -17,6 +17,7 @@ from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import OutputError
 from avlearn.evaluation import Evaluation, cached_features, evaluate
 from avlearn.evaluation.classifiers import fit_classifier
+from avlearn.evaluation.labelled_model import with_classifiers
 from avlearn.files import write_text
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual
@@ -275,14 +276,11 @@ def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVi
     clips = decode_once(rows, cache, config.fps, config.size, config.sample_rate, os.cpu_count() or 1)
     features = cached_features(model, clips, labels)
     train, val = features.take(kept), features.take(held[labels[held] >= 0])
-    grown = model.with_heads(labels=tuple(names))
-    for kind, values in train.kinds().items():
-        scaler, regression = fit_classifier(values, train.labels, val.kinds()[kind], val.labels).named_steps.values()
-        weight = regression.coef_ / scaler.scale_
-        bias = regression.intercept_ - weight @ scaler.mean_
-        learned = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
-        grown.classifiers[kind].load_state_dict(learned)
-    return grown.eval()
+    fitted = {
+        kind: fit_classifier(values, train.labels, val.kinds()[kind], val.labels)
+        for kind, values in train.kinds().items()
+    }
+    return with_classifiers(model, names, fitted)
 
 
 def _evaluate(run_dir: Path, model: AudioVisual, tests: dict[str, Path]) -> Evaluation:

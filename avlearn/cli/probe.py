@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Json, ModelName, Precision, Workers, anywhere, tell, there
+from avlearn.cli.options import Channel, Device, Json, ModelName, Overwrite, Precision, Workers, anywhere, tell, there
 from avlearn.cli.tools import look_at, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
@@ -78,8 +78,13 @@ def linear_probe(
         Path | None,
         typer.Option("--features", metavar="NPZ|PARQUET", help="What avlearn embed wrote of them.", parser=there),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="A copy of the model, its labels these classifiers."),
+    ] = None,
     device: Device = "auto",
     precision: Precision = "32",
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Train a simple classifier on a model's frozen features of labelled clips, beside those of the untrained network.
@@ -93,12 +98,22 @@ def linear_probe(
 
     Few clips a class, drawn 600 times: avlearn linear-probe --data clips/manifest.parquet --shots 5
 
+    Labels of your own: avlearn linear-probe --data clips/manifest.parquet -o models/mine
+
+    Then: avlearn classify films/ --model models/mine
+
     Nothing decoded again: avlearn linear-probe --features features.npz --data clips/manifest.parquet --classifier svm
     """
     from avlearn.evaluation.linear_probe import ProbeProtocol, probe_manifests, probe_table
 
     protocol = ProbeProtocol(classifier, shots, episodes, folds)
     if features is not None:
+        if out is not None:
+            raise AvlearnError("--output needs the clips themselves, to know others like them: leave out --features")
         tell(probe_table(features, data, protocol), json_path)
-        return
-    tell(probe_manifests(model, data, device, precision, protocol), json_path)
+    elif out is not None:
+        from avlearn.evaluation.labelled_model import probe_into
+
+        tell(probe_into(out, model, data, protocol, device, precision, overwrite), json_path)
+    else:
+        tell(probe_manifests(model, data, device, precision, protocol), json_path)

@@ -86,6 +86,7 @@ class ProbeResult:
         confusion: for each of the three, counts ``[C][C]``, over all folds or episodes.
         skipped: path and reason of each clip that could not be used.
         folds: top-1 of each fold, for each of the three; empty without folds.
+        classifiers: for each of the three, as it was fitted; empty where several were.
     """
 
     metrics: list[MetricResult]
@@ -93,6 +94,7 @@ class ProbeResult:
     confusion: dict[str, list[list[int]]]
     skipped: Skipped
     folds: list[dict[str, float]] = field(default_factory=list)
+    classifiers: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -126,18 +128,31 @@ def probe_features(
         *(np.concatenate([getattr(part, key) for part in (train, val, test)]) for key in ("video", "audio", "labels"))
     )
     trial = Trial(((first, second),), first, third)
-    metrics, predicted = probe_trial(features, trial, partial(fit_chosen, "logistic"), reference, name)
-    return metrics, {kind: found[1] for kind, found in predicted.items()}
+    found = probe_trial(features, trial, partial(fit_chosen, "logistic"), reference, name)
+    return found.metrics, found.predicted
+
+
+@dataclass
+class TrialResult:
+    """What a trial gives for video, audio and both, each on the clips that have it; what too few have is left out.
+
+    Attributes:
+        metrics: of all three.
+        truth, predicted: labels of the test clips ``[N]``.
+        classifiers: that were fitted.
+    """
+
+    metrics: list[MetricResult] = field(default_factory=list)
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+    classifiers: dict[str, Any] = field(default_factory=dict)
 
 
 def probe_trial(
     features: ClipFeatures, trial: Trial, fit: Fit, reference: dict[str, float], name: str = ""
-) -> tuple[list[MetricResult], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Metrics for video, audio and both, each on the clips that have it, and their test labels and predictions ``[N]``.
-
-    A kind that cannot be probed is left out: too few clips have it.
-    """
-    metrics, predicted = [], {}
+) -> TrialResult:
+    """Fit on the clips of a trial, and test."""
+    result = TrialResult()
     for kind, values in features.kinds().items():
         own = trial.among(np.isfinite(values).all(1), features.labels)
         if own is None:
@@ -146,9 +161,9 @@ def probe_trial(
         classifier = fit(values, labels, own.choices, own.fitted)
         classes = int(max(labels[own.fitted].max(), truth.max())) + 1
         scores = class_scores(classifier, values[own.test], classes)
-        metrics += recognition(scores, truth, f"{kind}{name}", reference.get(kind))
-        predicted[kind] = truth, scores.argmax(1)
-    return metrics, predicted
+        result.metrics += recognition(scores, truth, f"{kind}{name}", reference.get(kind))
+        result.truth[kind], result.predicted[kind], result.classifiers[kind] = truth, scores.argmax(1), classifier
+    return result
 
 
 def averaged(trials: Sequence[Sequence[MetricResult]], repeated: bool) -> list[MetricResult]:
@@ -248,19 +263,20 @@ def _probed(
         if len(learned) < 2:
             raise DataError(f"the clips to train on are all of one class: {', '.join(names[k] for k in learned)}")
     found = [probe_trial(features, trial, fit, reference, protocol.name) for trial in trials]
-    metrics = averaged([metrics for metrics, _ in found], repeated=protocol.shots is not None)
+    metrics = averaged([one.metrics for one in found], repeated=protocol.shots is not None)
     if not metrics:
         raise DataError("too few clips have video, or audio, to train on, to choose by and to test on")
     if not reference:  # of two networks, once
-        _tell_left_out(features, {kind for _, predicted in found for kind in predicted})
+        _tell_left_out(features, {kind for one in found for kind in one.predicted})
     confusion: dict[str, np.ndarray] = {}
-    for _, predicted in found:
-        for kind, pair in predicted.items():
-            confusion[kind] = confusion.get(kind, 0) + confusion_matrix(*pair, labels=range(len(names)))
-    folds = [{m.name.split(", ")[1]: m.value for m in own if m.name.startswith(_TOP)} for own, _ in found]
+    for one in found:
+        for kind, truth in one.truth.items():
+            counts = confusion_matrix(truth, one.predicted[kind], labels=range(len(names)))
+            confusion[kind] = confusion.get(kind, 0) + counts
+    folds = [{m.name.split(", ")[1]: m.value for m in one.metrics if m.name.startswith(_TOP)} for one in found]
     return ProbeResult(
         metrics, names, {kind: counts.tolist() for kind, counts in confusion.items()}, [],
-        folds if protocol.folds else [],
+        folds if protocol.folds else [], found[0].classifiers if len(found) == 1 else {},
     )  # fmt: skip
 
 

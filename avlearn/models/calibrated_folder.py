@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from avlearn.errors import ModelError, OutputError
@@ -66,19 +66,33 @@ def write_calibrated(
     Raises:
         OutputError: it cannot be written.
     """
+    write_changed(folder, out, lambda place: _write_measured(place, statistics, calibrations, data, figures))
+
+
+def write_changed(folder: Path, out: Path, change: Callable[[Path], None]) -> None:
+    """Write a model folder again, changed. A new one appears whole.
+
+    Args:
+        folder, out: as for `check_calibrated_folder`.
+        change: of the copy.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
         if out.is_dir() and any(out.iterdir()):
-            # First: of a kill, a model is left that says that it is not calibrated.
-            remove_calibrations(out)
-            _copy_files(folder, out)
-            _write_measured(out, statistics, calibrations, data, figures)
+            if not out.samefile(folder):
+                # First: of a kill, a model is left that says that it is not calibrated.
+                remove_calibrations(out)
+                _copy_files(folder, out)
+            change(out)
             return
         part = unfinished(out)
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
         try:
             shutil.copytree(folder, part)
-            _write_measured(part, statistics, calibrations, data, figures)
+            change(part)
             part.replace(out)
         finally:
             shutil.rmtree(part, ignore_errors=True)

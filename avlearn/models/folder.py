@@ -24,17 +24,22 @@ _ZOO = Path(__file__).resolve().parent / "zoo"
 
 
 def save(model: AudioVisual, folder: Path, card: str) -> None:
-    """Write a model folder: weights, in-distribution statistics, ``config.json`` and the card ``README.md``.
+    """Write a model folder as `write_model` does.
 
     Calibrations that lie there are of the weights that are replaced, and are removed.
     """
+    write_model(model, folder, card)
+    remove_calibrations(folder)
+
+
+def write_model(model: AudioVisual, folder: Path, card: str) -> None:
+    """Write weights, in-distribution statistics, ``config.json`` and the card ``README.md``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(model.state_dict(), folder / "model.safetensors")
     config = {"format": FORMAT, **model.config.model_dump(mode="json")}
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
     write_text(folder / "README.md", card)
     in_distribution.save(model.in_distribution, folder)
-    remove_calibrations(folder)
 
 
 def model_folder(name_or_path: str | Path) -> Path:
