@@ -64,7 +64,7 @@ def _confusions(page: Page, result: RecognitionResult, picture: Path) -> None:
     write_png(picture, figure)
     order = "; classes that are taken for each other are neighbours" if len(shown) > _AS_THEY_ARE else ""
     page.section("Confusions")
-    page.image(figure, f"True classes (rows) and answers (columns), coloured by share of the row{order}")
+    page.image(figure, f"True classes (rows) and answers (columns); the darker, the larger the share of the row{order}")
     if result.confused:
         words = {"label": "true", "answered": "answered", "n": "clips"}
         pairs = [{words[key]: value for key, value in pair.items()} for pair in result.confused[:_PAIRS]]

@@ -263,7 +263,8 @@ def reliability_curve(said: np.ndarray, found: np.ndarray, clips: np.ndarray) ->
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Counts of true classes (rows) and predicted ones (columns), coloured by share of the row.
 
-    Of many classes the counts are left out, and of very many the names.
+    Of many classes the counts are left out, and of very many the names; colours then are by the root of the share, so
+    that little is seen.
 
     Args:
         matrix: ``[C, C]`` counts.
@@ -276,14 +277,14 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     cells = np.empty((*matrix.shape, 4))
     cells[..., :3], cells[..., 3] = (
         to_rgb(TRAINING),
-        0.8 * share,
+        0.8 * (share if len(names) <= _COUNTED else share**0.5),
     )  # see-through: fit for any background
     axes.imshow(cells, interpolation="none")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     if len(names) <= _NAMED:
-        letters = 8 if len(names) <= _COUNTED else max(650 / len(names), 4)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=letters)
+        letters, turn = (8, 45) if len(names) <= _COUNTED else (max(650 / len(names), 4), 90)
+        axes.set_xticks(range(len(names)), names, rotation=turn, ha="right", rotation_mode="anchor", fontsize=letters)
         axes.set_yticks(range(len(names)), names, fontsize=letters)
     else:
         axes.set_xticks([])

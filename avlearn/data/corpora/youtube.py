@@ -1,4 +1,4 @@
-"""Ten-second clips cut from YouTube: AudioSet, VGGSound and the boxes of VGG-SS."""
+"""Ten-second clips cut from YouTube: AudioSet, VGGSound, the labels of VGGSounder and the boxes of VGG-SS."""
 
 import re
 from collections import defaultdict
@@ -98,6 +98,47 @@ def _stretch(name: str) -> tuple[str, str]:
     return video, start
 
 
+def vggsounder(media: Tree, lists: Tree) -> list[Entry]:
+    """VGGSounder (Zverev et al., 2025): 12,000 test clips of VGGSound with all that is seen or heard. Apache 2.0.
+
+    List: ``vggsounder.csv`` (``video_id,label,modality,...``; a row for each label, whose modality is A, V or AV).
+    Files: as of VGGSound. ``vggsounder_audible`` and ``vggsounder_visible`` take labels of what is heard, or seen,
+    alone, and clips that have some.
+
+    Labels: several, of the classes of VGGSound. Split: test. Order: of each clip's first row.
+    """
+    return _labelled(media, lists, {"A", "V", "AV"})
+
+
+def _labelled(media: Tree, lists: Tree, modalities: set[str]) -> list[Entry]:
+    clips = _Clips(media)
+
+    def parse(row: dict[str, str]) -> tuple[str, str, str] | None:
+        if row["modality"] not in ("A", "V", "AV"):
+            raise ValueError(row["modality"])
+        return (*_stretch(row["video_id"]), row["label"]) if row["modality"] in modalities else None
+
+    home = "https://github.com/Bizilizi/VGGSounder"
+    path = lists.need(r"vggsounder\.csv", f"vggsounder.csv of VGGSounder: it is offered at {home}")
+    labels: dict[tuple[str, float], list[str]] = {}
+    for video, start, label in read_records(path, parse, "video_id,label,modality"):
+        labels.setdefault((video, float(start)), []).append(label)
+    return [
+        Entry(clips.find(video, start, start + 10), tuple(dict.fromkeys(names)), "test")
+        for (video, start), names in labels.items()
+    ]
+
+
+def vggsounder_audible(media: Tree, lists: Tree) -> list[Entry]:
+    """Labels of `vggsounder` that are heard."""
+    return _labelled(media, lists, {"A", "AV"})
+
+
+def vggsounder_visible(media: Tree, lists: Tree) -> list[Entry]:
+    """Labels of `vggsounder` that are seen."""
+    return _labelled(media, lists, {"V", "AV"})
+
+
 def vggss(media: Tree, lists: Tree) -> list[Entry]:
     """VGG-SS (University of Oxford, 2021): where the sound comes from in 5,158 test clips of VGGSound. Apache 2.0.
 
@@ -123,4 +164,7 @@ def vggss(media: Tree, lists: Tree) -> list[Entry]:
     return list(read_items(lists.need(r"vggss\.json", what), list, entry, "a clip with file, class and bbox"))
 
 
-READERS = {"audioset": audioset, "vggsound": vggsound, "vggss": vggss}
+READERS = {
+    "audioset": audioset, "vggsound": vggsound, "vggss": vggss, "vggsounder": vggsounder,
+    "vggsounder_audible": vggsounder_audible, "vggsounder_visible": vggsounder_visible,
+}  # fmt: skip

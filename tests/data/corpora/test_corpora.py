@@ -18,6 +18,7 @@ FIRST_LISTS = {
     "music21": "MUSIC21_solo_videos.json", "something_something_v1": "something-something-v1-train.csv",
     "something_something_v2": "something-something-v2-train.json", "sports1m": "labels.txt",
     "ucf101": "trainlist01.txt", "ut_interaction": "set1_0_1_4.avi", "vggsound": "vggsound.csv", "vggss": "vggss.json",
+    "vggsounder": "vggsounder.csv", "vggsounder_audible": "vggsounder.csv", "vggsounder_visible": "vggsounder.csv",
     "youtube8m": "vocabulary.csv",
 }  # fmt: skip
 

@@ -93,6 +93,28 @@ def test_vggsound_in_its_first_edition(tmp_path):
         read_corpus("vggsound", tmp_path)
 
 
+def test_vggsounder(tmp_path):
+    head = "video_id,label,modality,background_music,static_image,voice_over\n"
+    rows = (
+        '--i-y1v8Hy8_000000,"child speech, kid speaking",AV,False,False,True\n'
+        "-0BIyqJj9ZU_000030,baby laughter,A,False,False,False\n"
+        "--i-y1v8Hy8_000000,playing harp,V,False,False,True\n"
+    )
+    lay(tmp_path, {"vggsounder.csv": head + rows, "video/-0BIyqJj9ZU_30_40.mp4": ""})
+    found = {
+        name: [(entry.path.name, entry.labels, entry.split) for entry in read_corpus(name, tmp_path)]
+        for name in ("vggsounder", "vggsounder_audible", "vggsounder_visible")
+    }
+    speech, first, second = "child speech, kid speaking", "--i-y1v8Hy8_000000.mp4", "-0BIyqJj9ZU_30_40.mp4"
+    heard = (second, ("baby laughter",), "test")
+    assert found["vggsounder"] == [(first, (speech, "playing harp"), "test"), heard]
+    assert found["vggsounder_audible"] == [(first, (speech,), "test"), heard]
+    assert found["vggsounder_visible"] == [(first, (speech, "playing harp"), "test")]
+    lay(tmp_path, {"vggsounder.csv": head + rows + "-0BIyqJj9ZU_000030,baby laughter,H,False,False,False\n"})
+    with pytest.raises(DataError, match=r"vggsounder.csv, line 5: .*'H'.* is not video_id,label,modality"):
+        read_corpus("vggsounder", tmp_path)
+
+
 def test_vggss(tmp_path):
     boxes = [[0.25, 0.5, 0.75, 1.0], [0.5, 0.25, 1.25, 0.5], [0.5, 0.5, -2.9e16, 0.75], [0.5, 1.0, 0.75, 1.0]]
     items = [
