@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_frames
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_alone
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.windows import check_finite, stream_windows, windows
@@ -97,7 +97,7 @@ class EmbedResult:
 def embed_file(
     path: Source, model: FeatureModel, check: InDistributionCheck | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of each window of a file; of an encoder alone, see `embed_frames`.
+    """Features of each window of a file; of an encoder alone, see `embed_alone`.
 
     Returns:
         Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; NaN where the file has no video, or
@@ -107,8 +107,7 @@ def embed_file(
     if isinstance(model, Recognizer):
         return _embed_recognized(path, model)
     if isinstance(model, EncoderAlone):
-        begins, means = embed_frames(path, model)
-        return begins, means, np.zeros((len(begins), 0), np.float32)
+        return embed_alone(path, model)
     info = probe(path)
     if info.video is None or info.audio is None:
         return _embed_stream(path, model, "audio" if info.video is None else "video")
@@ -146,7 +145,7 @@ def _embed_stream(
         pooled.append(pool(features)[0].cpu().numpy().copy())
     if not pooled:
         raise MediaError(f"{path} holds no {kind}")
-    found = {kind: np.stack(pooled)}
+    found: dict[str, np.ndarray] = {kind: np.stack(pooled)}
     for name, tower in (("video", model.video), ("audio", model.audio)):
         found.setdefault(name, np.full((len(starts), 3 * tower.num_features), np.nan, np.float32))
     return np.array(starts, np.float32), found["video"], found["audio"]

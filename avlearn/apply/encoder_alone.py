@@ -1,4 +1,4 @@
-"""An imported video encoder used alone: features, and labels over time."""
+"""An imported encoder, of video or of audio, used alone: features of files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,18 +9,18 @@ import torch
 
 from avlearn.apply.windows import check_finite
 from avlearn.device import choose_device, choose_precision, computing_in
-from avlearn.errors import ModelError, NoVideoError
+from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
 from avlearn.models.inputs import encoder_input
-from avlearn.models.recognizer import Recognizer
+from avlearn.models.recognizer import Recognizer, pooled
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.registry import create_from, create_model
 from avlearn.models.weights.encoder_folder import load_encoder
-from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
+from avlearn.models.weights.preprocessing import AudioPreprocessing, Preprocessing, preprocessing_of
 from avlearn.models.weights.released import Released, released_weights
 from avlearn.models.weights.source import is_encoder_folder
 
@@ -29,16 +29,21 @@ _FPS = 30  # of the videos that a clip's stride counts the frames of
 
 @dataclass(frozen=True)
 class EncoderAlone:
-    """A video encoder and how it sees; there is no audio to it, so it tells of no offset, place or source."""
+    """An encoder and the clips that it takes, of video or of audio: it tells of no offset, place or source."""
 
     encoder: Encoder
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | AudioPreprocessing
     precision: torch.dtype | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.encoder.parameters()).device
+
+    @property
+    def sees(self) -> bool:
+        """Whether it takes video; else audio."""
+        return isinstance(self.preprocessing, Preprocessing)
 
     def untrained(self) -> "EncoderAlone":
         """The same network before training, which is given the same colours."""
@@ -47,12 +52,17 @@ class EncoderAlone:
         encoder.mean, encoder.std = own.mean, own.std
         return replace(self, encoder=encoder.eval().to(self.device))
 
-    def features(self, frames: torch.Tensor) -> torch.Tensor:
-        """Features ``[1, D, T', Y, X]`` of all frames of a clip, uint8 ``[T, H, W, 3]``."""
-        clip = replace(self.preprocessing, stride=1)(frames)[None].to(self.device)
-        seen = encoder_input(self.encoder, clip)
+    def features(self, clip: torch.Tensor) -> torch.Tensor:
+        """Features ``[1, D, T', Y, X]`` of all frames uint8 ``[T, H, W, 3]``, or ``[1, D, U]`` of samples ``[S]``."""
+        if isinstance(self.preprocessing, Preprocessing):
+            video = replace(self.preprocessing, stride=1)(clip)[None].to(self.device)
+            values, what = encoder_input(self.encoder, video), "the video"
+        else:
+            audio = self.preprocessing(clip)[None].to(self.device)
+            # An encoder of stereo samples gets the one channel as both.
+            values, what = audio.expand(-1, self.encoder.in_chans or 1, *audio.shape[2:]), "the audio"
         with computing_in(self.precision, self.device):
-            return check_finite(self.encoder.forward_features(seen).float(), "the video")
+            return check_finite(self.encoder.forward_features(values).float(), what)
 
 
 FeatureModel = AudioVisual | EncoderAlone | Recognizer  # gives features of files
@@ -68,7 +78,7 @@ def load_features(name_or_path: str | Path, device: str = "cpu", precision: str 
         device, precision: as for `avlearn.load`.
 
     Raises:
-        ModelError: there is neither, or the encoder is none of video.
+        ModelError: there is neither, or nothing says which clips the encoder takes.
         AvlearnError: there is no such device or precision here.
     """
     folder = Path(name_or_path)
@@ -85,7 +95,7 @@ def load_features(name_or_path: str | Path, device: str = "cpu", precision: str 
         encoder = create_model(released.encoder, weights=released.name).eval()
         preprocessing = preprocessing_of(released.encoder)
     if preprocessing is None:
-        raise ModelError(f"{name_or_path} is an encoder alone, which says of no video how it is to be seen")
+        raise ModelError(f"{name_or_path} is an encoder alone, and nothing says which clips it takes")
     return EncoderAlone(encoder.to(place), preprocessing, number_format)
 
 
@@ -98,32 +108,45 @@ def _released(name: str) -> Released | None:
 
 @torch.inference_mode()
 def encoder_windows(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
-    """Clips of a file, one after the other: start in seconds, and features ``[1, D, T', Y, X]``.
+    """Clips of a file, one after the other; a last stretch shorter than half of one is left out, unless it is alone.
+
+    Yields:
+        Start in seconds, and features: of the video ``[1, D, T', Y, X]``, of the audio ``[1, D, U]``.
 
     Raises:
-        MediaError: the file cannot be read, or has no video.
+        MediaError: the file cannot be read, or has no video, or no audio, as the encoder takes it.
     """
-    frames = model.preprocessing.frames
-    fps = _FPS / model.preprocessing.stride
-    seconds = frames / fps
     first = None
-    for clip in stream(path, seconds, seconds, fps=fps, audio=False):
-        if first is not None and len(clip.video) < frames / 2:
+    for start, clip, length in _clips(path, model.preprocessing):
+        if first is not None and len(clip) < length / 2:
             continue
-        first = clip.start if first is None else first
-        yield clip.start - first, model.features(torch.from_numpy(clip.video))
+        first = start if first is None else first
+        yield start - first, model.features(torch.from_numpy(clip))
     if first is None:
-        raise NoVideoError(f"{path} has no video")
+        raise NoVideoError(f"{path} has no video") if model.sees else NoAudioError(f"{path} has no audio track")
 
 
-def embed_frames(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the features of each clip of a file: starts ``[N]`` in seconds, and ``[N, D]``.
+def _clips(path: Source, how: Preprocessing | AudioPreprocessing) -> Iterator[tuple[float, np.ndarray, int]]:
+    """Start, frames ``[T, H, W, 3]`` or samples ``[S]``, and how many a whole clip has."""
+    if isinstance(how, Preprocessing):
+        fps = _FPS / how.stride
+        for clip in stream(path, how.frames / fps, how.frames / fps, fps=fps, audio=False):
+            yield clip.start, clip.video, how.frames
+    else:
+        seconds = how.samples / how.sample_rate
+        for clip in stream(path, seconds, seconds, sample_rate=how.sample_rate, mono=True, video=False):
+            yield clip.start, clip.audio[0], how.samples
 
-    Raises:
-        MediaError: the file cannot be read, or has no video.
+
+def embed_alone(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of the features of each clip of a file (`encoder_windows`).
+
+    Returns:
+        Starts ``[N]`` in seconds, video and audio: ``[N, D]`` of what the encoder takes, ``[N, 0]`` of the other.
     """
     starts, means = [], []
     for start, features in encoder_windows(path, model):
         starts.append(start)
-        means.append(features.mean((2, 3, 4))[0].cpu().numpy())
-    return np.array(starts, np.float32), np.stack(means)
+        means.append(pooled(features)[0].cpu().numpy().copy())
+    found, nothing = np.stack(means), np.zeros((len(starts), 0), np.float32)
+    return np.array(starts, np.float32), *((found, nothing) if model.sees else (nothing, found))

@@ -101,7 +101,9 @@ def file_tokens(
     Raises:
         DataError: none can be read, or they are too many.
     """
-    takes = {"video": True, "audio": not isinstance(model, EncoderAlone)}
+    takes = {"video": True, "audio": True}
+    if isinstance(model, EncoderAlone):
+        takes = {"video": model.sees, "audio": not model.sees}
     if isinstance(model, Recognizer):
         takes = {"video": model.config.sees, "audio": model.config.hears}
     numbers = {kind: np.full((len(rows), int(taken)), np.nan) for kind, taken in takes.items()}
@@ -128,7 +130,7 @@ def _tokens(path: Source, model: FeatureModel) -> dict[str, Tensor]:
         found = [window.features for window in islice(recognize_windows(path, model), _WINDOWS)]
         return {kind: _joined(iter([each[kind] for each in found]), path) for kind in found[0]}
     if isinstance(model, EncoderAlone):
-        windows["video"] = (features for _, features in encoder_windows(path, model))
+        windows["video" if model.sees else "audio"] = (features for _, features in encoder_windows(path, model))
     else:
         info, seconds = probe(path), model.config.seconds
         if info.video is not None:

@@ -14,7 +14,7 @@ _TASK = "recognition"
 
 
 def evaluate_encoder(model: EncoderAlone, manifests: Sequence[str | Path], tasks: Sequence[str] = ()) -> Evaluation:
-    """A linear probe of labelled clips (`probe_model`): an encoder of video knows of no audio and of no offset.
+    """A linear probe of labelled clips (`probe_model`): an encoder of video, or of audio, knows of no offset.
 
     Args:
         model: from an encoder's folder.

@@ -213,7 +213,7 @@ def _needs(model: FeatureModel) -> tuple[bool, bool]:
     """Whether a model gives no features of a clip without video, and without audio; two towers do of either."""
     if isinstance(model, Recognizer):
         return model.config.sees, model.config.hears
-    return isinstance(model, EncoderAlone), False
+    return (model.sees, not model.sees) if isinstance(model, EncoderAlone) else (False, False)
 
 
 def class_labels(rows: Sequence[Row]) -> tuple[list[str], np.ndarray]:

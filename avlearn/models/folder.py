@@ -85,7 +85,7 @@ def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -
     if is_encoder_folder(folder):
         raise ModelError(
             f"{folder} holds an encoder alone: `avlearn embed`, `linear-probe` and `evaluate` take it, and a training "
-            "starts from it (model.video_weights); this needs a model of video and audio"
+            "starts from it (model.video_weights, model.audio_weights); this needs a model of video and audio"
         )
     if recognizer_folder(folder) is not None:
         raise ModelError(

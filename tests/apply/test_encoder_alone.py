@@ -11,7 +11,7 @@ from web import digest
 
 from avlearn.apply import encoder_alone
 from avlearn.apply.embed import embed_files
-from avlearn.apply.encoder_alone import embed_frames, load_features
+from avlearn.apply.encoder_alone import embed_alone, load_features
 from avlearn.cli.app import app
 from avlearn.data.manifest import Row, write_manifest
 from avlearn.errors import DataError, ModelError, NoVideoError
@@ -97,7 +97,7 @@ def labelled(folder) -> list[Row]:
 def test_a_file_without_a_frame_is_refused(folder, monkeypatch):
     monkeypatch.setattr("avlearn.apply.encoder_alone.stream", lambda *_, **__: iter(()))
     with pytest.raises(NoVideoError, match="has no video"):
-        embed_frames("empty.mp4", load_features(folder))
+        embed_alone("empty.mp4", load_features(folder))
 
 
 def test_before_training_it_sees_the_same_colours(folder):

@@ -12,7 +12,7 @@ from avlearn.models.encoder import Encoder
 from avlearn.models.registry import create_from, create_model, model_spec
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.importers import Report, classes_of
-from avlearn.models.weights.preprocessing import Preprocessing, preprocessing_of
+from avlearn.models.weights.preprocessing import AudioPreprocessing, Preprocessing, preprocessing_of
 from avlearn.models.weights.source import FORMAT, open_weights, read_config
 from avlearn.validation import validated
 
@@ -26,7 +26,7 @@ Input: {preprocessing}.
 from avlearn.models.weights.encoder_folder import load_encoder
 
 encoder, preprocessing = load_encoder("{folder}")
-scores = encoder(preprocessing(frames)[None])  # frames: uint8 [T, H, W, 3]
+scores = encoder(preprocessing({takes})[None])  # {takes}: {shape}
 ```
 """
 
@@ -38,7 +38,7 @@ class Imported:
     folder: Path
     name: str
     classes: int | None
-    preprocessing: Preprocessing | None
+    preprocessing: Preprocessing | AudioPreprocessing | None
     report: Report
 
     def text(self) -> str:
@@ -75,7 +75,7 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
         **encoder.config,
         "mean": [] if encoder.mean is None else encoder.mean.tolist(),
         "std": [] if encoder.std is None else encoder.std.tolist(),
-        "preprocessing": preprocessing and asdict(preprocessing),
+        "preprocessing": asdict(preprocessing) if isinstance(preprocessing, Preprocessing) else None,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,9 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
             source=weights.source,
             layout=encoder.loaded.layout,
             classes=f"{classes} classes" if classes else "no classifier",
-            preprocessing=preprocessing.text() if preprocessing else "spectrograms",
+            preprocessing=preprocessing.text() if preprocessing else "not known of these weights",
+            takes="audio" if isinstance(preprocessing, AudioPreprocessing) else "frames",
+            shape="[S] in [-1, 1]" if isinstance(preprocessing, AudioPreprocessing) else "uint8 [T, H, W, 3]",
             folder=folder,
         )
         write_text(folder / "README.md", card)
@@ -96,16 +98,18 @@ def import_weights(source: str | Path, name: str, folder: Path) -> Imported:
     return Imported(folder, name, classes, preprocessing, encoder.loaded)
 
 
-def load_encoder(folder: str | Path) -> tuple[Encoder, Preprocessing | None]:
-    """An encoder from its folder, in evaluation mode on the CPU, and what it expects of a video.
+def load_encoder(folder: str | Path) -> tuple[Encoder, Preprocessing | AudioPreprocessing | None]:
+    """An encoder from its folder, in evaluation mode on the CPU, and what it expects of a video, or of audio.
 
     Raises:
         ModelError: there is no encoder in that folder, or what is there is damaged or does not fit.
     """
     path = Path(folder)
     config = read_config(path)
-    preprocessing = None
-    if config.preprocessing is not None:
+    preprocessing: Preprocessing | AudioPreprocessing | None = None
+    if model_spec(config.name).kind == "audio":
+        preprocessing = preprocessing_of(config.name)
+    elif config.preprocessing is not None:
         preprocessing = validated(Preprocessing, config.preprocessing, f"{path / 'config.json'}: preprocessing")
 
     def build() -> Encoder:
