@@ -162,6 +162,8 @@ class RecognizerConfig(ModelInput, Encoders):
 
     Attributes:
         inputs: what is looked at and listened to; the other encoder is not built.
+        fusion: a network of `avlearn.models.fusion` that sees and hears, in place of two encoders side by side; with
+            ``fusion_options``.
         segments: frames of a clip, one out of each of so many parts of equal length (TSN, Wang et al., ECCV 2016);
             None: all frames of ``seconds``.
         labels: of the classes.
@@ -171,10 +173,18 @@ class RecognizerConfig(ModelInput, Encoders):
 
     spectrogram: Spectrogram = Spectrogram()
     inputs: Literal["video", "audio", "both"] = "video"
+    fusion: Name | None = None
+    fusion_options: Mapping[str, object] = Field(default_factory=dict)
     segments: int | None = Field(None, ge=1, le=4096)
     labels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=100_000)]
     multi_label: bool = False
     trained_on: Line = ""
+
+    @model_validator(mode="after")
+    def _fused(self) -> "RecognizerConfig":
+        if self.fusion is not None and self.inputs != "both":
+            raise ValueError("recognize.fusion: takes recognize.inputs=both")
+        return self
 
     @property
     def sees(self) -> bool:

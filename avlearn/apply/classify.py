@@ -128,9 +128,9 @@ def _recognized(path: Source, model: Recognizer, top: int) -> ClassifyResult:
     check, config = InDistributionCheck(model), model.config
     rows, found = [], []
     for window in recognize_windows(path, model):
-        if "video" in window.features:
+        if "video" in model.encoders:
             check.add_video(window.features["video"].float(), window.frames)
-        if "audio" in window.features:
+        if "audio" in model.encoders:
             check.add_audio(window.features["audio"].float())
         values = window.probabilities.cpu().numpy().copy()
         found.append(values)
@@ -139,7 +139,8 @@ def _recognized(path: Source, model: Recognizer, top: int) -> ClassifyResult:
         rows.append({"start": round(window.start, 3), **told})
     mean = np.mean(found, 0)
     ranked = [(config.labels[i], round(float(mean[i]), 4)) for i in np.argsort(-mean)[:top]]
-    known, reason = {kind: held for kind, held in check.result().items() if kind in model.encoders}, check.reason()
+    taken = model.encoders or ("video", "audio")  # of a fusion network nothing is measured
+    known, reason = {kind: held for kind, held in check.result().items() if kind in taken}, check.reason()
     if reason:
         return ClassifyResult(str(path), CANNOT_TELL, reason, known, {}, [], reason)
     notice = not_measured(known, calibrated=True)

@@ -13,7 +13,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_alone
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.windows import check_finite, stream_windows, windows
-from avlearn.errors import MediaError
+from avlearn.errors import MediaError, ModelError
 from avlearn.files import check_output, printable, reason_of, replacing
 from avlearn.media.probe import probe
 from avlearn.media.selection import select_audio
@@ -129,6 +129,8 @@ def _embed_recognized(path: Source, model: Recognizer) -> tuple[np.ndarray, np.n
     for window in recognize_windows(path, model):
         starts.append(window.start)
         for kind, values in window.features.items():
+            if kind not in means:
+                raise ModelError(f"{model.config.fusion} has features of {', '.join(window.features)}: embed takes two")
             means[kind].append(pooled(values)[0].cpu().numpy().copy())
     arrays = {kind: np.stack(each) if each else np.zeros((len(starts), 0), np.float32) for kind, each in means.items()}
     return np.array(starts, np.float32), arrays["video"], arrays["audio"]

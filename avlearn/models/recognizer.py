@@ -11,6 +11,7 @@ from avlearn.config import RecognizerConfig
 from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
+from avlearn.models.fusion import create_fusion
 from avlearn.models.inputs import encoder_input
 from avlearn.models.registry import create_encoder, model_spec
 from avlearn.models.two_tower import extended
@@ -24,10 +25,12 @@ class Recognizer(nn.Module):
     """Class scores of clips.
 
     One encoder alone classifies as its paper does. Of two, features are averaged over time and space and lie side by
-    side before one linear classifier, so that each has a share of every score (`contributions`).
+    side before one linear classifier, so that each has a share of every score (`contributions`); or a network that
+    fuses both otherwise takes their place.
 
     Attributes:
-        video, audio: encoders; None for what ``config.inputs`` leaves out.
+        video, audio: encoders; None for what ``config.inputs`` leaves out, and beside ``fusion``.
+        fusion: the network that ``config.fusion`` names.
         precision: what the encoders compute in; None: in that of their weights, or as the training's context says.
         in_distribution: statistics of ``video`` and ``audio`` like the validation clips of the training, by kind
             (`avlearn.models.in_distribution.InDistribution`); they lie beside the weights.
@@ -39,9 +42,10 @@ class Recognizer(nn.Module):
     def __init__(self, config: RecognizerConfig):
         super().__init__()
         self.config = config
-        classes, alone = len(config.labels), config.inputs != "both"
-        self.video = self._encoder("video", classes if alone else None) if config.sees else None
-        self.audio = self._encoder("audio", classes if alone else None) if config.hears else None
+        classes, alone, fused = len(config.labels), config.inputs != "both", config.fusion is not None
+        self.fusion = create_fusion(config.fusion, classes, **config.fusion_options) if config.fusion else None
+        self.video = self._encoder("video", classes if alone else None) if config.sees and not fused else None
+        self.audio = self._encoder("audio", classes if alone else None) if config.hears and not fused else None
         if self.video is not None and config.video_mean:
             self.video.mean, self.video.std = torch.tensor(config.video_mean), torch.tensor(config.video_std)
         self.spectrogram: FrontEnd | None = None
@@ -68,6 +72,10 @@ class Recognizer(nn.Module):
     def _check_inputs(self) -> None:
         """Raise ModelError where clips of the configuration are none that the encoders take."""
         config = self.config
+        if self.fusion is not None and self.fusion.sample_rate != config.sample_rate:
+            raise ModelError(
+                f"clip.sample_rate: {config.fusion} takes {self.fusion.sample_rate}, not {config.sample_rate}"
+            )
         try:
             if self.video is not None:
                 side = config.size
@@ -99,7 +107,7 @@ class Recognizer(nn.Module):
     def features(
         self, video: Tensor | None, audio: Tensor | None, change: Callable[[Tensor], Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Features of what there is: video ``[B, D, T', Y, X]``, audio ``[B, D, U]``.
+        """Features of what there is: video ``[B, D, T', Y, X]``, audio ``[B, D, U]``; of ``fusion``, as it has them.
 
         Args:
             video: frames ``[B, 3, T, H, W]`` in [0, 1]; where the encoder sees motion, its flow is computed.
@@ -107,6 +115,9 @@ class Recognizer(nn.Module):
             change: of the audio's spectrograms, before they are encoded.
         """
         found: dict[str, Tensor] = {}
+        if self.fusion is not None and video is not None and audio is not None:
+            with computing_in(self.precision, self.device):
+                return self.fusion.features(video, audio)
         with computing_in(self.precision, self.device):
             if self.video is not None and video is not None:
                 seen = extended(video, self.video.frames_for(video.shape[2]))
@@ -127,6 +138,9 @@ class Recognizer(nn.Module):
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:
         """Scores ``[B, classes]``, before a softmax or sigmoid, of `features`."""
+        if self.fusion is not None:
+            with computing_in(self.precision, self.device):
+                return self.fusion.classify(features).float()
         if self.classifier is None:
             ((kind, values),) = features.items()
             with computing_in(self.precision, self.device):
@@ -135,6 +149,8 @@ class Recognizer(nn.Module):
 
     def contributions(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         """The part of each in the scores of both: ``[B, classes]`` each, with half of the bias."""
+        if self.fusion is not None:
+            return self.fusion.contributions(features)
         if self.classifier is None:
             raise ModelError("a network of one input alone has no shares")
         seen = pooled(features["video"])
@@ -153,4 +169,4 @@ class Recognizer(nn.Module):
 
 def pooled(features: Tensor) -> Tensor:
     """The mean over time and space: ``[B, D, ...]`` to float ``[B, D]``."""
-    return features.flatten(2).mean(2).float()
+    return features.flatten(2).mean(2).float() if features.ndim > 2 else features.float()

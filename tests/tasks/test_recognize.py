@@ -264,3 +264,21 @@ def test_segments_are_spread_over_the_clip(worlds, tmp_path):
     whole = read_clip(data.rows[0].path, 0.0, 2.2, fps=25.0, size=48, crop="square").video
     places = [np.abs(whole.astype(int) - frame.numpy().astype(int)).mean((1, 2, 3)).argmin() for frame in frames]
     assert places == pytest.approx([6.7, 20.2, 33.7, 47.2], abs=1.1)
+
+
+def test_a_fusion_network_is_trained_and_named(worlds, tmp_path):
+    more = (
+        "recognize.fusion=tbn", "recognize.balance=none", "trainer.batch_size=2", "trainer.max_steps=2",
+        "recognize.fusion_options={video: dsconv_tiny, audio: conv2d_tiny, frames: 8}",
+    )  # fmt: skip
+    avlearn("finetune", "recognize_world", *words(worlds, tmp_path, *more), "-o", tmp_path / "run")
+    model = load_recognizer(tmp_path / "run")
+    assert model.fusion is not None and not model.encoders
+    row = read_manifest(worlds[2])[0]
+    found = json.loads(avlearn("classify", row.path, "--model", tmp_path / "run", "--json", "-"))
+    assert {label for label, _ in found["labels"]["both"]} == set(CLASSES)
+    assert found["in_distribution"] == {"video": None, "audio": None} and found["notice"]
+    with pytest.raises(RecipeError, match=r"recognize.fusion: takes recognize.inputs=both"):
+        load_recipe("recognize_world", [*more, "recognize.inputs=audio"])
+    with pytest.raises(ModelError, match="no fusion network is called 'tbm'"):
+        experiment(worlds, tmp_path, *more, "recognize.fusion=tbm", "recognize.fusion_options={}")

@@ -58,7 +58,8 @@ def recognizer_config(recipe: RecognizeRecipe, origin: str, names: Sequence[str]
     said = recipe.recognize
     return RecognizerConfig(
         **encoder_settings(recipe, tower=said.inputs == "both"),
-        inputs=said.inputs, segments=said.segments, labels=tuple(names), multi_label=said.multi_label,
+        inputs=said.inputs, fusion=said.fusion, fusion_options=said.fusion_options, segments=said.segments,
+        labels=tuple(names), multi_label=said.multi_label,
         trained_on=origin,
     )  # fmt: skip
 

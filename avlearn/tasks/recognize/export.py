@@ -15,6 +15,8 @@ _MOST = 512  # clips
 def in_distribution_of(model: Recognizer, clips: Clips) -> dict[str, InDistribution]:
     """Statistics of ``video`` and ``audio`` like clips that were not trained on, as far as the network takes them."""
     described: dict[str, list[Tensor]] = {kind: [] for kind in model.encoders}
+    if not described:  # a fusion network
+        return {}
     step = max(len(clips) // _MOST, 1)
     used = []
     for index in range(0, len(clips), step):

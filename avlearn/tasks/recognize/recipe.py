@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from avlearn.recipe.schema import Augment, Optimizer, Recipe, Text
+from avlearn.recipe.schema import Augment, Optimizer, Options, Recipe, Text
 from avlearn.validation import Section, Share
 
 Alpha = Annotated[float, Field(ge=0, le=10)]
@@ -14,6 +14,7 @@ class Recognition(Section):
     """What is recognized, and how the network learns it.
 
     - ``inputs``: ``video``, ``audio``, or ``both``, whose features lie side by side before one linear classifier.
+    - ``fusion``: a network of both by name (``mbt``, ``tbn``), in place of the encoders of ``model``; its options.
     - ``segments``: frames of a clip, one out of each of so many parts (TSN); null: all frames of ``clip.seconds``.
     - ``multi_label``: several labels may hold of a clip (sigmoids), not one (softmax).
     - ``class_weights``: ``balanced`` weighs classes by how rare they are.
@@ -26,6 +27,8 @@ class Recognition(Section):
     """
 
     inputs: Literal["video", "audio", "both"] = "video"
+    fusion: Text | None = None
+    fusion_options: Options = Field(default_factory=dict)
     segments: int | None = Field(None, ge=1, le=4096)
     multi_label: bool = False
     class_weights: Literal["equal", "balanced"] = "equal"
@@ -84,6 +87,10 @@ class RecognizeRecipe(Recipe):
             raise ValueError("trainer.accumulate, .checkpoint_activations, .compile, fsdp: not for recognition")
         if said.balance != "none" and (said.inputs != "both" or said.multi_label):
             raise ValueError("recognize.balance: ogm_ge is for recognize.inputs=both and one label a clip")
+        if said.fusion and (said.inputs != "both" or said.balance != "none" or said.freeze or self.model.base):
+            raise ValueError(
+                "recognize.fusion: takes recognize.inputs=both, no recognize.balance, recognize.freeze or model.base"
+            )
         if said.image_weights and (self.model.base or self.model.video_weights or said.inputs == "audio"):
             raise ValueError(
                 "recognize.image_weights: not with model.base, model.video_weights or recognize.inputs=audio"
