@@ -122,6 +122,8 @@ def remark(text: str) -> None:
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
     """Rows as aligned text below their headings.
 
+    Not `rich.table`, which fits a table to the terminal: its cells would wrap or be cut where a program reads them.
+
     Args:
         headings: of the columns.
         rows: of one cell a heading; what is left out at a row's end is empty.

@@ -191,6 +191,25 @@ def test_what_is_no_media_file_is_told_before_torch_is_loaded(wrong):
         assert done.returncode == 0 and "is not a media file" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("command", ["sync", "localize", "separate", "classify", "embed", "calibrate"])
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_no_models_name_is_told_before_torch_is_loaded(command, many, small_world, tmp_path):
+    code = (
+        "import sys; from avlearn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 2\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    clips = sorted(small_world.parent.glob("**/*.mp4"))[: 1 + many]
+    out = {"separate": "out", "embed": "out.npz"}.get(command)
+    words = [command, *clips, "--model", "nomodel", *(["-o", tmp_path / out] if out else [])]
+    if command == "calibrate":
+        words[1 : 1 + len(clips)] = [word for clip in clips for word in ("--data", clip)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "no model 'nomodel'" in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_of_a_group_has_whole_summaries():
     done = CliRunner().invoke(app, ["weights", "-h"])
     assert done.exit_code == 0 and "Commands:" in done.stdout

@@ -41,21 +41,21 @@ class Judged:
 
 
 @opened_once
-def judge(path: Source, *, base: str, towers: str, device: str, other: Source, seed: int) -> Judged:
+def judge(path: Source, *, base: str, towers: str, device: str, precision: str, other: Source, seed: int) -> Judged:
     """Evidence of a stretch by the base and by adapted towers, with the same delays.
 
     Args:
         path: a copy, in sync as far as that is known.
         base, towers: names or paths of the models.
-        device: as for `avlearn.load`.
+        device, precision: as for `avlearn.load`.
         other: another copy, whose audio does not belong to this one.
         seed: of noise and delays.
 
     Raises:
         MediaError: the copy cannot be read.
     """
-    before = clip_evidence(path, _opened(base, device), other=other, seed=seed)
-    model = _opened(towers, device)
+    before = clip_evidence(path, _opened(base, device, precision), other=other, seed=seed)
+    model = _opened(towers, device, precision)
     after = clip_evidence(path, model, other=other, seed=seed)
     known = {kind: model.in_distribution[kind] for kind in _KINDS if kind in model.in_distribution}
     return Judged(
@@ -66,8 +66,8 @@ def judge(path: Source, *, base: str, towers: str, device: str, other: Source, s
 
 
 @lru_cache(maxsize=3)
-def _opened(name: str, device: str) -> AudioVisual:
-    return load(name, device)
+def _opened(name: str, device: str, precision: str) -> AudioVisual:
+    return load(name, device, precision)
 
 
 def _distance(known: InDistribution, described: np.ndarray) -> float:

@@ -23,12 +23,13 @@ from avlearn.apply.run_many import Failure, InferenceOptions, Tool, run_many
 from avlearn.data.manifest import Entry, Row, read_manifest
 from avlearn.data.resumable import Journal
 from avlearn.data.scan import scan
-from avlearn.device import choose_device
+from avlearn.device import choose_device, choose_precision
 from avlearn.errors import AvlearnError, DataError, ModelError, OutputError
 from avlearn.files import check_folder
 from avlearn.lock import locked
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.folder import load, model_folder
+from avlearn.models.folder import load
+from avlearn.models.named import model_folder
 from avlearn.terminal import progress_line, remark
 from avlearn.training.run import pretrain
 
@@ -45,6 +46,7 @@ def adapt(
     minutes: float = 10.0,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "32",
     workers: int | None = None,
 ) -> AdaptResult:
     """Go on with a model's training on files, judge it on those that it had not seen, and write what is better.
@@ -59,10 +61,11 @@ def adapt(
         minutes: of the clock that it takes, about; files may not all be looked at then.
         seed: decides everything but what fits into the time.
         device: as for `avlearn.load`; of several GPUs the first.
+        precision: in which models judge, as for `avlearn.load`; trainings are in 32 bits.
         workers: processes that look at files; all cores by default.
 
     Raises:
-        AvlearnError: there is no such device here, or it is another GPU than the first.
+        AvlearnError: there is no such device or precision here, or it is another GPU than the first.
         DataError: there is too little that can be learned from.
         ModelError: the base has no common space.
         OutputError: ``out`` holds another or a finished adaptation, is in use, or cannot be written.
@@ -70,8 +73,10 @@ def adapt(
     out = Path(out)
     if (out / "report.json").exists():
         raise OutputError(f"{out} has a finished adaptation: give another folder with --output")
-    if choose_device(device).index:
+    place = choose_device(device)
+    if place.index:
         raise AvlearnError(f"adapt trains on the first GPU, not on {device}: CUDA_VISIBLE_DEVICES says which that is")
+    choose_precision(precision, place)
     model = load(base)
     if not model.config.common_space:
         raise ModelError(f"{base} has no common space of video and audio: its objective taught none")
@@ -83,7 +88,8 @@ def adapt(
     folder = str(model_folder(base).resolve())
     asked = {"--model": folder, "--seed": seed, "files": [str(entry.path.absolute()) for entry in entries]}
     with locked(out / ".lock"):
-        run = _Adaptation(out, base, folder, model, Progress(out / "adapt.json", asked, minutes), seed, device, workers)
+        progress = Progress(out / "adapt.json", asked, minutes)
+        run = _Adaptation(out, base, folder, model, progress, seed, device, precision, workers)
         return run.run(entries)
 
 
@@ -92,10 +98,11 @@ class _Adaptation:
 
     def __init__(
         self, out: Path, base: str, folder: str, model: AudioVisual, progress: Progress, seed: int, device: str,
-        workers: int | None,
+        precision: str, workers: int | None,
     ):  # fmt: skip
         self.out, self.base, self.folder, self.model = out, base, folder, model
-        self.progress, self.seed, self.device, self.workers = progress, seed, device, workers
+        self.progress, self.seed, self.workers = progress, seed, workers
+        self.device, self.precision = device, precision
         self.least = least_seconds(model.config, model.step)
 
     def run(self, entries: Sequence[Entry]) -> AdaptResult:
@@ -240,7 +247,8 @@ class _Adaptation:
             others = [part for part in held if part.file != parts[k].file] or held
             towers = self.out / "runs" / str(folds[k])
             each.append({"base": self.folder, "towers": str(towers), "device": self.device,
-                         "other": others[k % len(others)].copy, "seed": self.seed + k})  # fmt: skip
+                         "precision": self.precision, "other": others[k % len(others)].copy,
+                         "seed": self.seed + k})  # fmt: skip
         found: dict[int, Judged] = {}
         place = {parts[k].copy: k for k in numbers}
         enough = lambda: len(found) >= 2 * LEAST  # noqa: E731

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Device, Json, ModelName, Workers, resumable, tell, there
+from avlearn.cli.options import Device, Json, ModelName, Precision, Workers, resumable, tell, there
 from avlearn.errors import DataError
 
 _Footage = Annotated[
@@ -23,6 +23,7 @@ def adapt(
     minutes: Annotated[float, typer.Option(min=0.1, help="Time to take.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Device = "auto",
+    precision: Precision = "32",
     workers: Workers = None,
     json_path: Json = None,
 ) -> None:
@@ -58,7 +59,9 @@ def adapt(
     if len(entries) < len(paths):
         raise DataError("adapt takes files of their own, no shards and no addresses")
     with resumable("adapting"):
-        result = run(entries, out, base=model, minutes=minutes, seed=seed, device=device, workers=workers)
+        result = run(
+            entries, out, base=model, minutes=minutes, seed=seed, device=device, precision=precision, workers=workers
+        )
     tell(result, json_path)
     if not result.better:
         raise typer.Exit(1)

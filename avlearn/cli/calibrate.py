@@ -57,13 +57,13 @@ def calibrate(
 
     Then: avlearn sync films/ --model models/mine
     """
-    sources = gathered(data)
+    sources = gathered(data, model)
     names = ", ".join(map(str, data))
     from avlearn.apply.calibrate import LEAST, CalibrateResult, calibrated_on, clip_options
     from avlearn.apply.run_many import Failure, InferenceOptions, open_model
     from avlearn.apply.tools import CALIBRATE
     from avlearn.models.calibrated_folder import check_calibrated_folder, write_calibrated
-    from avlearn.models.folder import model_folder
+    from avlearn.models.named import model_folder
 
     if len(sources) < LEAST:
         raise DataError(f"{names} holds {len(sources)} clips: a calibration stands on {LEAST} at least")

@@ -33,7 +33,7 @@ def classify(
 
     Example: avlearn classify videos/ --json labels.json
     """
-    given = look_at(files)
+    given = look_at(files, model)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
 

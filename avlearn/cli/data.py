@@ -144,7 +144,8 @@ def audit(
     Example: avlearn audit --data clips/manifest.parquet
     """
     from avlearn.evaluation.audit import audit as run
-    from avlearn.models.folder import load, model_folder
+    from avlearn.models.folder import load
+    from avlearn.models.named import model_folder
     from avlearn.tasks.synchronize.objective_folder import load_objective
 
     result = run(load(model, device, precision), data, seed, objective=load_objective(model_folder(model)))

@@ -46,7 +46,7 @@ def embed(
 
     By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
     """
-    sources = gathered(files)
+    sources = gathered(files, model)
     from avlearn.apply.embed import SUFFIXES, write_features
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED

@@ -108,7 +108,8 @@ def _model(
     from avlearn.apply.encoder_alone import EncoderAlone, load_features
     from avlearn.evaluation import evaluate as run
     from avlearn.evaluation.encoder import evaluate_encoder
-    from avlearn.models.folder import load, model_folder
+    from avlearn.models.folder import load
+    from avlearn.models.named import model_folder
     from avlearn.models.recognizer import Recognizer
     from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.synchronize.objective_folder import load_objective

@@ -52,7 +52,7 @@ def localize(
 
     By a released network (see avlearn weights list): avlearn localize street.mp4 --model ezvsl
     """
-    given = look_at(files)
+    given = look_at(files, model)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import LOCALIZE
 

@@ -73,7 +73,7 @@ def separate(
 
     By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """
-    given = look_at(files)
+    given = look_at(files, model)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.source_choice import parse_choice, parse_when
     from avlearn.apply.tools import SEPARATE

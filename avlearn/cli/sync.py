@@ -80,7 +80,7 @@ def sync(
 
     By a released network, which is fetched once: avlearn sync talk.mp4 --model synchformer (or syncnet, sparsesync)
     """
-    given = look_at(sources)
+    given = look_at(sources, model)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import SYNC
 

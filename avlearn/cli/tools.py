@@ -37,20 +37,25 @@ class Given:
     name: str = "files"
 
 
-def look_at(sources: Sequence[Path | str]) -> Given:
+def look_at(sources: Sequence[Path | str], model: str | None = None) -> Given:
     """What a command was given.
 
     A single file is opened, and looked into before what works on it is loaded, which takes seconds. Of several, one
     that does not exist is a row of the table, as one of a list is.
 
+    Args:
+        sources: what was named.
+        model: the name of the model that is to work on it, if one is.
+
     Raises:
+        ModelError: nothing has the model's name.
         AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
         MediaError: the single file cannot be opened, or is no media file.
     """
     source, *others = sources
     if others:
-        return Given(source, gathered(sources))
-    _check_there(sources)
+        return Given(source, gathered(sources, model))
+    _check_there(sources, model)
     files = listed(source)
     if files is not None:
         return Given(source, files, name=Path(source).stem.strip("-") or "files")
@@ -64,21 +69,25 @@ def look_at(sources: Sequence[Path | str]) -> Given:
     return Given(source, None, file)
 
 
-def gathered(sources: Sequence[Path | str]) -> "list[Source]":
-    """Files that are named, and those of folders, lists and manifests; each once.
+def gathered(sources: Sequence[Path | str], model: str | None = None) -> "list[Source]":
+    """Files that are named, and those of folders, lists and manifests; each once. As `look_at`.
 
     Raises:
         AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
     """
-    _check_there(sources)
+    _check_there(sources, model)
     return list(dict.fromkeys(file for source in sources for file in listed(source) or [source]))
 
 
-def _check_there(sources: Sequence[Path | str]) -> None:
-    """Refuse names that are all of nothing; what reads files takes seconds to load."""
+def _check_there(sources: Sequence[Path | str], model: str | None) -> None:
+    """Refuse names of files that are all of nothing, or that of the model; what uses them takes seconds to load."""
     if not any(map(exists, sources)):
         others = ["", ", nor does the other", ", nor do the others"][min(len(sources), 3) - 1]
         raise AvlearnError(f"{sources[0]} does not exist{others}")
+    if model is not None:
+        from avlearn.models.named import check_name
+
+        check_name(model)
 
 
 def listed(source: Path | str) -> "list[Source] | None":

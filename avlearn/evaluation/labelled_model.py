@@ -14,8 +14,9 @@ from avlearn.errors import AvlearnError, DataError
 from avlearn.evaluation.linear_probe import ProbeProtocol, ProbeResult, probe_model, read_rows
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibrated_folder import check_calibrated_folder, write_changed
-from avlearn.models.folder import load, model_folder, write_model
+from avlearn.models.folder import load, write_model
 from avlearn.models.in_distribution import LABELLED, InDistribution
+from avlearn.models.named import model_folder
 
 _CLIPS = 200  # that tell what is like them: more would take as long as the probe
 _TITLE, _ALSO = "\n## Labels\n", "; labels of "

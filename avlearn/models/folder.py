@@ -10,17 +10,15 @@ from avlearn.files import write_text
 from avlearn.models import in_distribution
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.calibration import read_calibrations, remove_calibrations
+from avlearn.models.named import model_folder
 from avlearn.models.recognizer_folder import recognizer_folder
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.models.weights.source import is_encoder_folder
-from avlearn.models.weights.systems import released_systems
-from avlearn.names import hint, nearest
 from avlearn.validation import read_object, validated
 
 FORMAT = "avlearn.model/1"
 # Of the objective that trained the model, where that scores offsets itself (see `avlearn.tasks.synchronize`).
 OBJECTIVE, OBJECTIVE_WEIGHTS = "objective.json", "objective.safetensors"
-_ZOO = Path(__file__).resolve().parent / "zoo"
 
 
 def save(model: AudioVisual, folder: Path, card: str) -> None:
@@ -40,28 +38,6 @@ def write_model(model: AudioVisual, folder: Path, card: str) -> None:
     write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
     write_text(folder / "README.md", card)
     in_distribution.save(model.in_distribution, folder)
-
-
-def model_folder(name_or_path: str | Path) -> Path:
-    """Where a model lies: a name in the wheel (``default``) or the path of a model or run folder.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    folder = Path(name_or_path)
-    if (folder / "model" / "config.json").is_file():
-        folder = folder / "model"
-    elif not folder.is_dir():
-        folder = _ZOO / str(name_or_path)
-    if not (folder / "config.json").is_file():
-        if (system := released_systems().get(str(name_or_path))) is not None:
-            raise ModelError(f"{system.title} is for avlearn {system.task} alone: this takes a model folder")
-        names = ", ".join(sorted(p.parent.name for p in _ZOO.glob("*/config.json"))) or "none"
-        known = list(released_systems())
-        named = "/" not in str(name_or_path) and nearest(str(name_or_path), known)  # a path is no misspelt name
-        near = hint(str(name_or_path), known, "released system") if named else ""
-        raise ModelError(f"no model '{name_or_path}': neither a folder with a config.json nor one of: {names}{near}")
-    return folder
 
 
 def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual:

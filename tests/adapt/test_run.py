@@ -9,7 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from avlearn.adapt import finish, folds, run
+from avlearn.adapt import finish, folds, judge, run
+from avlearn.adapt.footage import Stretch
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.run_many import Failure, imported
 from avlearn.apply.sync.by_model import sync_by_model
@@ -18,7 +19,8 @@ from avlearn.data.manifest import Entry, read_manifest
 from avlearn.errors import AvlearnError, DataError, OutputError
 from avlearn.media import read_clip, write_video
 from avlearn.models.calibration import Calibrations
-from avlearn.models.folder import load, model_folder
+from avlearn.models.folder import load
+from avlearn.models.named import model_folder
 
 pytestmark = pytest.mark.slow  # three trainings of a step each, and 16 judgments, for all of them
 OFF = 0.06  # seconds by which the experts say that the first clip is off
@@ -198,3 +200,24 @@ def test_a_device_that_it_does_not_train_on_is_told_before_the_work(footage, tmp
     with pytest.raises(AvlearnError, match=said):
         run.adapt([Entry(path) for path in footage.iterdir()], tmp_path / "out", device=device)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_precision_that_is_not_there_is_told_before_the_work(footage, tmp_path):
+    with pytest.raises(AvlearnError, match="there is no precision '8'"):
+        run.adapt([Entry(path) for path in footage.iterdir()], tmp_path / "out", device="cpu", precision="8")
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_judge_in_the_precision_that_is_asked_for(tmp_path, monkeypatch):
+    progress = run.Progress(tmp_path / "adapt.json", {}, 1.0)
+    adaptation = run._Adaptation(tmp_path, "default", "default", load("default"), progress, 0, "cpu", "bf16", None)
+    asked = []
+
+    def noted(tool, paths, inference, *, each, workers):
+        asked.extend(each)
+        yield from ()
+
+    monkeypatch.setattr(run, "run_many", noted)
+    adaptation._judge([Stretch(f"{k}.mp4", 0.0, 1.0, 0.0, Path(f"{k}.mp4")) for k in range(4)], [0, 1, 0, 1])
+    assert [one["precision"] for one in asked] == ["bf16"] * 4
+    assert judge._opened("default", "cpu", "bf16").precision == torch.bfloat16

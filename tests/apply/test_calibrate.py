@@ -23,8 +23,9 @@ from avlearn.errors import DataError, ModelError, OutputError
 from avlearn.media import read_clip, remux, write_video
 from avlearn.models.calibrated_folder import check_calibrated_folder, write_calibrated
 from avlearn.models.calibration import Calibrations, read_calibrations
-from avlearn.models.folder import load, model_folder
+from avlearn.models.folder import load
 from avlearn.models.in_distribution import LABELLED, InDistribution
+from avlearn.models.named import model_folder
 
 
 def test_a_delay_along_the_curves_is_that_of_the_file_with_its_audio_moved(clips, model, tmp_path):

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from avlearn.config import ModelConfig, Separator, Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.folder import load, model_folder, save
+from avlearn.models.folder import load, save
+from avlearn.models.named import model_folder
 
 
 def test_towers_meet_on_one_clock(untrained):

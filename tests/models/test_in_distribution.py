@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from avlearn.config import ModelConfig, Separator
 from avlearn.errors import ModelError
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.folder import load, model_folder, save
+from avlearn.models.folder import load, save
 from avlearn.models.in_distribution import FILE, InDistribution, describe_audio, describe_video
+from avlearn.models.named import model_folder
 from avlearn.models.weights.checkpoint import write_tensors
 
 

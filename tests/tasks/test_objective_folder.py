@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from avlearn.errors import ModelError
 from avlearn.evaluation import evaluate
-from avlearn.models.folder import load, model_folder
+from avlearn.models.folder import load
+from avlearn.models.named import model_folder
 from avlearn.objectives import OBJECTIVES, Dense, EmbeddedBatch, FeatureSpec, Objective, ShiftSchedule
 from avlearn.tasks import load_recipe
 from avlearn.tasks.synchronize.objective_folder import load_objective, save_objective
