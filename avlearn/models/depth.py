@@ -12,7 +12,7 @@ def layers_of(encoder: Encoder) -> dict[str, list[str]]:
     comes before the first is `INPUT`; what comes after the last, and the classifier, is `HEAD`.
     """
     names = [name for name, _ in encoder.named_parameters()]
-    body = [name for name in names if not name.startswith("classifier.")]
+    body = [name for name in names if not is_classifier(name)]
     stages = [info.name for info in encoder.stage_info]
     place = {name: next((stage for stage in stages if f".{stage}." in f".{name}"), None) for name in body}
     if not any(place.values()):
@@ -26,8 +26,13 @@ def layers_of(encoder: Encoder) -> dict[str, list[str]]:
         left -= place[name] is not None
         current = place[name] or (HEAD if not left and order else current)
         found[current].append(name)
-    found[HEAD] += [name for name in names if name.startswith("classifier.")]
+    found[HEAD] += [name for name in names if is_classifier(name)]
     return {layer: members for layer, members in found.items() if members}
+
+
+def is_classifier(name: str) -> bool:
+    """Whether a parameter is a classifier's: an encoder of several streams has one in each."""
+    return ".classifier." in f".{name}"
 
 
 def _block(name: str) -> str | None:

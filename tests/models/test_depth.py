@@ -3,17 +3,19 @@
 import pytest
 import torch
 
-from avlearn.models.depth import HEAD, INPUT, layers_of
+from avlearn.models.depth import HEAD, INPUT, is_classifier, layers_of
 from avlearn.models.registry import create_model, list_models
 
 
-@pytest.mark.parametrize("name", ["videomae_b", "r2plus1d_18", "swin3d_t", "conv2d_tiny", "x3d_s", "frame_cnn"])
+@pytest.mark.parametrize(
+    "name", ["videomae_b", "r2plus1d_18", "swin3d_t", "conv2d_tiny", "x3d_s", "frame_cnn", "two_stream_r50"]
+)
 def test_layers_are_in_the_order_of_the_data(name):
     with torch.device("meta"):
         encoder = create_model(name, num_classes=5)
     layers = layers_of(encoder)
     names = list(layers)
-    assert names[-1] == HEAD and any(member.startswith("classifier.") for member in layers[HEAD])
+    assert names[-1] == HEAD and any(map(is_classifier, layers[HEAD]))
     assert INPUT not in names or names[0] == INPUT
     numbers = [int(layer.rsplit(".", 1)[-1]) for layer in names if layer.rsplit(".", 1)[-1].isdigit()]
     assert numbers == sorted(numbers) and len(names) >= 4

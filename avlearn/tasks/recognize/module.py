@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from avlearn.data.augment import augment_audio, augment_video
 from avlearn.data.strong_augment import draw_mix, rand_augment, random_erasing, soften, spec_augment
 from avlearn.errors import RecipeError
-from avlearn.models.depth import HEAD, layers_of
+from avlearn.models.depth import HEAD, is_classifier, layers_of
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.two_tower import frames_to_input
 from avlearn.tasks.module import TaskModule
@@ -54,7 +54,7 @@ class RecognizeModule(TaskModule):
             encoder = self.model.encoders[kind]
             for layer, names in layers.items():
                 for name in names:
-                    if layer in frozen or (ALL in frozen and not name.startswith("classifier.")):
+                    if layer in frozen or (ALL in frozen and not is_classifier(name)):
                         encoder.get_parameter(name).requires_grad_(False)
 
     def _rate_scales(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from avlearn.config import Encoders, ModelConfig, RecognizerConfig
 from avlearn.errors import ModelError, RecipeError
+from avlearn.models.depth import is_classifier
 from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
 from avlearn.models.recognizer import Recognizer
@@ -129,7 +130,7 @@ def _inflate(encoder: Encoder, source: str) -> None:
 def _give(encoder: Encoder, weights: dict[str, torch.Tensor]) -> None:
     """All weights but those of the classifier."""
     own = encoder.state_dict()
-    kept = {name: value for name, value in own.items() if name.startswith("classifier.")}
+    kept = {name: value for name, value in own.items() if is_classifier(name)}
     body = {name: value for name, value in weights.items() if name in own and name not in kept}
     encoder.load_state_dict({**body, **kept})
 
