@@ -231,6 +231,6 @@ def _rows(entries: Sequence[Entry], found: list[Facts], min_duration: float) -> 
             flags.add("duplicate")
         seen.add(digest or object())
         facts = facts | {"flags": tuple(flag for flag in FLAGS if flag in flags)}
-        described = {"labels": entry.labels, "split": entry.split, "events": entry.events, "folds": entry.folds}
-        rows.append(Row(entry.path, **described, **facts))
+        row = Row(entry.path, labels=entry.labels, split=entry.split, events=entry.events, folds=entry.folds, **facts)
+        rows.append(row)
     return rows

@@ -161,9 +161,10 @@ class AttentiveProbe(nn.Module):
 
     def __init__(self, sizes: Sequence[int], classes: int):
         super().__init__()
-        self.queries = nn.ModuleList(nn.Linear(size, _HEADS, bias=False) for size in sizes)
+        queries = [nn.Linear(size, _HEADS, bias=False) for size in sizes]
+        self.queries = nn.ModuleList(queries)
         self.head = nn.Linear(_HEADS * sum(sizes), classes)
-        for query in self.queries:
+        for query in queries:
             nn.init.normal_(query.weight, std=0.02)
         for k, size in enumerate(sizes):
             self.register_buffer(f"mean{k}", torch.zeros(size))

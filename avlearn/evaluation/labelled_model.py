@@ -126,8 +126,8 @@ def label_statistics(model: AudioVisual, rows: Sequence[Row]) -> dict[str, InDis
             continue
         if check.statistics["video"] and check.statistics["audio"]:
             clips += [int(k)] * len(check.statistics["video"])
-            for kind, found in check.statistics.items():
-                described[kind] += [values.cpu() for values in found]
+            for kind, windows in check.statistics.items():
+                described[kind] += [values.cpu() for values in windows]
     if not clips:
         return {}
     found = {kind: InDistribution.fit(torch.cat(each), torch.tensor(clips)) for kind, each in described.items()}

@@ -176,10 +176,10 @@ def averaged(trials: Sequence[Sequence[MetricResult]], repeated: bool) -> list[M
             found.setdefault(metric.name, []).append(metric)
     results = []
     for each in found.values():
-        mean = {key: float(np.mean([getattr(m, key) for m in each])) for key in ("value", "chance", "prior")}
+        value, chance, prior = (float(np.mean([getattr(m, key) for m in each])) for key in ("value", "chance", "prior"))
         interval = mean_interval(np.array([m.value for m in each])) if repeated else None
         count = each[0].n if repeated else sum(m.n for m in each)
-        results.append(replace(each[0], **mean, n=count, interval=interval))
+        results.append(replace(each[0], value=value, chance=chance, prior=prior, n=count, interval=interval))
     return results
 
 
