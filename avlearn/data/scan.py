@@ -12,7 +12,7 @@ from typing import Any
 
 from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
-from avlearn.data.manifest import Entry, Row, write_manifest
+from avlearn.data.manifest import NO_VIDEO, Entry, Row, write_manifest
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.walk import walk_files
 from avlearn.errors import DataError
@@ -23,6 +23,7 @@ SUFFIXES = (
     ".dv", ".f4v", ".m1v", ".m2p", ".m2ts", ".m2v", ".mjpg", ".mod", ".mp4v", ".mpe", ".mpv", ".mts", ".mxf", ".nut",
     ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".vob", ".wmv", ".wtv", ".y4m",
 )  # fmt: skip
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aif", ".aiff", ".wma")
 Progress = Callable[[int, int], None]
 
 _SHOWN = 10  # reasons that a summary for people names
@@ -31,10 +32,10 @@ _VERSION = 1  # of what a journal holds of a file
 
 @dataclass(frozen=True)
 class Found:
-    """Videos of a folder, and what else lies there.
+    """Videos of a folder, or audio files of one without videos, and what else lies there.
 
     Attributes:
-        entries: the videos, in stable order.
+        entries: the files, in stable order.
         passed_over: how many files there are beside them, by suffix, or by the reason that they cannot be used.
     """
 
@@ -43,30 +44,36 @@ class Found:
 
 
 def find_videos(folder: str | Path) -> Found:
-    """Videos of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics).
+    """Videos of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics); of one without any, its audio.
 
     Links to folders are followed, once each. Hidden files and folders are passed over.
 
     Raises:
-        DataError: the folder holds no video, or cannot be read.
+        DataError: the folder holds neither, or cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
+    found = _find(folder, SUFFIXES)
+    heard = found if found.entries else _find(folder, AUDIO_SUFFIXES)
+    if not heard.entries:
+        held = f"; it holds {_counted(found.passed_over)}" if found.passed_over else ""
+        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES[:9])}, ...) and no audio{held}")
+    return heard
+
+
+def _find(folder: Path, suffixes: Sequence[str]) -> Found:
     entries: list[Entry] = []
     passed_over: Counter[str] = Counter()
     for file in sorted(walk_files(folder, passed_over)):
         parts = file.relative_to(folder).parts
-        other = _unusable(file)
+        other = _unusable(file, suffixes)
         if other:
             passed_over[other] += 1
             continue
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         places = parts[1:-1] if split else parts[:-1]
         entries.append(Entry(file, places[-1:], split))
-    if not entries:
-        held = f"; it holds {_counted(passed_over)}" if passed_over else ""
-        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES[:9])}, ...){held}")
     return Found(entries, dict(passed_over.most_common()))
 
 
@@ -75,9 +82,9 @@ def folder_entries(folder: str | Path) -> list[Entry]:
     return find_videos(folder).entries
 
 
-def _unusable(file: Path) -> str:
-    """What a file is counted as that is no video; "" for one."""
-    if file.suffix.lower() not in SUFFIXES:
+def _unusable(file: Path, suffixes: Sequence[str]) -> str:
+    """What a file is counted as that is none of those looked for; "" for one."""
+    if file.suffix.lower() not in suffixes:
         return file.suffix.lower() or "files without a suffix"
     try:
         str(file).encode()
@@ -173,6 +180,8 @@ class ScanSummary:
         lines += ["cannot be used:"] if unusable else []
         lines += [f"  {printable(item['path'])}: {item['reason']}" for item in unusable[:_SHOWN]]
         lines += [f"  and {len(unusable) - _SHOWN} more: see their reason in the manifest"] * (len(unusable) > _SHOWN)
+        heard = sum(row.reason == NO_VIDEO for row in self.rows)
+        lines += [f"{heard} have audio alone: avlearn finetune with recognize.inputs=audio takes them"] * (heard > 0)
         lines += [f"passed over: {_counted(self.passed_over)}"] if self.passed_over else []
         return "\n".join([*lines, f"wrote {printable(self.manifest)}"])
 

@@ -124,6 +124,19 @@ def test_folders_without_video(tmp_path):
         folder_entries(tmp_path / "none")
 
 
+def test_audio_files_are_found_where_there_is_no_video(tmp_path):
+    (tmp_path / "bell").mkdir()
+    for name in ("a.WAV", "b.flac"):
+        soundfile.write(tmp_path / "bell" / name, np.sin(np.arange(16000) / 9), 16000)
+    found = find_videos(tmp_path)
+    assert [(entry.path.name, entry.labels) for entry in found.entries] == [("a.WAV", ("bell",)), ("b.flac", ("bell",))]
+    said = ScanSummary(tmp_path / "m.csv", scan_folder(tmp_path)).text()
+    assert "2 have audio alone: avlearn finetune with recognize.inputs=audio takes them" in said
+    (tmp_path / "c.mp4").write_text("x")
+    assert [entry.path.name for entry in find_videos(tmp_path).entries] == ["c.mp4"]
+    assert find_videos(tmp_path).passed_over == {".flac": 1, ".wav": 1}
+
+
 def test_a_name_that_no_manifest_can_hold(tmp_path):
     Path(os.fsdecode(bytes(tmp_path) + b"/a\xff.mp4")).write_text("x")
     with pytest.raises(DataError, match=r"holds no video .* it holds 1 names that are not UTF-8 \(rename them\)"):
