@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ import torchvision
 from typer.testing import CliRunner
 
 from avlearn.cli.app import app
-from avlearn.data.manifest import read_manifest, write_manifest
+from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import AvlearnError, DataError, ModelError, RecipeError
 from avlearn.media import read_clip, write_video
 from avlearn.models.folder import load
 from avlearn.models.recognizer_folder import load_recognizer
 from avlearn.tasks import build, complete, load_recipe
+from avlearn.tasks.recognize.labels import class_names
 from avlearn.training.checkpoints import read_checkpoint
 
 CLASSES = ("bell", "fan", "siren")
@@ -127,6 +129,9 @@ def test_clips_without_audio_are_used_by_who_does_not_listen(worlds, tmp_path):
         (1, {0: ("whale",)}, r"the label 'whale' of the validation clip .* is of no training clip"),
         (0, {0: ("whale",)}, r"the class 'whale' has one training clip, .*mp4: give more, or leave it out"),
         (0, dict.fromkeys(range(40), ("bell",)), "the training clips are all of 1 class"),
+        (0, {0: ("",)}, r"a label of the training clip .*mp4 has 0 characters: labels are one line of 1 to 4096"),
+        (0, {0: ("a" * 5000,)}, r"a label of the training clip .*mp4 has 5000 characters"),
+        (1, {0: ("be\nll",)}, r"a label of the validation clip .*mp4 holds characters that are not printed"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_named(worlds, tmp_path, part, changes, said):
@@ -138,6 +143,13 @@ def test_labels_that_cannot_be_learned_are_named(worlds, tmp_path, part, changes
         write_manifest(rows, path)
     with pytest.raises(DataError, match=said):
         experiment(worlds, tmp_path, f"data.train={paths[0]}", f"data.val={paths[1]}")
+
+
+def test_labels_that_a_model_could_not_keep_are_refused():
+    rows = [Row(Path("a.mp4"), labels=(f"{k // 2} " + "b" * 4000,)) for k in range(600)]
+    with pytest.raises(DataError, match="the 300 labels are more than a model keeps"):
+        class_names(rows, [], several=False)
+    assert len(class_names(rows[:400], [], several=False)) == 200
 
 
 def test_a_clip_that_is_trained_and_validated_on_is_named(worlds, tmp_path):

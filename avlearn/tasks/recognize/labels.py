@@ -1,5 +1,6 @@
 """Checks of the labels of training and validation clips, before anything is trained."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from avlearn.errors import DataError
 from avlearn.files import printable
 
 _FEWEST = 2  # classes, and training clips of each
+_LONGEST, _MOST, _ALL = 4096, 100_000, 1_000_000  # of a label, of labels, of all together: what a model's settings hold
 
 
 def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> tuple[str, ...]:
@@ -22,7 +24,8 @@ def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> t
 
     Raises:
         DataError: a clip has no label, or several where it may have one; a class is in validation alone, or has one
-            training clip; training and validation share a clip; or there is one class. Clip and label are named.
+            training clip; training and validation share a clip; there is one class; or a model cannot keep a label,
+            or all of them. Clip and label are named.
     """
     for part, rows in (("training", train), ("validation", val)):
         for row in rows:
@@ -31,6 +34,7 @@ def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> t
             if len(row.labels) > 1 and not several:
                 said = ", ".join(map(repr, row.labels[:3]))
                 raise DataError(f"the {part} clip {_clip(row)} has several labels ({said}): recognize.multi_label=true")
+        _check_words(part, rows)
     counts = Counter(label for row in train for label in row.labels)
     if len(counts) < _FEWEST:
         raise DataError(f"the training clips are all of {len(counts)} class: recognition takes several")
@@ -43,7 +47,23 @@ def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> t
             if label not in counts:
                 raise DataError(f"the label {label!r} of the validation clip {_clip(row)} is of no training clip")
     _check_apart(train, val)
-    return tuple(sorted(counts))
+    names = tuple(sorted(counts))
+    if len(names) > _MOST or len(json.dumps(names, indent=2)) > _ALL:
+        raise DataError(f"the {len(names)} labels are more than a model keeps: {_MOST}, {_ALL} characters together")
+    return names
+
+
+def _check_words(part: str, rows: Sequence[Row]) -> None:
+    """Hold labels to what is written as it is: one line, which the settings of a model keep unchanged."""
+    for row in rows:
+        for label in row.labels:
+            if not 0 < len(label) <= _LONGEST or printable(label) != label:
+                what = (
+                    f"has {len(label)} characters" if label.isprintable() else "holds characters that are not printed"
+                )
+                raise DataError(
+                    f"a label of the {part} clip {_clip(row)} {what}: labels are one line of 1 to {_LONGEST} characters"
+                )
 
 
 def _check_apart(train: Sequence[Row], val: Sequence[Row]) -> None:
