@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
-from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.manifest import NO_VIDEO, Entry, Row, write_manifest
+from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.walk import walk_files
 from avlearn.errors import DataError
