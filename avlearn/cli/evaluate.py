@@ -88,7 +88,9 @@ def evaluate(
             raise AvlearnError("--task, --with, --objects, --baseline and --seed are not for recognizers")
         _recognizers(model, data, (device, precision), views, average or "probabilities", fold, page, json_path)
     elif len(model) > 1 or views or average or fold or page:
-        raise AvlearnError("several --model, --views, --average, --fold and --page are for recognizers")
+        raise AvlearnError(
+            f"several --model, --views, --average, --fold and --page are for recognizers: {model[0]} is none"
+        )
     else:
         _model(model[0], data, (device, precision), task or (), released or (), objects, baseline, seed, json_path)
 

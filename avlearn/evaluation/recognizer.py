@@ -14,6 +14,7 @@ from avlearn.evaluation.view_scores import Average, score_views
 from avlearn.files import printable
 from avlearn.models.recognizer import Recognizer
 from avlearn.names import hint
+from avlearn.terminal import remark
 
 TRAIN = "train"
 
@@ -94,6 +95,8 @@ def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:
         splits = [split for split in splits if split]
     for split in ("test", "val", ""):
         found = [row for row, own in zip(rows, splits, strict=True) if own == split]
+        if found and not split:
+            remark(f"{manifest} has no splits: all of its clips are tested on, also those that a training took")
         if found:
             return found
     where = f"fold {fold} of {manifest}" if fold is not None else str(manifest)

@@ -14,7 +14,7 @@ from avlearn.models.encoder import Encoder
 from avlearn.models.fusion import create_fusion
 from avlearn.models.inputs import encoder_input
 from avlearn.models.registry import create_encoder, model_spec
-from avlearn.models.two_tower import extended
+from avlearn.models.two_tower import MOST_PIXELS, extended
 from avlearn.signal import FrontEnd
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ class Recognizer(nn.Module):
         if self.fusion is not None and self.fusion.sample_rate != config.sample_rate:
             raise ModelError(
                 f"clip.sample_rate: {config.fusion} takes {self.fusion.sample_rate}, not {config.sample_rate}"
+            )
+        # As much is read of a file at once, of networks of segments too.
+        pixels = max(config.seconds * config.fps, config.frames) * config.size**2 if config.sees else 0
+        if pixels > MOST_PIXELS:
+            raise ModelError(
+                f"clip.seconds, clip.fps, clip.size: a clip has {pixels / 1e6:.0f} million pixels, and no more than "
+                f"{MOST_PIXELS / 1e6:.0f} million are looked at at once"
             )
         try:
             if self.video is not None:

@@ -14,7 +14,7 @@ from avlearn.signal import FrontEnd
 from avlearn.signal.clock import to_steps
 from avlearn.validation import validated
 
-_MOST_PIXELS = 2**25  # of one input, in all frames: 10 s of 25 a second, 366 x 366
+MOST_PIXELS = 2**25  # of one input, in all frames: 10 s of 25 a second, 366 x 366
 
 
 class TwoTower(nn.Module):
@@ -172,10 +172,10 @@ def _check_window(config: ModelConfig, step: float) -> None:
     for key in ("seconds", "segment"):
         seconds = getattr(config, key) or 0
         pixels = seconds * config.fps * config.size**2
-        if pixels > _MOST_PIXELS:
+        if pixels > MOST_PIXELS:
             raise ModelError(
                 f"model.{key}: {seconds:g} s at {config.fps:g} frames a second of {config.size} x {config.size} "
-                f"have {pixels / 1e6:.0f} million pixels, and no more than {_MOST_PIXELS / 1e6:.0f} million are looked "
+                f"have {pixels / 1e6:.0f} million pixels, and no more than {MOST_PIXELS / 1e6:.0f} million are looked "
                 f"at at once: lower {key}, fps or size"
             )
 

@@ -12,7 +12,7 @@ from avlearn.cli.app import app
 from avlearn.config import RecognizerConfig
 from avlearn.data.manifest import read_manifest, write_manifest
 from avlearn.data.world import WorldConfig, make_world
-from avlearn.errors import AvlearnError, DataError
+from avlearn.errors import AvlearnError, DataError, ModelError
 from avlearn.evaluation.recognizer import evaluate_recognizer, rows_to_test
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import save_recognizer
@@ -102,6 +102,22 @@ def test_which_clips(manifest, tmp_path):
         rows_to_test(rows_of(manifest, tmp_path, train, train))
 
 
+def test_clips_without_splits_may_be_those_of_the_training(manifest, tmp_path, capsys):
+    assert len(rows_to_test(rows_of(manifest, tmp_path, {"split": ""}, {"split": ""}))) == 2
+    assert "has no splits: all of its clips are tested on, also those that a training took" in capsys.readouterr().err
+    rows_to_test(rows_of(manifest, tmp_path, {"split": "test"}))
+    assert not capsys.readouterr().err
+
+
+def test_clips_that_would_take_all_memory_are_refused():
+    for more in (
+        {"seconds": 600.0, "fps": 1000.0},
+        {"seconds": 600.0, "fps": 1000.0, "segments": 8, "inputs": "video"},
+    ):
+        with pytest.raises(ModelError, match="a clip has 614 million pixels, and no more than 34 million"):
+            network(**more)
+
+
 def test_a_fold_has_its_own_test(manifest, tmp_path, folder):
     folds = (("test", "train"), ("train", "test"), ("train", ""))
     made = rows_of(manifest, tmp_path, *({"folds": fold, "split": fold[0]} for fold in folds))
@@ -153,7 +169,7 @@ def test_what_does_not_go_together(folder, manifest, untrained):
         (("--model", folder, "--average", "best"), "it is probabilities or logits"),
         (("--model", folder, "--model", folder, "--fold", 1), "for one model"),
         (("--model", folder, "--views", "all"), "write clips x crops"),
-        (("--model", untrained, "--views", "10x3"), "are for recognizers"),
+        (("--model", untrained, "--views", "10x3"), "are for recognizers: .* is none"),
     ):
         with pytest.raises(AvlearnError, match=says):
             run("--data", manifest, *words)

@@ -73,12 +73,13 @@ def _rule(recipe: RecognizeRecipe) -> ClipRule:
 
 
 def _tell_of_short(rows: Sequence[Row], name: str, recipe: RecognizeRecipe) -> None:
-    """Say how many clips go on with their last frame."""
+    """Say how many clips go on with their last frame, or with silence."""
     seconds = 0.0 if recipe.recognize.segments and recipe.recognize.inputs == "video" else recipe.clip.seconds
     short = [row for row in rows if row.duration < seconds - 1e-3]
     if short:
+        rest = {"video": "their last frame", "audio": "silence", "both": "their last frame, and silence"}
         shortest = min(short, key=lambda row: row.duration)
         remark(
             f"{len(short)} of {len(rows)} {name} clips are shorter than {seconds:g} s (clip.seconds) and go on with "
-            f"their last frame, and silence; the shortest, {shortest.path.name}, lasts {shortest.duration:.2f} s"
+            f"{rest[recipe.recognize.inputs]}; the shortest, {shortest.path.name}, lasts {shortest.duration:.2f} s"
         )
