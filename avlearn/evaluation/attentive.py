@@ -68,21 +68,12 @@ class TokenStore:
         """Values of each of a clip's tokens."""
         return self._places[number][2]
 
-    def batch(self, numbers: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Tokens ``[B, L, D]`` float32, filled up with zeros, and which of them are there, ``[B, L]``."""
+    def read(self, number: int, device: torch.device) -> Tensor:
+        """Tokens ``[L, D]`` float32."""
         self._file.flush()
-        mapped = [self._mapped(number) for number in numbers]
-        longest = max(map(len, mapped))
-        tokens = torch.zeros(len(mapped), longest, mapped[0].shape[1], device=device)
-        there = torch.zeros(len(mapped), longest, dtype=torch.bool, device=device)
-        for k, own in enumerate(mapped):
-            tokens[k, : len(own)] = torch.from_numpy(np.array(own)).to(device)
-            there[k, : len(own)] = True
-        return tokens, there
-
-    def _mapped(self, number: int) -> np.ndarray:
         first, count, values = self._places[number]
-        return np.memmap(self._file, np.float16, "r", first, (count, values))
+        mapped = np.memmap(self._file, np.float16, "c", first, (count, values))
+        return torch.from_numpy(mapped).to(device).float()
 
 
 def file_tokens(
@@ -175,15 +166,14 @@ class AttentiveProbe(nn.Module):
         setattr(self, f"mean{kind}", means.mean(0))
         setattr(self, f"std{kind}", means.std(0, unbiased=False) + 1e-4 * means.std() + 1e-8)
 
-    def forward(self, inputs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Scores ``[B, classes]`` of tokens ``[B, L, D]`` and which are there ``[B, L]``, of each kind."""
+    def forward(self, inputs: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Scores ``[B, classes]`` of tokens ``[L, D]`` of each of B clips, for each kind."""
         pooled = []
-        for k, (tokens, there) in enumerate(inputs):
+        for k, clips in enumerate(inputs):
             mean, std = getattr(self, f"mean{k}"), getattr(self, f"std{k}")
             # The mean only moves all scores alike; and weights sum to one, so that it can be taken off afterwards.
-            scores = tokens @ (self.queries[k].weight / std).T
-            weights = scores.masked_fill(~there[..., None], -torch.inf).softmax(1)
-            heads = torch.einsum("blh,bld->bhd", weights, tokens)
+            query = (self.queries[k].weight / std).T
+            heads = torch.stack([(tokens @ query).softmax(0).T @ tokens for tokens in clips])
             pooled.append(((heads - mean) / std).flatten(1))
         return self.head(torch.cat(pooled, 1))
 
@@ -211,8 +201,8 @@ class FittedAttentive:
         return float((self.classes_[best] == labels).mean())
 
 
-def _inputs(store: TokenStore, values: np.ndarray, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    return [store.batch(column.astype(int).tolist(), device) for column in values.T]
+def _inputs(store: TokenStore, values: np.ndarray, device: torch.device) -> list[list[Tensor]]:
+    return [[store.read(int(number), device) for number in column] for column in values.T]
 
 
 @dataclass
@@ -247,8 +237,8 @@ class AttentiveFit:
             torch.manual_seed(0)
             module = AttentiveProbe([self.store.size(int(number)) for number in values[0]], len(classes))
         for kind, column in enumerate(values.T):
-            means = [self.store.batch([int(number)], self.device)[0].mean(1) for number in column]
-            module.standardise(kind, torch.cat(means))
+            means = [self.store.read(int(number), self.device).mean(0) for number in column]
+            module.standardise(kind, torch.stack(means))
         module.to(self.device)
         each = -(-len(values) // _BATCH)
         steps = max(_EPOCHS * each, _LEAST_STEPS)

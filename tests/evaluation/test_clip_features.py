@@ -151,7 +151,7 @@ def test_tokens_of_clips_are_probed_as_their_features_are(clips, untrained):
     assert np.isnan(numbers.audio).ravel().tolist() == [False, True, False, True]
     assert np.isnan(numbers.video).ravel().tolist() == [False, False, True, True]
     features = model.video_features(frames_to_input(torch.zeros(1, 50, 64, 64, 3, dtype=torch.uint8)))
-    assert store.batch([0], torch.device("cpu"))[0].shape[1:] == (features[0, 0].numel(), features.shape[1])
+    assert store.read(0, torch.device("cpu")).shape == (features[0, 0].numel(), features.shape[1])
     result = probe_model(model, rows, ProbeProtocol("attentive"))
     assert {m.name for m in result.metrics if m.name.startswith("top-1")} == {"top-1, video, attentive"}
     assert result.metrics[0].prior_name == "random init"
