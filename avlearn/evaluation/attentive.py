@@ -25,6 +25,7 @@ from avlearn.models.recognizer import Recognizer
 _MOST_GB = 32  # of tokens on disk
 _WINDOWS = 8  # of a clip, from its start
 _HEADS = 4
+_SPREAD = 0.02  # of a query before training: all tokens count about alike
 _RATES = (1e-3, 3e-3, 1e-2)
 _DECAY = 0.01
 _BATCH = 16
@@ -92,9 +93,7 @@ def file_tokens(
     Raises:
         DataError: none can be read, or they are too many.
     """
-    takes = {"video": True, "audio": True}
-    if isinstance(model, EncoderAlone):
-        takes = {"video": model.sees, "audio": not model.sees}
+    takes = {"video": True, "audio": not isinstance(model, EncoderAlone)}
     if isinstance(model, Recognizer):
         takes = {"video": model.config.sees, "audio": model.config.hears}
     numbers = {kind: np.full((len(rows), int(taken)), np.nan) for kind, taken in takes.items()}
@@ -121,7 +120,7 @@ def _tokens(path: Source, model: FeatureModel) -> dict[str, Tensor]:
         found = [window.features for window in islice(recognize_windows(path, model), _WINDOWS)]
         return {kind: _joined(iter([each[kind] for each in found]), path) for kind in found[0]}
     if isinstance(model, EncoderAlone):
-        windows["video" if model.sees else "audio"] = (features for _, features in encoder_windows(path, model))
+        windows["video"] = (features for _, features in encoder_windows(path, model))
     else:
         info, seconds = probe(path), model.config.seconds
         if info.video is not None:
@@ -152,11 +151,8 @@ class AttentiveProbe(nn.Module):
 
     def __init__(self, sizes: Sequence[int], classes: int):
         super().__init__()
-        queries = [nn.Linear(size, _HEADS, bias=False) for size in sizes]
-        self.queries = nn.ModuleList(queries)
+        self.queries = nn.ParameterList(torch.randn(_HEADS, size) * _SPREAD for size in sizes)
         self.head = nn.Linear(_HEADS * sum(sizes), classes)
-        for query in queries:
-            nn.init.normal_(query.weight, std=0.02)
         for k, size in enumerate(sizes):
             self.register_buffer(f"mean{k}", torch.zeros(size))
             self.register_buffer(f"std{k}", torch.ones(size))
@@ -172,7 +168,7 @@ class AttentiveProbe(nn.Module):
         for k, clips in enumerate(inputs):
             mean, std = getattr(self, f"mean{k}"), getattr(self, f"std{k}")
             # The mean only moves all scores alike; and weights sum to one, so that it can be taken off afterwards.
-            query = (self.queries[k].weight / std).T
+            query = (self.queries[k] / std).T
             heads = torch.stack([(tokens @ query).softmax(0).T @ tokens for tokens in clips])
             pooled.append(((heads - mean) / std).flatten(1))
         return self.head(torch.cat(pooled, 1))

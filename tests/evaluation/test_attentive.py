@@ -46,7 +46,7 @@ def test_it_is_an_attention_of_one_query():
     with torch.no_grad():
         to_query, to_keys, to_values = (part.view(4, 2, 8) for part in attention.in_proj_weight.chunk(3))
         asked = torch.einsum("hed,d->he", to_query, query[0, 0])
-        probe.queries[0].weight.copy_(torch.einsum("he,hed->hd", asked, to_keys) / 2**0.5)
+        probe.queries[0].copy_(torch.einsum("he,hed->hd", asked, to_keys) / 2**0.5)
         joined = torch.einsum("ohe,hed->ohd", attention.out_proj.weight.view(8, 4, 2), to_values)
         probe.head.weight.copy_(joined.flatten(1)[:5])
         probe.head.bias.zero_()
