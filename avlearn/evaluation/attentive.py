@@ -14,9 +14,9 @@ from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, encoder_wind
 from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.windows import stream_windows
 from avlearn.data.manifest import Row
-from avlearn.errors import AvlearnError, DataError, MediaError
+from avlearn.errors import AvlearnError, DataError, MediaError, ModelError
 from avlearn.evaluation.classifiers import Choice
-from avlearn.evaluation.clip_features import ClipFeatures, Skipped
+from avlearn.evaluation.clip_features import ClipFeatures, Skipped, features_of
 from avlearn.files import reason_of
 from avlearn.media import probe
 from avlearn.media.source import Source
@@ -26,7 +26,7 @@ _MOST_GB = 32  # of tokens on disk
 _WINDOWS = 8  # of a clip, from its start
 _HEADS = 4
 _SPREAD = 0.02  # of a query before training: all tokens count about alike
-_RATES = (1e-3, 3e-3, 1e-2)
+_RATES = (3e-4, 1e-3, 3e-3)
 _DECAY = 0.01
 _BATCH = 16
 _EPOCHS, _LEAST_STEPS = 20, 200  # V-JEPA probes for 20 epochs; of few clips these are too few steps
@@ -93,10 +93,8 @@ def file_tokens(
     Raises:
         DataError: none can be read, or they are too many.
     """
-    takes = {"video": True, "audio": not isinstance(model, EncoderAlone)}
-    if isinstance(model, Recognizer):
-        takes = {"video": model.config.sees, "audio": model.config.hears}
-    numbers = {kind: np.full((len(rows), int(taken)), np.nan) for kind, taken in takes.items()}
+    taken = features_of(model)
+    numbers = {kind: np.full((len(rows), int(kind in taken)), np.nan) for kind in ("video", "audio")}
     skipped: Skipped = []
     for k, row in enumerate(rows):
         try:
@@ -118,9 +116,13 @@ def _tokens(path: Source, model: FeatureModel) -> dict[str, Tensor]:
     windows: dict[str, Iterator[Tensor]] = {}
     if isinstance(model, Recognizer):
         found = [window.features for window in islice(recognize_windows(path, model), _WINDOWS)]
+        if set(found[0]) != set(features_of(model)):
+            raise ModelError(
+                f"{model.config.fusion} has features of {', '.join(found[0])}: an attentive probe takes two"
+            )
         return {kind: _joined(iter([each[kind] for each in found]), path) for kind in found[0]}
     if isinstance(model, EncoderAlone):
-        windows["video"] = (features for _, features in encoder_windows(path, model))
+        windows[features_of(model)[0]] = (features for _, features in encoder_windows(path, model))
     else:
         info, seconds = probe(path), model.config.seconds
         if info.video is not None:
@@ -156,11 +158,22 @@ class AttentiveProbe(nn.Module):
         for k, size in enumerate(sizes):
             self.register_buffer(f"mean{k}", torch.zeros(size))
             self.register_buffer(f"std{k}", torch.ones(size))
+            self.register_buffer(f"spread{k}", torch.ones(size))
 
-    def standardise(self, kind: int, means: Tensor) -> None:
-        """Take the mean and the std of what the head gets from the mean tokens ``[N, D]`` of the training clips."""
-        setattr(self, f"mean{kind}", means.mean(0))
-        setattr(self, f"std{kind}", means.std(0, unbiased=False) + 1e-4 * means.std() + 1e-8)
+    def standardise(self, kind: int, means: Tensor, squares: Tensor) -> None:
+        """Take the scale of tokens, and mean and std of what the head gets from them, from the training clips.
+
+        Tokens spread more than their means over clips do: by the std of those, scores would begin so large that the
+        query rests on one token.
+
+        Args:
+            kind: of tokens.
+            means, squares: ``[N, D]``, the means over each clip's tokens of these and of their squares.
+        """
+        mean, small = means.mean(0), 1e-4 * means.std() + 1e-8
+        setattr(self, f"mean{kind}", mean)
+        setattr(self, f"std{kind}", means.std(0, unbiased=False) + small)
+        setattr(self, f"spread{kind}", (squares.mean(0) - mean.square()).clamp(min=0).sqrt() + small)
 
     def forward(self, inputs: Sequence[Sequence[Tensor]]) -> Tensor:
         """Scores ``[B, classes]`` of tokens ``[L, D]`` of each of B clips, for each kind."""
@@ -168,7 +181,7 @@ class AttentiveProbe(nn.Module):
         for k, clips in enumerate(inputs):
             mean, std = getattr(self, f"mean{k}"), getattr(self, f"std{k}")
             # The mean only moves all scores alike; and weights sum to one, so that it can be taken off afterwards.
-            query = (self.queries[k] / std).T
+            query = (self.queries[k] / getattr(self, f"spread{k}")).T
             heads = torch.stack([(tokens @ query).softmax(0).T @ tokens for tokens in clips])
             pooled.append(((heads - mean) / std).flatten(1))
         return self.head(torch.cat(pooled, 1))
@@ -233,8 +246,9 @@ class AttentiveFit:
             torch.manual_seed(0)
             module = AttentiveProbe([self.store.size(int(number)) for number in values[0]], len(classes))
         for kind, column in enumerate(values.T):
-            means = [self.store.read(int(number), self.device).mean(0) for number in column]
-            module.standardise(kind, torch.stack(means))
+            clips = (self.store.read(int(number), self.device) for number in column)  # one at a time in memory
+            moments = torch.stack([torch.stack([own.mean(0), own.square().mean(0)]) for own in clips])
+            module.standardise(kind, moments[:, 0], moments[:, 1])
         module.to(self.device)
         each = -(-len(values) // _BATCH)
         steps = max(_EPOCHS * each, _LEAST_STEPS)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,11 +12,13 @@ import pyarrow
 import pyarrow.parquet
 
 from avlearn.apply.embed import SUFFIXES, embed_file, path_text
-from avlearn.apply.encoder_alone import FeatureModel
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.data.manifest import Row
 from avlearn.errors import AvlearnError, DataError
 from avlearn.files import is_file, reason_of
+from avlearn.models.recognizer import Recognizer
 
+Kind = Literal["video", "audio"]
 Skipped = list[tuple[str, str]]  # path and reason
 
 
@@ -40,6 +43,15 @@ class ClipFeatures:
     def take(self, index: np.ndarray) -> "ClipFeatures":
         """A subset."""
         return ClipFeatures(self.video[index], self.audio[index], self.labels[index])
+
+
+def features_of(model: FeatureModel) -> tuple[Kind, ...]:
+    """What a model gives features of."""
+    if isinstance(model, EncoderAlone):
+        return ("video",) if model.sees else ("audio",)
+    if isinstance(model, Recognizer) and not model.config.hears:
+        return ("video",)
+    return ("audio",) if isinstance(model, Recognizer) and not model.config.sees else ("video", "audio")
 
 
 def file_features(

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_features
+from avlearn.apply.encoder_alone import FeatureModel, load_features
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError
 from avlearn.evaluation.attentive import AttentiveFit, TokenStore, file_tokens
 from avlearn.evaluation.classifiers import Fit, class_scores, fit_centroids, fit_chosen
-from avlearn.evaluation.clip_features import ClipFeatures, Skipped, file_features, table_features
+from avlearn.evaluation.clip_features import ClipFeatures, Skipped, features_of, file_features, table_features
 from avlearn.evaluation.result import list_skipped
 from avlearn.evaluation.trials import Trial, fold_trials, shot_trials, split_trial
 from avlearn.evaluation.untrained import untrained
 from avlearn.metrics import MetricResult, table
 from avlearn.metrics.interval import mean_interval
 from avlearn.metrics.recognition import recognition
-from avlearn.models.recognizer import Recognizer
+from avlearn.models.audiovisual import AudioVisual
 from avlearn.terminal import progress_bars, progress_line, remark
 
 CLASSIFIERS = ("logistic", "svm", "knn", "attentive")
@@ -211,9 +211,8 @@ def usable_rows(rows: Sequence[Row], video: bool = False, audio: bool = False) -
 
 def _needs(model: FeatureModel) -> tuple[bool, bool]:
     """Whether a model gives no features of a clip without video, and without audio; two towers do of either."""
-    if isinstance(model, Recognizer):
-        return model.config.sees, model.config.hears
-    return (model.sees, not model.sees) if isinstance(model, EncoderAlone) else (False, False)
+    needed = () if isinstance(model, AudioVisual) else features_of(model)
+    return "video" in needed, "audio" in needed
 
 
 def class_labels(rows: Sequence[Row]) -> tuple[list[str], np.ndarray]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,22 +10,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.apply.embed import embed_file, pooled_audio, pooled_video
-from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_frames, load_features
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_features
 from avlearn.apply.windows import stream_windows
 from avlearn.errors import MissingExtraError, ModelError
+from avlearn.evaluation.clip_features import Kind, features_of
 from avlearn.media.open_file import OpenFile
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.recognizer import Recognizer
 from avlearn.terminal import progress_bars
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.models import ModelMeta
     from mteb.types import Array, PromptType
-
-_Kind = Literal["video", "audio"]
-_KINDS: tuple[_Kind, ...] = get_args(_Kind)
 
 
 class MtebEncoder:
@@ -72,12 +69,9 @@ class MtebEncoder:
         self.revision = revision
 
     @property
-    def kinds(self) -> tuple[_Kind, ...]:
+    def kinds(self) -> tuple[Kind, ...]:
         """What the model takes."""
-        if isinstance(self.model, Recognizer):
-            takes = {"video": self.model.config.sees, "audio": self.model.config.hears}
-            return tuple(kind for kind in _KINDS if takes[kind])
-        return ("video",) if isinstance(self.model, EncoderAlone) else _KINDS
+        return features_of(self.model)
 
     @property
     def mteb_model_meta(self) -> "ModelMeta":
@@ -127,11 +121,9 @@ class MtebEncoder:
                 bar(task_metadata.name, len(found), len(rows), f"{len(found)}/{len(rows)}")
         return np.stack(found)
 
-    def _features(self, cells: Mapping[_Kind, Source]) -> np.ndarray:
+    def _features(self, cells: Mapping[Kind, Source]) -> np.ndarray:
         """``[D]``: video and audio side by side."""
-        if isinstance(self.model, EncoderAlone):
-            return embed_frames(cells["video"], self.model)[1].mean(0)
-        if isinstance(self.model, Recognizer):
+        if not isinstance(self.model, AudioVisual):
             _, seen, heard = embed_file(next(iter(cells.values())), self.model)
             return np.concatenate([seen.mean(0), heard.mean(0)])
         pool = {"video": pooled_video, "audio": pooled_audio}
@@ -142,7 +134,7 @@ class MtebEncoder:
             ]
         )
 
-    def _common(self, cells: Mapping[_Kind, Source]) -> np.ndarray:
+    def _common(self, cells: Mapping[Kind, Source]) -> np.ndarray:
         """``[dim]`` in the common space, of unit length: the mean over windows, places and what there is."""
         if not isinstance(self.model, AudioVisual) or not self.model.config.common_space:
             raise ModelError("the task compares video with audio, which lie in no common space of this model")
@@ -154,7 +146,7 @@ class MtebEncoder:
         return F.normalize(torch.stack([F.normalize(mean, dim=0) for mean in means]).mean(0), dim=0).cpu().numpy()
 
     @staticmethod
-    def _windows(model: AudioVisual, source: Source, kind: _Kind) -> "list[Tensor]":
+    def _windows(model: AudioVisual, source: Source, kind: Kind) -> "list[Tensor]":
         return [features for _, features in stream_windows(source, model, model.config.seconds / 2, kind)]
 
     def similarity(self, embeddings1: "Array", embeddings2: "Array") -> "Array":

@@ -33,7 +33,7 @@ def test_what_does_not_fit_is_refused():
 
 def test_clips_of_all_lengths_stand_for_themselves():
     probe = AttentiveProbe([6], 3)
-    probe.standardise(0, torch.randn(10, 6))
+    probe.standardise(0, torch.randn(10, 6), torch.rand(10, 6) + 2)
     clips = [torch.randn(4, 6), torch.randn(9, 6)]
     torch.testing.assert_close(probe([clips])[1:], probe([clips[1:]]))
 
@@ -53,6 +53,19 @@ def test_it_is_an_attention_of_one_query():
         expected, _ = attention(query.expand(3, 1, 8), tokens, tokens)
         found = probe([list(tokens)])
     torch.testing.assert_close(found, expected[:, 0, :5], rtol=1e-4, atol=1e-5)
+
+
+def test_it_begins_as_the_mean_however_much_tokens_differ():
+    """The means of clips differ by a hundredth of what tokens do: scores are in the unit of tokens, and stay small."""
+    rng, store = np.random.default_rng(0), TokenStore()
+    for _ in range(20):
+        tokens = rng.normal(size=(2000, 12))
+        store.append(torch.from_numpy(tokens - tokens.mean(0) + 0.01 * rng.normal(size=12)).float())
+    labels, numbers = np.arange(20) % 2, np.arange(20.0)[:, None]
+    fitted = AttentiveFit(store, CPU)._train(numbers, labels, 1e-9)  # a rate that changes nothing
+    probe, tokens = fitted.module, store.read(0, CPU)
+    weights = (tokens @ (probe.queries[0] / probe.spread0).T).softmax(0) * len(tokens)
+    assert weights.min() > 0.5 and weights.max() < 2
 
 
 @pytest.fixture(scope="module")
