@@ -29,6 +29,7 @@ COMMANDS = [
     "classify",
     "flow",
     "embed",
+    "explain",
     "probe",
     "evaluate",
     "calibrate",

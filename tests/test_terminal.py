@@ -84,6 +84,7 @@ COMMANDS = [
     ["separate", "GOOD", "-o", "OUT"],
     ["classify", "GOOD"],
     ["embed", "GOOD", "BAD", "-o", "OUT.npz"],
+    ["explain", "MODEL", "BAD"],
     ["scan", "FOLDER", "-o", "OUT.csv", "--workers", "1"],
     ["prepare", "FOLDER/m.csv", "OUT2", "--workers", "1"],
     ["evaluate", "--data", "FOLDER/m.csv"],

@@ -41,6 +41,12 @@ class EncoderAlone:
         return next(self.encoder.parameters()).device
 
     @property
+    def seconds(self) -> float:
+        """Of a clip."""
+        how = self.preprocessing
+        return how.frames * how.stride / _FPS if isinstance(how, Preprocessing) else how.samples / how.sample_rate
+
+    @property
     def sees(self) -> bool:
         """Whether it takes video; else audio."""
         return isinstance(self.preprocessing, Preprocessing)
@@ -52,17 +58,21 @@ class EncoderAlone:
         encoder.mean, encoder.std = own.mean, own.std
         return replace(self, encoder=encoder.eval().to(self.device))
 
-    def features(self, clip: torch.Tensor) -> torch.Tensor:
-        """Features ``[1, D, T', Y, X]`` of all frames uint8 ``[T, H, W, 3]``, or ``[1, D, U]`` of samples ``[S]``."""
+    def given(self, clip: torch.Tensor) -> torch.Tensor:
+        """What the encoder takes, ``[1, ...]``, of all frames uint8 ``[T, H, W, 3]``, or of samples ``[S]``."""
         if isinstance(self.preprocessing, Preprocessing):
             video = replace(self.preprocessing, stride=1)(clip)[None].to(self.device)
-            values, what = encoder_input(self.encoder, video), "the video"
-        else:
-            audio = self.preprocessing(clip)[None].to(self.device)
-            # An encoder of stereo samples gets the one channel as both.
-            values, what = audio.expand(-1, self.encoder.in_chans or 1, *audio.shape[2:]), "the audio"
+            return encoder_input(self.encoder, video)
+        audio = self.preprocessing(clip)[None].to(self.device)
+        # An encoder of stereo samples gets the one channel as both.
+        return audio.expand(-1, self.encoder.in_chans or 1, *audio.shape[2:])
+
+    def features(self, clip: torch.Tensor) -> torch.Tensor:
+        """Features ``[1, D, T', Y, X]`` of all frames uint8 ``[T, H, W, 3]``, or ``[1, D, U]`` of samples ``[S]``."""
+        given = self.given(clip)
         with computing_in(self.precision, self.device):
-            return check_finite(self.encoder.forward_features(values).float(), what)
+            features = self.encoder.forward_features(given).float()
+        return check_finite(features, "the video" if self.sees else "the audio")
 
 
 FeatureModel = AudioVisual | EncoderAlone | Recognizer  # gives features of files
@@ -108,10 +118,20 @@ def _released(name: str) -> Released | None:
 
 @torch.inference_mode()
 def encoder_windows(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
+    """Start in seconds, and features, of the clips of `encoder_clips`: ``[1, D, T', Y, X]``, of audio ``[1, D, U]``.
+
+    Raises:
+        MediaError: as there.
+    """
+    for start, clip in encoder_clips(path, model):
+        yield start, model.features(clip)
+
+
+def encoder_clips(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
     """Clips of a file, one after the other; a last stretch shorter than half of one is left out, unless it is alone.
 
     Yields:
-        Start in seconds, and features: of the video ``[1, D, T', Y, X]``, of the audio ``[1, D, U]``.
+        Start in seconds, and frames uint8 ``[T, H, W, 3]``, or samples ``[S]``.
 
     Raises:
         MediaError: the file cannot be read, or has no video, or no audio, as the encoder takes it.
@@ -121,7 +141,7 @@ def encoder_windows(path: Source, model: EncoderAlone) -> Iterator[tuple[float, 
         if first is not None and len(clip) < length / 2:
             continue
         first = start if first is None else first
-        yield start - first, model.features(torch.from_numpy(clip))
+        yield start - first, torch.from_numpy(clip)
     if first is None:
         raise NoVideoError(f"{path} has no video") if model.sees else NoAudioError(f"{path} has no audio track")
 

@@ -33,8 +33,37 @@ class RecognizedWindow:
     probabilities: Tensor
 
 
+@dataclass(frozen=True)
+class RecognizerClip:
+    """A window of a file as a recognizer takes it.
+
+    Attributes:
+        start: seconds from the start of the file.
+        frames: uint8 ``[T, size, size, 3]``; empty where the network hears alone.
+        video: the same, ``[1, 3, T, size, size]`` in [0, 1], on the network's device; None where it hears alone.
+        audio: ``[1, S]`` in [-1, 1], there as well; None where it sees alone.
+    """
+
+    start: float
+    frames: np.ndarray
+    video: Tensor | None
+    audio: Tensor | None
+
+
 @torch.inference_mode()
 def recognize_windows(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizedWindow]:
+    """The windows of `recognizer_clips`, recognized.
+
+    Raises:
+        NoVideoError, NoAudioError, MediaError: as there.
+    """
+    for clip in recognizer_clips(path, model, hop):
+        features = model.features(clip.video, clip.audio)
+        scores = check_finite(model.classify(features), "the file")
+        yield RecognizedWindow(clip.start, clip.frames, features, model.probabilities(scores)[0])
+
+
+def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizerClip]:
     """Windows as long as those of the training, every ``hop`` seconds; by default one after the other.
 
     A last stretch shorter than half a window is left out unless it is all there is; what is shorter than a window goes
@@ -67,9 +96,7 @@ def recognize_windows(path: Source, model: Recognizer, hop: float | None = None)
         if config.hears:
             heard = torch.from_numpy(clip.audio[:1]).to(model.device)
             audio = F.pad(heard, (0, max(samples - heard.shape[1], 0)))[:, :samples]
-        features = model.features(video, audio)
-        scores = check_finite(model.classify(features), "the file")
-        yield RecognizedWindow(clip.start - first, seen, features, model.probabilities(scores)[0])
+        yield RecognizerClip(clip.start - first, seen, video, audio)
     if first is None:
         raise (NoVideoError if config.sees else NoAudioError)(f"{path} holds no {'video' if config.sees else 'audio'}")
 

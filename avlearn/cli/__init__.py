@@ -12,6 +12,7 @@ from avlearn.cli import (  # noqa: F401
     data,
     embed,
     evaluate,
+    explain,
     flow,
     localize,
     models,

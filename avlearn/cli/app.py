@@ -12,7 +12,7 @@ _SECTIONS = {
     "Your own files": ("sync", "localize", "separate", "classify", "flow", "embed", "probe"),
     "Training": ("quickstart", "adapt", "pretrain", "finetune", "evaluate", "calibrate", "linear-probe", "recipe"),
     "Data": ("world", "scan", "prepare", "audit"),
-    "Models": ("models", "weights"),
+    "Models": ("explain", "models", "weights"),
 }
 
 
