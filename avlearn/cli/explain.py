@@ -73,10 +73,8 @@ def explain(
 
     check_explain_output(folder, overwrite)
     network = open_network(model, device)
-    with (
-        nullcontext() if given is None or given.file is None else closing(given.file) as source,
-        progress_bars() as say,
-    ):
+    opened = nullcontext() if given is None or given.file is None else closing(given.file)
+    with opened as source, progress_bars() as say:
         result = explain(network, folder, path=source, labels=labels or (), steps=steps, progress=say)
     tell(result, json_path)
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from avlearn.apply.explain.file import file_class_maps
 from avlearn.apply.explain.network import ExplainedNetwork, open_network
 from avlearn.media import probe, read_clip
-from avlearn.report.plots import heatmap_frames, write_png
+from avlearn.report.plots import heatmap_frames
 
 
 def pointing(network: ExplainedNetwork, world: Path, clips: int) -> Iterator[tuple[bool, bool, float, str]]:
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("world", type=Path)
     parser.add_argument("--clips", type=int, default=160)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--shown", type=int, default=1, help="the number of the clip in the picture")
     args = parser.parse_args()
     network = open_network(args.model)
     found = list(pointing(network, args.world, args.clips))
@@ -59,9 +61,9 @@ def main() -> None:
     print(f"{len(found)} maps of {len(set(clips))} clips: peak in the box {np.mean(hits):.3f}, ", end="")
     print(f"the centre {np.mean(centres):.3f}, share of the frame that boxes have {np.mean(shares):.3f}")
     if args.picture:
-        clip = sorted((args.world / "clips").glob("*.mp4"))[1]
+        clip = sorted((args.world / "clips").glob("*.mp4"))[args.shown]
         label = json.loads((args.world / "truth" / f"{clip.stem}.json").read_text())["sources"][0]["name"]
-        write_png(args.picture, picture(network, clip, label))
+        Image.fromarray(picture(network, clip, label)).quantize(96).save(args.picture, optimize=True)
 
 
 if __name__ == "__main__":

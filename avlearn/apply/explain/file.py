@@ -31,13 +31,15 @@ Box = tuple[float, float, float, float]
 class FileMaps:
     """Grad-CAM of classes along a file, each class on one scale over the whole of it.
 
+    0 is where nothing speaks for a class, 1 is what the median moment has at its peak.
+
     Attributes:
         numbers: of the classes, K.
         probabilities: of these, the mean over the windows.
         times: ``[N]``, seconds from the start of the file, of the video's maps; empty where none is seen.
-        video: ``[K, N, Y, X]`` in [0, 1].
+        video: ``[K, N, Y, X]``.
         spectrogram: ``[F, M]`` of the whole file, low bands first; empty where none is heard.
-        audio: ``[K, F', M']`` in [0, 1], over the same bands and seconds.
+        audio: ``[K, F', M']``, over the same bands and seconds.
         seconds: that the spectrogram lasts.
     """
 
@@ -111,17 +113,21 @@ def file_class_maps(
         numbers=list(numbers),
         probabilities=[round(float(mean[number]), 4) for number in numbers],
         times=np.concatenate(times) if times else np.zeros(0),
-        video=_on_one_scale(np.concatenate(video, 1)) if video else nothing[..., None],
+        video=_on_one_scale(np.concatenate(video, 1), 1) if video else nothing[..., None],
         spectrogram=np.concatenate(heard, 1) if heard else nothing[0],
-        audio=_on_one_scale(np.concatenate(audio, 2)) if audio else nothing,
+        audio=_on_one_scale(np.concatenate(audio, 2), 2) if audio else nothing,
         seconds=seconds,
     )
 
 
-def _on_one_scale(maps: np.ndarray) -> np.ndarray:
-    """Each class's highest value is 1; 0 where nothing speaks for it."""
-    highest = maps.reshape(len(maps), -1).max(1).reshape(-1, *[1] * (maps.ndim - 1))
-    scaled: np.ndarray = maps / np.maximum(highest, 1e-12)
+def _on_one_scale(maps: np.ndarray, time: int) -> np.ndarray:
+    """Maps ``[K, ...]`` over the median of what is highest at each time (an axis), where anything speaks for a class.
+
+    A single strong moment would leave the rest of a file dark.
+    """
+    highest = maps.max(tuple(axis for axis in range(1, maps.ndim) if axis != time))
+    middle = [np.median(peaks[peaks > 0]) if (peaks > 0).any() else 1.0 for peaks in highest]
+    scaled: np.ndarray = maps / np.array(middle, maps.dtype).reshape(-1, *[1] * (maps.ndim - 1))
     return scaled
 
 

@@ -13,7 +13,7 @@ _LARGEST = 4_000_000  # bytes of a film that the page holds; of a larger one it 
 
 _MAPS = (
     "Grad-CAM (Selvaraju et al., ICCV 2017): the brighter, the more the features there speak for the class. Each "
-    "class has a scale of its own over the whole file, so that what is bright for an unlikely class is still little. "
+    "class has a scale of its own, the same over the whole file: what is bright for an unlikely class is still little. "
     "Features see more than their own place: the middle of a bright spot is meant, not its edge."
 )
 _CLASSES = (

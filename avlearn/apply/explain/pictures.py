@@ -139,8 +139,8 @@ def spectrogram_charts(
     """Spectrograms one above the other, on one scale.
 
     Args:
-        parts: title, ``[F, N]`` low bands first, and the map that is laid over it (``[F', N']`` in [0, 1], of any
-            size), or None.
+        parts: title, ``[F, N]`` low bands first, and the map that is laid over it (``[F', N']``, of any size; 1
+            and more is brightest), or None.
         seconds: that N frames last.
         front_end, rate: what made them, for the names of the bands.
         limits: values of the darkest and the brightest colour; by default the least and the most that there is.
