@@ -169,6 +169,7 @@ class RecognizerConfig(ModelInput, Encoders):
         labels: of the classes.
         multi_label: several may hold of a clip: scores are for a sigmoid, not a softmax.
         trained_on: one line, of the clips.
+        fold: of the corpus whose training clips it learned from; None where that has one split.
     """
 
     spectrogram: Spectrogram = Spectrogram()
@@ -179,6 +180,7 @@ class RecognizerConfig(ModelInput, Encoders):
     labels: Annotated[tuple[Line, ...], Field(min_length=2, max_length=100_000)]
     multi_label: bool = False
     trained_on: Line = ""
+    fold: int | None = Field(None, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _fused(self) -> "RecognizerConfig":

@@ -15,7 +15,7 @@ Models = Annotated[
     list[str],
     typer.Option(
         "--model", "-m", metavar="NAME|PATH",
-        help="A model folder; default: the one in the package. Recognizers of folds 1, 2, ...: one each.",
+        help="A model folder; default: the one in the package. Recognizers: one of each fold, to average.",
     ),
 ]  # fmt: skip
 Tasks = Annotated[
@@ -46,7 +46,6 @@ Average = Annotated[
     str | None,
     typer.Option(metavar="probabilities|logits", help="Recognizers: what is averaged; probabilities by default."),
 ]
-Fold = Annotated[int | None, typer.Option(min=1, help="Recognizers: the fold that the model was trained on.")]
 Report = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Recognizers: write a page of classes, confusions, hard clips.")
 ]
@@ -65,19 +64,19 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     views: Views = None,
     average: Average = None,
-    fold: Fold = None,
     page: Report = None,
     json_path: Json = None,
 ) -> None:
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
 
-    A recognizer is measured on the test split, else on the validation split, else on all clips.
+    A recognizer is measured on the test split of the fold that it was trained on, else on the validation split, else on
+    all clips.
 
     Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
 
     Example: avlearn evaluate --data test/manifest.parquet --task sync --json figures.json
 
-    Example: avlearn evaluate --model runs/ucf101_finetune --data ucf101.parquet --views 10x3 --fold 1 --page report
+    Example: avlearn evaluate --model runs/ucf101_finetune --data ucf101.parquet --views 10x3 --page report
 
     LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
     """
@@ -86,11 +85,9 @@ def evaluate(
     if recognizer_folder(model[0]) is not None:
         if released or objects or baseline or task or seed:
             raise AvlearnError("--task, --with, --objects, --baseline and --seed are not for recognizers")
-        _recognizers(model, data, (device, precision), views, average or "probabilities", fold, page, json_path)
-    elif len(model) > 1 or views or average or fold or page:
-        raise AvlearnError(
-            f"several --model, --views, --average, --fold and --page are for recognizers: {model[0]} is none"
-        )
+        _recognizers(model, data, (device, precision), views, average or "probabilities", page, json_path)
+    elif len(model) > 1 or views or average or page:
+        raise AvlearnError(f"several --model, --views, --average and --page are for recognizers: {model[0]} is none")
     else:
         _model(model[0], data, (device, precision), task or (), released or (), objects, baseline, seed, json_path)
 
@@ -140,7 +137,6 @@ def _recognizers(
     where: tuple[str, str],
     views: str | None,
     average: str,
-    fold: int | None,
     page: Path | None,
     json_path: str | None,
 ) -> None:
@@ -152,18 +148,21 @@ def _recognizers(
 
     if average not in ("probabilities", "logits"):
         raise AvlearnError(f"--average {average}: it is probabilities or logits")
-    if len(names) > 1 and (fold or page):
-        raise AvlearnError("--fold and --page are for one model: several are those of folds 1, 2, ...")
+    if len(names) > 1 and page:
+        raise AvlearnError("--page is for one model")
+    networks = [load_recognizer(name, *where) for name in names]
+    folds = [network.config.fold for network in networks]
+    if len(folds) > 1 and (None in folds or len(set(folds)) < len(folds)):
+        raise AvlearnError(f"several --model are one of each fold, and these are of folds {', '.join(map(str, folds))}")
     results = []
-    for number, name in enumerate(names, 1):
-        network = load_recognizer(name, *where)
-        of_fold = number if len(names) > 1 else fold
+    for network in networks:
+        of_fold = network.config.fold
         chosen = parse_views(views, bool(network.config.segments))
         with progress_line("testing" if of_fold is None else f"testing fold {of_fold}") as progress:
             results.append(
                 evaluate_recognizer(
                     network, data, chosen, average="logits" if average == "logits" else "probabilities",
-                    fold=of_fold, progress=progress,
+                    progress=progress,
                 )
             )  # fmt: skip
     if page is not None:

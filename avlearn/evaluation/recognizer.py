@@ -25,17 +25,15 @@ def evaluate_recognizer(
     views: Views | None = None,
     *,
     average: Average = "probabilities",
-    fold: int | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> RecognitionResult:
-    """Measure a recognizer on the clips that `rows_to_test` chooses.
+    """Measure a recognizer on the clips that `rows_to_test` chooses, of the fold that it was trained on.
 
     Args:
         model: from `avlearn.models.recognizer_folder.load_recognizer`.
         manifests: of labelled clips.
         views: of each clip; by default those of `parse_views`.
         average: what is averaged over views.
-        fold: whose test it is, of a corpus that has several, from 1.
         progress: told how many clips are done, and of how many.
 
     Raises:
@@ -43,7 +41,7 @@ def evaluate_recognizer(
     """
     config = model.config
     views = parse_views(str(views) if views else None, bool(config.segments))
-    rows = [row for manifest in manifests for row in rows_to_test(manifest, fold)]
+    rows = [row for manifest in manifests for row in rows_to_test(manifest, config.fold)]
     _require_known(rows, config.labels)
     usable: list[Row] = []
     skipped: list[tuple[str, str]] = []
@@ -71,7 +69,7 @@ def evaluate_recognizer(
         config.inputs, config.multi_label, average,
     )  # fmt: skip
     items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in read).encode()).hexdigest()
-    return RecognitionResult(clips, str(views), items, fold, tuple(skipped))
+    return RecognitionResult(clips, str(views), items, config.fold, tuple(skipped))
 
 
 def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:

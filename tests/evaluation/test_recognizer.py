@@ -132,13 +132,21 @@ def test_a_fold_has_its_own_test(manifest, tmp_path, folder):
     with pytest.raises(DataError, match=r"fold 1 of .* has no clips to test on"):
         rows_to_test(only, 1)
     made = rows_of(manifest, tmp_path, *({"folds": fold} for fold in folds))
-    said = run("--model", folder, "--model", folder, "--data", made, "--json", tmp_path / "folds.json").stdout
+    models = [tmp_path / name for name in ("one", "two")]
+    for number, place in enumerate(models, 1):
+        save_recognizer(network(fold=number), place, "")
+    said = run("-m", models[0], "-m", models[1], "--data", made, "--json", tmp_path / "folds.json").stdout
     found = json.loads((tmp_path / "folds.json").read_text())
     assert [fold["fold"] for fold in found["folds"]] == [1, 2]
     each = [fold["figures"][0]["value"] for fold in found["folds"]]
     assert found["figures"][0]["value"] == pytest.approx(np.mean(each))
     assert found["figures"][0]["n"] == 2
     assert said.startswith("mean of 2 folds") and "fold 2\n" in said
+    alone = evaluate_recognizer(network(fold=2), [made])
+    assert alone.fold == 2 and [row.path.name for row in alone.clips.rows] == names[1:2]
+    for other in (models[0], folder):
+        with pytest.raises(AvlearnError, match="several --model are one of each fold, and these are of folds 1, "):
+            run("-m", models[0], "-m", other, "--data", made)
 
 
 def test_a_label_that_the_model_does_not_know_is_named(manifest, tmp_path):
@@ -167,7 +175,7 @@ def test_what_does_not_go_together(folder, manifest, untrained):
     for words, says in (
         (("--model", folder, "--task", "sync"), "not for recognizers"),
         (("--model", folder, "--average", "best"), "it is probabilities or logits"),
-        (("--model", folder, "--model", folder, "--fold", 1), "for one model"),
+        (("--model", folder, "--model", folder, "--page", "page"), "for one model"),
         (("--model", folder, "--views", "all"), "write clips x crops"),
         (("--model", untrained, "--views", "10x3"), "are for recognizers: .* is none"),
     ):

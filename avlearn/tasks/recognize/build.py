@@ -60,7 +60,7 @@ def recognizer_config(recipe: RecognizeRecipe, origin: str, names: Sequence[str]
         **encoder_settings(recipe, tower=said.inputs == "both"),
         inputs=said.inputs, fusion=said.fusion, fusion_options=said.fusion_options, segments=said.segments,
         labels=tuple(names), multi_label=said.multi_label,
-        trained_on=origin,
+        trained_on=origin, fold=recipe.data.fold,
     )  # fmt: skip
 
 
