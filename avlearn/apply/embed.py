@@ -20,7 +20,8 @@ from avlearn.media.selection import select_audio
 from avlearn.media.source import Source, opened, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.recognizer import Recognizer, pooled
+from avlearn.models.encoder import pooled
+from avlearn.models.recognizer import Recognizer
 from avlearn.objectives.similarity import heatmap
 
 SUFFIXES = (".npz", ".parquet")

@@ -13,10 +13,10 @@ from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
-from avlearn.models.encoder import Encoder
+from avlearn.models.encoder import Encoder, pooled
 from avlearn.models.folder import load
 from avlearn.models.inputs import encoder_input
-from avlearn.models.recognizer import Recognizer, pooled
+from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.registry import create_from, create_model
 from avlearn.models.weights.encoder_folder import load_encoder

@@ -205,3 +205,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Input to class scores (or pooled features where there is no classifier)."""
         return self.forward_head(self.forward_features(x))
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over time and space: ``[B, D, ...]`` to float ``[B, D]``."""
+    return features.flatten(2).mean(2).float() if features.ndim > 2 else features.float()

@@ -1,4 +1,4 @@
-"""What a video encoder sees, made of frames: the frames themselves, their optical flow, or both."""
+"""What encoders see and hear: frames, their optical flow, or both; spectrograms; as many as each takes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -9,10 +9,29 @@ from torch.nn import functional as F
 
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
+from avlearn.signal import FrontEnd
 
 LIMIT = 20.0  # pixels along x or y that are 0 and 1 in an input; longer motion is cut (Carreira & Zisserman, CVPR 2017)
 _PIXELS = 1 << 20  # of the pairs of frames that are worked on at once
 _COLOURS = 3
+
+
+def extended(video: Tensor, frames: int) -> Tensor:
+    """``[B, C, T, H, W]`` with its last frame repeated, to so many."""
+    missing = frames - video.shape[2]
+    return video if missing <= 0 else torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
+
+
+def video_input(encoder: Encoder, video: Tensor) -> Tensor:
+    """`encoder_input` of frames ``[B, 3, T, H, W]``, the last one repeated to as many as the encoder takes."""
+    return encoder_input(encoder, extended(video, encoder.frames_for(video.shape[2])))
+
+
+def audio_input(encoder: Encoder, front_end: FrontEnd, audio: Tensor) -> Tensor:
+    """Samples ``[B, S]`` by a front end, with silence after them up to what the encoder takes."""
+    frames = front_end.frames(audio.shape[1])
+    missing = encoder.frames_for(frames) - frames
+    return front_end(F.pad(audio, (0, missing * front_end.kind.hop_samples)) if missing > 0 else audio)
 
 
 def encoder_input(encoder: Encoder, video: Tensor, method: str | None = None) -> Tensor:

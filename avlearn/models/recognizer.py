@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from avlearn.config import RecognizerConfig
 from avlearn.device import computing_in
 from avlearn.errors import ModelError
-from avlearn.models.encoder import Encoder
+from avlearn.models.encoder import Encoder, pooled
 from avlearn.models.fusion import create_fusion
-from avlearn.models.inputs import encoder_input
+from avlearn.models.inputs import audio_input, video_input
 from avlearn.models.registry import create_encoder, model_spec
-from avlearn.models.two_tower import MOST_PIXELS, extended
+from avlearn.models.two_tower import MOST_PIXELS
 from avlearn.signal import FrontEnd
 
 if TYPE_CHECKING:
@@ -125,23 +125,16 @@ class Recognizer(nn.Module):
         if self.fusion is not None and video is not None and audio is not None:
             with computing_in(self.precision, self.device):
                 return self.fusion.features(video, audio)
-        with computing_in(self.precision, self.device):
-            if self.video is not None and video is not None:
-                seen = extended(video, self.video.frames_for(video.shape[2]))
-                found["video"] = self.video.forward_features(encoder_input(self.video, seen))
-            if self.audio is not None and audio is not None:
-                heard = self.front_end(audio)
-                found["audio"] = self.audio.forward_features(heard if change is None else change(heard))
+        # Flow and spectrograms are made in single precision.
+        if self.video is not None and video is not None:
+            frames = video_input(self.video, video)
+            with computing_in(self.precision, self.device):
+                found["video"] = self.video.forward_features(frames)
+        if self.audio is not None and self.spectrogram is not None and audio is not None:
+            spectrogram = audio_input(self.audio, self.spectrogram, audio)
+            with computing_in(self.precision, self.device):
+                found["audio"] = self.audio.forward_features(spectrogram if change is None else change(spectrogram))
         return found
-
-    def front_end(self, audio: Tensor) -> Tensor:
-        """``[B, S]`` as the audio encoder takes it, filled up with silence to what that takes."""
-        if self.spectrogram is None or self.audio is None:
-            raise ModelError("this network takes no audio")
-        frames = self.spectrogram.frames(audio.shape[1])
-        missing = self.audio.frames_for(frames) - frames
-        audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
-        return self.spectrogram(audio)
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:
         """Scores ``[B, classes]``, before a softmax or sigmoid, of `features`."""
@@ -172,8 +165,3 @@ class Recognizer(nn.Module):
     def probabilities(self, scores: Tensor) -> Tensor:
         """Softmax, or sigmoid of multi-label networks."""
         return scores.sigmoid() if self.config.multi_label else scores.softmax(-1)
-
-
-def pooled(features: Tensor) -> Tensor:
-    """The mean over time and space: ``[B, D, ...]`` to float ``[B, D]``."""
-    return features.flatten(2).mean(2).float() if features.ndim > 2 else features.float()

@@ -8,7 +8,7 @@ from avlearn.config import ModelConfig
 from avlearn.device import computing_in
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
-from avlearn.models.inputs import encoder_input
+from avlearn.models.inputs import audio_input, extended, video_input
 from avlearn.models.registry import create_encoder, model_spec
 from avlearn.signal import FrontEnd
 from avlearn.signal.clock import to_steps
@@ -85,7 +85,7 @@ class TwoTower(nn.Module):
 
     def _encode_video(self, video: Tensor) -> Tensor:
         """Features of ``[B, 3, T, H, W]``, extended to what the encoder takes."""
-        seen = encoder_input(self.video, extended(video, self.video.frames_for(video.shape[2])))
+        seen = video_input(self.video, video)
         with computing_in(self.precision, self.device):
             features = self.video.forward_features(seen)
         return features if self.precision is None else features.float()
@@ -106,10 +106,7 @@ class TwoTower(nn.Module):
     def _encode_audio(self, audio: Tensor) -> Tensor:
         """Features of ``[B, S]``, extended to what the encoder takes, by the steps of the video."""
         steps = self._steps(audio)
-        frames = self.spectrogram.frames(audio.shape[1])
-        missing = self.audio.frames_for(frames) - frames
-        audio = F.pad(audio, (0, missing * self.spectrogram.kind.hop_samples)) if missing else audio
-        spectrogram = self.spectrogram(audio)
+        spectrogram = audio_input(self.audio, self.spectrogram, audio)
         with computing_in(self.precision, self.device):
             features = self.audio.forward_features(spectrogram)
         features = features if self.precision is None else features.float()
@@ -178,12 +175,6 @@ def _check_window(config: ModelConfig, step: float) -> None:
                 f"have {pixels / 1e6:.0f} million pixels, and no more than {MOST_PIXELS / 1e6:.0f} million are looked "
                 f"at at once: lower {key}, fps or size"
             )
-
-
-def extended(video: Tensor, frames: int) -> Tensor:
-    """``[B, C, T, H, W]`` with its last frame repeated, to so many."""
-    missing = frames - video.shape[2]
-    return video if missing <= 0 else torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
 
 
 def frames_to_input(frames: Tensor) -> Tensor:

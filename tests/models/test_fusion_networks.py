@@ -13,7 +13,6 @@ from avlearn.errors import ModelError
 from avlearn.models import registry
 from avlearn.models.encoder import Encoder
 from avlearn.models.fusion import create_fusion, fusion_spec, list_fusions
-from avlearn.models.fusion.linear import Concat, Late
 from avlearn.models.fusion.mbt import MBT
 from avlearn.models.fusion.network import FusionNetwork
 from avlearn.models.fusion.tbn import TBN, _starts
@@ -42,15 +41,13 @@ def tiny(monkeypatch):
 
 SMALL_MBT = {"dim": 32, "depth": 3, "heads": 2, "fusion_layer": 1, "frames": 4, "size": 32, "seconds": 0.8, "bins": 32}
 NETWORKS = {
-    "concat": lambda: Concat("tiny_video", "tiny_audio", RATE),
-    "late": lambda: Late("tiny_video", "tiny_audio", RATE),
     "tbn": lambda: TBN("tiny_video", "tiny_flow", "tiny_audio", 2, seconds=0.32, hidden=16, dropout=0.0),
     "tbn of two": lambda: TBN("tiny_video", None, "tiny_audio", 2, seconds=0.32, hidden=16, dropout=0.0),
     "mbt": lambda: MBT(**SMALL_MBT, drop_path=0.0),
     "mbt of tokens": lambda: MBT(**SMALL_MBT, pool="token", drop_path=0.0),
 }
 STEPS = {"mbt": 60, "mbt of tokens": 60, "tbn": 16, "tbn of two": 16}
-LINEAR = ("concat", "late", "mbt", "mbt of tokens")
+LINEAR = ("mbt", "mbt of tokens")
 
 
 def built(name: str, classes: int | None = 3) -> FusionNetwork:
@@ -106,9 +103,6 @@ def test_scores_are_the_sum_of_each_inputs_share(name, tiny):
     assert set(shares) == {"video", "audio"}
     torch.testing.assert_close(shares["video"] + shares["audio"], model.classify(features), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.classify(features), model(*clips()), rtol=1e-4, atol=1e-5)
-    if name == "concat":  # W_v f_v + b / 2
-        weight = model.classifier.weight[:, : model.video.num_features]
-        torch.testing.assert_close(shares["video"], features["video"] @ weight.T + model.classifier.bias / 2)
     model.reset_classifier(None)
     with pytest.raises(ModelError, match="without a classifier there are no scores"):
         model.contributions(features)
@@ -120,28 +114,14 @@ def test_what_is_no_sum_says_so_and_wrong_names_are_refused(tiny):
         model.contributions(model.features(*clips()))
     for words, options, said in (
         ("mbt", {}, "no fusion network is called 'mbt'; the nearest is 'mbt_b'"),
-        ("concat", {"video": "resnet18"}, "'resnet18' is an audio encoder"),
-        ("concat", {"vide": "resnet18"}, "option 'vide'"),
+        ("tbn", {"video": "resnet18"}, "'resnet18' is an audio encoder"),
+        ("tbn", {"vide": "resnet18"}, "option 'vide'"),
         ("tbn", {"flow": "tiny_video"}, "tiny_video sees video, not flow"),
         ("tbn", {"video": "tiny_video", "segments": 0}, "segments are 1 or more, not 0"),
         ("mbt_b", {"fusion_layer": 13}, "fusion_layer is 0 to 12, not 13"),
     ):
         with torch.device("meta"), pytest.raises(ModelError, match=said):
             create_fusion(words, 3, **options)
-
-
-def test_late_is_the_mean_of_two_classifiers(tiny):
-    model, (video, audio) = built("late").eval(), clips()
-    heard = model.audio(model.spectrogram(audio))
-    torch.testing.assert_close(model(video, audio), (model.video(video) + heard) / 2)
-
-
-def test_a_network_of_flow_is_given_flow(tiny):
-    model = Concat("tiny_flow", "tiny_audio", RATE).eval()
-    video, audio = clips()
-    found = model.features(video, audio)["video"]
-    wanted = model.video.forward_features(encoder_input(model.video, video)).mean((2, 3, 4))
-    torch.testing.assert_close(found, wanted)
 
 
 def test_segments_are_bound_by_a_layer_and_their_scores_averaged(tiny):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from avlearn.config import ModelConfig, Spectrogram
 from avlearn.errors import ModelError
-from avlearn.models import create_model, list_models, model_spec, two_tower
+from avlearn.models import create_model, inputs, list_models, model_spec, two_tower
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.inputs import encoder_input
 from avlearn.recipe import Recipe
@@ -57,7 +57,7 @@ def built_once(encoders, monkeypatch):
         return flows[key]
 
     monkeypatch.setattr(two_tower, "create_encoder", create)
-    monkeypatch.setattr(two_tower, "encoder_input", made_once)
+    monkeypatch.setattr(inputs, "encoder_input", made_once)
 
 
 @pytest.mark.parametrize("video", VIDEO)

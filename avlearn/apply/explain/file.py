@@ -18,9 +18,8 @@ from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import probe, stream, write_video
 from avlearn.media.frames import every_frame
 from avlearn.media.source import Source
-from avlearn.models.inputs import encoder_input
+from avlearn.models.inputs import audio_input, video_input
 from avlearn.models.recognizer import Recognizer
-from avlearn.models.two_tower import extended
 from avlearn.models.weights.preprocessing import Preprocessing
 from avlearn.report.plots import overlay
 
@@ -149,11 +148,9 @@ def _of_recognizer(path: Source, model: Recognizer) -> Iterator[_Window]:
     for clip in recognizer_clips(path, model):
         given = {}
         if model.video is not None and clip.video is not None:
-            given["video"] = encoder_input(
-                model.video, extended(clip.video, model.video.frames_for(clip.video.shape[2]))
-            )
-        if model.audio is not None and clip.audio is not None:
-            given["audio"] = model.front_end(clip.audio)
+            given["video"] = video_input(model.video, clip.video)
+        if model.audio is not None and model.spectrogram is not None and clip.audio is not None:
+            given["audio"] = audio_input(model.audio, model.spectrogram, clip.audio)
         yield _Window(clip.start, model.config.seconds, given)
 
 

@@ -15,7 +15,7 @@ from avlearn.config import Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models.fusion.network import FusionNetwork
 from avlearn.models.fusion.registry import FusionSpec, register
-from avlearn.models.two_tower import extended
+from avlearn.models.inputs import extended
 from avlearn.models.video.vit import Attention, Block, LayerNorm, Tubelets, drop_rates, resize_positions
 from avlearn.signal import FrontEnd
 

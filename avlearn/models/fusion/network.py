@@ -1,15 +1,11 @@
 """The interface of networks of video and audio."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avlearn.config import Spectrogram
 from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder
-from avlearn.models.inputs import encoder_input
 from avlearn.models.registry import create_encoder, model_spec
-from avlearn.models.two_tower import extended
 from avlearn.signal import FrontEnd
 
 
@@ -66,33 +62,6 @@ def front_end_of(audio: str, sample_rate: int) -> FrontEnd:
         raise ModelError(f"{audio} at {sample_rate} Hz: {error}") from error
 
 
-def heard(front_end: FrontEnd, encoder: Encoder, audio: Tensor) -> Tensor:
-    """``[B, S]`` as an audio encoder takes it, filled up with silence to the fewest frames that it takes."""
-    frames = front_end.frames(audio.shape[1])
-    missing = encoder.frames_for(frames) - frames
-    return front_end(F.pad(audio, (0, missing * front_end.kind.hop_samples)) if missing > 0 else audio)
-
-
-def seen(encoder: Encoder, video: Tensor) -> Tensor:
-    """Frames as a video encoder takes them, the last one repeated to as many as it takes."""
-    return encoder_input(encoder, extended(video, encoder.frames_for(video.shape[2])))
-
-
-def pooled(features: Tensor) -> Tensor:
-    """The mean over time and space: ``[B, D, ...]`` to ``[B, D]``."""
-    return features.flatten(2).mean(2)
-
-
 def tower(name: str, kind: str) -> Encoder:
     """An encoder without a classifier. Raises ModelError where there is none of that kind."""
     return create_encoder(name, {}, kind).as_tower()
-
-
-def split_bias(weights: list[Tensor], bias: Tensor, values: list[Tensor]) -> list[Tensor]:
-    """``W x + b / n`` of each of n inputs: their sum is the linear map of all, side by side."""
-    return [F.linear(x, weight, bias / len(values)) for weight, x in zip(weights, values, strict=True)]
-
-
-def mean_of(values: list[Tensor]) -> Tensor:
-    """The mean of tensors of one shape."""
-    return torch.stack(values).mean(0)

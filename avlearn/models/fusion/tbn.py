@@ -7,11 +7,10 @@ taken from places that need not be the same, and fused by a linear layer; the se
 import torch
 from torch import Tensor, nn
 
-from avlearn.models.encoder import Encoder
-from avlearn.models.fusion.network import FusionNetwork, front_end_of, heard, pooled, tower
+from avlearn.models.encoder import Encoder, pooled
+from avlearn.models.fusion.network import FusionNetwork, front_end_of, tower
 from avlearn.models.fusion.registry import FusionSpec, register
-from avlearn.models.inputs import encoder_input
-from avlearn.models.two_tower import extended
+from avlearn.models.inputs import audio_input, encoder_input, extended
 
 _SPREAD = 0.001  # of the weights at first
 
@@ -118,7 +117,7 @@ class TBN(FusionNetwork):
         if self.flow is not None:
             found["flow"] = self._encoded(self.flow, self._flows(self.flow, video))
         sounds = self._sounds(audio)
-        spectrograms = heard(self.spectrogram, self.audio, sounds.flatten(0, 1)).unflatten(0, sounds.shape[:2])
+        spectrograms = audio_input(self.audio, self.spectrogram, sounds.flatten(0, 1)).unflatten(0, sounds.shape[:2])
         return found | {"audio": self._encoded(self.audio, spectrograms)}
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from hand_made import Bands, Colours, classifying
 from avlearn.apply.explain.grad_cam import class_maps, grad_cam
 from avlearn.apply.explain.network import of_recognizer
 from avlearn.config import RecognizerConfig
+from avlearn.models.inputs import audio_input
 from avlearn.models.recognizer import Recognizer
 
 RED = torch.tensor([[1.0, -0.5, -0.5], [-0.5, -0.5, 1.0]])  # of red and of blue
@@ -85,7 +86,8 @@ def test_maps_of_audio_have_the_bands_of_the_last_stage_that_has_some(audio, opt
         audio=audio, audio_options=own, inputs="audio", labels=("a", "b"), seconds=0.66, spectrogram=spectrogram
     )
     network = of_recognizer(Recognizer(config).eval().requires_grad_(False))
-    maps = class_maps(network, "audio", network.model.front_end(torch.randn(1, 10560) / 9), [0, 1])
+    given = audio_input(network.model.audio, network.model.spectrogram, torch.randn(1, 10560) / 9)
+    maps = class_maps(network, "audio", given, [0, 1])
     assert maps.shape == (2, *shape) and (maps >= 0).all() and maps.isfinite().all()
 
 
@@ -95,7 +97,7 @@ def test_of_two_encoders_each_has_the_map_of_its_share(kind):
     model = Recognizer(config).eval().requires_grad_(False)
     network = of_recognizer(model)
     video, audio = torch.rand(1, 3, 16, 32, 32), torch.randn(1, 10240) / 9
-    given = {"video": video, "audio": model.front_end(audio)}
+    given = {"video": video, "audio": audio_input(model.audio, model.spectrogram, audio)}
     shares = [network.score(one, values) for one, values in given.items()]
     torch.testing.assert_close(sum(shares), model(video, audio))
     assert class_maps(network, kind, given[kind], [2]).shape == {"video": (1, 8, 4, 4), "audio": (1, 4, 8)}[kind]
