@@ -11,8 +11,9 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.hidden_layers import HiddenLayers
 from avlearn.models.video.resnet import time_strides
 
 _STAGES = {  # convolutions by name, with the channels of a stage as multiples of the first one's
@@ -24,7 +25,7 @@ _STAGES = {  # convolutions by name, with the channels of a stage as multiples o
 }
 
 
-class C3D(Encoder):
+class C3D(HiddenLayers):
     """``[B, C, T, H, W]`` in [0, 1] to ``[B, 8 width, T / 16, H / 32, W / 32]``, each stage ending with its pooling.
 
     The linear layers see a grid of 4 x 4 cells (3 x 3 without ``pad_last``), which is that of 16 frames of 112 x 112;
@@ -50,7 +51,8 @@ class C3D(Encoder):
         temporal_stride: int = 16,
     ) -> None:
         super().__init__(mean, std, dropout=0.5)
-        self.hidden, self.grid = hidden, (1, 4, 4) if pad_last else (1, 3, 3)
+        self.hidden, self.grid = (hidden, hidden), (1, 4, 4) if pad_last else (1, 3, 3)
+        self.cells = prod(self.grid)
         times = time_strides((1, 2, 2, 2, 2), temporal_stride)
         channels = len(mean)
         info = []
@@ -74,41 +76,23 @@ class C3D(Encoder):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new last layer on the two hidden linear layers, or take all three off (None or 0)."""
-        if not num_classes:
-            self.classifier = nn.Identity()
-            return
-        if isinstance(self.classifier, nn.Identity):
-            cells = self.grid[1] * self.grid[2]
-            layers = OrderedDict(
-                fc6=_linear(self.num_features * cells, self.hidden),
-                relu6=nn.ReLU(inplace=True),
-                dropout6=self.dropout,
-                fc7=_linear(self.hidden, self.hidden),
-                relu7=nn.ReLU(inplace=True),
-                dropout7=self.dropout,
-            )
-            self.classifier = nn.Sequential(layers)
-        self.classifier.add_module("fc8", _linear(self.hidden, num_classes))
-
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [
             (name, nn.Sequential(*(self.get_submodule(c) for c in convolutions), self.get_submodule(f"pool{name[-1]}")))
             for name, (convolutions, _) in _STAGES.items()
         ]
 
+    def linear(self, inputs: int, outputs: int) -> nn.Linear:
+        """As published: weights of a small, fixed std."""
+        layer = nn.Linear(inputs, outputs)
+        nn.init.normal_(layer.weight, std=0.005)
+        nn.init.zeros_(layer.bias)
+        return layer
+
     def forward_head(self, features: Tensor) -> Tensor:
         if isinstance(self.classifier, nn.Identity):
             return features.mean((2, 3, 4))
         return self.classifier(F.adaptive_avg_pool3d(features, self.grid).flatten(1))
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=0.005)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _channels(statistics: tuple[float, ...], count: int) -> tuple[float, ...]:

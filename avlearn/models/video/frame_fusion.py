@@ -4,23 +4,23 @@ In the paper's words the network is C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(3
 Convolutions are padded so that 170 x 170 pixels, and 89 x 89 without the last pool, come to the paper's 7 x 7 cells.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.convolution import Conv3d
+from avlearn.models.video.hidden_layers import HiddenLayers
 from avlearn.models.video.resnet import init_weights
 
 _CELLS = 7  # rows and columns that the linear layers see
 _STILL = ((1, 1), (1, 1), (1, 1))
 
 
-class FrameFusion(Encoder):
+class FrameFusion(HiddenLayers):
     """``[B, C, T, H, W]`` in [0, 1] to ``[B, D, T', H / 24, W / 24]``; scores are averaged over the steps T'.
 
     By default frames are apart: T' is T.
@@ -42,7 +42,7 @@ class FrameFusion(Encoder):
         streams: int = 1,
     ) -> None:
         super().__init__((117 / 255,) * in_chans, (1 / 255,) * in_chans, dropout=0.5)
-        self.hidden = hidden
+        self.hidden, self.cells = (hidden, hidden), _CELLS**2
         channels = [in_chans, *(width * factor // 3 for factor in (3, 8, 12, 12, 8))]
         kernels, norms, pools = (11, 5, 3, 3, 3), (True, True, False, False, False), (2, 2, 1, 1, 2 // streams)
         info, time, space = [], 1, 3 * streams
@@ -67,23 +67,6 @@ class FrameFusion(Encoder):
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
-
-    def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new last layer on the two hidden linear layers, or take all three off (None or 0)."""
-        if not num_classes:
-            self.classifier = nn.Identity()
-            return
-        if isinstance(self.classifier, nn.Identity):
-            layers = OrderedDict(
-                fc6=nn.Linear(self.num_features * _CELLS**2, self.hidden),
-                relu6=nn.ReLU(inplace=True),
-                dropout6=self.dropout,
-                fc7=nn.Linear(self.hidden, self.hidden),
-                relu7=nn.ReLU(inplace=True),
-                dropout7=self.dropout,
-            )
-            self.classifier = nn.Sequential(layers)
-        self.classifier.add_module("fc8", nn.Linear(self.hidden, num_classes))
 
     def forward_head(self, features: Tensor) -> Tensor:
         if isinstance(self.classifier, nn.Identity):

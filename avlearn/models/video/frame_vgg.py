@@ -4,17 +4,17 @@ The spatial and temporal networks of Simonyan & Zisserman (NIPS 2014), and of Fe
 are padded so that a cell of the map is 32 pixels of any frame; CNN-M's linear layers see the 6 x 6 cells of the paper.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.models.encoder import Encoder, FeatureInfo
+from avlearn.models.encoder import FeatureInfo
 from avlearn.models.registry import Spec, register
 from avlearn.models.video.flow_stack import of_flow, stack_conv
 from avlearn.models.video.frame_fusion import ResponseNorm
+from avlearn.models.video.hidden_layers import HiddenLayers
 from avlearn.models.video.resnet import init_weights
 from avlearn.signal.flow.two_stream import subtract_mean_flow
 
@@ -52,7 +52,7 @@ VGG_16 = Plan(
 )  # fmt: skip
 
 
-class FrameVGG(Encoder):
+class FrameVGG(HiddenLayers):
     """``[B, C, T, H, W]`` in [0, 1] to ``[B, D, T / flows, H / 32, W / 32]``; scores are averaged over time.
 
     Args:
@@ -66,6 +66,7 @@ class FrameVGG(Encoder):
         colours = in_chans == 3
         super().__init__(_MEAN if colours else (_FLOW_MEAN,) * in_chans, (_STD,) * in_chans, dropout)
         self.plan, self.moves = plan, not colours
+        self.hidden, self.cells = plan.hidden, plan.cells**2
         inputs, space, number, info = in_chans, 1, 0, []
         for i, block in enumerate(plan.blocks):
             layers: list[nn.Module] = [self._pool()] if i else []
@@ -96,24 +97,6 @@ class FrameVGG(Encoder):
 
     def stages(self) -> Sequence[tuple[str, nn.Module]]:
         return [(info.name, self.get_submodule(info.name)) for info in self.stage_info]
-
-    def reset_classifier(self, num_classes: int | None) -> None:
-        """Put a new last layer on the two hidden linear layers, or take all three off (None or 0)."""
-        if not num_classes:
-            self.classifier = nn.Identity()
-            return
-        if isinstance(self.classifier, nn.Identity):
-            first, second = self.plan.hidden
-            layers = OrderedDict(
-                fc6=nn.Linear(self.num_features * self.plan.cells**2, first),
-                relu6=nn.ReLU(inplace=True),
-                dropout6=self.dropout,
-                fc7=nn.Linear(first, second),
-                relu7=nn.ReLU(inplace=True),
-                dropout7=self.dropout,
-            )
-            self.classifier = nn.Sequential(layers)
-        self.classifier.add_module("fc8", nn.Linear(self.plan.hidden[1], num_classes))
 
     def forward_head(self, features: Tensor) -> Tensor:
         if isinstance(self.classifier, nn.Identity):
