@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from multiprocessing import current_process
 from pathlib import Path
 from typing import TextIO
 
 from avlearn.errors import OutputError
+
+_GUARD = "if __name__ == '__main__':"
 
 
 class Lock:
@@ -21,11 +24,14 @@ class Lock:
         wait: until the holder is done, which is said on standard error; else an error says so.
 
     Raises:
-        OutputError: another process holds the lock, or the file cannot be written.
+        OutputError: another process holds the lock, the file cannot be written, or this process is one that a script
+            started and that runs the script again: it would wait for the lock of its own starter.
     """
 
     def __init__(self, path: Path, wait: bool = False):
         self.path = path
+        if getattr(current_process(), "_inheriting", False):
+            raise OutputError(f"{path.parent}: a script that starts processes does its work under {_GUARD}")
         try:
             self._file = self._take(wait)
         except OSError as error:

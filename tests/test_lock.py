@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -52,3 +54,15 @@ def test_what_a_killed_process_held_is_free(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         Lock(tmp_path / "none" / ".lock")
+
+
+def test_a_script_that_processes_run_again_does_not_wait_for_itself(tmp_path):
+    """Its copies come upon the lock before they can start: without a word they waited for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from avlearn.data.world import WorldConfig, make_world\n"
+        f"make_world({str(tmp_path / 'world')!r}, 2, 0, WorldConfig(size=32, duration=1.0), workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert 'work belongs under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
