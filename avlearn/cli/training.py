@@ -13,6 +13,11 @@ from avlearn.terminal import remark
 if TYPE_CHECKING:
     from avlearn.recipe import Recipe
 
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")]
+RunFolder = Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+
 _FINETUNES = "recognize"  # the task whose recipes `finetune` takes
 
 
@@ -38,12 +43,12 @@ def quickstart(
 
 @app.command()
 def pretrain(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-) -> None:  # fmt: skip
+    run_dir: RunFolder = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+) -> None:
     """Train what a recipe says, and export the best model.
 
     Example: avlearn pretrain sync_world model.video=slowfast_tiny trainer.max_epochs=5
@@ -60,12 +65,12 @@ def pretrain(
 
 @app.command()
 def finetune(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-) -> None:  # fmt: skip
+    run_dir: RunFolder = None,
+    dry_run: DryRun = False,
+    resume: Resume = False,
+) -> None:
     """Train a network to name what clips show, from nothing or from a trained one, and export the best.
 
     Starts from a model of avlearn (model.base=MODEL), from released weights (model.video_weights=FILE|NAME), or from

@@ -57,8 +57,8 @@ def trained(worlds, tmp_path_factory):
     return run
 
 
-AUDIO = ("recognize.inputs=audio", "recognize.balance=none")
-VIDEO = ("recognize.inputs=video", "recognize.balance=none")
+AUDIO = ("recognize.inputs=audio",)
+VIDEO = ("recognize.inputs=video",)
 
 
 def words(worlds, root, *more: str) -> list[str]:
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_said_before_the_training(worlds, tmp_path, more, s
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("recognize.inputs=video",), "ogm_ge is for recognize.inputs=both"),
+        (("recognize.inputs=video", "recognize.balance=ogm_ge"), "ogm_ge is for recognize.inputs=both"),
         (("augment.area=0.3",), "augment.area: not with data.cache"),
         (("recognize.segments=3",), "recognize.segments: not with data.cache"),
         (("trainer.accumulate=2",), "not for recognition"),
@@ -189,7 +189,7 @@ def test_every_strong_change_and_a_moving_average_train_and_resume(worlds, tmp_p
         worlds, tmp_path, "augment.rand_layers=2", "augment.erase=0.5", "augment.mixup=0.8", "augment.cutmix=1.0",
         "augment.mask_bands=8", "augment.mask_frames=20", "augment.repeats=2", "augment.area=0.3", "data.cache=false",
         "recognize.smoothing=0.1", "recognize.class_weights=balanced", "recognize.frozen_norms=true",
-        "optimizer.layer_decay=0.7", "optimizer.ema=0.5", "trainer.batch_size=4",
+        "optimizer.layer_decay=0.7", "optimizer.ema=0.5", "recognize.balance=ogm_ge", "trainer.batch_size=4",
     )  # fmt: skip
     avlearn("finetune", "recognize_world", *more, "-o", tmp_path / "whole")
     avlearn("finetune", "recognize_world", *more, "-o", tmp_path / "again")
@@ -280,7 +280,7 @@ def test_segments_are_spread_over_the_clip(worlds, tmp_path):
 
 def test_a_fusion_network_is_trained_and_named(worlds, tmp_path):
     more = (
-        "recognize.fusion=tbn", "recognize.balance=none", "trainer.batch_size=2", "trainer.max_steps=2",
+        "recognize.fusion=tbn", "trainer.batch_size=2", "trainer.max_steps=2",
         "recognize.fusion_options={video: dsconv_tiny, audio: conv2d_tiny, frames: 8}",
     )  # fmt: skip
     avlearn("finetune", "recognize_world", *words(worlds, tmp_path, *more), "-o", tmp_path / "run")
