@@ -1,7 +1,5 @@
 """Whether a file is like a model's training data."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,27 +30,35 @@ class InDistributionCheck:
                 "this model's objective taught it no common space of video and audio: its encoders are there for "
                 "`avlearn linear-probe` and `avlearn embed`, not for this"
             )
-        self.model, self.of = model, of
+        known, kinds = model.in_distribution, ("video", "audio")
+        self.model = model
+        self.reference = {kind: known[key] for kind in kinds for key in (kind, of + kind) if key in known}
         self.statistics: dict[str, list[Tensor]] = {"video": [], "audio": []}
+        self.inside: dict[str, list[bool | None]] = {"video": [], "audio": []}
 
     def add_video(self, features: Tensor, frames: np.ndarray) -> None:
         """Add the video of a window: ``[1, D, T, Y, X]`` and uint8 ``[T', H, W, 3]``."""
-        self._add("video", lambda: describe_video(features, torch.from_numpy(frames)[None].to(features.device)))
+        self._add("video", describe_video(features, torch.from_numpy(frames)[None].to(features.device)))
 
     def add_audio(self, features: Tensor) -> None:
         """Add the audio of a window: ``[1, D, T]``."""
-        self._add("audio", lambda: describe_audio(features))
+        self._add("audio", describe_audio(features))
 
-    def _add(self, kind: str, statistics: Callable[[], Tensor]) -> None:
+    def _add(self, kind: str, described: Tensor) -> None:
+        reference = self.reference.get(kind)
+        self.inside[kind].append(None if reference is None else reference.contains(described))
         if len(self.statistics[kind]) < _ENOUGH:
-            self.statistics[kind].append(statistics())
+            self.statistics[kind].append(described)
+
+    def windows(self) -> list[bool | None]:
+        """Whether each window by itself is in-distribution, all of it; None where that was not measured of a part."""
+        parts = [held for held in self.inside.values() if held]
+        return [False if False in held else None if None in held else True for held in zip(*parts, strict=True)]
 
     def result(self) -> dict[str, bool | None]:
         """Whether ``video`` and ``audio`` are in-distribution; None where that was not measured."""
-        known = self.model.in_distribution
-        reference = {kind: known[key] for kind in self.statistics for key in (kind, self.of + kind) if key in known}
         return {
-            kind: reference[kind].contains(torch.cat(found)) if found and kind in reference else None
+            kind: self.reference[kind].contains(torch.cat(found)) if found and kind in self.reference else None
             for kind, found in self.statistics.items()
         }
 

@@ -12,7 +12,7 @@ from avlearn.media.source import Source, opened_once
 from avlearn.models.sound_kinds import KINDS, SAMPLE_RATE, load_sound_kinds, sound_calibration
 
 SURE = 0.85  # probability from which a kind is named
-_WINDOW, _HOP = 2.0, 1.0  # seconds
+WINDOW, _HOP = 2.0, 1.0  # seconds
 _SHORTEST = 0.5  # seconds of a last window, unless it is all there is
 _BELOW = 0.05  # of the loudest window's level, from which on a window counts: 26 dB
 
@@ -62,7 +62,7 @@ def sound_kind(path: Source, device: torch.device | None = None) -> SoundKind:
     starts: list[float] = []
     logits: list[np.ndarray] = []
     levels: list[float] = []
-    for clip in stream(path, _WINDOW, _HOP, video=False, sample_rate=SAMPLE_RATE, mono=True):
+    for clip in stream(path, WINDOW, _HOP, video=False, sample_rate=SAMPLE_RATE, mono=True):
         audio = clip.audio
         if audio.shape[1] < _SHORTEST * SAMPLE_RATE:
             if starts or not audio.shape[1]:

@@ -92,6 +92,7 @@ SEPARATE = Tool(
 CLASSIFY = Tool(
     "avlearn.classify/1", "avlearn.apply.classify:classify_file", "avlearn.apply.classify:load_classifier",
     lambda result: result.verdict, lambda result: undecided(result.verdict), _classify_cells,
+    tells_progress=True,
 )  # fmt: skip
 CALIBRATE = Tool(
     "avlearn.calibrate/1", "avlearn.apply.calibrate_clip:clip_evidence", _MODEL, lambda _: "measured", lambda _: 0,

@@ -1,12 +1,21 @@
 """The command classify."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Precision, Track, Workers
-from avlearn.cli.tools import look_at, use_tool
+from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
+from avlearn.cli.tools import Given, look_at, output_files, use_tool
+
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="MP4|FOLDER",
+        help="Also draw the labels over time; of many, NAME_classified.mp4 each.",
+    ),
+]  # fmt: skip
 
 
 @app.command()
@@ -16,9 +25,11 @@ def classify(
     device: Device = "auto",
     precision: Precision = "32",
     top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
+    out: _Out = None,
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
+    overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
     """What is happening? Labels from video, audio, and both.
@@ -26,10 +37,15 @@ def classify(
     Of a file unlike the model's training data, the kind of sound is named where it is sure: speech, music, impacts,
     engine, animal, cry or cough, water or fire.
 
+    With -o, the video is written with a strip under it: a colour for each label along the time, a mark at the moment,
+    and its label and probability. Grey is what is unlike the training data, or silent.
+
     Exit code: 0 labelled, 3 neither the model nor the kind of sound can tell, 2 error; of many files, the worst in this
     order.
 
     Example: avlearn classify clip.mp4 --json -
+
+    Example: avlearn classify long.mp4 --model runs/world -o long_labels.mp4
 
     Example: avlearn classify videos/ --json labels.json
     """
@@ -38,7 +54,26 @@ def classify(
     from avlearn.apply.tools import CLASSIFY
 
     inference = InferenceOptions(model, device, precision, track, channel)
+    each = _outputs(given, out, overwrite)
     _, code = use_tool(
-        CLASSIFY, given, inference, options={"top": top}, workers=workers, json_path=json_path
+        CLASSIFY, given, inference, options={"top": top}, each=each,
+        outputs=[path for own in each for path in own.values()], workers=workers, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[dict[str, Path]]:
+    """The overlay of each file, checked, where they were asked for."""
+    if given.files is None:
+        if out is None:
+            return [{}]
+        from avlearn.apply.label_overlay import check_overlay
+
+        check_overlay(given.file or given.source, out, overwrite=overwrite)
+        return [{"out": out}]
+    if out is None:
+        return [{} for _ in given.files]
+    from avlearn.media.writer import VIDEO_SUFFIXES
+
+    videos = output_files(out, given.files, lambda _: "_classified.mp4", VIDEO_SUFFIXES, overwrite)
+    return [{"out": video} for video in videos]

@@ -1,6 +1,7 @@
-"""Every frame of a file, with its own time."""
+"""Every frame of a file, with its own time, and the file again with other frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from avlearn.media.decode_video import presented, tick_slack
 from avlearn.media.probe import probe
 from avlearn.media.rgb import to_rgb
 from avlearn.media.source import Source, open_media, video_stream
+from avlearn.media.stream import stream
 from avlearn.media.ticks import tick
+from avlearn.media.writer import write_video
 
 
 def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
@@ -35,3 +38,23 @@ def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
             image = to_rgb(frame, pixel_aspect(video), shape)
             shape = image.shape[:2]
             yield max(float(instant) - start, 0.0), image
+
+
+def write_redrawn(path: Source, out: Path, frames: Iterable[tuple[float, np.ndarray]]) -> None:
+    """Write frames that were made of a file's own, each at its time, with the file's audio where it has any.
+
+    Args:
+        path: of the file.
+        out: the video to write: one of `avlearn.media.writer.VIDEO_SUFFIXES`.
+        frames: of `every_frame`, redrawn.
+
+    Raises:
+        NoVideoError, MediaError: the file has no video, or cannot be read.
+        OutputError: the video cannot be written.
+    """
+    info = probe(path)
+    if info.video is None:
+        raise NoVideoError(f"{path} has no video")
+    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False)) if info.audio else None
+    rate = info.audio.sample_rate if info.audio else None
+    write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=rate)

@@ -15,8 +15,8 @@ from avlearn.apply.localize.maps import map_at
 from avlearn.apply.recognize import recognizer_clips
 from avlearn.apply.windows import check_finite
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
-from avlearn.media import probe, stream, write_video
-from avlearn.media.frames import every_frame
+from avlearn.media import probe
+from avlearn.media.frames import every_frame, write_redrawn
 from avlearn.media.source import Source
 from avlearn.models.inputs import audio_input, video_input
 from avlearn.models.recognizer import Recognizer
@@ -202,9 +202,7 @@ def write_overlay(
         if not kept:
             kept.append(shown)
 
-    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False)) if info.audio else None
-    rate = info.audio.sample_rate if info.audio else None
-    write_video(out, drawn(), info.video.fps, timed=True, audio=audio, sample_rate=rate)
+    write_redrawn(path, out, drawn())
     return np.stack(kept)
 
 

@@ -17,8 +17,8 @@ from avlearn.apply.flow.estimate import FlowMethod, pairs_at_once
 from avlearn.apply.shots import ShotDetector
 from avlearn.errors import MediaError, NoVideoError
 from avlearn.files import check_output, printable
-from avlearn.media import probe, stream, write_video
-from avlearn.media.frames import every_frame
+from avlearn.media import probe
+from avlearn.media.frames import every_frame, write_redrawn
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
@@ -147,9 +147,7 @@ def flow_file(
                 if progress:
                     progress("measuring motion", pair.next, max(duration, pair.next))
 
-        audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False)) if info.audio else None
-        rate = info.audio.sample_rate if info.audio else None
-        write_video(out, drawn(), info.video.fps, timed=True, audio=audio, sample_rate=rate)
+        write_redrawn(path, out, drawn())
     return FlowResult(
         str(path), str(out), str(arrays) if arrays else None, method.name, told.frames, width, height, told.cuts,
         round(told.length / told.vectors, 4) if told.vectors else None, round(full, 2),

@@ -17,8 +17,7 @@ from avlearn.apply.source_choice import MAX_SOURCES
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
-from avlearn.media import stream, write_video
-from avlearn.media.frames import every_frame
+from avlearn.media.frames import every_frame, write_redrawn
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
@@ -165,7 +164,8 @@ def localize_file(
     found, drawn = looked.found, looked.drawn
     silent = found.levels < SILENCE
     chosen = _sources(looked) if sources else []
-    _write_video(path, out, looked, chosen, lambda done: say("drawing", done, info.video.duration))
+    frames = _drawn(path, found, drawn, chosen, lambda done: say("drawing", done, info.video.duration))
+    write_redrawn(path, out, frames)
     _write_maps(maps_path, looked)
     mean = None if looked.audible is None else 0.0 if silent.all() else float(looked.audible[~silent].mean())
     return LocalizeResult(
@@ -207,15 +207,6 @@ def _sources(looked: Localization) -> list[SoundSource]:
     found, told = looked.found, looked.drawn if looked.audible is None else looked.audible
     every = find_sources(found.times, found.maps, MAX_SOURCES, found.levels, told)
     return [source for source in every if source.audible >= EXPLAINED]
-
-
-def _write_video(
-    path: Source, out: Path, looked: Localization, sources: list[SoundSource], progress: Callable[[float], None]
-) -> None:
-    info = probe_both(path)
-    frames = _drawn(path, looked.found, looked.drawn, sources, progress)
-    audio = (clip.audio for clip in stream(path, 1.0, 1.0, video=False))
-    write_video(out, frames, info.video.fps, timed=True, audio=audio, sample_rate=info.audio.sample_rate)
 
 
 def _write_maps(path: Path, looked: Localization) -> None:
