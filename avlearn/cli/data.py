@@ -1,7 +1,7 @@
 """Commands that make and look into data for a training."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from avlearn.cli.app import app
 from avlearn.cli.options import Data, Device, Json, ModelName, Precision, resumable, tell, there
 from avlearn.errors import AvlearnError
 from avlearn.terminal import progress_line
+
+if TYPE_CHECKING:
+    from avlearn.data.transcode import FlowSettings
 
 
 @app.command()
@@ -104,6 +107,14 @@ def prepare(
     shards: Annotated[
         int, typer.Option(min=0, help="Pack the clips into so many tar files, which WebDataset reads too.")
     ] = 0,
+    flow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD,FPS,SIZE",
+            help="Compute optical flow once, too, for networks that see motion: lucas_kanade, tv_l1, farneback or dis, "
+            "and clip.fps and clip.size of the training, like lucas_kanade,12.5,112.",
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
@@ -114,15 +125,34 @@ def prepare(
     Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing.
 
     Example: avlearn prepare videos.parquet prepared/ --short-side 160
+
+    Example: avlearn prepare videos.parquet prepared/ --flow tv_l1,25,112
     """
     from avlearn.data.prepare import prepare as run
 
     with resumable("preparing") as progress:
         result = run(
             manifest, out, short_side=short_side, sample_rate=sample_rate, crf=crf, shards=shards,
+            flow=_flow_settings(flow),
             workers=workers, progress=progress,
         )  # fmt: skip
     tell(result, json_path)
+
+
+def _flow_settings(text: str | None) -> "FlowSettings | None":
+    """Method, frames a second and pixels."""
+    from avlearn.data.transcode import FlowSettings
+
+    if text is None:
+        return None
+    method, *numbers = text.split(",")
+    try:
+        fps, size = numbers
+        return FlowSettings(method.strip(), float(fps), int(size))
+    except ValueError:
+        raise AvlearnError(
+            f"--flow {text}: give the method, frames a second and pixels, like lucas_kanade,12.5,112"
+        ) from None
 
 
 @app.command()

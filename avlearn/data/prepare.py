@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest, write_manifest
+from avlearn.data.prepared_flow import SUFFIX, flow_offset, flow_path, write_flow
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.shards import clip_metadata, write_shards
-from avlearn.data.transcode import AAC_RATES, Settings, transcode
+from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings, transcode
 from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.files import printable, replacing, sweep
 
 Progress = Callable[[int, int], None]
 
 _PATIENCE, _PACE = 600, 20  # seconds that a clip may take, and seconds a second of it beside them
+_LARGEST_FLOW, _FASTEST_FLOW = 1024, 240  # pixels, and frames a second
 _SHOWN = 10  # reasons that a report for people names
 _NO_SHARDS: dict[str, Any] = {"content": "", "tars": {}, "names": [], "places": []}
 
@@ -40,6 +42,7 @@ class Preparation:
         taken: seconds of this run.
         seconds: of clips.
         bytes_before, bytes_after: of their files.
+        bytes_flow: of the optical flow beside them.
     """
 
     manifest: Path
@@ -50,6 +53,7 @@ class Preparation:
     seconds: float
     bytes_before: int
     bytes_after: int
+    bytes_flow: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
@@ -65,6 +69,7 @@ class Preparation:
             f"{self.clips} clips, {self.seconds / 3600:.2f} h: {self.transcoded} transcoded in {self.taken:.0f} s",
             f"{before}{_size(self.bytes_after)}{share}",
         ]
+        lines += [f"optical flow of them: {_size(self.bytes_flow)}"] if self.bytes_flow else []
         passed_over = self.passed_over
         lines += ["cannot be used:"] if passed_over else []
         lines += [f"  {printable(path)}: {reason}" for path, reason in passed_over[:_SHOWN]]
@@ -86,6 +91,7 @@ def prepare(
     sample_rate: int = 16000,
     crf: int = 20,
     shards: int = 0,
+    flow: FlowSettings | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Preparation:
@@ -104,6 +110,8 @@ def prepare(
         sample_rate: of the audio, which is mono.
         crf: x264's quality, 0 (best) to 51.
         shards: pack the clips into so many tar files, and remove the clips.
+        flow: optical flow that is computed of each clip, and kept beside it (`avlearn.data.prepared_flow`), for
+            networks that see motion; none by default.
         workers: processes; all cores by default.
         progress: called with how many clips are done, and of how many.
 
@@ -113,7 +121,7 @@ def prepare(
     """
     began = time.monotonic()
     manifest, out = Path(manifest), Path(out)
-    settings = _settings(short_side, sample_rate, crf, shards)
+    settings = _settings(short_side, sample_rate, crf, shards, flow)
     rows = read_manifest(manifest)
     clips = _clips(rows, manifest)
     _claim(out, settings, manifest)
@@ -135,6 +143,7 @@ def prepare(
     return Preparation(
         out / "manifest.parquet", len(new), transcoded, passed_over, time.monotonic() - began,
         sum(row.duration for row in new), sum(row.bytes for row in old), sum(row.bytes for row in new),
+        sum(store.records[name].get("flow", 0) for name in {clip.name for clip in good}),
     )  # fmt: skip
 
 
@@ -149,7 +158,9 @@ def _unusable(row: Row) -> str:
     return row.reason_for(video=True, audio=False)
 
 
-def _settings(short_side: int, sample_rate: int, crf: int, shards: int) -> Settings:
+def _settings(
+    short_side: int, sample_rate: int, crf: int, shards: int, flow: FlowSettings | None
+) -> Settings:  # fmt: skip
     if short_side < 16 or short_side % 2:
         raise DataError(f"a short side of {short_side} pixels cannot be encoded: give an even number from 16 on")
     if sample_rate not in AAC_RATES:
@@ -158,7 +169,21 @@ def _settings(short_side: int, sample_rate: int, crf: int, shards: int) -> Setti
         raise DataError(f"x264 has no quality {crf}: choose from 0 (best) to 51")
     if shards < 0:
         raise DataError(f"there cannot be {shards} shards: give 0 for none")
-    return Settings(short_side, sample_rate, crf)
+    if flow is not None:
+        _check_flow(flow)
+    return Settings(short_side, sample_rate, crf, flow)
+
+
+def _check_flow(flow: FlowSettings) -> None:
+    from avlearn.signal.flow import METHODS  # loads OpenCV and PyTorch
+
+    if flow.method not in METHODS:
+        raise DataError(f"there is no flow by {flow.method!r}: choose one of {', '.join(METHODS)}")
+    if not 16 <= flow.size <= _LARGEST_FLOW or not 0 < flow.fps <= _FASTEST_FLOW:
+        raise DataError(
+            f"flow is computed of squares of 16 to {_LARGEST_FLOW} pixels and of at most {_FASTEST_FLOW} frames a "
+            f"second, not of {flow.size} and {flow.fps:g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -202,7 +227,8 @@ def _claim(out: Path, settings: Settings, manifest: Path) -> None:
     source = manifest / "manifest.parquet" if manifest.is_dir() else manifest
     if source.resolve() == (out / "manifest.parquet").resolve():
         raise OutputError(f"{source} is in {out} itself: choose a new folder")
-    written = json.dumps({"schema": "avlearn.prepared/1", **asdict(settings)}, indent=1) + "\n"
+    values = {key: value for key, value in asdict(settings).items() if value is not None}
+    written = json.dumps({"schema": "avlearn.prepared/1", **values}, indent=1) + "\n"
     note = out / "prepare.json"
     _made(out)
     try:
@@ -285,7 +311,8 @@ class _Store:
         if not shards:
             return rows
         self._unlist()
-        packed = write_shards(rows, names, _made(self.out / "shards"), shards)
+        with_flow = self.settings.flow is not None
+        packed = write_shards(rows, names, _made(self.out / "shards"), shards, flow=with_flow)
         tars = {f"shards/{row.path.name}": row.path.stat().st_size for row in packed}
         places = [(f"shards/{row.path.name}", row.offset) for row in packed]
         self.shards = {"content": content.hexdigest(), "tars": tars, "names": names, "places": places}
@@ -296,8 +323,9 @@ class _Store:
         """Leave what any other run over these clips leaves: none beside them, and a journal in their order."""
         records = {clip.name: self.records[clip.name] for clip in clips}
         shutil.rmtree(self.out / ("clips" if self.shards["tars"] else "shards"), ignore_errors=True)
-        for path in (self.out / "clips").rglob("*.mp4"):
-            if path.relative_to(self.out / "clips").as_posix() not in records:
+        for path in (self.out / "clips").rglob("*"):
+            name = path.relative_to(self.out / "clips").with_suffix(".mp4").as_posix()
+            if path.suffix in (".mp4", SUFFIX) and name not in records:
                 path.unlink()
         self.journal.rewrite([*records.values(), self.shards])
 
@@ -313,7 +341,11 @@ class _Store:
         record = self.records.get(clip.name)
         if record is None or record["source"] != clip.source:
             return False
-        return clip.name in self.places or _has(self._loose(clip.name), record["row"]["bytes"])
+        if clip.name in self.places:
+            return True
+        loose = self._loose(clip.name)
+        with_flow = self.settings.flow is None or _has(flow_path(loose), record["flow"])
+        return _has(loose, record["row"]["bytes"]) and with_flow
 
     def _row(self, clip: _Clip) -> Row:
         record, old = self.records[clip.name], clip.row
@@ -331,9 +363,14 @@ class _Store:
             tar, offset = self.places[name]
             path = self._loose(name)
             _made(path.parent)
-            with replacing(path) as part, (self.out / tar).open("rb") as file:
-                file.seek(offset)
-                part.write_bytes(file.read(self.records[name]["row"]["bytes"]))
+            record = self.records[name]
+            row = Row(self.out / tar, bytes=record["row"]["bytes"], offset=offset)
+            pieces = [(path, offset, row.bytes)]
+            pieces += [(flow_path(path), flow_offset(row), record["flow"])] if self.settings.flow else []
+            for target, begin, length in pieces:
+                with replacing(target) as part, row.path.open("rb") as file:
+                    file.seek(begin)
+                    part.write_bytes(file.read(length))
         self.shards, self.places = _NO_SHARDS, {}
         self.journal.add(_NO_SHARDS)
 
@@ -360,6 +397,10 @@ def _transcode(settings: Settings, item: tuple[Row, Path]) -> dict[str, Any] | s
         if row.bytes and not _has(row.path, row.bytes):
             return "it is gone, or has changed since the scan"
         begin, columns = transcode(row.path, target, settings)
+        made = {"begin": begin, "row": columns}
+        if settings.flow is not None:
+            signal.alarm(_PATIENCE + int(_PACE * row.duration))
+            made["flow"] = write_flow(target, columns, settings.flow)
     except MediaError as error:
         return str(error).replace(str(row.path), "").strip(" :")
     except OutputError:
@@ -368,4 +409,4 @@ def _transcode(settings: Settings, item: tuple[Row, Path]) -> dict[str, Any] | s
         return f"{type(error).__name__}: {error}".replace(str(row.path), "it")
     finally:
         signal.alarm(0)
-    return {"begin": begin, "row": columns}
+    return made

@@ -9,21 +9,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from avlearn.data.manifest import Row
+from avlearn.data.prepared_flow import SUFFIX, flow_path, stored_settings
 from avlearn.errors import OutputError
 from avlearn.files import replacing
 
 
-def write_shards(rows: Sequence[Row], names: Sequence[str], folder: Path, count: int) -> list[Row]:
+def write_shards(
+    rows: Sequence[Row], names: Sequence[str], folder: Path, count: int, *, flow: bool = False
+) -> list[Row]:
     """Pack clips into ``count`` shards, in their order; a shard appears whole or not at all.
 
     Clip ``k`` becomes the members ``{k:08d}.mp4`` and ``{k:08d}.json`` (labels, split, events and the like). The same
-    clips give the same bytes.
+    clips give the same bytes. The flow of a clip, where it has any, is ``{k:08d}.flow``, between the two.
 
     Args:
         rows: clips in files of their own.
         names: of the clips, for their JSON.
         folder: gets ``00000.tar`` and so on; other shards in it are removed.
         count: of shards; never more than clips.
+        flow: whether the clips have flow beside them (`avlearn.data.prepared_flow`).
 
     Returns:
         The rows, with the tar as path, and the offset of the clip in it.
@@ -38,6 +42,8 @@ def write_shards(rows: Sequence[Row], names: Sequence[str], folder: Path, count:
         with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             for k in range(shard * len(rows) // count, (shard + 1) * len(rows) // count):
                 offset = _add(tar, f"{k:08d}.mp4", _content(rows[k]))
+                if flow:
+                    _add(tar, f"{k:08d}{SUFFIX}", _flow(rows[k]))
                 _add(tar, f"{k:08d}.json", clip_metadata(rows[k], names[k]))
                 packed.append(replace(rows[k], path=path, offset=offset))
     for path in set(folder.glob("*.tar")) - {row.path for row in packed}:
@@ -66,3 +72,9 @@ def _content(row: Row) -> bytes:
     if hashlib.sha256(data).hexdigest()[:32] != row.hash:
         raise OutputError(f"{row.path} has changed since it was written: remove it, and prepare again")
     return data
+
+
+def _flow(row: Row) -> bytes:
+    if stored_settings(row) is None:
+        raise OutputError(f"{flow_path(row.path)} has changed since it was written: remove it, and prepare again")
+    return flow_path(row.path).read_bytes()

@@ -50,6 +50,21 @@ _MATRICES = (1, 4, 5, 6, 7, 9, 10)
 
 
 @dataclass(frozen=True)
+class FlowSettings:
+    """The optical flow that is computed of a prepared clip.
+
+    Attributes:
+        method: a key of `avlearn.signal.flow.METHODS`.
+        fps: frames a second, between which it is.
+        size: side of the centre square, pixels, in which it is computed.
+    """
+
+    method: str
+    fps: float
+    size: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """The format that a clip is transcoded to.
 
@@ -57,11 +72,13 @@ class Settings:
         short_side: pixels at most; even.
         sample_rate: of the audio, which is mono; one that AAC has.
         crf: x264's quality, 0 (best) to 51.
+        flow: the optical flow that is kept beside it; None: none.
     """
 
     short_side: int = 160
     sample_rate: int = 16000
     crf: int = 20
+    flow: FlowSettings | None = None
 
 
 def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, dict[str, Any]]:

@@ -22,9 +22,23 @@ def extended(video: Tensor, frames: int) -> Tensor:
     return video if missing <= 0 else torch.cat([video, video[:, :, -1:].expand(-1, -1, missing, -1, -1)], 2)
 
 
-def video_input(encoder: Encoder, video: Tensor) -> Tensor:
-    """`encoder_input` of frames ``[B, 3, T, H, W]``, the last one repeated to as many as the encoder takes."""
-    return encoder_input(encoder, extended(video, encoder.frames_for(video.shape[2])))
+def video_input(encoder: Encoder, video: Tensor | None, flow: Tensor | None = None) -> Tensor:
+    """`encoder_input` of frames, the last one repeated to as many as the encoder takes.
+
+    Args:
+        encoder: of video; ``encoder.takes`` says what it sees.
+        video: ``[B, 3, T, H, W]`` in [0, 1]; may be None for one that sees flow alone, where that is given.
+        flow: ``[B, 2, T - 1, H, W]``, pixels from each frame to the next, where it is known already.
+    """
+    if flow is None:
+        assert video is not None  # one of the two is given
+        return encoder_input(encoder, extended(video, encoder.frames_for(video.shape[2])))
+    frames = encoder.frames_for(flow.shape[2] + 1)
+    missing = max(frames - 1 - flow.shape[2], 0)  # a frame that is repeated does not move
+    found = _in_range(F.pad(flow, (0, 0, 0, 0, 0, missing)))
+    if encoder.takes == "video+flow" and video is not None:
+        return torch.cat([extended(video, frames), found.to(video.dtype)], 1)
+    return stacked(found, (encoder.in_chans or 2) // 2)
 
 
 def audio_input(encoder: Encoder, front_end: FrontEnd, audio: Tensor) -> Tensor:
@@ -84,8 +98,13 @@ def flow_input(video: Tensor, method: str = "lucas_kanade") -> Tensor:
         images = video.detach().float().transpose(1, 2) * 255
         pairs = images[:, :-1].flatten(0, 1), images[:, 1:].flatten(0, 1)
         flows = torch.cat(list(_in_parts(METHODS[method], *pairs))).unflatten(0, (batch, frames - 1))
-        found = (flows / (2 * LIMIT) + 0.5).clamp(0, 1).transpose(1, 2)
-    return torch.cat([found, found[:, :, -1:]], 2).to(video.dtype)
+    return _in_range(flows.transpose(1, 2)).to(video.dtype)
+
+
+def _in_range(flows: Tensor) -> Tensor:
+    """Flow ``[B, 2, T - 1, H, W]`` in pixels as ``[B, 2, T, H, W]`` in [0, 1], the last one twice."""
+    found = (flows / (2 * LIMIT) + 0.5).clamp(0, 1)
+    return torch.cat([found, found[:, :, -1:]], 2)
 
 
 def stacked(flow: Tensor, length: int) -> Tensor:

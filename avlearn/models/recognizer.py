@@ -112,7 +112,11 @@ class Recognizer(nn.Module):
         return {kind: encoder for kind, encoder in both.items() if encoder is not None}
 
     def features(
-        self, video: Tensor | None, audio: Tensor | None, change: Callable[[Tensor], Tensor] | None = None
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        change: Callable[[Tensor], Tensor] | None = None,
+        flow: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Features of what there is: video ``[B, D, T', Y, X]``, audio ``[B, D, U]``; of ``fusion``, as it has them.
 
@@ -120,14 +124,15 @@ class Recognizer(nn.Module):
             video: frames ``[B, 3, T, H, W]`` in [0, 1]; where the encoder sees motion, its flow is computed.
             audio: ``[B, S]`` in [-1, 1].
             change: of the audio's spectrograms, before they are encoded.
+            flow: of the frames, where it is known already: see `avlearn.models.inputs.video_input`.
         """
         found: dict[str, Tensor] = {}
         if self.fusion is not None and video is not None and audio is not None:
             with computing_in(self.precision, self.device):
                 return self.fusion.features(video, audio)
         # Flow and spectrograms are made in single precision.
-        if self.video is not None and video is not None:
-            frames = video_input(self.video, video)
+        if self.video is not None and (video is not None or flow is not None):
+            frames = video_input(self.video, video, flow)
             with computing_in(self.precision, self.device):
                 found["video"] = self.video.forward_features(frames)
         if self.audio is not None and self.spectrogram is not None and audio is not None:

@@ -1,6 +1,6 @@
 import torch
 
-from avlearn.data.augment import augment_audio, augment_video
+from avlearn.data.augment import augment_audio, augment_video, draw_change
 
 STILL = {"flip": False, "brightness": 0.0, "contrast": 0.0, "colour": 0.0}
 
@@ -50,3 +50,20 @@ def test_half_of_the_clips_are_mirrored_and_the_audio_is_scaled():
     assert torch.equal(seen[mirrored].flip(-1), ramps(int(mirrored.sum())))
     gains = augment_audio(torch.ones(256, 10), seed(3), gain=0.35)
     assert gains.std(1).max() == 0 and 0.70 < gains.min() < 0.74 and 1.36 < gains.max() < 1.42
+
+
+def test_flow_is_mirrored_and_zoomed_as_the_frames_are():
+    """Of motion by one affine map, what is told of changed frames is the changed flow."""
+    generator = seed(1)
+    change = draw_change(12, torch.device("cpu"), generator, flip=True, brightness=0, contrast=0, colour=0, zoom=0.4)
+    assert 0 < change.mirrored.sum() < 12
+    places = torch.linspace(0, 1, 32).expand(12, 3, 1, 32, 32)  # a pixel's x, as a share of the width
+    flow = torch.stack([0.5 + 2 * places[:, 0], -places[:, 0]], 1)
+    seen = change.of_video(places.clone())[:, 0]
+    left = 1 / (change.of_flow(torch.ones_like(flow))[:, 1].mean((1, 2, 3)))
+    sign = torch.where(change.mirrored, -1.0, 1.0).view(-1, 1, 1, 1)
+    nearer = (1 / left).view(-1, 1, 1, 1)
+    changed = change.of_flow(flow)
+    torch.testing.assert_close(changed[:, 0], sign * (0.5 + 2 * seen) * nearer, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(changed[:, 1], -seen * nearer, rtol=1e-4, atol=1e-4)
+    assert (left < 1).all() and (left >= 0.6).all()

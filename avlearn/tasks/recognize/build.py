@@ -9,6 +9,7 @@ from avlearn.data.world import WorldConfig
 from avlearn.models.recognizer import Recognizer
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips, world_of
 from avlearn.tasks.recognize.clips import ClipRule, LabelledClips, collate_windows
+from avlearn.tasks.recognize.known_flow import known_flow
 from avlearn.tasks.recognize.labels import balanced_weights, class_names
 from avlearn.tasks.recognize.module import RecognizeModule
 from avlearn.tasks.recognize.recipe import RecognizeRecipe
@@ -36,16 +37,20 @@ def build(
     if not resumed:
         initialize(model, recipe)
     rule = _rule(recipe)
+    flow = known_flow(model, recipe, [row for rows, *_ in listed for row in rows])
+    if flow is not None:
+        # Frames are read only where the network sees them, too; of validation clips, to measure what they show.
+        rule = replace(rule, flow=flow, sees=model.video is not None and model.video.takes == "video+flow")
     data: list[LabelledClips] = []
     left_out, counts = 0, []
     for k, (name, (rows, looked_at, every)) in enumerate(zip(NAMES, listed, strict=True)):
         counts.append(round(len(rows) / looked_at * every))
         rows, cache = rows[: sample[k]] if sample else rows, None
         _tell_of_short(rows, name, recipe)
+        own = rule if name == "training" else replace(rule, random=False, repeats=1, sees=needs["video"])
         if recipe.data.cache:
             rows, cache = decode_clips(recipe, rows, name, **needs)
             left_out += len(cache.bad) if name == "training" else 0
-        own = rule if name == "training" else replace(rule, random=False, repeats=1)
         data.append(LabelledClips(rows, names, own, cache, "skip", recipe.data.buffer))
     weights = balanced_weights(listed[0][0], names) if said.class_weights == "balanced" else None
     module = RecognizeModule(model, recipe, weights)

@@ -6,11 +6,14 @@ from math import exp, log, sqrt
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from avlearn.data.cache import ClipCache
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row
+from avlearn.data.prepared_flow import read_flow
 from avlearn.data.sampling import Pick
+from avlearn.data.transcode import FlowSettings
 from avlearn.errors import DataError
 from avlearn.media import ClipReader, Window
 
@@ -33,6 +36,7 @@ class ClipRule:
         random: windows, frames and crops are drawn; else they are those in the middle.
         area: smallest share of the frame's area that a random crop keeps.
         repeats: windows of a clip in an item.
+        flow: what is read of the flow that lies beside prepared clips; None: none is.
     """
 
     fps: float
@@ -45,6 +49,7 @@ class ClipRule:
     random: bool = False
     area: float = 1.0
     repeats: int = 1
+    flow: FlowSettings | None = None
 
     @property
     def frames(self) -> int:
@@ -60,9 +65,9 @@ class ClipRule:
 class LabelledClips(ClipDataset):
     """Windows of labelled clips.
 
-    An item has ``labels`` bool ``[classes]``, ``index``, and ``video`` uint8 ``[T, H, W, 3]`` and ``audio`` float32
-    ``[S]`` as far as the rule asks for them; or it is ``skipped``, with the reason. Of several windows of a clip it
-    has a list of such, ``windows``.
+    An item has ``labels`` bool ``[classes]``, ``index``, and ``video`` uint8 ``[T, H, W, 3]``, ``audio`` float32
+    ``[S]`` and ``flow`` float32 ``[2, T - 1, H, W]`` (pixels) as far as the rule asks for them; or it is ``skipped``,
+    with the reason. Of several windows of a clip it has a list of such, ``windows``.
 
     Args:
         rows: clips that can be used.
@@ -91,15 +96,22 @@ class LabelledClips(ClipDataset):
     def __getitem__(self, pick: Pick) -> dict[str, Any]:
         index, seed, further = pick
         if self.how.repeats == 1:
-            return self._wanted(super().__getitem__(pick))
+            return self._wanted(super().__getitem__(pick), seed)
         seeds = np.random.SeedSequence(seed).generate_state(self.how.repeats).tolist()
         items = [super().__getitem__((index, seeds[0], (*seeds[1:], *further)))]
         if "skipped" in items[0]:
             return items[0]
         items += [super(LabelledClips, self).__getitem__((index, later, ())) for later in seeds[1:]]
-        return {"windows": [self._wanted(item) for item in items]}
+        windows = [self._wanted(item, of) for item, of in zip(items, seeds, strict=True)]
+        failed = next((window for window in windows if "skipped" in window), None)
+        return failed or {"windows": windows}
 
-    def _wanted(self, item: dict[str, Any]) -> dict[str, Any]:
+    def _wanted(self, item: dict[str, Any], seed: int) -> dict[str, Any]:
+        if self.how.flow is not None and "skipped" not in item:
+            try:
+                item["flow"] = torch.from_numpy(self._flow(item["index"], seed, self.how.flow))
+            except DataError as error:
+                return {"skipped": str(error)}
         without = {"offset", *(["video"] * (not self.how.sees)), *(["audio"] * (not self.how.hears))}
         return {key: value for key, value in item.items() if key not in without}
 
@@ -138,6 +150,17 @@ class LabelledClips(ClipDataset):
             reader = ClipReader(sample_rate=how.sample_rate, mono=True, video=False)
             heard = [clip.audio[0] for clip in reader.read(row.source, sounds)]
         return [self._whole(video, audio) for video, audio in zip(seen, heard, strict=True)]
+
+    def _flow(self, index: int, seed: int, settings: FlowSettings) -> np.ndarray:
+        """Flow ``[2, T - 1, H, W]`` of the window that a seed draws; none from a last frame that is repeated."""
+        row, how, cache = self.rows[index], self.how, self.cache
+        duration = cache.seconds if cache else row.duration
+        start, *_ = self._starts(duration, np.random.default_rng(seed))
+        first = round(start * how.fps)
+        frames = cache.video.shape[1] - first if cache else round(min(how.seconds, duration) * how.fps)
+        there = max(min(how.frames, frames) - 1, 0)
+        flow = read_flow(row, settings, first, there)
+        return np.pad(flow, ((0, 0), (0, how.frames - 1 - flow.shape[1]), (0, 0), (0, 0)))
 
     def _starts(self, duration: float, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
         """Where video and audio begin, seconds, and the instants of the frames of `ClipRule.segments`."""

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.data.augment import augment_audio, augment_video
+from avlearn.data.augment import augment_audio, draw_change
 from avlearn.data.strong_augment import draw_mix, rand_augment, random_erasing, soften, spec_augment
 from avlearn.errors import RecipeError
 from avlearn.models.depth import HEAD, is_classifier, layers_of
@@ -107,16 +107,21 @@ class RecognizeModule(TaskModule):
         seed = hash((self.seed, self.global_step, self.global_rank, *map(ord, what))) & 0x7FFFFFFF
         return torch.Generator().manual_seed(seed)
 
-    def _augmented(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Video, audio and targets of a training batch, changed at random."""
+    def _augmented(self, batch: dict[str, Any]) -> tuple["_Given", Tensor]:
+        """Inputs and targets of a training batch, changed at random."""
         said, generator = self.recipe.augment, self._generator("augment")
-        video = frames_to_input(batch["video"]) if "video" in batch else None
-        audio = batch.get("audio")
-        if video is not None:
-            video = augment_video(
-                video, generator, flip=said.flip, brightness=said.brightness, contrast=said.contrast,
+        video, audio, flow = _given(batch)
+        seen = flow if video is None else video
+        if seen is not None:
+            change = draw_change(
+                len(seen), seen.device, generator, flip=said.flip, brightness=said.brightness, contrast=said.contrast,
                 colour=said.colour, zoom=said.zoom,
             )  # fmt: skip
+            video, flow = (
+                None if video is None else change.of_video(video),
+                None if flow is None else change.of_flow(flow),
+            )
+        if video is not None:
             if said.rand_layers:
                 video = rand_augment(video, generator, layers=said.rand_layers, magnitude=said.rand_magnitude)
             if said.erase:
@@ -124,17 +129,18 @@ class RecognizeModule(TaskModule):
         if audio is not None:
             audio = augment_audio(audio, generator, gain=said.gain)
         targets = soften(batch["labels"].float(), self.recipe.recognize.smoothing)
-        size = (1, 1) if video is None else (video.shape[-2], video.shape[-1])
-        mix = draw_mix(len(targets), size, generator, mixup=said.mixup, cutmix=said.cutmix if video is not None else 0)
+        size = (1, 1) if seen is None else (seen.shape[-2], seen.shape[-1])
+        mix = draw_mix(len(targets), size, generator, mixup=said.mixup, cutmix=said.cutmix if seen is not None else 0)
         if mix is not None:
             video = None if video is None else mix.of_video(video)
+            flow = None if flow is None else mix.of_video(flow)
             audio = None if audio is None else mix.of_audio(audio)
             targets = mix.of_targets(targets)
-        return video, audio, targets
+        return (video, audio, flow), targets
 
-    def _features(self, video: Tensor | None, audio: Tensor | None) -> dict[str, Tensor]:
+    def _features(self, given: "_Given") -> dict[str, Tensor]:
         """Of a training batch, whose spectrograms are masked."""
-        said = self.recipe.augment
+        said, (video, audio, flow) = self.recipe.augment, given
         change: Callable[[Tensor], Tensor] | None = None
         if audio is not None and (said.mask_bands or said.mask_frames):
             generator = self._generator("mask")
@@ -142,14 +148,14 @@ class RecognizeModule(TaskModule):
             def change(spectrogram: Tensor) -> Tensor:
                 return spec_augment(spectrogram, generator, bands=said.mask_bands, frames=said.mask_frames)
 
-        return self.model.features(video, audio, change)
+        return self.model.features(video, audio, change, flow)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor | None:
         """One step; None where no clip of the batch could be read."""
         if "labels" not in batch:
             return None
-        video, audio, targets = self._augmented(batch)
-        features = self._features(video, audio)
+        given, targets = self._augmented(batch)
+        features = self._features(given)
         scores = self.model.classify(features)
         if self.recipe.recognize.balance == "ogm_ge":
             with torch.no_grad():
@@ -166,13 +172,13 @@ class RecognizeModule(TaskModule):
             self._ahead = None
 
     def _scores(self, batch: dict[str, Any]) -> Tensor:
-        video = frames_to_input(batch["video"]) if "video" in batch else None
-        return self.model(video, batch.get("audio"))
+        video, audio, flow = _given(batch)
+        return self.model.classify(self.model.features(video, audio, flow=flow))
 
     def try_batch(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, list[int]]]:
         """The loss of a training batch, and shapes of its features and scores."""
-        video = frames_to_input(batch["video"]) if "video" in batch else None
-        features = self.model.features(video, batch.get("audio"))
+        video, audio, flow = _given(batch)
+        features = self.model.features(video, audio, flow=flow)
         scores = self.model.classify(features)
         shapes = {kind: list(values.shape) for kind, values in {**features, "scores": scores}.items()}
         return self.loss(scores, batch["labels"].float()), shapes
@@ -198,6 +204,15 @@ class RecognizeModule(TaskModule):
                 f"the checkpoint has {len(theirs)} labels and the training clips {len(ours)}"
                 + (f"; {odd!r} is in one of the two alone" if odd else ", in another order")
             )
+
+
+_Given = tuple[Tensor | None, Tensor | None, Tensor | None]  # video, audio, flow
+
+
+def _given(batch: dict[str, Any]) -> _Given:
+    """What a batch holds of video ``[B, 3, T, H, W]``, audio ``[B, S]``, and flow ``[B, 2, T - 1, H, W]`` in pixels."""
+    video = frames_to_input(batch["video"]) if "video" in batch else None
+    return video, batch.get("audio"), batch.get("flow")
 
 
 def _top1(scores: Tensor, labels: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""Whether the flow that lies beside prepared clips is what a network would compute of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from avlearn.data.manifest import Row
+from avlearn.data.prepared_flow import stored_settings
+from avlearn.data.transcode import FlowSettings
+from avlearn.models.recognizer import Recognizer
+from avlearn.tasks.recognize.recipe import RecognizeRecipe
+from avlearn.terminal import remark
+
+
+def known_flow(model: Recognizer, recipe: RecognizeRecipe, rows: Sequence[Row]) -> FlowSettings | None:
+    """The flow that need not be computed again, where all clips have it; says so, or why it is not used.
+
+    Args:
+        model: what is trained.
+        recipe: of the training.
+        rows: all clips.
+    """
+    if model.video is None or model.video.takes == "video" or model.config.frames < 2:
+        return None
+    wanted = FlowSettings(model.video.flow_method, recipe.clip.fps, recipe.clip.size)
+    found = Counter(stored_settings(row) for row in rows)
+    if set(found) == {None}:
+        return None
+    other = _other(recipe)
+    if other:
+        remark(f"flow is computed at each step: {other}; prepared flow is of whole frames, one after the other")
+        return None
+    if found[wanted] < len(rows):
+        stored = next((settings for settings in found if settings not in (None, wanted)), None)
+        said = f"that of others is {_words(stored)}" if stored else "others have none"
+        remark(f"flow is computed at each step: {found[wanted]} of {len(rows)} clips have {_words(wanted)}; {said}")
+        return None
+    remark(f"flow is read as it was prepared: {_words(wanted)}")
+    return wanted
+
+
+def _other(recipe: RecognizeRecipe) -> str:
+    """What of a recipe makes frames of which flow that was computed before is not the flow."""
+    said = {
+        "recognize.segments": recipe.recognize.segments is not None,
+        "augment.area": recipe.augment.area < 1,
+        "augment.rand_layers": recipe.augment.rand_layers > 0,
+        "augment.erase": recipe.augment.erase > 0,
+    }
+    return ", ".join(key for key, is_so in said.items() if is_so)
+
+
+def _words(flow: FlowSettings) -> str:
+    return f"{flow.method} at {flow.fps:g} frames a second of {flow.size} pixels"
