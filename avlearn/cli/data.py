@@ -19,7 +19,9 @@ def world(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    preset: Annotated[str, typer.Option(help="standard, hard, solo, muted, twins or duets.")] = "standard",
+    preset: Annotated[
+        str, typer.Option(help="standard, hard, solo, muted, twins, duets, night, moments or motions.")
+    ] = "standard",
     classes: Annotated[str | None, typer.Option(help="Class names with commas between.")] = None,
     sources: Annotated[tuple[int, int] | None, typer.Option(help="Fewest and most sounding things.")] = None,
     muted_share: Annotated[float | None, typer.Option(help="Share of scenes with a silent thing.")] = None,

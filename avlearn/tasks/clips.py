@@ -37,7 +37,12 @@ def world_of(recipe: Recipe) -> World:
     return recipe.data.world
 
 
-def _rows(source: str, fold: int | None) -> list[Row]:
+def rows_of(source: str, fold: int | None = None) -> list[Row]:
+    """Rows of a folder or a manifest.
+
+    Raises:
+        DataError: it names no clip, or has no such fold.
+    """
     path = Path(source)
     if path.is_dir() and (path / "manifest.parquet").exists():
         path = path / "manifest.parquet"
@@ -91,9 +96,9 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
 
 def _split(data: Data, source: str, seed: int) -> tuple[list[Row], list[Row]]:
     """Rows for training and validation of the data that a recipe names; ``source`` is that for training."""
-    train = _rows(source, data.fold)
+    train = rows_of(source, data.fold)
     if data.val is not None:
-        return train, _rows(data.val, None)
+        return train, rows_of(data.val)
     splits = {row.split for row in train}
     if "val" in splits and "train" in splits:
         return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]

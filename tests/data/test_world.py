@@ -1,6 +1,7 @@
 """The synthetic world: the same every time, true to its own ground truth, and no easier than it says."""
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
@@ -52,8 +53,8 @@ def test_stems_sum_to_the_audio(preset):
     config = WorldConfig.preset(preset, size=32)
     for index in range(8):
         scene = render_scene(config, 1, index)
-        assert scene.video.shape == (100, 32, 32, 3) and scene.video.dtype == np.uint8
-        assert scene.audio.shape == (64000,) and scene.audio.dtype == np.float32
+        assert scene.video.shape == (config.duration * 25, 32, 32, 3) and scene.video.dtype == np.uint8
+        assert scene.audio.shape == (config.duration * 16000,) and scene.audio.dtype == np.float32
         assert len(scene.stems) == len(scene.sources) + 1
         assert np.array_equal(scene.stems.sum(0), scene.audio)
         assert np.abs(scene.audio).max() < 1 and np.abs(scene.stems).max() <= 1
@@ -228,6 +229,9 @@ def test_presets_show_what_they_say():
         ({"size": 97}, "size"),
         ({"fps": "fast"}, "fps"),
         ({"twin": "loud"}, "twin"),
+        ({"look": "dawn"}, "look"),
+        ({"moment": 0.1}, "moment"),
+        ({"moment": 1.5}, "moment"),
     ],
 )
 def test_impossible_worlds_are_refused(changes, words):
@@ -320,6 +324,19 @@ def test_another_world_does_not_go_into_the_same_folder(world):
         make_world(out, 5, 7, replace(config, fps=30.0), workers=1)
 
 
+def test_a_world_of_an_older_version_is_gone_on_with(world, tmp_path):
+    out, config = world
+    copied = shutil.copytree(out, tmp_path / "older")
+    note = json.loads((copied / "world.json").read_text())
+    (copied / "world.json").write_text(json.dumps({key: note[key] for key in note if key not in ("look", "moment")}))
+    make_world(copied, 5, 7, config, workers=1)
+    with pytest.raises(OutputError, match="choose a new folder"):
+        make_world(copied, 5, 7, replace(config, look="night"), workers=1)
+    (copied / "world.json").write_text("no note")
+    with pytest.raises(OutputError, match="choose a new folder"):
+        make_world(copied, 5, 7, config, workers=1)
+
+
 @pytest.mark.parametrize("changes", [{"clips": 0}, {"workers": 0}, {"seed": -1}])
 def test_impossible_requests_are_refused_before_anything_is_written(tmp_path, changes):
     with pytest.raises(DataError, match=next(iter(changes))):
@@ -347,3 +364,25 @@ def test_one_frame_of_the_world_of_motions_says_nothing_and_several_do():
         apart = np.linalg.norm(features[:, None] - features[None], axis=2) + 1e9 * np.eye(len(features))
         right = (names[np.argsort(apart, 1)[:, 0]] == names).mean()
         assert low <= right <= high, right
+
+
+def test_at_night_it_looks_otherwise_and_sounds_the_same():
+    day, night = (render_scene(WorldConfig.preset(name, **SMALL), 1, 0) for name in ("solo", "night"))
+    assert np.array_equal(day.audio, night.audio)
+    assert night.video.mean() < 0.5 * day.video.mean()
+    assert night.video[..., 2].mean() > 1.2 * night.video[..., 0].mean()
+
+
+def test_a_moment_lies_within_other_footage():
+    config = WorldConfig.preset("moments", size=32, duration=10.0)
+    for index in range(4):
+        scene = render_scene(config, 1, index)
+        (source,) = scene.sources
+        seen = np.flatnonzero(~np.isnan(source.boxes).any(1))
+        assert len(seen) == 50 == seen[-1] - seen[0] + 1
+        first, last = seen[0] / 25, (seen[-1] + 1) / 25
+        assert all(first <= event <= last for event in source.events)
+        own = np.flatnonzero(scene.stems[0])
+        assert first * 16000 <= own[0] and own[-1] < last * 16000 and source.name in CLASSES
+        outside = np.delete(scene.stems[1], slice(round(first * 16000), round(last * 16000)))
+        assert outside.std() > 0

@@ -23,6 +23,9 @@ def _pair(values: object, low: float, high: float, whole: bool = False) -> bool:
     )
 
 
+LOOKS = ("day", "night")
+
+
 @dataclass(frozen=True)
 class WorldConfig:
     """Options of the synthetic world.
@@ -39,6 +42,9 @@ class WorldConfig:
         object_size: smallest and largest width of an object, as a fraction of the frame's.
         shared_timbres: every class draws its pitch, decay and noise from one range; otherwise the classes'
             ranges differ but overlap.
+        look: ``day``, or ``night``: dark, bluish and noisy; what is heard is the same.
+        moment: share of the duration that all this takes, cut into footage of a disc that moves, with sounds that are
+            up to 30 dB lower; 1: all of it.
         duration: seconds.
         fps, size, sample_rate: frames a second, pixels a side, samples a second.
     """
@@ -53,6 +59,8 @@ class WorldConfig:
     distractors: tuple[int, int] = (0, 2)
     object_size: tuple[float, float] = (0.30, 0.44)
     shared_timbres: bool = False
+    look: str = "day"
+    moment: float = 1.0
     duration: float = 4.0
     fps: float = 25.0
     size: int = 96
@@ -72,7 +80,9 @@ class WorldConfig:
             "offscreen_db": _pair(self.offscreen_db, -60, 20),
             "distractors": _pair(self.distractors, 0, 8, whole=True),
             "object_size": _pair(self.object_size, 0.1, 0.6),
+            "look": self.look in LOOKS,
             "duration": _within(self.duration, 1, 60),  # shorter than a second may hold no event
+            "moment": _within(self.moment, 0, 1) and self._spans_last(),
             "fps": _within(self.fps, 5, 120),
             "size": _within(self.size, 32, 1024, whole=True) and self.size % 2 == 0,
             "sample_rate": _within(self.sample_rate, 8000, 96000, whole=True),
@@ -80,6 +90,14 @@ class WorldConfig:
         for name, fine in checks.items():
             if not fine:
                 raise DataError(f"the world cannot have {name} = {getattr(self, name)}")
+
+    def _spans_last(self) -> bool:
+        """Whether a moment, and what is around it, each last a second: scenes do."""
+        return (
+            self.moment == 1
+            or not _within(self.duration, 1, 60)
+            or (min(self.moment, 1 - self.moment) * self.duration >= 1)
+        )
 
     @classmethod
     def preset(cls, name: str, **changes: object) -> "WorldConfig":
@@ -122,6 +140,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "duets": {
         "sources": (2, 2), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1),
+    },
+    # Sounds as of solo, other looks.
+    "night": {
+        "sources": (1, 1), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1), "look": "night",
+    },
+    # Long, and a fifth of it shows what it is about.
+    "moments": {
+        "sources": (1, 1), "muted_share": 0.0, "offscreen_share": 0.0, "distractors": (1, 1), "moment": 0.2,
+        "duration": 20.0,
     },
     # One frame says nothing, nor does the audio.
     "motions": {

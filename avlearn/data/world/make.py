@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,17 @@ def _claim(out: Path, written: str) -> None:
     note = out / "world.json"
     if not note.exists():
         write_text(note, written)
-    if note.read_text() != written:
+    if _options(note.read_text()) != json.loads(written):
         raise OutputError(f"{out} holds a world of another seed or other options: choose a new folder")
+
+
+def _options(note: str) -> dict[str, Any]:
+    """What a note of a world says; an older one lacks the options that came later."""
+    usual = json.loads(json.dumps(asdict(WorldConfig())))
+    try:
+        return {**usual, **json.loads(note)}
+    except (TypeError, ValueError):
+        return {}
 
 
 def _render(

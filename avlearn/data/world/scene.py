@@ -1,12 +1,12 @@
 """A scene: things before a background under a moving camera, and the sum of their sounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from avlearn.data.world.config import WorldConfig
-from avlearn.data.world.objects import THINGS, Instants, Thing, mover
+from avlearn.data.world.objects import MOTIONS, THINGS, Instants, Thing, mover
 
 _MARGIN = 12  # pixels of background beyond the frame that the camera may reach
 
@@ -154,6 +154,15 @@ def _background(rng: np.random.Generator, config: WorldConfig, camera: np.ndarra
     return out
 
 
+def _darken(rng: np.random.Generator, video: np.ndarray) -> None:
+    """Make it night: little light, bluish, and noise that is not that of the sensor's usual light."""
+    grey = video.mean(3, keepdims=True)
+    video *= np.float32(0.35)
+    video += np.float32(0.65) * grey
+    video *= (rng.uniform(0.25, 0.45) * np.array([0.7, 0.8, 1.3])).astype(np.float32)
+    video += rng.standard_normal(video.shape).astype(np.float32) * np.float32(rng.uniform(4, 8))
+
+
 def _expose(rng: np.random.Generator, video: np.ndarray) -> np.ndarray:
     """Flicker, sensor noise, and rounding to uint8."""
     frames, size = video.shape[:2]
@@ -174,6 +183,39 @@ def _expose(rng: np.random.Generator, video: np.ndarray) -> np.ndarray:
 
 def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
     """Scene ``index`` of the world with this seed: the same bytes every time."""
+    return _whole_scene(config, seed, index) if config.moment == 1 else _scene_within(config, seed, index)
+
+
+def _scene_within(config: WorldConfig, seed: int, index: int) -> Scene:
+    """A scene that takes a share of the time, cut into footage of a disc."""
+    rng = np.random.default_rng([seed, index, 1])
+    frames = round(config.duration * config.fps)
+    inner = round(config.moment * frames)
+    first = int(rng.integers(frames - inner + 1))
+    spans = [replace(config, moment=1.0, duration=count / config.fps) for count in (inner, frames - inner)]
+    scene = _whole_scene(spans[0], seed, index)
+    other = _whole_scene(replace(spans[1], classes=tuple(MOTIONS)), int(rng.integers(2**31)), index)
+    at = round(first / config.fps * config.sample_rate)
+    quieter = np.float32(10 ** (rng.uniform(-30, 0) / 20))
+    around = np.round(other.audio * quieter * 32767).astype(np.float32) / 32767
+    silent = np.zeros((len(scene.stems) - 1, len(around)), np.float32)
+    outside = np.concatenate([silent, around[None]])
+    stems = np.concatenate([outside[:, :at], scene.stems, outside[:, at:]], 1)
+    unseen = np.full((frames - inner, 4), np.nan, np.float32)
+    sources = tuple(
+        replace(
+            source,
+            boxes=None if source.boxes is None else np.concatenate([unseen[:first], source.boxes, unseen[first:]]),
+            events=tuple(event + first / config.fps for event in source.events),
+        )
+        for source in scene.sources
+    )
+    video = np.concatenate([other.video[:first], scene.video, other.video[first:]])
+    return Scene(video, stems.sum(0), stems, sources)
+
+
+def _whole_scene(config: WorldConfig, seed: int, index: int) -> Scene:
+    """A scene that takes all of the time."""
     rng = np.random.default_rng([seed, index])
     frames = round(config.duration * config.fps)
     samples = round(config.duration * config.sample_rate)
@@ -211,6 +253,8 @@ def render_scene(config: WorldConfig, seed: int, index: int) -> Scene:
     peak = max(np.abs(stacked.sum(0)).max(), 0.9 * np.abs(stacked).max())
     stacked *= min(1.0, 0.9 / (peak + 1e-9))
     stacked = (np.round(stacked * 32767) / 32767).astype(np.float32)
+    if config.look == "night":
+        _darken(rng, video)
     return Scene(_expose(rng, video), stacked.sum(0), stacked, tuple(sources))
 
 

@@ -12,17 +12,20 @@ from avlearn.signal import FrontEnd
 class FusionNetwork(nn.Module):
     """Video ``[B, 3, T, H, W]`` in [0, 1] and audio ``[B, S]`` in [-1, 1] of it to scores ``[B, classes]``.
 
-    Subclasses give `features`, `classify` and `reset_classifier`, and `contributions` where scores are a sum of them.
+    Subclasses give `features`, `classify` and `reset_classifier`, `contributions` where scores are a sum of them, and
+    `further_scores` and `unlabelled_loss` where they learn by more than the loss of their scores.
 
     Attributes:
         num_features: channels of what is classified.
         sample_rate: of the audio.
         inputs: of the encoders, ``video`` and ``audio`` among them.
+        learns_unlabelled: whether it has an `unlabelled_loss`.
     """
 
     num_features: int
     sample_rate: int
     inputs: tuple[str, ...] = ("video", "audio")
+    learns_unlabelled: bool = False
 
     def features(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
         """What is classified, by input; the batch comes first."""
@@ -39,6 +42,19 @@ class FusionNetwork(nn.Module):
             ModelError: scores of this network are no sum.
         """
         raise ModelError(f"scores of {type(self).__name__} are no sum of shares of its inputs")
+
+    def further_scores(self, features: dict[str, Tensor]) -> dict[str, tuple[float, Tensor]]:
+        """Scores ``[B, classes]`` that are learned beside those of `classify`, each after the weight of its loss."""
+        return {}
+
+    def unlabelled_loss(self, features: dict[str, Tensor], rows: Tensor) -> Tensor:
+        """What is learned of clips whose labels are not known.
+
+        Args:
+            features: of a training batch.
+            rows: which of them have no labels, bool ``[B]``; one at least.
+        """
+        raise NotImplementedError
 
     def reset_classifier(self, num_classes: int | None) -> None:
         """Put a new classifier on top, or take it off (None or 0)."""

@@ -36,7 +36,7 @@ class FusionSpec:
     note: str = ""
 
 
-_MODULES = ("tbn", "mbt")  # of this room, that register networks
+_MODULES = ("tbn", "mbt", "audio_adaptive")  # of this room, that register networks
 _builders: dict[str, tuple[FusionSpec, Callable[..., "FusionNetwork"]]] = {}
 
 B = TypeVar("B", bound=Callable[..., "FusionNetwork"])

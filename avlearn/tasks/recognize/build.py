@@ -6,8 +6,10 @@ from dataclasses import replace
 from avlearn.config import RecognizerConfig
 from avlearn.data.manifest import Row
 from avlearn.data.world import WorldConfig
+from avlearn.errors import RecipeError
 from avlearn.models.recognizer import Recognizer
-from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips, world_of
+from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, readable_clips, rows_of, world_of
+from avlearn.tasks.recognize.audio_balance import audio_balanced_weights
 from avlearn.tasks.recognize.clips import ClipRule, LabelledClips, collate_windows
 from avlearn.tasks.recognize.known_flow import known_flow
 from avlearn.tasks.recognize.labels import balanced_weights, class_names
@@ -36,6 +38,12 @@ def build(
     model = Recognizer(recognizer_config(recipe, words, names))
     if not resumed:
         initialize(model, recipe)
+    if said.unlabelled:
+        if model.fusion is None or not model.fusion.learns_unlabelled:
+            raise RecipeError(f"recognize.unlabelled: {said.fusion} learns nothing of clips without labels")
+        rows, looked_at, every = listed[0]
+        new = readable_clips(rows_of(said.unlabelled), "unlabelled", recipe.data.exclude, **needs)
+        listed[0] = ([*rows, *(replace(row, labels=()) for row in new)], looked_at + len(new), every + len(new))
     rule = _rule(recipe)
     flow = known_flow(model, recipe, [row for rows, *_ in listed for row in rows])
     if flow is not None:
@@ -53,7 +61,8 @@ def build(
             left_out += len(cache.bad) if name == "training" else 0
         data.append(LabelledClips(rows, names, own, cache, "skip", recipe.data.buffer))
     weights = balanced_weights(listed[0][0], names) if said.class_weights == "balanced" else None
-    module = RecognizeModule(model, recipe, weights)
+    clip_weights = audio_balanced_weights(data[0]) if said.class_weights == "audio_balanced" and not sample else None
+    module = RecognizeModule(model, recipe, weights, clip_weights)
     clips = tuple(counts) if sample else (len(data[0]), len(data[1]))
     return Experiment(module, data[0], data[1], collate_windows, words, left_out, clips)
 

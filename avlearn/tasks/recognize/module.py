@@ -29,14 +29,22 @@ class RecognizeModule(TaskModule):
         model: with the weights that it starts from.
         recipe: of the training.
         weights: of the classes, ``[classes]``.
+        clip_weights: of the training clips, ``[N]``.
     """
 
     model: Recognizer
 
-    def __init__(self, model: Recognizer, recipe: RecognizeRecipe, weights: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        model: Recognizer,
+        recipe: RecognizeRecipe,
+        weights: Tensor | None = None,
+        clip_weights: Tensor | None = None,
+    ) -> None:
         super().__init__(model, recipe.seed)
         self.recipe = recipe
         self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("clip_weights", clip_weights, persistent=False)
         self.layers = {kind: layers_of(encoder) for kind, encoder in model.encoders.items()}
         self._freeze()
         self._scales = self._rate_scales()
@@ -88,17 +96,20 @@ class RecognizeModule(TaskModule):
                     part.eval()
         return self
 
-    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, scores: Tensor, targets: Tensor, clips: Tensor | None = None) -> Tensor:
         """Cross-entropy, or of multi-label clips the binary one of each class.
 
         Args:
             scores: ``[B, classes]``.
             targets: ``[B, classes]``, shares of each.
+            clips: their numbers among the training clips, ``[B]``, where these have weights.
         """
         weights = self.class_weights if isinstance(self.class_weights, Tensor) else None
         if self.recipe.recognize.multi_label:
             return F.binary_cross_entropy_with_logits(scores, targets, weights)
         each = -(targets * scores.log_softmax(1))
+        if isinstance(self.clip_weights, Tensor) and clips is not None:
+            return (each.sum(1) * self.clip_weights[clips]).mean()
         if weights is None:
             return each.sum(1).mean()
         return (each * weights).sum() / (targets * weights).sum()
@@ -160,8 +171,27 @@ class RecognizeModule(TaskModule):
         if self.recipe.recognize.balance == "ogm_ge":
             with torch.no_grad():
                 self._ahead = lead(self.model.contributions(features), batch["labels"].float())
-        loss = self.loss(scores, targets)
-        self.log_dict({"loss": loss.detach(), "top1": _top1(scores, batch["labels"])})
+        labelled = batch["labels"].any(1) | self.recipe.recognize.multi_label
+        loss = self._all_losses(features, scores, targets, batch["index"], labelled)
+        logs = {"loss": loss.detach()}
+        if labelled.any():
+            logs["top1"] = _top1(scores[labelled], batch["labels"][labelled])
+        self.log_dict(logs)
+        return loss
+
+    def _all_losses(
+        self, features: dict[str, Tensor], scores: Tensor, targets: Tensor, clips: Tensor, labelled: Tensor
+    ) -> Tensor:
+        """The loss of scores, and what a fusion network learns besides; of clips without labels what it learns so."""
+        fusion, learned = self.model.fusion, [(1.0, scores)]
+        if fusion is not None:
+            learned += fusion.further_scores(features).values()
+        loss = scores.sum() * 0
+        if labelled.any():
+            for weight, values in learned:
+                loss = loss + weight * self.loss(values[labelled].float(), targets[labelled], clips[labelled])
+        if fusion is not None and not labelled.all():
+            loss = loss + fusion.unlabelled_loss(features, ~labelled)
         return loss
 
     def on_after_backward(self) -> None:

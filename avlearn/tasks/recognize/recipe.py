@@ -14,10 +14,14 @@ class Recognition(Section):
     """What is recognized, and how the network learns it.
 
     - ``inputs``: ``video``, ``audio``, or ``both``, whose features lie side by side before one linear classifier.
-    - ``fusion``: a network of both by name (``mbt``, ``tbn``), in place of the encoders of ``model``; its options.
+    - ``fusion``: a network of both by name (``mbt_b``, ``tbn``, ``audio_adaptive``), in place of the encoders of
+      ``model``; its options.
+    - ``unlabelled``: clips of the domain that the network is to work in, whose labels are not known, a folder or a
+      manifest: fusion networks learn of them (``audio_adaptive``).
     - ``segments``: frames of a clip, one out of each of so many parts (TSN); null: all frames of ``clip.seconds``.
     - ``multi_label``: several labels may hold of a clip (sigmoids), not one (softmax).
-    - ``class_weights``: ``balanced`` weighs classes by how rare they are.
+    - ``class_weights``: ``balanced`` weighs classes by how rare they are, ``audio_balanced`` also the kinds of sound
+      within a class (Zhang et al., CVPR 2022).
     - ``smoothing``: share of each target that is spread over all classes.
     - ``image_weights``: a file of the network for images that the video encoder starts from, inflated over time
       (Carreira & Zisserman, CVPR 2017).
@@ -29,9 +33,10 @@ class Recognition(Section):
     inputs: Literal["video", "audio", "both"] = "video"
     fusion: Text | None = None
     fusion_options: Options = Field(default_factory=dict)
+    unlabelled: Text | None = None
     segments: int | None = Field(None, ge=1, le=4096)
     multi_label: bool = False
-    class_weights: Literal["equal", "balanced"] = "equal"
+    class_weights: Literal["equal", "balanced", "audio_balanced"] = "equal"
     smoothing: Share = 0.0
     image_weights: Text | None = None
     freeze: Annotated[tuple[Text, ...], Field(max_length=256)] = ()
@@ -91,6 +96,12 @@ class RecognizeRecipe(Recipe):
             raise ValueError(
                 "recognize.fusion: takes recognize.inputs=both, no recognize.balance, recognize.freeze or model.base"
             )
+        if said.unlabelled and (not said.fusion or said.multi_label or self.augment.mixup or self.augment.cutmix):
+            raise ValueError(
+                "recognize.unlabelled: takes recognize.fusion, one label a clip, no augment.mixup or .cutmix"
+            )
+        if said.class_weights == "audio_balanced" and (said.inputs == "video" or said.multi_label):
+            raise ValueError("recognize.class_weights: audio_balanced takes a network that hears, and one label a clip")
         if said.image_weights and (self.model.base or self.model.video_weights or said.inputs == "audio"):
             raise ValueError(
                 "recognize.image_weights: not with model.base, model.video_weights or recognize.inputs=audio"
