@@ -1,7 +1,7 @@
 """`classify`: labels over time from video, audio, or both."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from avlearn.apply.embed import embed_file
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.label_overlay import check_overlay, label_stretches, write_label_overlay
-from avlearn.apply.recognize import recognize_windows
+from avlearn.apply.preview import Cost, preview_file, recognize_at, window_cost
+from avlearn.apply.recognize import RecognizedWindow, recognize_windows
 from avlearn.apply.sound_kind import SURE, WINDOW, sound_kind
 from avlearn.apply.verdict import CANNOT_TELL, SILENT, not_measured
 from avlearn.apply.windows import check_finite, probe_both
@@ -23,6 +24,7 @@ from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
 from avlearn.models.in_distribution import LABELLED
+from avlearn.models.preview import load_preview
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
 from avlearn.models.sound_kinds import KINDS
@@ -51,6 +53,7 @@ class ClassifyResult:
             None where nobody looked.
         window_seconds: that a window lasts.
         video: the overlay, where one was written.
+        cost: of a file of which a few windows were looked at; else None.
     """
 
     path: str
@@ -65,10 +68,12 @@ class ClassifyResult:
     talking_face: float | None = None
     window_seconds: float = 0.0
     video: str | None = None
+    cost: Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types."""
-        return {"schema": "avlearn.classify/1", **self.__dict__}
+        cost = None if self.cost is None else asdict(self.cost)
+        return {"schema": "avlearn.classify/1", **self.__dict__, "cost": cost}
 
     def text(self) -> str:
         """Human-readable text."""
@@ -87,6 +92,7 @@ class ClassifyResult:
         lines = [name]
         for kind, ranked in self.labels.items():
             lines.append(f"  {kind:6}" + "  ".join(f"{label} {p:.2f}" for label, p in ranked))
+        lines += [f"  {self.cost.text()}"] if self.cost else []
         return lines + ([f"note: {self.notice}"] if self.notice else [])
 
 
@@ -104,6 +110,7 @@ def classify_file(
     model: AudioVisual | Recognizer,
     *,
     top: int = 5,
+    budget: int | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> ClassifyResult:
@@ -115,19 +122,25 @@ def classify_file(
         path: any file with what the model takes.
         model: from `load_classifier`.
         top: labels that are listed.
+        budget: windows that a recognizer looks at, those that its preview picks; by default all. Not with ``out``.
         out: a video to write, one of `avlearn.media.writer.VIDEO_SUFFIXES`: the file with its labels over time as a
             strip under the frames. Grey is where nobody can tell.
         progress: is told what is done, and how many seconds of how many.
 
     Raises:
-        ModelError: the model has no classifiers.
+        ModelError: the model has no classifiers, or no preview where there is a budget.
         MediaError: the file cannot be read, or has no video or no audio.
         OutputError: the overlay cannot be written.
     """
     say = progress or (lambda *_: None)
     if out is not None:
         check_overlay(path, Path(out), overwrite=True)
-    result = _recognized(path, model, top, say) if isinstance(model, Recognizer) else _labelled(path, model, top, say)
+    if isinstance(model, Recognizer):
+        result = _recognized(path, model, top, budget, say)
+    elif budget is None:
+        result = _labelled(path, model, top, say)
+    else:
+        raise ModelError("a budget of windows is for recognizers, of avlearn finetune")
     if out is None:
         return result
     told = result.verdict != CANNOT_TELL
@@ -172,12 +185,23 @@ def _labelled(path: Source, model: AudioVisual, top: int, say: Progress) -> Clas
     return _by_sound(path, result, reason, model.device, top) if reason else result
 
 
-def _recognized(path: Source, model: Recognizer, top: int, say: Progress) -> ClassifyResult:
+def _windows(path: Source, model: Recognizer, budget: int | None) -> tuple[Iterator[RecognizedWindow], Cost | None]:
+    """Windows of a file, recognized: all, or those that a preview picks, and what these cost."""
+    if budget is None:
+        return recognize_windows(path, model), None
+    preview = load_preview(model)
+    previewed = preview_file(path, model, preview)
+    picked = previewed.starts[preview.pick(previewed.sides, budget)]
+    return recognize_at(path, model, picked), window_cost(model, preview).of(len(previewed.starts), budget)
+
+
+def _recognized(path: Source, model: Recognizer, top: int, budget: int | None, say: Progress) -> ClassifyResult:
     """What a recognizer tells of windows, one after the other, and on average; nothing of a file unlike its clips."""
     check, config, seconds = InDistributionCheck(model), model.config, probe(path).duration
     rows: list[dict[str, Any]] = []
     found = []
-    for window in recognize_windows(path, model):
+    windows, cost = _windows(path, model, budget)
+    for window in windows:
         if "video" in model.encoders:
             check.add_video(window.features["video"].float(), window.frames)
         if "audio" in model.encoders:
@@ -198,8 +222,9 @@ def _recognized(path: Source, model: Recognizer, top: int, say: Progress) -> Cla
         return ClassifyResult(str(path), CANNOT_TELL, reason, known, {}, [], reason)
     notice = not_measured(known, calibrated=True)
     return ClassifyResult(
-        str(path), "labelled", "", known, {config.inputs: ranked}, rows, notice, window_seconds=config.seconds
-    )
+        str(path), "labelled", "", known, {config.inputs: ranked}, rows, notice, window_seconds=config.seconds,
+        cost=cost,
+    )  # fmt: skip
 
 
 def _by_sound(path: Source, result: ClassifyResult, reason: str, device: torch.device, top: int) -> ClassifyResult:

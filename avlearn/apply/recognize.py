@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from avlearn.apply.windows import check_finite
 from avlearn.errors import NoAudioError, NoVideoError
-from avlearn.media import stream
+from avlearn.media import Clip, stream
 from avlearn.media.source import Source
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.two_tower import frames_to_input
@@ -58,9 +58,15 @@ def recognize_windows(path: Source, model: Recognizer, hop: float | None = None)
         NoVideoError, NoAudioError, MediaError: as there.
     """
     for clip in recognizer_clips(path, model, hop):
-        features = model.features(clip.video, clip.audio)
-        scores = check_finite(model.classify(features), "the file")
-        yield RecognizedWindow(clip.start, clip.frames, features, model.probabilities(scores)[0])
+        yield recognized(clip, model)
+
+
+@torch.inference_mode()
+def recognized(clip: RecognizerClip, model: Recognizer) -> RecognizedWindow:
+    """A window, recognized."""
+    features = model.features(clip.video, clip.audio)
+    scores = check_finite(model.classify(features), "the file")
+    return RecognizedWindow(clip.start, clip.frames, features, model.probabilities(scores)[0])
 
 
 def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizerClip]:
@@ -74,7 +80,7 @@ def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) 
         MediaError: the file cannot be read.
     """
     config = model.config
-    seconds, frames, samples = config.seconds, config.frames, round(config.seconds * config.sample_rate)
+    seconds = config.seconds
     first: float | None = None
     for clip in stream(
         path, seconds, hop or seconds, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
@@ -84,21 +90,34 @@ def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) 
         if first is not None and length < seconds / 2:
             continue
         first = clip.start if first is None else first
-        seen, video = np.zeros((0, 0, 0, 3), np.uint8), None
-        if config.sees:
-            seen = centre_squares(clip.video)
-            whole = max(round(seconds * config.fps), 1)
-            seen = np.concatenate([seen, seen[-1:].repeat(max(whole - len(seen), 0), 0)])
-            places = (np.arange(frames) + 0.5) / frames * len(seen) if config.segments else np.arange(frames)
-            seen = seen[np.minimum(places.astype(int), len(seen) - 1)]
-            video = frames_to_input(torch.from_numpy(seen)[None].to(model.device))
-        audio = None
-        if config.hears:
-            heard = torch.from_numpy(clip.audio[:1]).to(model.device)
-            audio = F.pad(heard, (0, max(samples - heard.shape[1], 0)))[:, :samples]
-        yield RecognizerClip(clip.start - first, seen, video, audio)
+        yield as_taken(clip, clip.start - first, model)
     if first is None:
         raise (NoVideoError if config.sees else NoAudioError)(f"{path} holds no {'video' if config.sees else 'audio'}")
+
+
+def as_taken(clip: Clip, start: float, model: Recognizer) -> RecognizerClip:
+    """A window as a recognizer takes it; what is missing at its end is its last frame again, and silence.
+
+    Args:
+        clip: a window of a file, with at least one frame where the network sees.
+        start: seconds from the start of the file.
+        model: the network.
+    """
+    config = model.config
+    seconds, frames, samples = config.seconds, config.frames, round(config.seconds * config.sample_rate)
+    seen, video = np.zeros((0, 0, 0, 3), np.uint8), None
+    if config.sees:
+        seen = centre_squares(clip.video)
+        whole = max(round(seconds * config.fps), 1)
+        seen = np.concatenate([seen, seen[-1:].repeat(max(whole - len(seen), 0), 0)])
+        places = (np.arange(frames) + 0.5) / frames * len(seen) if config.segments else np.arange(frames)
+        seen = seen[np.minimum(places.astype(int), len(seen) - 1)]
+        video = frames_to_input(torch.from_numpy(seen)[None].to(model.device))
+    audio = None
+    if config.hears:
+        heard = torch.from_numpy(clip.audio[:1]).to(model.device)
+        audio = F.pad(heard, (0, max(samples - heard.shape[1], 0)))[:, :samples]
+    return RecognizerClip(start, seen, video, audio)
 
 
 def centre_squares(frames: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from avlearn.cli import (  # noqa: F401
     flow,
     localize,
     models,
+    preview,
     probe,
     separate,
     sync,

@@ -10,7 +10,17 @@ from typer.core import TyperGroup
 # Commands by what they are for, in the order of the help.
 _SECTIONS = {
     "Your own files": ("sync", "localize", "separate", "classify", "flow", "embed", "probe"),
-    "Training": ("quickstart", "adapt", "pretrain", "finetune", "evaluate", "calibrate", "linear-probe", "recipe"),
+    "Training": (
+        "quickstart",
+        "adapt",
+        "pretrain",
+        "finetune",
+        "evaluate",
+        "calibrate",
+        "preview",
+        "linear-probe",
+        "recipe",
+    ),
     "Data": ("world", "scan", "prepare", "audit"),
     "Models": ("explain", "models", "weights"),
 }

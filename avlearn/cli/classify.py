@@ -8,6 +8,7 @@ import typer
 from avlearn.cli.app import app
 from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
 from avlearn.cli.tools import Given, look_at, output_files, use_tool
+from avlearn.errors import AvlearnError
 
 _Out = Annotated[
     Path | None,
@@ -25,6 +26,10 @@ def classify(
     device: Device = "auto",
     precision: Precision = "32",
     top: Annotated[int, typer.Option(min=1, help="Labels shown.")] = 3,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Recognizers: look at N windows of a file, that avlearn preview picks."),
+    ] = None,
     out: _Out = None,
     track: Track = None,
     channel: Channel = None,
@@ -48,7 +53,11 @@ def classify(
     Example: avlearn classify long.mp4 --model runs/world -o long_labels.mp4
 
     Example: avlearn classify videos/ --json labels.json
+
+    Example: avlearn classify film.mp4 --model runs/world --budget 4
     """
+    if budget is not None and out is not None:
+        raise AvlearnError("--budget: not with -o, which draws the labels of all windows")
     given = look_at(files, model)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
@@ -56,7 +65,7 @@ def classify(
     inference = InferenceOptions(model, device, precision, track, channel)
     each = _outputs(given, out, overwrite)
     _, code = use_tool(
-        CLASSIFY, given, inference, options={"top": top}, each=each,
+        CLASSIFY, given, inference, options={"top": top, "budget": budget}, each=each,
         outputs=[path for own in each for path in own.values()], workers=workers, json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)

@@ -50,6 +50,11 @@ Report = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Recognizers: write a page of classes, confusions, hard clips.")
 ]
 
+Budget = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Recognizers: look at N windows of a file, that avlearn preview picks."),
+]
+
 
 @app.command()
 def evaluate(
@@ -65,6 +70,7 @@ def evaluate(
     views: Views = None,
     average: Average = None,
     page: Report = None,
+    budget: Budget = None,
     json_path: Json = None,
 ) -> None:
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
@@ -78,6 +84,8 @@ def evaluate(
 
     Example: avlearn evaluate --model runs/ucf101_finetune --data ucf101.parquet --views 10x3 --page report
 
+    Long files: avlearn evaluate --model runs/world --data films.parquet --budget 4
+
     LVS, EZ-VSL, SLAVC, FNAC, SSLalignment: avlearn evaluate --data vggss.parquet --task localization --with ezvsl.pth
     """
     from avlearn.models.recognizer_folder import recognizer_folder
@@ -85,9 +93,16 @@ def evaluate(
     if recognizer_folder(model[0]) is not None:
         if released or objects or baseline or task or seed:
             raise AvlearnError("--task, --with, --objects, --baseline and --seed are not for recognizers")
+        if budget is not None:
+            if len(model) > 1 or views or average or page:
+                raise AvlearnError("--budget: takes one --model, no --views, --average or --page")
+            _on_a_budget(model[0], data, (device, precision), budget, json_path)
+            return
         _recognizers(model, data, (device, precision), views, average or "probabilities", page, json_path)
-    elif len(model) > 1 or views or average or page:
-        raise AvlearnError(f"several --model, --views, --average and --page are for recognizers: {model[0]} is none")
+    elif len(model) > 1 or views or average or page or budget:
+        raise AvlearnError(
+            f"several --model, --views, --average, --page and --budget are for recognizers: {model[0]} is none"
+        )
     else:
         _model(model[0], data, (device, precision), task or (), released or (), objects, baseline, seed, json_path)
 
@@ -129,6 +144,18 @@ def _model(
         baseline=load(baseline, *where) if baseline else None,
     )  # fmt: skip
     tell(result, json_path)
+
+
+def _on_a_budget(name: str, data: Sequence[Path], where: tuple[str, str], budget: int, json_path: str | None) -> None:
+    """Measure a recognizer that looks at a few windows of each file."""
+    from avlearn.evaluation.budget import evaluate_budget
+    from avlearn.models.preview import load_preview
+    from avlearn.models.recognizer_folder import load_recognizer
+
+    network = load_recognizer(name, *where)
+    preview = load_preview(network)
+    with progress_line("testing") as progress:
+        tell(evaluate_budget(network, preview, data, budget, progress=progress), json_path)
 
 
 def _recognizers(

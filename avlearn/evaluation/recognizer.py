@@ -42,7 +42,7 @@ def evaluate_recognizer(
     config = model.config
     views = parse_views(str(views) if views else None, bool(config.segments))
     rows = [row for manifest in manifests for row in rows_to_test(manifest, config.fold)]
-    _require_known(rows, config.labels)
+    require_known(rows, config.labels)
     usable: list[Row] = []
     skipped: list[tuple[str, str]] = []
     for row in rows:
@@ -65,7 +65,7 @@ def evaluate_recognizer(
         first = f"; the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
         raise DataError(f"none of {len(rows)} clips could be tested on{first}")
     clips = ScoredClips(
-        read, config.labels, _truth(read, config.labels), {kind: np.stack(each) for kind, each in scores.items()},
+        read, config.labels, truth_of(read, config.labels), {kind: np.stack(each) for kind, each in scores.items()},
         config.inputs, config.multi_label, average,
     )  # fmt: skip
     items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in read).encode()).hexdigest()
@@ -101,7 +101,7 @@ def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:
     raise DataError(f"{where} has no clips to test on: its {len(rows)} clips are all of the split '{TRAIN}'")
 
 
-def _require_known(rows: Sequence[Row], names: Sequence[str]) -> None:
+def require_known(rows: Sequence[Row], names: Sequence[str]) -> None:
     """Raise DataError where a row has a label that is none of the model's."""
     known = set(names)
     for number, row in enumerate(rows, 1):
@@ -113,7 +113,8 @@ def _require_known(rows: Sequence[Row], names: Sequence[str]) -> None:
                 )
 
 
-def _truth(rows: Sequence[Row], names: Sequence[str]) -> np.ndarray:
+def truth_of(rows: Sequence[Row], names: Sequence[str]) -> np.ndarray:
+    """Which of the labels ``names`` each row has: bool ``[N, C]``."""
     places = {name: k for k, name in enumerate(names)}
     truth = np.zeros((len(rows), len(names)), bool)
     for number, row in enumerate(rows):

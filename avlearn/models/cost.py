@@ -1,6 +1,6 @@
-"""Parameters and multiply-adds of a network, counted without computing anything."""
+"""Parameters and multiply-adds of networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -15,6 +15,12 @@ def cost(model: nn.Module, shape: Sequence[int]) -> tuple[int, float]:
         shape: of one input, without the batch: ``(C, T, H, W)``.
     """
     model = model.eval().to("meta")
+    counted = multiply_adds(lambda: model(torch.empty(1, *shape, device="meta")))
+    return sum(p.numel() for p in model.parameters()), counted
+
+
+def multiply_adds(compute: Callable[[], object]) -> float:
+    """10^9 multiply-adds of convolutions, linear maps and attention in what is called, without gradients."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *shape, device="meta"))
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() / 2e9
+        compute()
+    return float(counter.get_total_flops() / 2e9)

@@ -1,6 +1,7 @@
 """A network that names what a clip shows: encoders of video, of audio, or of both, and a classifier."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,7 @@ class Recognizer(nn.Module):
         precision: what the encoders compute in; None: in that of their weights, or as the training's context says.
         in_distribution: statistics of ``video`` and ``audio`` like the validation clips of the training, by kind
             (`avlearn.models.in_distribution.InDistribution`); they lie beside the weights.
+        folder: that it was opened from, or None.
 
     Raises:
         ModelError: an encoder or the spectrogram cannot be made, or does not take such clips.
@@ -59,6 +61,7 @@ class Recognizer(nn.Module):
             self.classifier = nn.Linear(self.video.num_features + self.audio.num_features, classes)
         self.precision: torch.dtype | None = None
         self.in_distribution: dict[str, InDistribution] = {}
+        self.folder: Path | None = None
         self._check_inputs()
 
     def _encoder(self, kind: str, classes: int | None) -> Encoder:

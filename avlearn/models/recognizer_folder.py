@@ -62,5 +62,5 @@ def load_recognizer(name_or_path: str | Path, device: str = "cpu", precision: st
         model.in_distribution = in_distribution.load(folder, model)
     except ModelError as error:
         raise ModelError(f"{folder} is not a readable folder of a recognizer: {error}") from error
-    model.precision = number_format
+    model.precision, model.folder = number_format, folder
     return model.eval().to(place)

@@ -94,7 +94,7 @@ def reached(model: AudioAdaptive, loss: Tensor) -> set[str]:
 def test_each_loss_reaches_its_part_alone():
     model = built()
     features = model.features(*clips())
-    assert features["video"].shape == (3, 2, 128) and features["audio"].shape == (3, 128)
+    assert features["video"].shape == (3, 256, 2) and features["audio"].shape == (3, 128)
     assert reached(model, model.classify(features).square().sum()) == {"recognizer"}
     further = model.further_scores(features)
     parts = {name: reached(model, scores.square().sum()) for name, (_, scores) in further.items()}

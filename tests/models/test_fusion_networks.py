@@ -127,11 +127,11 @@ def test_what_is_no_sum_says_so_and_wrong_names_are_refused(tiny):
 def test_segments_are_bound_by_a_layer_and_their_scores_averaged(tiny):
     model = built("tbn").eval()
     features = model.features(*clips())
-    assert {name: found.shape[:2] for name, found in features.items()} == dict.fromkeys(model.inputs, (2, 2))
+    assert {name: found.shape[::2] for name, found in features.items()} == dict.fromkeys(model.inputs, (2, 2))
     assert model.inputs == ("video", "flow", "audio")
-    side_by_side = torch.cat([features[name] for name in model.inputs], 2)
+    side_by_side = torch.cat([features[name] for name in model.inputs], 1)
     weight, bias = model.fuse[0].weight, model.fuse[0].bias
-    scores = [(side_by_side[:, k] @ weight.T + bias).relu() @ model.classifier.weight.T for k in range(2)]
+    scores = [(side_by_side[..., k] @ weight.T + bias).relu() @ model.classifier.weight.T for k in range(2)]
     torch.testing.assert_close(model(*clips()), sum(scores) / 2 + model.classifier.bias, rtol=1e-4, atol=1e-6)
 
 

@@ -69,7 +69,7 @@ class AudioAdaptive(FusionNetwork):
         self.sample_rate, self.segments = sample_rate, segments
         self.video, self.audio = tower(video, "video"), tower(audio, "audio")
         self.spectrogram = front_end_of(audio, sample_rate)
-        self.num_features = self.video.num_features + self.audio.num_features
+        self.num_features = 2 * self.video.num_features + self.audio.num_features
         self._sizes = {"dim": dim, "heads": heads, "inner": inner, "depth": recognizer_depth, "sounds": sounds}
         heard = self.audio.stage_info[-2].channels
         self.attention = AudioAttention(heard, _channels(self.video, video), dim, heads, inner, depth)
@@ -91,31 +91,31 @@ class AudioAdaptive(FusionNetwork):
         return video_input(self.video, parts.movedim(2, 1).flatten(0, 1))
 
     def features(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """Of K clips, adapted by audio: largest values ``video`` and means ``video_mean``, ``[B, K, D]``; of the
-        audio: ``[B, D]``."""
+        """``video``: of K clips, adapted by audio, the largest values and the means, ``[B, 2 D, K]``; ``audio``: means,
+        ``[B, D]``."""
         maps = self.audio.forward_stages(audio_input(self.audio, self.spectrogram, audio))
         before, last = (maps[info.name] for info in self.audio.stage_info[-2:])
         gates = self.attention(before.detach())
         with multiplied(last_stages(self.video), [gate.repeat_interleave(self.segments, 0) for gate in gates]):
             seen = self.video.forward_features(self._clips(video)).flatten(2).unflatten(0, (-1, self.segments))
-        return {"video": seen.amax(3), "video_mean": seen.mean(3), "audio": pooled(last)}
+        return {"video": torch.cat([seen.amax(3), seen.mean(3)], 2).transpose(1, 2), "audio": pooled(last)}
 
     def _encoder_scores(self, features: dict[str, Tensor]) -> Tensor:
         """Of the audio-adaptive encoder alone."""
-        return self.video_head(self.video.dropout(features["video_mean"])).mean(1)
+        _, means = features["video"].transpose(1, 2).chunk(2, 2)
+        return self.video_head(self.video.dropout(means)).mean(1)
 
     def _recognized(self, features: dict[str, Tensor], new: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self.recognizer is None:
             raise ModelError("without a classifier there are no scores")
-        found: tuple[Tensor, Tensor, Tensor] = self.recognizer(
-            features["video"].detach(), features["audio"].detach(), new
-        )
+        largest, _ = features["video"].detach().transpose(1, 2).chunk(2, 2)
+        found: tuple[Tensor, Tensor, Tensor] = self.recognizer(largest, features["audio"].detach(), new)
         return found
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:
         """Scores of the recognizer. Clips are taken for those of the new domain, if it learned from such, in use."""
         if self.recognizer is None:
-            return torch.cat([features["video_mean"].mean(1), features["audio"]], 1)
+            return torch.cat([pooled(features["video"]), features["audio"]], 1)
         known = self.recognizer.knows_new
         return self._recognized(features, torch.zeros_like(known) if self.training else known)[0]
 

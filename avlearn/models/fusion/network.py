@@ -28,7 +28,7 @@ class FusionNetwork(nn.Module):
     learns_unlabelled: bool = False
 
     def features(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """What is classified, by input; the batch comes first."""
+        """What is classified, by input: ``[B, D]``, or ``[B, D, K]`` of parts of the clip."""
         raise NotImplementedError
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:

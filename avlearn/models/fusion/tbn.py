@@ -82,8 +82,8 @@ class TBN(FusionNetwork):
         return found[torch.randperm(self.segments, device=device)] if bound else found
 
     def _encoded(self, encoder: Encoder, windows: Tensor) -> Tensor:
-        """``[B, K, ...]``, as an encoder takes it, to ``[B, K, D]``."""
-        return pooled(encoder.forward_features(windows.flatten(0, 1))).unflatten(0, windows.shape[:2])
+        """``[B, K, ...]``, as an encoder takes it, to ``[B, D, K]``."""
+        return pooled(encoder.forward_features(windows.flatten(0, 1))).unflatten(0, windows.shape[:2]).transpose(1, 2)
 
     def _clips(self, video: Tensor, frames: int, bound: bool = False) -> Tensor:
         """``[B, 3, T, H, W]`` to ``[B, K, 3, frames, H, W]`` around one place in each segment."""
@@ -107,7 +107,7 @@ class TBN(FusionNetwork):
         return audio[:, starts[:, None] + torch.arange(self.samples, device=audio.device)]
 
     def features(self, video: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """``[B, K, D]`` of ``video``, ``flow`` (where it has it) and ``audio``."""
+        """``[B, D, K]`` of ``video``, ``flow`` (where it has it) and ``audio``."""
         clips = self._clips(video, self.frames)
         found = {
             "video": self._encoded(
@@ -121,7 +121,7 @@ class TBN(FusionNetwork):
         return found | {"audio": self._encoded(self.audio, spectrograms)}
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:
-        fused = self.fuse(torch.cat([features[name] for name in self.inputs], 2))
+        fused = self.fuse(torch.cat([features[name] for name in self.inputs], 1).transpose(1, 2))
         return self.classifier(fused).mean(1)
 
 

@@ -23,8 +23,8 @@ def audio_balanced_weights(clips: LabelledClips) -> torch.Tensor:
     mel = LogMel(clips.how.sample_rate, 512, 0.025, 0.01, 64)
     spectra, classes, used = [], [], []
     for index in range(len(clips)):
-        item = clips[(index, 0, ())] if clips.rows[index].labels else {"skipped": "it has no label"}
-        if "skipped" in item:
+        item = clips[(index, 0, ())]
+        if "skipped" in item or not clips.rows[index].labels:
             continue
         item = item["windows"][0] if "windows" in item else item
         spectrum = mel(torch.as_tensor(item["audio"])[None])[0, 0]
