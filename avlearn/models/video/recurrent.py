@@ -29,13 +29,18 @@ class ConvRecurrence(nn.Module):
         cell: its kind.
         kernel: rows and columns of both convolutions; odd.
         stride: of the input's.
+        norm: what the input's convolution gives is normalized over the batch, what the state's gives is not (Laurent
+            et al., ICASSP 2016).
     """
 
-    def __init__(self, cell: Cell, inputs: int, hidden: int, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, cell: Cell, inputs: int, hidden: int, kernel: int = 3, stride: int = 1, norm: bool = False
+    ) -> None:
         super().__init__()
         self.cell, self.hidden, gates = cell, hidden, _GATES[cell]
         padding = kernel // 2
         self.input = Conv3d(inputs, gates * hidden, (1, kernel, kernel), (1, stride, stride), (0, padding, padding))
+        self.norm = nn.BatchNorm3d(gates * hidden) if norm else nn.Identity()
         self.state = nn.Conv2d(hidden, gates * hidden, kernel, padding=padding, bias=False)
         for gate in self.state.weight.chunk(gates):
             nn.init.orthogonal_(gate)
@@ -61,7 +66,7 @@ class ConvRecurrence(nn.Module):
         return out.sigmoid() * torch.tanh(held), held
 
     def forward(self, x: Tensor) -> Tensor:
-        frames = self.input(x).unbind(2)
+        frames = self.norm(self.input(x)).unbind(2)
         nothing = frames[0].new_zeros(len(x), self.hidden, *frames[0].shape[2:])
         state: tuple[Tensor, ...] = (nothing, nothing) if self.cell == "lstm" else (nothing,)
         states = []
@@ -82,7 +87,9 @@ class RecurrentCNN(Encoder):
     def __init__(self, cell: Cell = "gru", widths: Sequence[int] = (16, 32, 64, 128), in_chans: int = 3) -> None:
         super().__init__((0.45,) * in_chans, (0.225,) * in_chans)
         inputs = (in_chans, *widths)
-        self.layers = nn.ModuleList(ConvRecurrence(cell, i, o, stride=2) for i, o in zip(inputs, widths, strict=False))
+        self.layers = nn.ModuleList(
+            ConvRecurrence(cell, i, o, stride=2, norm=True) for i, o in zip(inputs, widths, strict=False)
+        )
         self.stage_info = tuple(
             FeatureInfo(width, (1, 2**i, 2**i), f"layers.{i - 1}") for i, width in enumerate(widths, 1)
         )
