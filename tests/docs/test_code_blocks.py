@@ -183,7 +183,8 @@ def run_commands(block: Block) -> str:
 
 def command_lines(block: Block) -> list[str]:
     """Commands of a block, one a line; comments, and what only prints, are left out."""
-    lines = [part.strip() for line in block.code.splitlines() for part in line.split(" #")[0].split("&&")]
+    whole = block.code.replace("\\\n", " ").splitlines()
+    lines = [part.strip() for line in whole for part in line.split(" #")[0].split("&&")]
     return [line.removeprefix("srun ") for line in lines if line and not line.startswith(("#", "echo "))]
 
 

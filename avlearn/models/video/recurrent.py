@@ -211,7 +211,7 @@ class FrameLinear(nn.Sequential):
 _PAPER = "Ballas et al., ICLR 2016"
 
 
-@register(Spec("video", f"after {_PAPER}; our size", 879_840, None, (16, 112, 112), 1.973))
+@register(Spec("video", f"after {_PAPER}; our size", 881_280, None, (16, 112, 112), 1.973))
 def recurrent_cnn(cell: Cell = "gru", in_chans: int = 3) -> RecurrentCNN:
     """Four layers, each of which recurs over time."""
     return RecurrentCNN(cell, in_chans=in_chans)
