@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from avlearn.apply.sync.drift import Course
+
 SURE = 0.85  # confidence from which an expert names an offset: a wrong one is worse than none
 
 
@@ -20,6 +22,7 @@ class ExpertAnswer:
         offsets: ``[O]`` seconds, the grid of the curve; empty where there is none.
         scores: ``[O]``, how well each fits.
         parts: what it says of parts of the file, one dict each: of every speaker in every shot.
+        course: how the offset changes over the file; None where that was not looked at.
     """
 
     expert: str
@@ -29,17 +32,22 @@ class ExpertAnswer:
     offsets: np.ndarray = field(default_factory=lambda: np.zeros(0))
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
     parts: tuple[dict[str, Any], ...] = ()
+    course: Course | None = None
 
     @property
     def offset(self) -> float | None:
-        """Seconds; None where it is not sure."""
-        return None if self.reason else self.best
+        """Seconds, at the start of a file that drifts; None where it is not sure."""
+        if self.reason:
+            return None
+        return self.course.offset if self.course else self.best
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types, without the curve."""
         return {
             "expert": self.expert,
             "offset": self.offset,
+            "drift": self.course.drift if self.course and not self.reason else None,
+            "steps": list(self.course.steps) if self.course and not self.reason else [],
             "best": self.best,
             "confidence": self.confidence,
             "reason": self.reason,

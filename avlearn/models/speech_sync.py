@@ -123,5 +123,5 @@ def load_speech_sync(device: torch.device | None = None) -> SpeechSync:
 
 @cache
 def speech_calibration() -> dict[str, Any]:
-    """What makes a probability of `avlearn.apply.sync.speech.SpeechEvidence`, for speakers that were never seen."""
+    """What makes a probability of `avlearn.apply.sync.lip_curves.SpeechEvidence`, for speakers that were never seen."""
     return json.loads((_FOLDER / "sync.json").read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from avlearn.apply.confidence import calibrate, probability
 from avlearn.apply.expert_answer import SURE
-from avlearn.apply.sync.speech import SpeechEvidence, lip_curves, speech_evidence
+from avlearn.apply.sync.lip_curves import SpeechEvidence, lip_curves, speech_evidence
 from avlearn.models.speech_sync import SAMPLE_RATE, VOICES, SpeechSync
 
 REACH = 2 * VOICES  # columns

@@ -12,7 +12,8 @@ from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.separate.by_system import separate_by_system
 from avlearn.apply.separate.result import SeparateResult
 from avlearn.apply.separate.shown_faces import ShownFaces
-from avlearn.apply.sync.speech import judge_lips, lip_curves, speech_sync
+from avlearn.apply.sync.lip_curves import judge_lips, lip_curves
+from avlearn.apply.sync.speech import speech_sync
 from avlearn.apply.windows import probe_both
 from avlearn.media import ClipReader, Window
 from avlearn.media.source import Source, opened_once
@@ -41,7 +42,7 @@ def separate_voices(
         AvlearnError, ModelError, MediaError, OutputError: as `separate_by_system`.
     """
     answer = answer or speech_sync(path, device=system.device)
-    offset = answer.offset or 0.0
+    offset = 0.0 if answer.offset is None or answer.best is None else answer.best
     fits = answer.confidence if answer.best is not None and abs(answer.best - offset) <= _NEAR else 0.0
     info = probe_both(path)
     begins = max(info.audio.start - info.start, 0.0)

@@ -1,14 +1,13 @@
 """`sync`: by how much a file's audio is off its video, and whether that changes."""
 
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from avlearn.apply.confidence import probability
 from avlearn.apply.expert_answer import ExpertAnswer
-from avlearn.apply.sync.drift import Timeline
+from avlearn.apply.sync.drift import Course
 from avlearn.apply.sync.offset_estimate import OffsetEstimate, OffsetEvidence, estimate_offset
 from avlearn.apply.sync.offsets import PHASES, STILL, OffsetCurves, offset_curves
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL, SILENT
@@ -165,21 +164,18 @@ def sync_by_model(
     confidence = probability(found.evidence, calibration) if calibration else found.mass
     unlike = curves.in_distribution.reason()
     refusal, reason, advice = _why_not(curves, found, confidence, unlike, model)
-    values = found.values(float(curves.starts[-1] + curves.lengths[-1]))
-    inside = max(abs(v) for v in values) <= tolerance
-    edits = _edits(found.timeline, values)
-    drift = round(found.timeline.slope * 60_000, 1) if found.timeline.slope else None
-    offset = values[0] if drift else found.offset
+    course = found.timeline.course(found.offset, float(curves.starts[-1] + curves.lengths[-1]))
+    inside, verdict = describe_course(course, tolerance)
     return SyncResult(
         path=str(path),
         status="undecidable" if reason else "in sync" if inside else "out of sync",
-        offset=None if reason else round(offset, 4),
+        offset=None if reason else round(course.offset, 4),
         best=round(found.offset, 4),
-        drift=None if reason else drift,
-        steps=[] if reason else edits,
+        drift=None if reason else course.drift,
+        steps=[] if reason else list(course.steps),
         confidence=round(confidence, 4),
         calibrated=calibration is not None,
-        verdict=refusal or _verdict(offset, drift, edits, values, inside, tolerance),
+        verdict=refusal or verdict,
         reason=reason,
         tolerance=tolerance,
         offsets=curves.offsets,
@@ -191,14 +187,6 @@ def sync_by_model(
         notes=curves.notes + _loop(curves),
         advice=coarse_step_note(model) + advice,
     )
-
-
-def _edits(timeline: Timeline, values: list[float]) -> list[dict[str, Any]]:
-    """One dict an edit between segments of such offsets."""
-    return [
-        {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
-        for edge, (before, after) in zip(timeline.edges, pairwise(values), strict=False)
-    ]
 
 
 def _windows(curves: OffsetCurves, found: OffsetEstimate) -> list[dict[str, Any]]:
@@ -293,15 +281,11 @@ def _leads(offset: float) -> str:
     return f"{'leads' if offset > 0 else 'lags'} by {abs(round(offset * 1000))} ms"
 
 
-def _verdict(
-    offset: float, drift: float | None, edits: list[dict[str, Any]], values: list[float], inside: bool, tolerance: float
-) -> str:
-    if inside:
-        return describe_offset(offset, inside, tolerance)
-    if drift:
-        return (
-            f"audio {_leads(values[0])} at the start and {_leads(values[1])} at the end, "
-            f"a drift of {drift:+.0f} ms a minute"
-        )
-    said = f"audio {_leads(values[0])}"
-    return said + "".join(f", from {edit['time']:.1f} s on it {_leads(edit['after'])}" for edit in edits)
+def describe_course(course: Course, tolerance: float) -> tuple[bool, str]:
+    """Whether a file's offset is within a tolerance (seconds) throughout, and the verdict that says so."""
+    if all(abs(value) <= tolerance for value in course.values):
+        return True, describe_offset(course.offset, True, tolerance)
+    said = f"audio {_leads(course.values[0])}"
+    if course.drift:
+        said += f" at the start and {_leads(course.values[-1])} at the end, a drift of {course.drift:+.0f} ms a minute"
+    return False, said + "".join(f", from {edit['time']:.1f} s on it {_leads(edit['after'])}" for edit in course.steps)

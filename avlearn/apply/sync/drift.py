@@ -1,6 +1,8 @@
 """The course of an offset over a file: constant, with edits, or a steady drift."""
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,23 @@ _PAIRS = 4000  # lines through two windows that are tried
 
 
 @dataclass(frozen=True)
+class Course:
+    """The offset of a file over time, in seconds.
+
+    Attributes:
+        offset: of the longest segment; at the start of the file where it drifts.
+        values: of each segment in order; of a drift, at the start and at the end of the file.
+        drift: milliseconds a minute by which it grows; None where it does not.
+        steps: one dict an edit: ``time``, ``before``, ``after``.
+    """
+
+    offset: float
+    values: tuple[float, ...]
+    drift: float | None = None
+    steps: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Timeline:
     """The offset over time, relative to one of its values: constant, in segments, or along a line.
 
@@ -22,12 +41,47 @@ class Timeline:
         shifts: ``[W]`` seconds that each window's offset differs by from that of the longest segment, or from
             that in the middle of the windows.
         segment: ``[W]`` number of each window's segment.
+        middle: seconds, the mean of the windows' middles.
     """
 
     edges: tuple[float, ...]
     slope: float
     shifts: np.ndarray
     segment: np.ndarray
+    middle: float
+
+    @property
+    def constant(self) -> bool:
+        """Whether the offset stays as it is."""
+        return not self.edges and not self.slope
+
+    def shifts_at(self, times: np.ndarray) -> np.ndarray:
+        """`shifts` at any times ``[N]``."""
+        if self.slope:
+            return self.slope * (times - self.middle)
+        _, firsts = np.unique(self.segment, return_index=True)
+        return self.shifts[firsts][np.searchsorted(self.edges, times)]
+
+    def course(self, offset: float, end: float) -> Course:
+        """How an offset changes in a file that lasts until ``end`` (seconds).
+
+        Args:
+            offset: of the longest segment, or in the middle of the windows.
+            end: seconds.
+        """
+        if self.slope:
+            start, last = (offset + self.shifts_at(np.array([0.0, end]))).tolist()
+            return Course(start, (start, last), round(self.slope * 60_000, 1))
+        _, firsts = np.unique(self.segment, return_index=True)
+        values = (offset + self.shifts[firsts]).tolist()
+        steps = [
+            {"time": round(edge, 2), "before": round(before, 4), "after": round(after, 4)}
+            for edge, (before, after) in zip(self.edges, pairwise(values), strict=True)
+        ]
+        return Course(offset, tuple(values), None, tuple(steps))
+
+
+CONSTANT = Timeline((), 0.0, np.zeros(1), np.zeros(1, int), 0.0)
 
 
 def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, std: float) -> Timeline:
@@ -43,7 +97,7 @@ def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, st
         std: seconds that a right offset is off by.
     """
     count = len(times)
-    flat = Timeline((), 0.0, np.zeros(count), np.zeros(count, int))
+    flat = Timeline((), 0.0, np.zeros(count), np.zeros(count, int), float(times.mean()) if count else 0.0)
     if count < 4:
         return flat
     levels = np.arange(offsets.min(), offsets.max() + std, std / 2)
@@ -54,7 +108,7 @@ def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, st
     if many + 1e-9 < min(one, slanted):
         return _steps(times, offsets, weights, segment)
     if slanted < one and line:
-        return Timeline((), line, line * (times - times.mean()), flat.segment)
+        return Timeline((), line, line * (times - flat.middle), flat.segment, flat.middle)
     return flat
 
 
@@ -86,7 +140,7 @@ def _steps(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, segment:
     values = np.array([_weighted_median(offsets[segment == s], weights[segment == s]) for s in numbers])
     longest = int(np.bincount(segment).argmax())
     edges = tuple(float(times[segment == s][-1] + times[segment == s + 1][0]) / 2 for s in numbers[:-1])
-    return Timeline(edges, 0.0, values[segment] - values[longest], segment)
+    return Timeline(edges, 0.0, values[segment] - values[longest], segment, float(times.mean()))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

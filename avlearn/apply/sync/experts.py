@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from avlearn.apply.expert_answer import SURE, ExpertAnswer
-from avlearn.apply.sync.by_model import SyncResult, describe_offset, sync_by_model
+from avlearn.apply.sync.by_model import SyncResult, describe_course, sync_by_model
+from avlearn.apply.sync.drift import Course
 from avlearn.apply.verdict import SILENT
 from avlearn.errors import MissingExtraError
 from avlearn.media.source import Source, opened_once
@@ -49,17 +50,18 @@ def sync_with_experts(
 def _by_expert(result: SyncResult, answer: ExpertAnswer) -> SyncResult:
     """A result that an expert stands for. Windows and evidence are the model's still."""
     assert answer.offset is not None
-    inside = abs(answer.offset) <= result.tolerance
+    course = answer.course or Course(answer.offset, (answer.offset,))
+    inside, verdict = describe_course(course, result.tolerance)
     return replace(
         result,
         status="in sync" if inside else "out of sync",
-        offset=answer.offset,
-        best=answer.offset,
-        drift=None,
-        steps=[],
+        offset=round(answer.offset, 4),
+        best=answer.best,
+        drift=course.drift,
+        steps=list(course.steps),
         confidence=answer.confidence,
         calibrated=True,
-        verdict=describe_offset(answer.offset, inside, result.tolerance),
+        verdict=verdict,
         reason="",
         offsets=answer.offsets,
         scores=answer.scores,

@@ -47,7 +47,6 @@ class OffsetEstimate(Peak):
         evidence: for the offset.
         known: bool ``[W]``, which windows have audio at some offset.
         peaks: the best offset of each of those.
-        middle: seconds, the mean of their middles.
     """
 
     timeline: Timeline
@@ -55,14 +54,6 @@ class OffsetEstimate(Peak):
     evidence: OffsetEvidence
     known: np.ndarray
     peaks: tuple[Peak, ...]
-    middle: float
-
-    def values(self, end: float) -> list[float]:
-        """The offset of each segment in order; of a file that drifts, at its start and at its ``end`` (seconds)."""
-        if self.timeline.slope:
-            return [self.offset + self.timeline.slope * (time - self.middle) for time in (0.0, end)]
-        shifts, segment = self.timeline.shifts, self.timeline.segment
-        return [self.offset + float(shifts[segment == s][0]) for s in range(len(self.timeline.edges) + 1)]
 
 
 def estimate_offset(curves: OffsetCurves, model: AudioVisual) -> OffsetEstimate | None:
@@ -89,9 +80,7 @@ def estimate_offset(curves: OffsetCurves, model: AudioVisual) -> OffsetEstimate 
     scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
     peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
     evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
-    return OffsetEstimate(
-        peak.offset, peak.index, peak.mass, timeline, scores, evidence, known, tuple(peaks), float(middles.mean())
-    )
+    return OffsetEstimate(peak.offset, peak.index, peak.mass, timeline, scores, evidence, known, tuple(peaks))
 
 
 def _peak(scores: np.ndarray, logits: np.ndarray, offsets: np.ndarray, reach: float) -> Peak:

@@ -16,6 +16,7 @@ from avlearn.apply.separate.tool import separate_tool
 from avlearn.apply.separate.voices import separate_voices
 from avlearn.apply.source_choice import Face, NoSuchFaceError, When
 from avlearn.apply.sync import speech
+from avlearn.apply.sync.lip_curves import LipCurves
 from avlearn.errors import MissingExtraError
 from avlearn.media import remux, write_video
 from avlearn.models.voices import open_voices
@@ -115,7 +116,7 @@ def test_lips_are_not_held_against_what_is_before_the_audio(film, tmp_path, monk
     assert began == [-100, -100], "the first crop is 1 s before the first column"
 
 
-NONE = speech.LipCurves(np.zeros(201), np.zeros((2, 201)), np.zeros(201, bool), 0)
+NONE = LipCurves(np.zeros(201), np.zeros((2, 201)), np.zeros(201, bool), 0)
 
 
 def test_where_the_model_cannot_tell_voices_are_asked_if_lips_fit(film, tmp_path, monkeypatch, model):

@@ -27,7 +27,7 @@ def curves() -> OffsetCurves:
 def test_the_middles_of_windows_are_half_a_window_from_where_they_begin(curves):
     found = estimate_offset(curves, MODEL)
     assert found.offset == pytest.approx(0.16, abs=0.005)
-    assert found.middle == pytest.approx(7.0 + SECONDS / 2)
+    assert found.timeline.middle == pytest.approx(7.0 + SECONDS / 2)
 
 
 def test_offsets_that_one_window_has_no_audio_at_are_measured_by_the_others(curves):

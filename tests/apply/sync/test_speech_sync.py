@@ -7,13 +7,16 @@ from drawn_face import drawn_face
 
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.faces import looks
+from avlearn.apply.sync import lip_curves as evidence
 from avlearn.apply.sync import self_calibrated as self_calibrated_sync
 from avlearn.apply.sync import speech as module
 from avlearn.apply.sync.experts import sync_with_experts
-from avlearn.apply.sync.speech import lip_curves, speech_evidence, speech_sync
+from avlearn.apply.sync.lip_curves import lip_curves, speech_evidence
+from avlearn.apply.sync.speech import speech_sync
 from avlearn.errors import MissingExtraError, NoAudioError
 from avlearn.media import write_video
 from avlearn.models.folder import load
+from avlearn.models.speech_sync import speech_calibration
 
 LAGS = np.arange(-200, 201)
 RNG = np.random.default_rng(5)
@@ -88,7 +91,7 @@ def talking(tmp_path_factory):
 def fits(monkeypatch):
     monkeypatch.setattr(module, "load_speech_sync", lambda device: Planted())
     calibration = {"format": "avlearn.confidence/1", "weights": {"peak": 1.0, "margin": 1.0}, "bias": -6.0}
-    monkeypatch.setattr(module, "speech_calibration", lambda: calibration)
+    monkeypatch.setattr(evidence, "speech_calibration", lambda: calibration)
 
 
 def test_audio_that_comes_later_lags(talking, fits):
@@ -163,7 +166,7 @@ def test_faces_are_looked_for_once_by_all_experts(talking, monkeypatch):
 
 
 def test_an_expert_that_is_not_sure_says_why(talking, fits, lips_alone, monkeypatch):
-    monkeypatch.setattr(module, "speech_calibration", lambda: {"weights": {"peak": 0, "margin": 0}, "bias": -3.0})
+    monkeypatch.setattr(evidence, "speech_calibration", lambda: {"weights": {"peak": 0, "margin": 0}, "bias": -3.0})
     result = sync_with_experts(talking, load("default"))
     assert result.status == "undecidable" and result.expert == "model"
     assert "speech: lips and voice agree at no offset" in result.reason
@@ -185,7 +188,7 @@ def test_the_encoders_of_the_package_are_read():
     similarity = model.similarity(crops, torch.from_numpy(RNG.normal(0, 0.1, 19200).astype(np.float32)))
     assert similarity.shape == (30, 120) and similarity.abs().max() < 2
     assert similarity.mean(0).abs().max() < 1e-5 and similarity.mean(1).abs().max() < 1e-5
-    assert set(module.speech_calibration()["weights"]) == {"peak", "margin"}
+    assert set(speech_calibration()["weights"]) == {"peak", "margin"}
 
 
 def test_people_who_agree_only_together_are_not_named():
