@@ -1,18 +1,26 @@
 """Synchronization without a trained model: each shot, and each person's mouth, is held against the audio by itself."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from avlearn.apply.confidence import probability
 from avlearn.apply.expert_answer import SURE, ExpertAnswer
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.apply.shots import cuts
-from avlearn.apply.sync.self_calibration import SHORTEST, SelfCalibration, Stretch, self_calibrate
+from avlearn.apply.sync.self_calibration import (
+    SHORTEST,
+    CanonicalMap,
+    SelfCalibration,
+    Stretch,
+    canonical_map,
+    self_calibrate,
+)
 from avlearn.apply.windows import probe_both
 from avlearn.errors import MissingExtraError
 from avlearn.media.clip import Clip, Window
@@ -28,6 +36,7 @@ _FASTEST, _SLOWEST = 33.0, 10.0  # frames a second: of more each second, third, 
 _RATE = 16_000  # samples a second
 _LONG = 600.0  # seconds of video from which on no faces are looked for: that takes a pass over all of it
 _MOST = 8  # shots and people that are judged, the longest ones
+_PLACED = 18.0  # seconds of a shot from which on the place is told where the audio is seen
 _AGREE = 0.08  # seconds by which they may differ
 _END = 0.1  # seconds from the end of what was searched
 # Of tools/speech_sync/self_calibration.py, by mouths and voices of GRID.
@@ -44,6 +53,7 @@ class Track:
         start, end: seconds from the file's first frame.
         fps: of its features.
         stretches: its features.
+        heard: of a shot, all views of the audio, those that offsets are found by included; else none.
     """
 
     what: str
@@ -52,6 +62,7 @@ class Track:
     end: float
     fps: float
     stretches: tuple[Stretch, ...]
+    heard: tuple[np.ndarray, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -101,6 +112,7 @@ def _part(track: Track, found: SelfCalibration, judged: int) -> dict[str, Any]:
     """What one shot or one person tells."""
     confidence = round(_confidence(found, judged), 4)
     best = round(found.offset, 4)
+    place = _place(track, found.offset) if track.heard and track.duration >= _PLACED else {}
     return {
         "shot" if track.what == "frame" else "speaker": track.number,
         "start": round(track.start, 3),
@@ -111,7 +123,33 @@ def _part(track: Track, found: SelfCalibration, judged: int) -> dict[str, Any]:
         "confidence": confidence,
         "peak": round(found.evidence.peak, 2),
         "margin": round(found.evidence.margin, 2),
+        **place,
     }
+
+
+def _place(track: Track, offset: float) -> dict[str, float]:
+    """Where in a shot its audio is seen at an offset: x and y, fractions of the frame, and what speaks for it."""
+    (stretch,) = track.stretches
+    found = canonical_map(replace(stretch, audio=track.heard), track.fps, AUDIO_RATE, offset)
+    if found is None:
+        return {}
+    row, column = divmod(int(place_map(found, stretch.video[1], (_CELLS, _CELLS)).argmax()), _CELLS)
+    x, y = ((at + 0.5) / _CELLS for at in (column, row))
+    return {"x": round(x, 4), "y": round(y, 4), "seen": round(found.evidence, 2)}
+
+
+def place_map(found: CanonicalMap, motion: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """``[Y, X]`` of at least 0: what moves with the audio, the more it moves.
+
+    Args:
+        found: of the views of `avlearn.signal.motion.grid_motion`.
+        motion: ``[T, P]``, the second of them.
+        grid: Y and X.
+    """
+    _, moves, changes = found.heights
+    heat = (moves + changes) * np.sqrt(np.square(motion).mean(0))
+    smooth: np.ndarray = gaussian_filter(heat.reshape(grid), 1.0, mode="nearest")
+    return smooth
 
 
 def _why_not(parts: Sequence[dict[str, Any]], reach: float) -> str:
@@ -146,7 +184,7 @@ def _shots(path: Source, reach: float) -> Iterator[Track]:
                 frames = torch.from_numpy(clip.video[begin:end]).float().mean(3)
                 views = tuple(view.numpy() for view in grid_motion(frames, _CELLS))
                 stretch = Stretch(views, audio[:1], before + begin / fps)
-                yield Track("frame", number, first + begin / fps, first + end / fps, fps, (stretch,))
+                yield Track("frame", number, first + begin / fps, first + end / fps, fps, (stretch,), audio)
 
 
 def _stretches(path: Source, origin: float, duration: float, fps: float, reach: float) -> Iterator[tuple[Clip, float]]:

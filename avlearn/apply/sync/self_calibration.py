@@ -28,6 +28,7 @@ _APART = 1  # blocks between those that a map is fitted on and those that it is 
 _KNOWN = 0.5  # of the video that has audio at a lag, at least
 _LAGS = 10  # at least
 _DRAWS = 30  # exchanges of blocks
+_CANONICAL = 4  # directions that a map is of
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,12 @@ class SelfCalibration:
         evidence: for it.
         offsets: ``[O]`` seconds, increasing.
         scores: ``[O]`` mean held-out correlation at each.
-        direction: one ``[P]`` a view of the video: covariance of each feature with the canonical variate, at the best
-            offset: where on the grid the audio is seen.
     """
 
     offset: float
     evidence: SelfCalibrationEvidence
     offsets: np.ndarray
     scores: np.ndarray
-    direction: tuple[np.ndarray, ...]
 
 
 def self_calibrate(
@@ -95,7 +93,7 @@ def self_calibrate(
     """
     lags = np.arange(-round(reach / LAG_STEP), round(reach / LAG_STEP) + 1) * LAG_STEP
     blocks = _Blocks.of(stretches, fps, audio_rate, lags)
-    if blocks is None:
+    if blocks is None or len(blocks.lags) < _LAGS:
         return None
     lags = blocks.lags
     scores = blocks.scores()
@@ -109,7 +107,45 @@ def self_calibrate(
         float(scores[best] - exchanged.mean()) / std, float(scores[best] - others.max()) / std
     )
     lag = float(lags[best]) + vertex(scores, best) * LAG_STEP
-    return SelfCalibration(-lag, evidence, -lags[::-1], scores[::-1], blocks.direction(best))
+    return SelfCalibration(-lag, evidence, -lags[::-1], scores[::-1])
+
+
+@dataclass(frozen=True)
+class CanonicalMap:
+    """Where the audio is seen.
+
+    Attributes:
+        heights: one ``[P]`` a view of the video, of at least 0: correlation of each feature with what is heard.
+        evidence: by how many stds the highest lies above that of exchanged blocks.
+    """
+
+    heights: tuple[np.ndarray, ...]
+    evidence: float
+
+
+def canonical_map(
+    stretch: Stretch, fps: float, audio_rate: float, offset: float = 0.0, seed: int = 0
+) -> CanonicalMap | None:
+    """What goes with the audio in a stretch of video, learned from the stretch alone.
+
+    Args:
+        stretch: at least six seconds; all views of the audio tell more than its onsets.
+        fps, audio_rate: frames a second of the features.
+        offset: seconds by which the audio leads.
+        seed: of the exchanges.
+
+    Returns:
+        None where there is too little, as of `self_calibrate`.
+    """
+    blocks = _Blocks.of([stretch], fps, audio_rate, np.array([-offset]))
+    if blocks is None:
+        return None
+    heights = blocks.heard_in_cells()
+    rng = np.random.default_rng(seed)
+    orders = [_exchange(blocks.count, 2, rng) for _ in range(_DRAWS)]
+    highest = np.array([blocks.heard_in_cells(order).max() for order in orders])
+    evidence = float(heights.max() - highest.mean()) / max(float(highest.std()), 1e-6)
+    return CanonicalMap(tuple(np.split(heights, np.cumsum(blocks.sizes)[:-1])), evidence)
 
 
 @dataclass(frozen=True)
@@ -163,7 +199,7 @@ class _Blocks:
         shape = (len(lags), sum(counts), length, -1)
         heard, known = (np.concatenate(part, 1).reshape(shape) for part in zip(*beside, strict=True))
         enough = known.mean((1, 2, 3)) >= _KNOWN
-        if enough.sum() < _LAGS:
+        if not enough.any():
             return None
         return cls(
             components.reshape(sum(counts), length, -1), basis[:_DIRECTIONS][keep],
@@ -195,18 +231,34 @@ class _Blocks:
         means: np.ndarray = (np.add.reduceat(correlation, starts, axis=1) / self.groups).mean(1)
         return means
 
-    def direction(self, lag: int) -> tuple[np.ndarray, ...]:
-        """See `SelfCalibration`."""
-        audio = self._centred(None)
-        x, y = self.video.reshape(-1, self.video.shape[2]), audio[lag].reshape(-1, audio.shape[3])
-        own, heard = x.T @ x, y.T @ y
-        ridge = _RIDGE * np.trace(own) / len(own) * np.eye(len(own))
-        white = np.linalg.cholesky(np.linalg.inv(own + ridge))
-        other = np.linalg.cholesky(np.linalg.inv(heard + _RIDGE * np.trace(heard) / len(heard) * np.eye(len(heard))))
-        left, _, right = np.linalg.svd(white.T @ (x.T @ y) @ other)
-        sign = np.sign((other @ right[0])[np.abs(other @ right[0]).argmax()])
-        pattern = self.basis.T @ (own @ (white @ left[:, 0])) * sign
-        return tuple(np.split(pattern, np.cumsum(self.sizes)[:-1]))
+    def heard_in_cells(self, order: np.ndarray | None = None) -> np.ndarray:
+        """``[P]``: how well each feature of the video is told by canonical variates of the audio, at the first lag.
+
+        Directions of both are fitted on other blocks (as in `scores`): what is correlated are a feature's own changes
+        with the variate of the audio, as what a direction's weights are large for need not go with the audio at all
+        (Haufe et al., NeuroImage 2014). Each of the directions counts as much as its two variates agree.
+        """
+        audio = self._centred(order)[0]  # [B, N, Q]
+        turned = self.video.transpose(0, 2, 1)
+        index = np.arange(self.count)
+        others = (np.abs(index[:, None] - index) > _APART).astype(audio.dtype)
+        seen, shared, heard = (
+            np.tensordot(others, moments, 1)
+            for moments in (turned @ self.video, turned @ audio, audio.transpose(0, 2, 1) @ audio)
+        )
+        whiten, listen = _whitening(seen), _whitening(heard)
+        left, _, right = np.linalg.svd(whiten.transpose(0, 2, 1) @ shared @ listen, full_matrices=False)
+        of_audio = listen @ right.transpose(0, 2, 1)[:, :, :_CANONICAL]
+        # Variates of the blocks go together: of one scale, and positive where more is heard.
+        power = np.einsum("bqd,bqr,brd->bd", of_audio, heard, of_audio)
+        sign = np.sign((heard @ of_audio).sum(1))
+        of_audio *= (sign / np.sqrt(power + 1e-9))[:, None]
+        of_video = whiten @ left[:, :, :_CANONICAL] * sign[:, None]
+        told = (audio @ of_audio).reshape(-1, of_audio.shape[2])
+        strength = np.maximum(_correlation((self.video @ of_video).reshape(told.shape), told).diagonal(), 0)
+        cells = (self.video @ self.basis).reshape(len(told), -1)
+        found: np.ndarray = np.linalg.norm(np.maximum(_correlation(cells, told), 0) * strength, axis=1)
+        return found
 
     def _centred(self, order: np.ndarray | None) -> np.ndarray:
         """Audio in another order of blocks, its mean at each lag taken out."""
@@ -214,6 +266,21 @@ class _Blocks:
         mean = audio.sum((1, 2), keepdims=True) / np.maximum(known.sum((1, 2), keepdims=True), 1)
         centred: np.ndarray = (audio - mean) * known
         return centred
+
+
+def _whitening(moments: np.ndarray) -> np.ndarray:
+    """``[B, K, K]`` that make second moments ``[B, K, K]`` those of white noise, from the left transposed."""
+    size = moments.shape[1]
+    ridge = _RIDGE * np.trace(moments, axis1=1, axis2=2)[:, None, None] / size + 1e-9
+    found: np.ndarray = np.linalg.cholesky(np.linalg.inv(moments + ridge * np.eye(size, dtype=moments.dtype)))
+    return found
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``[P, D]`` of columns of ``[T, P]`` with those of ``[T, D]``."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    found: np.ndarray = a.T @ b / (np.sqrt((a**2).sum(0))[:, None] * np.sqrt((b**2).sum(0)) + 1e-6)
+    return found
 
 
 def _standard(stretches: Sequence[Sequence[np.ndarray]], rate: float) -> list[np.ndarray]:

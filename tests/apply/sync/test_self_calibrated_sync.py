@@ -70,6 +70,15 @@ def test_a_lag_of_the_audio_is_a_negative_offset(tmp_path, delay):
     assert len(answer.offsets) == len(answer.scores)
 
 
+def test_a_long_shot_tells_where_its_audio_is_seen(tmp_path):
+    """The block is at 41 % across, 46 % down."""
+    (part,) = judge(recording(tmp_path / "hits.mp4", 24, 0.2)).parts
+    assert (part["x"], part["y"]) == (pytest.approx(0.41, abs=0.15), pytest.approx(0.46, abs=0.15))
+    assert part["seen"] > 3
+    (short,) = judge(recording(tmp_path / "short.mp4", 14)).parts
+    assert "x" not in short
+
+
 def test_other_audio_is_not_explained(tmp_path):
     answer = judge(recording(tmp_path / "other.mp4", 14, heard=9))
     assert answer.offset is None

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from avlearn.apply.sync import self_calibration
-from avlearn.apply.sync.self_calibration import Stretch, self_calibrate
+from avlearn.apply.sync.self_calibration import Stretch, canonical_map, self_calibrate
 
 FPS, RATE = 25.0, 100.0
 
@@ -46,13 +46,22 @@ def test_several_stretches_of_one_scene_tell_together_what_each_is_too_short_for
     assert found.evidence.margin > 2
 
 
-def test_direction_points_at_the_cell_that_moves_with_the_audio():
-    video, audio = scene(12, cell=9)
-    found = self_calibrate([Stretch([video, video[:, :4] * 0], [audio])], FPS, RATE, 1.0)
-    first, second = found.direction
-    assert first.shape == (16,)
-    assert second.shape == (4,)
-    assert np.abs(first).argmax() == 9
+@pytest.mark.parametrize("delay", [0.0, 0.4])
+def test_the_map_is_highest_at_the_cell_that_moves_with_the_audio(delay):
+    video, audio = scene(20, cell=9)
+    moved, before = delayed(audio, delay)
+    found = canonical_map(Stretch([video, video[:, :4] * 0], [moved], before), FPS, RATE, -delay)
+    first, second = found.heights
+    assert first.shape == (16,) and first.argmax() == 9
+    assert second.shape == (4,) and not second.any()
+    assert found.evidence > 3
+    elsewhere = canonical_map(Stretch([video], [moved], before), FPS, RATE, 0.8 - delay)
+    assert elsewhere.evidence < 3
+
+
+def test_a_map_needs_as_many_blocks_as_an_offset():
+    video, audio = scene(4)
+    assert canonical_map(Stretch([video], [audio]), FPS, RATE) is None
 
 
 def test_audio_of_another_scene_stands_out_nowhere():
