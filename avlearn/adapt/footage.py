@@ -97,7 +97,7 @@ def why_not(row: Row, least: float) -> str:
 
 @opened_once
 def true_offset(path: Source) -> ExpertAnswer:
-    """The offset of a file by the first expert that is sure; by none where nobody is.
+    """The offset of a file by the first expert that is sure; by none where nobody is, or it changes.
 
     Raises:
         MediaError: the file cannot be read.
@@ -112,6 +112,8 @@ def true_offset(path: Source) -> ExpertAnswer:
         except MissingExtraError as error:
             lacking = str(error)
             continue
+        if answer.course and (answer.course.drift or answer.course.steps):
+            return replace(answer, reason=answer.reason or "its offset changes, and one delay does not mend that")
         if answer.offset is not None:
             return answer
     assert answer is not None  # the second one needs nothing

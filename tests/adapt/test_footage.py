@@ -10,6 +10,7 @@ from avlearn.adapt import footage
 from avlearn.adapt.folds import assign, write_lists
 from avlearn.adapt.footage import Delays, Stretch, copy_stretches, delays, stretches, true_offset, why_not
 from avlearn.apply.expert_answer import ExpertAnswer
+from avlearn.apply.sync.drift import Course
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.errors import DataError, MissingExtraError
 from avlearn.media import read_clip, remux
@@ -60,6 +61,13 @@ def test_the_first_expert_that_is_sure_is_believed(small_world, monkeypatch):
     unsure = ExpertAnswer("self-calibration", 0.3, 0.2, "nothing stands out")
     monkeypatch.setattr("avlearn.apply.sync.self_calibrated.self_calibrated_sync", lambda path: unsure)
     assert true_offset(clip).offset is None and "pip install" in true_offset(clip).reason
+
+
+def test_an_offset_that_changes_is_no_delay_of_a_file(small_world, monkeypatch):
+    clip = next((small_world / "clips").glob("*.mp4"))
+    drifting = ExpertAnswer("speech", 0.3, 0.9, "", course=Course(0.2, (0.2, 0.4), 300.0))
+    monkeypatch.setattr("avlearn.apply.sync.speech.speech_sync", lambda path: drifting)
+    assert true_offset(clip).offset is None and "its offset changes" in true_offset(clip).reason
 
 
 @pytest.mark.parametrize(("flags", "reason", "duration", "said"), [

@@ -137,13 +137,14 @@ def _segments(costs: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _steps(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, segment: np.ndarray) -> Timeline:
     numbers = range(segment.max() + 1)
-    values = np.array([_weighted_median(offsets[segment == s], weights[segment == s]) for s in numbers])
+    values = np.array([weighted_median(offsets[segment == s], weights[segment == s]) for s in numbers])
     longest = int(np.bincount(segment).argmax())
     edges = tuple(float(times[segment == s][-1] + times[segment == s + 1][0]) / 2 for s in numbers[:-1])
     return Timeline(edges, 0.0, values[segment] - values[longest], segment, float(times.mean()))
 
 
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value that half of the weight lies below."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(reached, reached[-1] / 2)])

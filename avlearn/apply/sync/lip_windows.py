@@ -2,13 +2,17 @@
 
 import numpy as np
 
-from avlearn.apply.sync.drift import Timeline, fit_timeline
+from avlearn.apply.sync.drift import CONSTANT, Timeline, fit_timeline, weighted_median
 from avlearn.apply.sync.lip_curves import RATIO, LipCurves, judge_lips, lip_curves
 from avlearn.models.speech_sync import MOUTHS, VOICES
 
 _HOP = 1.5  # seconds; a window is of two, so that neighbours overlap by half
 _DRAWS = 64  # of exchanged blocks: many windows are held at once
 _STD = 0.02  # seconds that the offset of a window of one speaker is off by: 17 ms on sentences of GRID
+
+# Below either no change is told: on news clips from everywhere, each off by its own, staircases look like a drift.
+_SURE = 0.6  # mean confidence of the windows
+_AGREE, _NEAR = 0.9, 0.06  # share of what is sure that lies within so many seconds of the timeline
 
 
 class LipWindows:
@@ -38,7 +42,10 @@ class LipWindows:
             self._hops[hop] = curves, seconds
 
     def timeline(self) -> Timeline:
-        """How the offset changes: that of each window counts as much as it is sure."""
+        """How the offset changes: that of each window counts as much as it is sure.
+
+        Constant where too few are sure, or they do not agree on how it changes.
+        """
         judged = []
         for hop in sorted(self._hops):
             if hop + 1 in self._hops:
@@ -46,7 +53,13 @@ class LipWindows:
                 both = curves + others
                 judged.append(((seconds + later) / both.crops, *judge_lips(both, self._lags)))
         times, offsets, weights = np.array(judged).reshape(-1, 3).T
-        return fit_timeline(times, offsets, weights, _STD)
+        found = fit_timeline(times, offsets, weights, _STD)
+        if found.constant:
+            return found
+        apart = offsets - found.shifts
+        near = np.abs(apart - weighted_median(apart, weights)) <= _NEAR
+        told = weights.mean() >= _SURE and weights[near].sum() >= _AGREE * weights.sum()
+        return found if told else CONSTANT
 
     def aligned(self, timeline: Timeline) -> LipCurves:
         """The sum of all, each moved back by as much as its offset differs."""

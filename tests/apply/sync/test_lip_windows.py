@@ -73,6 +73,12 @@ def test_lips_of_other_audio_are_not_sure_with_any_timeline(seed):
     assert judge_lips(found.aligned(found.timeline()), LAGS)[1] < 0.85
 
 
+def test_windows_that_do_not_agree_on_a_change_tell_none():
+    """A third of the film fits at an offset of its own in every few seconds."""
+    late = np.where(TIMES < 20, 0.0, 0.2) + 0.3 * (TIMES % 9 < 3)
+    assert windows(planted(late)).timeline().constant
+
+
 def test_a_short_file_has_a_constant_offset():
     found = LipWindows(LAGS)
     found.add(planted(np.zeros(50)), 0, 0.0)
