@@ -8,10 +8,18 @@ from pathlib import Path
 
 from avlearn.errors import AvlearnError, OutputError
 
+_JOINERS = "\u200c\u200d"  # zero width non-joiner, and joiner
+
 
 def printable(name: object) -> str:
-    """A file's name with its control characters escaped: names come from strangers, and terminals obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
+    """A file's name with its control characters escaped: names come from strangers, and terminals obey them.
+
+    What joins letters, and emoji to one, is kept: it is a part of words.
+    """
+    return "".join(
+        c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in str(name)
+    )
 
 
 def reason_of(error: AvlearnError, name: object) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ class Row:
         truth: file with exact ground truth, or None.
         folds: the split in each fold, of a corpus that is published with several: ``("test", "train", "train")`` of a
             clip that the first of three tests; "" for one that a fold leaves out.
+        number: of the row in the manifest that it was read from, from 1; 0 of others. It is not written.
     """
 
     path: Path
@@ -110,6 +111,7 @@ class Row:
     events: tuple[Event, ...] = ()
     truth: Path | None = None
     folds: tuple[str, ...] = ()
+    number: int = field(default=0, compare=False)
 
     def reason_for(self, *, video: bool, audio: bool) -> str:
         """Why the clip cannot be used by what takes its video, its audio, or either; "" where it can.
@@ -323,4 +325,4 @@ def _row(cells: dict[str, Any], path: Path, number: int) -> Row:
         raise DataError(f"{path}, row {number}: bytes: a clip at an offset needs its length")
     for name in _PATHS & set(values):
         values[name] = path.parent / values[name]
-    return Row(**values)
+    return Row(**values, number=number)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest, write_manifest
-from avlearn.data.prepared_flow import SUFFIX, flow_offset, flow_path, write_flow
+from avlearn.data.prepared_flow import SUFFIX, check_flow, flow_offset, flow_path, write_flow
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.shards import clip_metadata, write_shards
 from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings, transcode
@@ -25,7 +25,6 @@ from avlearn.files import printable, replacing, sweep
 Progress = Callable[[int, int], None]
 
 _PATIENCE, _PACE = 600, 20  # seconds that a clip may take, and seconds a second of it beside them
-_LARGEST_FLOW, _FASTEST_FLOW = 1024, 240  # pixels, and frames a second
 _SHOWN = 10  # reasons that a report for people names
 _NO_SHARDS: dict[str, Any] = {"content": "", "tars": {}, "names": [], "places": []}
 
@@ -170,20 +169,8 @@ def _settings(
     if shards < 0:
         raise DataError(f"there cannot be {shards} shards: give 0 for none")
     if flow is not None:
-        _check_flow(flow)
+        check_flow(flow)
     return Settings(short_side, sample_rate, crf, flow)
-
-
-def _check_flow(flow: FlowSettings) -> None:
-    from avlearn.signal.flow import METHODS  # loads OpenCV and PyTorch
-
-    if flow.method not in METHODS:
-        raise DataError(f"there is no flow by {flow.method!r}: choose one of {', '.join(METHODS)}")
-    if not 16 <= flow.size <= _LARGEST_FLOW or not 0 < flow.fps <= _FASTEST_FLOW:
-        raise DataError(
-            f"flow is computed of squares of 16 to {_LARGEST_FLOW} pixels and of at most {_FASTEST_FLOW} frames a "
-            f"second, not of {flow.size} and {flow.fps:g}"
-        )
 
 
 @dataclass(frozen=True)

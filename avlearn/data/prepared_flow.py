@@ -26,8 +26,22 @@ LONGEST = 20.0  # pixels: what encoders see of longer motion, see `avlearn.model
 _SCHEMA = "avlearn.prepared_flow/1"
 _STEPS = 127  # from no motion to the longest
 _AT_ONCE = 64  # pairs of frames
+_LARGEST, _FASTEST = 1024, 240  # pixels, and frames a second
 _HEADER = 4096  # bytes at most
 _MOST_PAIRS = 10_000_000
+
+
+def check_flow(flow: FlowSettings) -> None:
+    """Raise DataError where there is no such method, or flow of such squares and rates is not computed."""
+    from avlearn.signal.flow import METHODS  # loads OpenCV and PyTorch
+
+    if flow.method not in METHODS:
+        raise DataError(f"there is no flow by {flow.method!r}: choose one of {', '.join(METHODS)}")
+    if not 16 <= flow.size <= _LARGEST or not 0 < flow.fps <= _FASTEST:
+        raise DataError(
+            f"flow is computed of squares of 16 to {_LARGEST} pixels and of at most {_FASTEST} frames a "
+            f"second, not of {flow.size} and {flow.fps:g}"
+        )
 
 
 def flow_path(clip: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
-from avlearn.data.manifest import NO_VIDEO, Entry, Row, write_manifest
+from avlearn.data.manifest import NO_AUDIO, NO_VIDEO, Entry, Row, write_manifest
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.resumable import CRASHED, Journal, in_processes
 from avlearn.data.walk import walk_files
@@ -27,6 +27,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".ai
 Progress = Callable[[int, int], None]
 
 _SHOWN = 10  # reasons that a summary for people names
+_ALONE = {NO_VIDEO: "audio", NO_AUDIO: "video"}  # by the reason of clips that lack one: what they have
 _VERSION = 1  # of what a journal holds of a file
 
 
@@ -174,14 +175,18 @@ class ScanSummary:
         """Human-readable text."""
         told = self.to_dict()
         hours, size = told["seconds"] / 3600, told["bytes"] / 1e9
-        lines = [f"{told['usable']} of {told['clips']} clips can be used: {hours:.2f} h, {size:.2f} GB"]
+        lacking = {what: [row for row in self.rows if row.reason == why] for why, what in _ALONE.items()}
+        with_both = " with video and audio" if any(lacking.values()) else ""
+        lines = [f"{told['usable']} of {told['clips']} clips can be used{with_both}: {hours:.2f} h, {size:.2f} GB"]
+        for what, rows in lacking.items():
+            lasts = sum(row.duration for row in rows) / 3600
+            takes = f"avlearn finetune with recognize.inputs={what} takes them"
+            lines += [f"{len(rows)} can be used for their {what} alone, {lasts:.2f} h: {takes}"] if rows else []
         lines += [f"  {count:7d} {flag:<13} {FLAGS[flag]}" for flag, count in told["flags"].items()]
-        unusable = told["unusable"]
+        unusable = [row for row in self.rows if row.reason and row.reason not in _ALONE]
         lines += ["cannot be used:"] if unusable else []
-        lines += [f"  {printable(item['path'])}: {item['reason']}" for item in unusable[:_SHOWN]]
+        lines += [f"  {printable(row.path)}: {row.reason}" for row in unusable[:_SHOWN]]
         lines += [f"  and {len(unusable) - _SHOWN} more: see their reason in the manifest"] * (len(unusable) > _SHOWN)
-        heard = sum(row.reason == NO_VIDEO for row in self.rows)
-        lines += [f"{heard} have audio alone: avlearn finetune with recognize.inputs=audio takes them"] * (heard > 0)
         lines += [f"passed over: {_counted(self.passed_over)}"] if self.passed_over else []
         return "\n".join([*lines, f"wrote {printable(self.manifest)}"])
 

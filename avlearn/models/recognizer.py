@@ -96,6 +96,13 @@ class Recognizer(nn.Module):
             raise ModelError(f"clip.seconds, clip.size: {error}") from error
         if self.audio is not None and self.spectrogram is not None:
             frames = self.audio.frames_for(self.spectrogram.frames(round(config.seconds * config.sample_rate)))
+            bins = 1 if config.spectrogram.kind == "waveform" else config.spectrogram.n_fft // 2 + 1
+            values = frames * max(bins, self.spectrogram.kind.bands or 1)
+            if values > MOST_PIXELS:
+                raise ModelError(
+                    f"clip.seconds, model.spectrogram: a clip's spectrogram has {values / 1e6:.0f} million values, and "
+                    f"no more than {MOST_PIXELS / 1e6:.0f} million are listened to at once"
+                )
             try:
                 self.audio.check(torch.empty(1, *self.spectrogram.shape(frames), device="meta"))
             except ModelError as error:

@@ -49,7 +49,14 @@ def rows_of(source: str, fold: int | None = None) -> list[Row]:
     rows = scan_folder(path) if path.is_dir() else read_manifest(path)
     if not rows:
         raise DataError(f"{source} names no clip")
-    return rows if fold is None else of_fold(rows, fold, source)
+    if fold is None:
+        return rows
+    if not any(row.folds for row in rows):
+        raise DataError(
+            f"{source} has no fold {fold}: it has none; data.fold=null takes all clips, and of corpora that have "
+            "several avlearn scan --corpus fills them in"
+        )
+    return of_fold(rows, fold, source)
 
 
 def of_fold(rows: Sequence[Row], fold: int, source: object) -> list[Row]:

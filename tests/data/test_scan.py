@@ -131,7 +131,11 @@ def test_audio_files_are_found_where_there_is_no_video(tmp_path):
     found = find_videos(tmp_path)
     assert [(entry.path.name, entry.labels) for entry in found.entries] == [("a.WAV", ("bell",)), ("b.flac", ("bell",))]
     said = ScanSummary(tmp_path / "m.csv", scan_folder(tmp_path)).text()
-    assert "2 have audio alone: avlearn finetune with recognize.inputs=audio takes them" in said
+    assert said.startswith("0 of 2 clips can be used with video and audio: ")
+    assert (
+        "2 can be used for their audio alone, 0.00 h: avlearn finetune with recognize.inputs=audio takes them" in said
+    )
+    assert "cannot be used:" not in said
     (tmp_path / "c.mp4").write_text("x")
     assert [entry.path.name for entry in find_videos(tmp_path).entries] == ["c.mp4"]
     assert find_videos(tmp_path).passed_over == {".flac": 1, ".wav": 1}

@@ -11,11 +11,13 @@ import torchvision
 from typer.testing import CliRunner
 
 from avlearn.cli.app import app
+from avlearn.config import RecognizerConfig
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.world import WorldConfig, make_world
 from avlearn.errors import AvlearnError, DataError, ModelError, RecipeError
 from avlearn.media import read_clip, write_video
 from avlearn.models.folder import load
+from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer
 from avlearn.tasks import build, complete, load_recipe
 from avlearn.tasks.recognize.labels import class_names
@@ -120,18 +122,22 @@ def test_clips_without_audio_are_used_by_who_does_not_listen(worlds, tmp_path):
 @pytest.mark.parametrize(
     ("part", "changes", "said"),
     [
-        (0, {0: ()}, r"the training clip .*mp4 has no label"),
+        (0, {0: ()}, r"the training clip .*mp4 \(row 1\) has no label"),
         (
             1,
             {0: ("bell", "fan")},
-            r"validation clip .*mp4 has several labels \('bell', 'fan'\): recognize.multi_label",
+            r"validation clip .*mp4 \(row 1\) has several labels \('bell', 'fan'\): recognize.multi_label",
         ),
-        (1, {0: ("whale",)}, r"the label 'whale' of the validation clip .* is of no training clip"),
-        (0, {0: ("whale",)}, r"the class 'whale' has one training clip, .*mp4: give more, or leave it out"),
+        (1, {0: ("whale",)}, r"the label 'whale' of the validation clip .*mp4 \(row 1\) is of no training clip"),
+        (0, {0: ("whale",)}, r"the class 'whale' has one training clip, .*mp4 \(row 1\): give more, or leave it out"),
         (0, dict.fromkeys(range(40), ("bell",)), "the training clips are all of 1 class"),
-        (0, {0: ("",)}, r"a label of the training clip .*mp4 has 0 characters: labels are one line of 1 to 4096"),
-        (0, {0: ("a" * 5000,)}, r"a label of the training clip .*mp4 has 5000 characters"),
-        (1, {0: ("be\nll",)}, r"a label of the validation clip .*mp4 holds characters that are not printed"),
+        (
+            0,
+            {0: ("",)},
+            r"a label of the training clip .*mp4 \(row 1\) has 0 characters: labels are one line of 1 to 4096",
+        ),
+        (0, {0: ("a" * 5000,)}, r"a label of the training clip .*mp4 \(row 1\) has 5000 characters"),
+        (1, {0: ("be\nll",)}, r"a label of the validation clip .*mp4 \(row 1\) holds characters that are not printed"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_named(worlds, tmp_path, part, changes, said):
@@ -143,6 +149,21 @@ def test_labels_that_cannot_be_learned_are_named(worlds, tmp_path, part, changes
         write_manifest(rows, path)
     with pytest.raises(DataError, match=said):
         experiment(worlds, tmp_path, f"data.train={paths[0]}", f"data.val={paths[1]}")
+
+
+def test_labels_of_joined_emoji_and_letters_are_kept_as_they_are():
+    family, word = "\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u0631\u0648\u062f"
+    rows = [Row(Path(f"{k}.mp4"), labels=((family, word)[k % 2],)) for k in range(4)]
+    assert set(class_names(rows, [], several=False)) == {family, word}
+    assert set(RecognizerConfig(labels=(family, word)).labels) == {family, word}
+    for control in ("a\u202eb", "a\x1bb", "a\nb", "a\u2066b", "a\u200bb"):
+        with pytest.raises(DataError, match="holds characters that are not printed"):
+            class_names([*rows, Row(Path("x.mp4"), labels=(control,))], [], several=False)
+
+
+def test_a_fold_of_clips_that_have_none_is_told_how_to_leave_it_out(worlds, tmp_path):
+    with pytest.raises(DataError, match=r"has no fold 1: it has none; data.fold=null takes all clips"):
+        experiment(worlds, tmp_path, "data.fold=1")
 
 
 def test_labels_that_a_model_could_not_keep_are_refused():
@@ -294,3 +315,11 @@ def test_a_fusion_network_is_trained_and_named(worlds, tmp_path):
         load_recipe("recognize_world", [*more, "recognize.inputs=audio"])
     with pytest.raises(ModelError, match="no fusion network is called 'tbm'"):
         experiment(worlds, tmp_path, *more, "recognize.fusion=tbm", "recognize.fusion_options={}")
+
+
+def test_a_spectrogram_without_bound_is_refused():
+    spectrogram = {"hop": 0.0001, "n_fft": 8192, "window": 0.025}
+    config = RecognizerConfig(inputs="audio", labels=("a", "b"), seconds=600, spectrogram=spectrogram)
+    with pytest.raises(ModelError, match=r"a clip's spectrogram has .* million values, and no more than 34 million"):
+        Recognizer(config)
+    Recognizer(RecognizerConfig(inputs="audio", labels=("a", "b"), seconds=600))

@@ -25,7 +25,7 @@ def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> t
     Raises:
         DataError: a clip has no label, or several where it may have one; a class is in validation alone, or has one
             training clip; training and validation share a clip; there is one class; or a model cannot keep a label,
-            or all of them. Clip and label are named.
+            or all of them. Clip, label and row of the manifest are named.
     """
     for part, rows in (("training", train), ("validation", val)):
         for row in rows:
@@ -59,7 +59,9 @@ def _check_words(part: str, rows: Sequence[Row]) -> None:
         for label in row.labels:
             if not 0 < len(label) <= _LONGEST or printable(label) != label:
                 what = (
-                    f"has {len(label)} characters" if label.isprintable() else "holds characters that are not printed"
+                    "holds characters that are not printed"
+                    if printable(label) != label
+                    else f"has {len(label)} characters"
                 )
                 raise DataError(
                     f"a label of the {part} clip {_clip(row)} {what}: labels are one line of 1 to {_LONGEST} characters"
@@ -81,7 +83,8 @@ def _identity(row: Row) -> tuple[object, ...]:
 
 def _clip(row: Row) -> str:
     place = f" at {row.start:g} s" if row.start else ""
-    return f"{printable(row.path)}{place}"
+    number = f" (row {row.number})" if row.number else ""
+    return f"{printable(row.path)}{place}{number}"
 
 
 def balanced_weights(rows: Sequence[Row], names: Sequence[str]) -> Tensor:
