@@ -7,6 +7,7 @@ from avlearn.apply.sync.lip_curves import RATIO, LipCurves, judge_lips, lip_curv
 from avlearn.models.speech_sync import MOUTHS, VOICES
 
 _HOP = 1.5  # seconds; a window is of two, so that neighbours overlap by half
+_MOST = 600  # hops, of 0.1 MB each: those of a long film are longer
 _DRAWS = 64  # of exchanged blocks: many windows are held at once
 _STD = 0.02  # seconds that the offset of a window of one speaker is off by: 17 ms on sentences of GRID
 
@@ -18,8 +19,9 @@ _AGREE, _NEAR = 0.9, 0.06  # share of what is sure that lies within so many seco
 class LipWindows:
     """What the lips of all faces tell in each stretch of a file."""
 
-    def __init__(self, lags: np.ndarray) -> None:
-        self._lags = lags
+    def __init__(self, lags: np.ndarray, duration: float) -> None:
+        """Of ``lags`` as of `lip_curves`, in a file of so many seconds."""
+        self._lags, self._hop = lags, max(_HOP, duration / _MOST)
         self._hops: dict[int, tuple[LipCurves, float]] = {}  # their curves, and seconds times crops
 
     def add(self, similarity: np.ndarray, before: int, start: float) -> None:
@@ -30,7 +32,7 @@ class LipWindows:
             start: seconds of its first crop.
         """
         middles = start + (np.arange(len(similarity)) + 0.5) / MOUTHS
-        hops = (middles / _HOP).astype(int)
+        hops = (middles / self._hop).astype(int)
         for hop in np.unique(hops):
             rows = np.flatnonzero(hops == hop)
             first = int(rows[0])

@@ -47,7 +47,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     parts: list[dict[str, Any]] = []
     model = load_speech_sync(device)
     total: LipCurves | None = None
-    windows = LipWindows(lags)
+    windows = LipWindows(lags, info.video.duration)
     for track in mouth_tracks(path, device):
         around = _around(info, track, reach)
         if len(track.crops) < _SHORTEST or around.duration < _LEAST:

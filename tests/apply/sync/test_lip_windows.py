@@ -35,7 +35,7 @@ def planted(late: np.ndarray, strength: float = 0.5, seed: int = 0) -> np.ndarra
 
 def windows(similarity: np.ndarray, tracks: int = 1) -> LipWindows:
     """Of tracks that follow one another."""
-    found = LipWindows(LAGS)
+    found = LipWindows(LAGS, SECONDS)
     for rows in np.array_split(np.arange(len(similarity)), tracks):
         found.add(similarity[rows], 4 * int(rows[0]), rows[0] / 25)
     return found
@@ -49,6 +49,14 @@ TIMES = np.arange(25 * SECONDS) / 25
 def test_a_drift_is_told_with_its_sign(slope, tracks):
     timeline = windows(planted(0.1 - slope * TIMES), tracks).timeline()
     assert timeline.slope == pytest.approx(slope, abs=0.0003) and not timeline.edges
+
+
+def test_hops_of_a_film_of_hours_are_as_few_as_of_a_quarter_of_an_hour():
+    found, hours = LipWindows(LAGS, 10800), 10800
+    for start in range(0, hours, 20):
+        found.add(planted(np.zeros(50)), 0, start)
+    assert len(found._hops) <= 600
+    assert found.timeline().constant
 
 
 @pytest.mark.parametrize("tracks", [1, 5])
@@ -80,7 +88,7 @@ def test_windows_that_do_not_agree_on_a_change_tell_none():
 
 
 def test_a_short_file_has_a_constant_offset():
-    found = LipWindows(LAGS)
+    found = LipWindows(LAGS, SECONDS)
     found.add(planted(np.zeros(50)), 0, 0.0)
     assert found.timeline().constant
 
