@@ -24,19 +24,22 @@ class FixResult:
     Attributes:
         out: the file.
         was, now: seconds by which the audio leads, measured before and after; ``now`` is None if it was not measured.
+        drift: milliseconds a minute that were mended besides; None where there were none.
         notes: lines for people: what is not as it was.
     """
 
     out: str
     was: float
     now: float | None
+    drift: float | None
     notes: tuple[str, ...]
 
     def text(self) -> str:
         """Human-readable text."""
         said = f"wrote {printable(self.out)}"
         if self.now is not None:
-            said += f": in sync now ({milliseconds(self.now)}; was {milliseconds(self.was)})"
+            was = milliseconds(self.was) + (f", drifting by {self.drift:+.0f} ms a minute" if self.drift else "")
+            said += f": in sync now ({milliseconds(self.now)}; was {was})"
         return "\n".join([said, *(f"note: {note}" for note in self.notes)])
 
 
@@ -96,4 +99,4 @@ def fix_file(
     drift = (result.drift or 0.0) / 60_000 if resample else 0.0
     check = None if model is None else partial(measure, model)
     copied = remux(source, out, audio_delay=offset, audio_drift=drift, check=check)
-    return FixResult(str(out), offset, now, tuple(copied.notes()))
+    return FixResult(str(out), offset, now, result.drift if resample else None, tuple(copied.notes()))

@@ -100,7 +100,7 @@ def fetch_to(path: Path, address: str, stated: Hash | None) -> Path:
                 return path
             if stated is None:
                 print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
-            _fetch(address, part, stated)
+            _fetch(address, path, part, stated)
             _write_record(path, part, address)
             part.replace(path)
     except OSError as error:
@@ -185,8 +185,8 @@ def _digest(path: Path, function: str) -> str:
         return hashlib.file_digest(file, function).hexdigest()
 
 
-def _fetch(address: str, part: Path, stated: Hash | None) -> None:
-    """Fetch a file, or the rest of it, and check it.
+def _fetch(address: str, path: Path, part: Path, stated: Hash | None) -> None:
+    """Fetch a file, or the rest of it, for a path, and check it.
 
     Raises:
         ModelError: it cannot be had or is another; what came is kept after a break alone.
@@ -206,7 +206,8 @@ def _fetch(address: str, part: Path, stated: Hash | None) -> None:
                     part.unlink(missing_ok=True)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error).strip() or type(error).__name__
-        raise ModelError(f"cannot fetch {address}: {reason}") from error
+        by_hand = f"without a network, put {path.name} into {path.parent} by hand"
+        raise ModelError(f"cannot fetch {address}: {reason}; {by_hand}") from error
     if stated is not None:
         try:
             stated.check(part, address)
@@ -214,7 +215,7 @@ def _fetch(address: str, part: Path, stated: Hash | None) -> None:
             part.unlink()
             if not resumed:
                 raise
-            _fetch(address, part, stated)  # once more, from its beginning
+            _fetch(address, path, part, stated)  # once more, from its beginning
 
 
 def _fetch_rest(address: str, part: Path) -> None:

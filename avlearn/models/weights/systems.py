@@ -116,7 +116,4 @@ def _had(system: ReleasedSystem, file: SystemFile) -> Path:
             stated.check(path, str(path))
         return path
     print(f"fetching {file.name} of {system.title}, about {file.megabytes} MB, to {path}", file=sys.stderr)
-    try:
-        return fetch_to(path, file.address, stated)
-    except ModelError as error:
-        raise ModelError(f"{error}; without a network, put {file.name} into {system.folder} by hand") from error
+    return fetch_to(path, file.address, stated)

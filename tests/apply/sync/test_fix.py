@@ -71,6 +71,11 @@ def test_a_drift_is_mended_only_where_the_audio_may_be_resampled(clip, tmp_path,
     assert asked == pytest.approx([drift])
 
 
+def test_a_drift_that_was_mended_is_told():
+    done = fix.FixResult("fixed.mkv", 0.004, 0.0, -125.0, ())
+    assert done.text() == "wrote fixed.mkv: in sync now (+0 ms; was +4 ms, drifting by -125 ms a minute)"
+
+
 def test_what_cannot_be_read_back_is_the_containers_fault_and_not_left(clip, tmp_path, monkeypatch):
     def sync_by_model(path, model, tolerance):
         raise MediaError(f"{path} is damaged: its audio at 0.70 s cannot be decoded")
