@@ -278,6 +278,8 @@ def describe_offset(offset: float, inside: bool, tolerance: float) -> str:
 
 
 def _leads(offset: float) -> str:
+    if round(offset * 1000) == 0:
+        return "is in sync"
     return f"{'leads' if offset > 0 else 'lags'} by {abs(round(offset * 1000))} ms"
 
 

@@ -14,13 +14,13 @@ from avlearn.apply.sync.lip_windows import LipWindows
 from avlearn.apply.windows import AudioVideoInfo, probe_both
 from avlearn.media import ClipReader, Window
 from avlearn.media.source import Source, opened_once
-from avlearn.models.speech_sync import SAMPLE_RATE, VOICES, load_speech_sync
+from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE, VOICES, load_speech_sync
 
 _REACH = 2.0  # seconds searched on each side
 _SHORTEST = 20  # crops of a track that is looked at
 _LEAST = 1.0  # seconds of audio
 _AGREE = 0.08  # seconds by which people of one file may differ
-_ALONE = 6.0  # seconds of a track that should be sure by itself
+_ALONE = 4.0  # seconds of a person who should be sure alone
 
 
 @opened_once
@@ -47,6 +47,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     parts: list[dict[str, Any]] = []
     model = load_speech_sync(device)
     total: LipCurves | None = None
+    people: dict[int, LipCurves] = {}
     windows = LipWindows(lags, info.video.duration)
     for track in mouth_tracks(path, device):
         around = _around(info, track, reach)
@@ -61,6 +62,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
         if curves.searched.any():
             windows.add(similarity, before, track.start)
             total = curves if total is None else total + curves
+            people[track.person] = people[track.person] + curves if track.person in people else curves
             parts.append(_part(track, (info.video.width, info.video.height), *judge_lips(curves, lags)))
     if total is None or total.crops < FEWEST:
         return ExpertAnswer("speech", None, 0.0, "no face is seen for long enough")
@@ -71,6 +73,9 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     best, confidence = judge_lips(aligned, lags)
     course = timeline.course(best, info.video.duration)
     reason = _why_not(best, confidence, -lags[aligned.searched] / VOICES, parts, timeline)
+    # What drifts fits at no one offset: then one person need not.
+    if not reason and (timeline.constant or len(people) > 1) and not _one_is_sure(people, lags):
+        reason = "several people are seen for long, and none of them agrees with the audio alone"
     return ExpertAnswer(
         "speech", best, confidence, reason, -lags[::-1] / VOICES, aligned.scores[::-1] / aligned.crops, tuple(parts),
         course,
@@ -99,6 +104,13 @@ def _part(track: FaceTrack, size: tuple[int, int], best: float, confidence: floa
     }
 
 
+def _one_is_sure(people: dict[int, LipCurves], lags: np.ndarray) -> bool:
+    """Whether somebody, over all shots, agrees with the audio, or nobody is seen for long enough to do so alone."""
+    if max(curves.crops for curves in people.values()) <= _ALONE * MOUTHS:
+        return True
+    return any(judge_lips(curves, lags)[1] >= SURE for curves in people.values())
+
+
 def _why_not(
     best: float, confidence: float, searched: np.ndarray, parts: Sequence[dict[str, Any]], timeline: Timeline = CONSTANT
 ) -> str:
@@ -108,10 +120,6 @@ def _why_not(
     if not searched.min() + NEAR < best < searched.max() - NEAR:
         return f"the best offset lies at the end of what was searched, {searched.min():g} to {searched.max():g} s"
     named = [part["offset"] for part in parts if part["offset"] is not None]
-    # What drifts fits at no one offset: then one person need not.
-    alone = timeline.constant or len({part["speaker"] for part in parts}) > 1
-    if alone and not named and max(part["end"] - part["start"] for part in parts) > _ALONE:
-        return "several people are seen for long, and none of them agrees with the audio alone"
     if any(_apart(part, best, timeline) > _AGREE for part in parts if part["offset"] is not None):
         return f"speakers differ: from {round(1000 * min(named)):+d} to {round(1000 * max(named)):+d} ms"
     return ""

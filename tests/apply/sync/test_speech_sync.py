@@ -192,7 +192,10 @@ def test_the_encoders_of_the_package_are_read():
 
 
 def test_people_who_agree_only_together_are_not_named():
-    parts = [{"offset": None, "start": 0.0, "end": end} for end in (15.0, 15.0)]
-    assert "none of them agrees with the audio alone" in module._why_not(0.2, 0.9, np.array([-2.0, 2.0]), parts)
-    short = [{"offset": None, "start": 0.0, "end": 1.2}] * 2
-    assert module._why_not(0.2, 0.9, np.array([-2.0, 2.0]), short) == ""
+    """Somebody who is seen for some seconds, in however many shots, has to be sure alone."""
+    weak = [lip_curves(planted(0, strength=0.0, seed=k), 0, LAGS, k) for k in range(2)]
+    sure, short = lip_curves(planted(25), 0, LAGS), lip_curves(planted(25, seconds=2, strength=0.0), 0, LAGS)
+    assert not module._one_is_sure(dict(enumerate(weak)), LAGS)
+    assert not module._one_is_sure({1: short + short + short}, LAGS)
+    assert module._one_is_sure({1: weak[0], 2: sure}, LAGS)
+    assert module._one_is_sure({1: short, 2: short}, LAGS)  # nobody can be
