@@ -11,6 +11,8 @@ _MOST = 600  # hops, of 0.1 MB each: those of a long film are longer
 _DRAWS = 64  # of exchanged blocks: many windows are held at once
 _STD = 0.02  # seconds that the offset of a window of one speaker is off by: 17 ms on sentences of GRID
 
+_FEWEST = 12  # windows, of 20 s: in fewer a line through chance is no evidence
+
 # Below either no change is told: on news clips from everywhere, each off by its own, staircases look like a drift.
 _SURE = 0.6  # mean confidence of the windows
 _AGREE, _NEAR = 0.9, 0.06  # share of what is sure that lies within so many seconds of the timeline
@@ -56,8 +58,8 @@ class LipWindows:
                 judged.append(((seconds + later) / both.crops, *judge_lips(both, self._lags)))
         times, offsets, weights = np.array(judged).reshape(-1, 3).T
         found = fit_timeline(times, offsets, weights, _STD)
-        if found.constant:
-            return found
+        if found.constant or len(times) < _FEWEST:
+            return CONSTANT
         apart = offsets - found.shifts
         near = np.abs(apart - weighted_median(apart, weights)) <= _NEAR
         told = weights.mean() >= _SURE and weights[near].sum() >= _AGREE * weights.sum()

@@ -160,3 +160,8 @@ def test_sync_tells_an_edit_by_speech_and_fix_refuses_it(tmp_path, fits):
 def test_a_drift_past_the_search_is_not_named(tmp_path, fits):
     answer = speech_sync(film(tmp_path / "far.mp4", lambda t: 0.3 + 0.006 * t), max_offset=0.45)
     assert answer.offset is None and answer.to_dict()["drift"] is None
+
+
+def test_of_a_file_of_seconds_no_change_is_told():
+    times = np.arange(250) / 25
+    assert windows(planted(0.3 - 0.02 * times)).timeline().constant
