@@ -20,6 +20,7 @@ _REACH = 2.0  # seconds searched on each side
 _SHORTEST = 20  # crops of a track that is looked at
 _LEAST = 1.0  # seconds of audio
 _AGREE = 0.08  # seconds by which people of one file may differ
+_LONG = 6.0  # seconds of a track that should be sure by itself
 _ALONE = 4.0  # seconds of a person who should be sure alone
 
 
@@ -74,7 +75,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     course = timeline.course(best, info.video.duration)
     reason = _why_not(best, confidence, -lags[aligned.searched] / VOICES, parts, timeline)
     # What drifts fits at no one offset: then one person need not.
-    if not reason and (timeline.constant or len(people) > 1) and not _one_is_sure(people, lags):
+    if not reason and (timeline.constant or len(people) > 1) and not _one_is_sure(people, parts, lags):
         reason = "several people are seen for long, and none of them agrees with the audio alone"
     return ExpertAnswer(
         "speech", best, confidence, reason, -lags[::-1] / VOICES, aligned.scores[::-1] / aligned.crops, tuple(parts),
@@ -104,8 +105,10 @@ def _part(track: FaceTrack, size: tuple[int, int], best: float, confidence: floa
     }
 
 
-def _one_is_sure(people: dict[int, LipCurves], lags: np.ndarray) -> bool:
-    """Whether somebody, over all shots, agrees with the audio, or nobody is seen for long enough to do so alone."""
+def _one_is_sure(people: dict[int, LipCurves], parts: Sequence[dict[str, Any]], lags: np.ndarray) -> bool:
+    """Whether somebody agrees with the audio, over all shots and in one that is long, or is not seen for so long."""
+    if max(part["end"] - part["start"] for part in parts) > _LONG and all(part["offset"] is None for part in parts):
+        return False
     if max(curves.crops for curves in people.values()) <= _ALONE * MOUTHS:
         return True
     return any(judge_lips(curves, lags)[1] >= SURE for curves in people.values())

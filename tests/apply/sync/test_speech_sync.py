@@ -195,7 +195,10 @@ def test_people_who_agree_only_together_are_not_named():
     """Somebody who is seen for some seconds, in however many shots, has to be sure alone."""
     weak = [lip_curves(planted(0, strength=0.0, seed=k), 0, LAGS, k) for k in range(2)]
     sure, short = lip_curves(planted(25), 0, LAGS), lip_curves(planted(25, seconds=2, strength=0.0), 0, LAGS)
-    assert not module._one_is_sure(dict(enumerate(weak)), LAGS)
-    assert not module._one_is_sure({1: short + short + short}, LAGS)
-    assert module._one_is_sure({1: weak[0], 2: sure}, LAGS)
-    assert module._one_is_sure({1: short, 2: short}, LAGS)  # nobody can be
+    shots = [{"offset": None, "start": 0.0, "end": 2.0}] * 2
+    assert not module._one_is_sure(dict(enumerate(weak)), shots, LAGS)
+    assert not module._one_is_sure({1: short + short + short}, shots, LAGS)
+    assert module._one_is_sure({1: weak[0], 2: sure}, shots, LAGS)
+    assert module._one_is_sure({1: short, 2: short}, shots, LAGS)  # nobody can be
+    # Nor is it enough that shots together are sure, where one of them is long and is not.
+    assert not module._one_is_sure({2: sure}, [*shots, {"offset": None, "start": 0.0, "end": 7.0}], LAGS)
