@@ -57,7 +57,16 @@ def draw_change(
     colour: float,
     zoom: float = 0.0,
 ) -> VideoChange:
-    """Draw the change of so many clips; arguments as of `augment_video`."""
+    """Mirror half of so many clips, look nearer at a part of each, and change its light.
+
+    Args:
+        batch: clips.
+        device: that they are on.
+        generator: on the CPU; decides everything.
+        flip: whether clips may be mirrored left to right.
+        brightness, contrast, colour: largest relative change (colour: a channel's shift).
+        zoom: largest share of the sides that is cut off.
+    """
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator).mul(2).sub(1).to(device)
@@ -72,32 +81,6 @@ def draw_change(
     shift = brightness * uniform(batch).view(-1, 1, 1, 1, 1) * 0.5
     tint = colour * uniform(batch, 3).view(batch, 3, 1, 1, 1) * 0.5
     return VideoChange(mirrored, window, gain, shift + tint)
-
-
-def augment_video(
-    video: Tensor,
-    generator: torch.Generator,
-    *,
-    flip: bool,
-    brightness: float,
-    contrast: float,
-    colour: float,
-    zoom: float = 0.0,
-) -> Tensor:
-    """Mirror half of the clips, look nearer at a part of each, and change its light.
-
-    Args:
-        video: float ``[B, 3, T, H, W]`` in [0, 1]; changed in place, unless zoomed.
-        generator: on the CPU; decides everything.
-        flip: whether clips may be mirrored left to right.
-        brightness, contrast, colour: largest relative change (colour: a channel's shift).
-        zoom: largest share of the sides that is cut off.
-    """
-    change = draw_change(
-        len(video), video.device, generator, flip=flip, brightness=brightness, contrast=contrast, colour=colour,
-        zoom=zoom,
-    )  # fmt: skip
-    return change.of_video(video)
 
 
 def augment_audio(audio: Tensor, generator: torch.Generator, *, gain: float) -> Tensor:

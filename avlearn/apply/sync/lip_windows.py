@@ -10,7 +10,6 @@ _HOP = 1.5  # seconds; a window is of two, so that neighbours overlap by half
 _MOST = 600  # hops, of 0.1 MB each: those of a long film are longer
 _DRAWS = 64  # of exchanged blocks: many windows are held at once
 _STD = 0.02  # seconds that the offset of a window of one speaker is off by: 17 ms on sentences of GRID
-
 _FEWEST = 12  # windows, of 20 s: in fewer a line through chance is no evidence
 
 # Below either no change is told: on news clips from everywhere, each off by its own, staircases look like a drift.

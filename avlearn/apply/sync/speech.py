@@ -76,7 +76,7 @@ def speech_sync(path: Source, max_offset: float | None = None, device: torch.dev
     reason = _why_not(best, confidence, -lags[aligned.searched] / VOICES, parts, timeline)
     # What drifts fits at no one offset: then one person need not.
     if not reason and (timeline.constant or len(people) > 1) and not _one_is_sure(people, parts, lags):
-        reason = "several people are seen for long, and none of them agrees with the audio alone"
+        reason = "nobody who is seen for long agrees with the audio alone"
     return ExpertAnswer(
         "speech", best, confidence, reason, -lags[::-1] / VOICES, aligned.scores[::-1] / aligned.crops, tuple(parts),
         course,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avlearn.data.augment import augment_video
+from avlearn.data.augment import draw_change
 from avlearn.data.cache import ClipCache
 from avlearn.data.mixing import Mixing
 from avlearn.data.sampling import Pick
@@ -126,7 +126,7 @@ class SeparateModule(TaskModule):
         model: the towers and the separator.
         loss: what the sources are held to.
         mixing: how mixtures are drawn.
-        augment: keyword arguments of `augment_video`.
+        augment: keyword arguments of `draw_change`.
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
         train_video: whether the video tower learns too.
     """
@@ -162,7 +162,7 @@ class SeparateModule(TaskModule):
         video = frames_to_input(batch["video"])
         if training:
             generator = torch.Generator(video.device).manual_seed(self._seed("picture"))  # another word, other crops
-            video = augment_video(video, generator, **self.augment)
+            video = draw_change(len(video), video.device, generator, **self.augment).of_video(video)
         with torch.set_grad_enabled(training and self.train_video):
             features = self.model.video_features(video)
         return seen_sources(self.model, features, batch["audio"], self.loss.places)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from avlearn.data.augment import augment_audio, augment_video
+from avlearn.data.augment import augment_audio, draw_change
 from avlearn.distributed import average_whole, clip_by_norm, shard, smallest_count
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.two_tower import frames_to_input
@@ -24,7 +24,7 @@ class SynchronizeModule(TaskModule):
     Args:
         model: the two towers.
         objective: embeddings and offsets to a loss.
-        augment: keyword arguments of `augment_video` and, as ``gain``, of `augment_audio`.
+        augment: keyword arguments of `draw_change` and, as ``gain``, of `augment_audio`.
         seed: of all that is drawn; what a step draws depends on nothing else but the step and the process.
 
     Attributes:
@@ -138,7 +138,8 @@ class SynchronizeModule(TaskModule):
         generator = torch.Generator().manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
         batch = self._equalized(batch, self.global_step)
         light = {k: v for k, v in self.augment.items() if k != "gain"}
-        video = augment_video(frames_to_input(batch["video"]), generator, **light)
+        video = frames_to_input(batch["video"])
+        video = draw_change(len(video), video.device, generator, **light).of_video(video)
         audio = augment_audio(batch["audio"], generator, gain=self.augment["gain"])
         self.objective.progress = self.global_step / self.trainer.max_steps
         self._update_target()
