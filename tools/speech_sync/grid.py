@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from avlearn.apply.faces import MOUTH, face_tracks
+from avlearn.files import replacing
 from avlearn.media import read_clip
 from avlearn.models.speech_sync import MOUTHS, SAMPLE_RATE, SpeechSync
 
@@ -31,7 +32,8 @@ def load_sentences(grid: Path, cache: Path) -> list[Sentence]:
     for path in sorted(grid.glob("s*/*.mp4")):
         kept = cache / f"{path.parent.name}-{path.stem}.npz"
         if not kept.exists():
-            np.savez(kept, **_cut_out(path))
+            with replacing(kept) as part, part.open("wb") as file:  # another run may look for it
+                np.savez(file, **_cut_out(path))
         with np.load(kept) as arrays:
             crops, audio = torch.from_numpy(arrays["crops"]), torch.from_numpy(arrays["audio"])
         if len(crops) >= 2.4 * MOUTHS:
