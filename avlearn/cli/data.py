@@ -124,7 +124,8 @@ def prepare(
 
     Clips come out upright, with square pixels and mono audio in step with the video, all frames kept. OUT gets
     a manifest.parquet of them. Clips that cannot be decoded are passed over, and listed with the reason. After
-    Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing.
+    Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing. With another --flow
+    it computes that flow of the clips that are there, and encodes none again.
 
     Example: avlearn prepare videos.parquet prepared/ --short-side 160
 

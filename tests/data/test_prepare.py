@@ -21,8 +21,7 @@ import pytest
 from commands import Command
 
 from avlearn.data import manifest as tables
-from avlearn.data import prepare as preparing
-from avlearn.data import resumable, shards
+from avlearn.data import prepared_clips, resumable, shards
 from avlearn.data.manifest import Entry, Event, Row, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.resumable import Journal
@@ -228,7 +227,7 @@ def test_a_source_that_changed_and_a_run_that_stopped(tmp_path, monkeypatch):
     prepare(tmp_path / "m.csv", tmp_path / "out", shards=2)
     make(paths[1], 7)
     scan([Entry(path) for path in paths], tmp_path / "m.csv")
-    monkeypatch.setattr(preparing._Store, "arrange", None)
+    monkeypatch.setattr(prepared_clips.PreparedClips, "arrange", None)
     with pytest.raises(TypeError):
         prepare(tmp_path / "m.csv", tmp_path / "out", shards=2)
     monkeypatch.undo()
@@ -346,7 +345,7 @@ def test_stopped_at_any_step_of_packing_it_ends_as_if_undisturbed(
     for shards_, name in ((before, "begin"), (count, "end")):
         shutil.copytree(undisturbed[0], tmp_path / name)
         prepare(intact, tmp_path / name, shards=shards_)
-    real, steps, stop = preparing.replacing, 0, 0
+    real, steps, stop = prepared_clips.replacing, 0, 0
 
     @contextmanager
     def stopping(path):
@@ -359,7 +358,7 @@ def test_stopped_at_any_step_of_packing_it_ends_as_if_undisturbed(
         if steps == stop and after:
             raise _StoppedError
 
-    for module in (preparing, shards, tables, resumable):
+    for module in (prepared_clips, shards, tables, resumable):
         monkeypatch.setattr(module, "replacing", stopping)
     for stop in range(1, 100):
         out, steps = tmp_path / f"out{stop}", 0
@@ -401,7 +400,7 @@ def test_ctrl_c(source, undisturbed, tmp_path):
 
 
 def test_a_clip_that_kills_its_process_and_one_that_hangs(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_transcode", deadly)
+    monkeypatch.setattr(prepared_clips, "_make", deadly)
     prepare(source, tmp_path / "out", workers=3)
     reasons = {row.path.name: row.reason for row in read_manifest(tmp_path / "out") if row.reason}
     assert reasons.pop("05.mp4") == reasons.pop("04.mp4") == "the decoder crashed" and sorted(reasons) == [
@@ -412,15 +411,15 @@ def test_a_clip_that_kills_its_process_and_one_that_hangs(source, tmp_path, monk
     assert prepare(source, tmp_path / "out").transcoded == 2
 
 
-_transcode = preparing._transcode
+_make = prepared_clips._make
 
 
 def deadly(settings, item):
     if item[0].path.name == "05.mp4":
         os.kill(os.getpid(), signal.SIGSEGV)
     if item[0].path.name == "04.mp4":
-        preparing._PATIENCE, preparing._PACE, preparing.transcode = 1, 0, lambda *_: time.sleep(60)
-    return _transcode(settings, item)
+        prepared_clips._PATIENCE, prepared_clips._PACE, prepared_clips.transcode = 1, 0, lambda *_: time.sleep(60)
+    return _make(settings, item)
 
 
 def test_two_runs_do_not_mix(source, undisturbed, tmp_path):

@@ -1,6 +1,7 @@
 """Flow of prepared clips: what a training would compute, to within its 8 bits, wherever the clips lie."""
 
 import json
+import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -85,19 +86,67 @@ def test_in_shards_it_lies_behind_its_clip(source, prepared, tmp_path):
     assert contents(tmp_path / "out") == contents(prepared)
 
 
-def test_a_run_that_stopped_goes_on_and_other_flow_is_refused(source, prepared, tmp_path):
+def test_flow_that_is_gone_is_computed_again_and_that_of_other_clips_goes(source, prepared, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, short_side=32, flow=FLOW, workers=1)
     flow_path(read_manifest(out)[1].path).unlink()
     again = prepare(source, out, short_side=32, flow=FLOW, workers=1)
-    assert again.transcoded == 1 and contents(out) == contents(prepared)
-    for other in (None, replace(FLOW, size=48), replace(FLOW, method="dis")):
-        with pytest.raises(OutputError, match="prepared with other settings"):
-            prepare(source, out, short_side=32, flow=other, workers=1)
+    assert again.transcoded == 0 and contents(out) == contents(prepared)
     few = tmp_path / "few.csv"
     write_manifest(read_manifest(source)[:2], few)
     prepare(few, out, short_side=32, flow=FLOW, workers=1)
     assert sorted(path.name for path in out.rglob("*.flow")) == ["0.flow", "1.flow"]
+
+
+class StoppedError(Exception):
+    """As a kill between two clips."""
+
+
+@pytest.mark.parametrize("shards", [0, 2])
+@pytest.mark.parametrize("before", [None, FlowSettings("dis", 25.0, 48)], ids=["none", "other"])
+def test_clips_that_are_there_get_flow_without_being_encoded_again(source, tmp_path, shards, before):
+    """Without flow, or with other: as if they had been prepared so at first, wherever a run stopped on its way."""
+    shutil.copytree(source.parent, tmp_path / "source")
+    rows = [replace(row, path=tmp_path / "source" / row.path.name, hash=row.path.stem) for row in read_manifest(source)]
+    write_manifest(rows, tmp_path / "source" / "manifest.parquet")
+    how = {"manifest": tmp_path / "source", "short_side": 32, "workers": 1, "shards": shards}
+    prepare(out=tmp_path / "at_first", flow=FLOW, **how)
+    prepare(out=tmp_path / "before", flow=before, **how)
+    for row in rows:
+        row.path.unlink()
+    for stop in range(CLIPS + 1):
+        out, counts = tmp_path / f"out{stop}", []
+        shutil.copytree(tmp_path / "before", out)
+
+        def stopping(done: int, _: int, stop: int = stop) -> None:
+            if done == stop:
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            prepare(out=out, flow=FLOW, progress=stopping, **how)
+        held = read_manifest(out)
+        assert all(ClipReader(size=32, audio=False).read(row.source, [Window(0.0, 0.4)]) for row in held)
+        assert [stored_settings(row) for row in held] == [*[FLOW] * (0 if shards else stop), *[before] * CLIPS][:CLIPS]
+        result = prepare(out=out, flow=FLOW, progress=lambda *done, counts=counts: counts.append(done), **how)
+        assert result.transcoded == 0 and counts == [(k, CLIPS) for k in range(stop, CLIPS + 1)]
+        assert contents(out) == contents(tmp_path / "at_first")
+
+
+def test_a_folder_with_flow_is_not_prepared_without(source, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"prepared with optical flow \(see .*prepare.json\): give --flow too"):
+        prepare(source, tmp_path / "out", short_side=32, workers=1)
+    with pytest.raises(OutputError, match="prepared with other settings"):
+        prepare(source, tmp_path / "out", short_side=48, flow=FLOW, workers=1)
+    assert contents(tmp_path / "out") == contents(prepared)
+
+
+def test_an_impossible_note_is_of_other_settings(source, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path / "out")
+    for note in ("", "[]", "{"):
+        (tmp_path / "out" / "prepare.json").write_text(note)
+        with pytest.raises(OutputError, match="prepared with other settings"):
+            prepare(source, tmp_path / "out", short_side=32, flow=FLOW, workers=1)
 
 
 @pytest.mark.parametrize(
