@@ -23,6 +23,7 @@ from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
+from avlearn.models.fuse import fuse_recognizer
 from avlearn.models.in_distribution import LABELLED
 from avlearn.models.preview import load_preview
 from avlearn.models.recognizer import Recognizer
@@ -99,7 +100,7 @@ class ClassifyResult:
 def load_classifier(name_or_path: str, device: str = "cpu", precision: str = "32") -> AudioVisual | Recognizer:
     """A recognizer, or a model, as `avlearn.load` finds it."""
     if recognizer_folder(name_or_path) is not None:
-        return load_recognizer(name_or_path, device, precision)
+        return fuse_recognizer(load_recognizer(name_or_path, device, precision))
     return load(name_or_path, device, precision)
 
 

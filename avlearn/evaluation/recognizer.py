@@ -12,6 +12,7 @@ from avlearn.errors import DataError
 from avlearn.evaluation.recognizer_result import RecognitionResult, ScoredClips
 from avlearn.evaluation.view_scores import Average, score_views
 from avlearn.files import printable
+from avlearn.models.fuse import fuse_recognizer
 from avlearn.models.recognizer import Recognizer
 from avlearn.names import hint
 from avlearn.terminal import remark
@@ -53,7 +54,8 @@ def evaluate_recognizer(
             usable.append(row)
     scores: dict[str, list[np.ndarray]] = {}
     read: list[Row] = []
-    for done, (row, found) in enumerate(zip(usable, score_views(model, usable, views, average), strict=True), 1):
+    faster = fuse_recognizer(model)
+    for done, (row, found) in enumerate(zip(usable, score_views(faster, usable, views, average), strict=True), 1):
         if isinstance(found, str):
             skipped.append((str(row.source), found))
         else:

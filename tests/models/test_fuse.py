@@ -5,9 +5,11 @@ import torch
 from torch import nn
 from torchvision.models.video import r2plus1d_18
 
+from avlearn.config import RecognizerConfig
 from avlearn.errors import ModelError
 from avlearn.models import create_model
-from avlearn.models.fuse import fuse
+from avlearn.models.fuse import fuse, fuse_recognizer
+from avlearn.models.recognizer import Recognizer
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -46,3 +48,44 @@ def test_a_convolution_that_is_used_twice_is_refused():
 
     with pytest.raises(ModelError, match="cannot be folded"):
         fuse(shaken(Twice()), torch.rand(1, 3, 8, 8))
+
+
+def test_linear_layers_give_the_same_results_and_still_learn():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 3, bias=False))
+    fused = fuse(model, torch.rand(1, 5))
+    x = torch.rand(2, 4, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(x), model(x))
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(fused(x), model(x))
+    fused(x).sum().backward()
+    assert all(weight.grad is not None for weight in fused.parameters())
+
+
+@pytest.mark.parametrize("inputs", ["video", "audio", "both"])
+def test_a_recognizer_keeps_its_scores_shares_and_precision(inputs):
+    config = RecognizerConfig(
+        inputs=inputs, video="slowfast_tiny", audio="conv2d_tiny", labels=("a", "b", "c"), fps=8.0, seconds=1.0, size=32
+    )
+    torch.manual_seed(0)
+    recognizer = shaken(Recognizer(config))
+    recognizer.precision = torch.bfloat16
+    fused = fuse_recognizer(recognizer)
+    assert fused is not recognizer
+    assert fused.precision == recognizer.precision == torch.bfloat16
+    assert not any(isinstance(module, nn.BatchNorm3d) for module in fused.modules())
+    recognizer.precision = fused.precision = None
+    video = torch.rand(2, 3, 8, 32, 32) if config.sees else None
+    audio = torch.rand(2, 16000) - 0.5 if config.hears else None
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(video, audio), recognizer(video, audio), rtol=1e-3, atol=1e-4)
+
+
+def test_a_recognizer_whose_norms_cannot_be_folded_stays_as_it_is(monkeypatch):
+    def refuse(*_):
+        raise ModelError("no")
+
+    monkeypatch.setattr("avlearn.models.fuse.fuse", refuse)
+    recognizer = Recognizer(RecognizerConfig(inputs="audio", audio="conv2d_tiny", labels=("a", "b")))
+    assert fuse_recognizer(recognizer) is recognizer
