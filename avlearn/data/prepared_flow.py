@@ -179,6 +179,26 @@ def read_flow(row: Row, settings: FlowSettings, first: int, count: int) -> np.nd
         raise DataError(f"{row.path}: its prepared flow cannot be used: {error}; prepare it again") from error
 
 
+def window_flow(row: Row, settings: FlowSettings, first: int, moving: int, frames: int) -> np.ndarray:
+    """`read_flow` of a window that goes on with its last frame: from there on nothing moves.
+
+    Args:
+        row: a clip with flow of these settings.
+        settings: of the flow.
+        first: number of the first frame.
+        moving: frames that are not the last one again.
+        frames: of the window.
+
+    Returns:
+        float32 ``[2, frames - 1, size, size]``: pixels along x and y.
+
+    Raises:
+        DataError: as `read_flow`.
+    """
+    flow = read_flow(row, settings, first, max(moving - 1, 0))
+    return np.pad(flow, ((0, 0), (0, frames - 1 - flow.shape[1]), (0, 0), (0, 0)))
+
+
 def _opened(row: Row) -> BinaryIO:
     if row.offset is None:
         return flow_path(row.path).open("rb")

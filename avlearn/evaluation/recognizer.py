@@ -10,11 +10,12 @@ from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.views import Views, parse_views
 from avlearn.errors import DataError
 from avlearn.evaluation.recognizer_result import RecognitionResult, ScoredClips
-from avlearn.evaluation.view_scores import Average, score_views
+from avlearn.evaluation.view_scores import Average, not_of_flow, score_views
 from avlearn.files import printable
 from avlearn.models.fuse import fuse_recognizer
 from avlearn.models.recognizer import Recognizer
 from avlearn.names import hint
+from avlearn.tasks.recognize.known_flow import known_flow
 from avlearn.terminal import remark
 
 TRAIN = "train"
@@ -54,8 +55,9 @@ def evaluate_recognizer(
             usable.append(row)
     scores: dict[str, list[np.ndarray]] = {}
     read: list[Row] = []
-    faster = fuse_recognizer(model)
-    for done, (row, found) in enumerate(zip(usable, score_views(faster, usable, views, average), strict=True), 1):
+    flow = known_flow(model, usable, not_of_flow(views))
+    tested = score_views(fuse_recognizer(model), usable, views, average, flow)
+    for done, (row, found) in enumerate(zip(usable, tested, strict=True), 1):
         if isinstance(found, str):
             skipped.append((str(row.source), found))
         else:

@@ -29,7 +29,7 @@ class Pretend:
         )  # fmt: skip
         self.video, self.audio, self.batches = [], [], []
 
-    def features(self, video, audio):
+    def features(self, video, audio, flow):
         self.batches.append(len(video if audio is None else audio))
         self.video += [] if video is None else list(video.mul(255).round().byte())
         self.audio += [] if audio is None else list(audio)

@@ -88,9 +88,9 @@ def test_a_step_with_every_change_that_flow_can_follow(prepared):
             "0 of 20 clips have lucas_kanade at 25 frames a second of 48 pixels; that of others is lucas",
         ),
         (["model.video_options={in_chans: 3}"], ""),
-        (["augment.area=0.5"], "flow is computed at each step: augment.area"),
-        (["augment.rand_layers=1", "augment.erase=0.2"], "computed at each step: augment.rand_layers, augment.erase"),
-        (["recognize.segments=4"], "flow is computed at each step: recognize.segments"),
+        (["augment.area=0.5"], "flow is computed: augment.area"),
+        (["augment.rand_layers=1", "augment.erase=0.2"], "computed: augment.rand_layers, augment.erase"),
+        (["recognize.segments=4"], "flow is computed: recognize.segments"),
     ],
     ids=str,
 )

@@ -45,7 +45,7 @@ def build(
         new = readable_clips(rows_of(said.unlabelled), "unlabelled", recipe.data.exclude, **needs)
         listed[0] = ([*rows, *(replace(row, labels=()) for row in new)], looked_at + len(new), every + len(new))
     rule = _rule(recipe)
-    flow = known_flow(model, recipe, [row for rows, *_ in listed for row in rows])
+    flow = known_flow(model, [row for rows, *_ in listed for row in rows], _other_flow(recipe))
     if flow is not None:
         # Frames are read only where the network sees them, too; of validation clips, to measure what they show.
         rule = replace(rule, flow=flow, sees=model.video is not None and model.video.takes == "video+flow")
@@ -76,6 +76,17 @@ def recognizer_config(recipe: RecognizeRecipe, origin: str, names: Sequence[str]
         labels=tuple(names), multi_label=said.multi_label,
         trained_on=origin, fold=recipe.data.fold,
     )  # fmt: skip
+
+
+def _other_flow(recipe: RecognizeRecipe) -> str:
+    """What of a recipe makes frames of which flow that was computed before is not the flow."""
+    said = {
+        "recognize.segments": recipe.recognize.segments is not None,
+        "augment.area": recipe.augment.area < 1,
+        "augment.rand_layers": recipe.augment.rand_layers > 0,
+        "augment.erase": recipe.augment.erase > 0,
+    }
+    return ", ".join(key for key, is_so in said.items() if is_so)
 
 
 def _rule(recipe: RecognizeRecipe) -> ClipRule:

@@ -11,7 +11,7 @@ import torch
 from avlearn.data.cache import ClipCache
 from avlearn.data.clips import ClipDataset, WindowRule, collate
 from avlearn.data.manifest import Row
-from avlearn.data.prepared_flow import read_flow
+from avlearn.data.prepared_flow import window_flow
 from avlearn.data.sampling import Pick
 from avlearn.data.transcode import FlowSettings
 from avlearn.errors import DataError
@@ -158,9 +158,7 @@ class LabelledClips(ClipDataset):
         start, *_ = self._starts(duration, np.random.default_rng(seed))
         first = round(start * how.fps)
         frames = cache.video.shape[1] - first if cache else round(min(how.seconds, duration) * how.fps)
-        there = max(min(how.frames, frames) - 1, 0)
-        flow = read_flow(row, settings, first, there)
-        return np.pad(flow, ((0, 0), (0, how.frames - 1 - flow.shape[1]), (0, 0), (0, 0)))
+        return window_flow(row, settings, first, min(how.frames, frames), how.frames)
 
     def _starts(self, duration: float, rng: np.random.Generator) -> tuple[float, float, np.ndarray]:
         """Where video and audio begin, seconds, and the instants of the frames of `ClipRule.segments`."""

@@ -7,46 +7,34 @@ from avlearn.data.manifest import Row
 from avlearn.data.prepared_flow import stored_settings
 from avlearn.data.transcode import FlowSettings
 from avlearn.models.recognizer import Recognizer
-from avlearn.tasks.recognize.recipe import RecognizeRecipe
 from avlearn.terminal import remark
 
 
-def known_flow(model: Recognizer, recipe: RecognizeRecipe, rows: Sequence[Row]) -> FlowSettings | None:
+def known_flow(model: Recognizer, rows: Sequence[Row], other: str = "") -> FlowSettings | None:
     """The flow that need not be computed again, where all clips have it; says so, or why it is not used.
 
     Args:
-        model: what is trained.
-        recipe: of the training.
+        model: what is trained, or tested.
         rows: all clips.
+        other: what makes frames of which flow that was computed before is not the flow, in words; "": nothing does.
     """
-    if model.video is None or model.video.takes == "video" or model.config.frames < 2:
+    config = model.config
+    if model.video is None or model.video.takes == "video" or config.frames < 2:
         return None
-    wanted = FlowSettings(model.video.flow_method, recipe.clip.fps, recipe.clip.size)
+    wanted = FlowSettings(model.video.flow_method, config.fps, config.size)
     found = Counter(stored_settings(row) for row in rows)
     if set(found) == {None}:
         return None
-    other = _other(recipe)
     if other:
-        remark(f"flow is computed at each step: {other}; prepared flow is of whole frames, one after the other")
+        remark(f"flow is computed: {other}; prepared flow is of the middle square of frames, one after the other")
         return None
     if found[wanted] < len(rows):
         stored = next((settings for settings in found if settings not in (None, wanted)), None)
         said = f"that of others is {_words(stored)}" if stored else "others have none"
-        remark(f"flow is computed at each step: {found[wanted]} of {len(rows)} clips have {_words(wanted)}; {said}")
+        remark(f"flow is computed: {found[wanted]} of {len(rows)} clips have {_words(wanted)}; {said}")
         return None
     remark(f"flow is read as it was prepared: {_words(wanted)}")
     return wanted
-
-
-def _other(recipe: RecognizeRecipe) -> str:
-    """What of a recipe makes frames of which flow that was computed before is not the flow."""
-    said = {
-        "recognize.segments": recipe.recognize.segments is not None,
-        "augment.area": recipe.augment.area < 1,
-        "augment.rand_layers": recipe.augment.rand_layers > 0,
-        "augment.erase": recipe.augment.erase > 0,
-    }
-    return ", ".join(key for key, is_so in said.items() if is_so)
 
 
 def _words(flow: FlowSettings) -> str:
