@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.registry import Spec, register
+from avlearn.models.video.vit import drop_rates
 
 _PATCH, _STRIDE = 16, 10
 
@@ -29,6 +30,7 @@ class AST(Encoder):
         width, depth, heads: of the transformer.
         bins, frames: of the spectrogram that positions are learned for.
         eps: of the norms; the authors' is 1e-6, that of Hugging Face's definition 1e-12.
+        drop_path: probability that the last block is left out in training (less before, none in the first).
     """
 
     axes = ("C", "F", "N")
@@ -43,6 +45,7 @@ class AST(Encoder):
         bins: int = 128,
         frames: int = 1024,
         eps: float = 1e-6,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__((0.0,), (1.0,))
         self.grid = ((bins - _PATCH) // _STRIDE + 1, (frames - _PATCH) // _STRIDE + 1)
@@ -50,7 +53,10 @@ class AST(Encoder):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.dist_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
-        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=nn.LayerNorm) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, qkv_bias=True, drop_path=rate, norm_layer=nn.LayerNorm)
+            for rate in drop_rates(drop_path, depth)
+        )
         self.norm = nn.LayerNorm(width, eps)
         self.head_norm = nn.LayerNorm(width)
         self.feature_info = FeatureInfo(width, (_STRIDE, 0, 0))
@@ -131,6 +137,6 @@ class AST(Encoder):
         front_end={"n_fft": 1024, "mels": 128, "margin": 3},
     )
 )
-def ast_b(eps: float = 1e-6) -> AST:
+def ast_b(eps: float = 1e-6, drop_path: float = 0.0) -> AST:
     """128 log-mel bands (Kaldi's), window 25 ms, hop 10 ms, 16 kHz, 1024 frames; steps of 0.1 s."""
-    return AST(eps=eps)
+    return AST(eps=eps, drop_path=drop_path)

@@ -188,9 +188,9 @@ def _on_grid(tokens: Tensor, grid: Grid) -> Tensor:
         resize=256,
     )
 )
-def mvit_v1_b_16x4(in_chans: int = 3) -> MViT:
+def mvit_v1_b_16x4(in_chans: int = 3, drop_path: float = 0.2) -> MViT:
     """16 blocks; 16 frames, every fourth."""
-    return MViT(16, 224, (1, 2, 11, 2), in_chans=in_chans)
+    return MViT(16, 224, (1, 2, 11, 2), in_chans=in_chans, drop_path=drop_path)
 
 
 @register(
@@ -207,9 +207,9 @@ def mvit_v1_b_16x4(in_chans: int = 3) -> MViT:
         resize=256,
     )
 )
-def mvit_v1_b_32x3(in_chans: int = 3) -> MViT:
+def mvit_v1_b_32x3(in_chans: int = 3, drop_path: float = 0.3) -> MViT:
     """16 blocks; 32 frames, every third."""
-    return MViT(32, 224, (1, 2, 11, 2), drop_path=0.3, in_chans=in_chans)
+    return MViT(32, 224, (1, 2, 11, 2), in_chans=in_chans, drop_path=drop_path)
 
 
 @register(
@@ -226,9 +226,9 @@ def mvit_v1_b_32x3(in_chans: int = 3) -> MViT:
         resize=256,
     )
 )
-def mvit_v1_b24_32x3(in_chans: int = 3) -> MViT:
+def mvit_v1_b24_32x3(in_chans: int = 3, drop_path: float = 0.3) -> MViT:
     """24 blocks; 32 frames, every third."""
-    return MViT(32, 224, (2, 3, 16, 3), kernel=None, drop_path=0.3, in_chans=in_chans)
+    return MViT(32, 224, (2, 3, 16, 3), kernel=None, in_chans=in_chans, drop_path=drop_path)
 
 
 @register(
@@ -245,9 +245,9 @@ def mvit_v1_b24_32x3(in_chans: int = 3) -> MViT:
         resize=256,
     )
 )
-def mvit_v2_s_16x4(in_chans: int = 3) -> MViT:
+def mvit_v2_s_16x4(in_chans: int = 3, drop_path: float = 0.2) -> MViT:
     """16 blocks; 16 frames, every fourth."""
-    return MViT(16, 224, (1, 2, 11, 2), improved=True, in_chans=in_chans)
+    return MViT(16, 224, (1, 2, 11, 2), improved=True, in_chans=in_chans, drop_path=drop_path)
 
 
 @register(
@@ -264,9 +264,9 @@ def mvit_v2_s_16x4(in_chans: int = 3) -> MViT:
         resize=256,
     )
 )
-def mvit_v2_b_32x3(in_chans: int = 3) -> MViT:
+def mvit_v2_b_32x3(in_chans: int = 3, drop_path: float = 0.3) -> MViT:
     """24 blocks; 32 frames, every third."""
-    return MViT(32, 224, (2, 3, 16, 3), improved=True, drop_path=0.3, in_chans=in_chans)
+    return MViT(32, 224, (2, 3, 16, 3), improved=True, in_chans=in_chans, drop_path=drop_path)
 
 
 @register(
@@ -284,7 +284,7 @@ def mvit_v2_b_32x3(in_chans: int = 3) -> MViT:
         resize=356,
     )
 )
-def mvit_v2_l_40x3(in_chans: int = 3) -> MViT:
+def mvit_v2_l_40x3(in_chans: int = 3, drop_path: float = 0.75) -> MViT:
     """48 blocks; 40 frames, every third, at 312 pixels."""
     return MViT(
         40,
@@ -293,7 +293,7 @@ def mvit_v2_l_40x3(in_chans: int = 3) -> MViT:
         width=144,
         heads=2,
         improved=True,
-        drop_path=0.75,
+        drop_path=drop_path,
         in_chans=in_chans,
         mean=(0.485, 0.456, 0.406) if in_chans == 3 else None,
         std=(0.229, 0.224, 0.225) if in_chans == 3 else None,

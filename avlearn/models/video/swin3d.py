@@ -81,18 +81,18 @@ _NOTE = "torchvision prints the cost of 16 frames, half of this; accuracy is tha
 
 
 @register(Spec("video", _PAPER, 28_158_070, 400, (32, 224, 224), 87.76, 88.0, 77.7, _NOTE, stride=2, resize=256))
-def swin3d_t(in_chans: int = 3) -> Swin3D:
+def swin3d_t(in_chans: int = 3, drop_path: float = 0.1) -> Swin3D:
     """Tiny: 12 blocks, 96 channels."""
-    return Swin3D(96, (2, 2, 6, 2), (3, 6, 12, 24), in_chans=in_chans)
+    return Swin3D(96, (2, 2, 6, 2), (3, 6, 12, 24), in_chans=in_chans, drop_path=drop_path)
 
 
 @register(Spec("video", _PAPER, 49_816_678, 400, (32, 224, 224), 165.68, 166.0, 79.5, _NOTE, stride=2, resize=256))
-def swin3d_s(in_chans: int = 3) -> Swin3D:
+def swin3d_s(in_chans: int = 3, drop_path: float = 0.1) -> Swin3D:
     """Small: 24 blocks, 96 channels."""
-    return Swin3D(96, (2, 2, 18, 2), (3, 6, 12, 24), in_chans=in_chans)
+    return Swin3D(96, (2, 2, 18, 2), (3, 6, 12, 24), in_chans=in_chans, drop_path=drop_path)
 
 
 @register(Spec("video", _PAPER, 88_048_984, 400, (32, 224, 224), 281.33, 282.0, 79.4, _NOTE, stride=2, resize=256))
-def swin3d_b(in_chans: int = 3) -> Swin3D:
+def swin3d_b(in_chans: int = 3, drop_path: float = 0.3) -> Swin3D:
     """Base: 24 blocks, 128 channels."""
-    return Swin3D(128, (2, 2, 18, 2), (4, 8, 16, 32), drop_path=0.3, in_chans=in_chans)
+    return Swin3D(128, (2, 2, 18, 2), (4, 8, 16, 32), in_chans=in_chans, drop_path=drop_path)
