@@ -260,7 +260,7 @@ def _time_step(recipe: Recipe) -> tuple[float, int, float]:
     return took[threads] * 1.25, threads, max(took[1] / max(busy, 1e-3), 1.0)  # loading, augmentation, the optimizer
 
 
-def add_classifiers(model: AudioVisual, rows: list[Row], cache: Path) -> AudioVisual:
+def add_classifiers(model: AudioVisual, rows: Sequence[Row], cache: Path) -> AudioVisual:
     """The model with linear classifiers for video, audio and both, fitted on labelled clips.
 
     Args:

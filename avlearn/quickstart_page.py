@@ -62,7 +62,7 @@ def write_page(
     lines = (run_dir / "sync" / "metrics.jsonl").read_text().splitlines()
     page.image(training_curves([json.loads(line) for line in lines]), "Loss and shares over steps")
     _sync_section(page, model, rows["standard"][0], tools)
-    _localize_section(page, run_dir, model, rows["muted"] + rows["twins"], tools)
+    _localize_section(page, run_dir, model, [*rows["muted"], *rows["twins"]], tools)
     _separate_section(page, model, _duet(rows["standard"]), tools)
     _classify_section(page, model, rows["solo"][:3])
     page.section("Again", "The same on your own files:")
@@ -73,7 +73,7 @@ def write_page(
     page.save(report)
 
 
-def _duet(rows: list[Row]) -> Row:
+def _duet(rows: Sequence[Row]) -> Row:
     """A clip with two sounding things, where there is one."""
     return next((row for row in rows if "sources:2" in row.flags), rows[0])
 
@@ -93,7 +93,7 @@ def _sync_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> None
     page.cards(cards)
 
 
-def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: list[Row], tools: Path) -> None:
+def _localize_section(page: Page, run_dir: Path, model: AudioVisual, rows: Sequence[Row], tools: Path) -> None:
     shown = [rows[0], rows[len(rows) // 2], rows[-1]]
     localize_file(shown[0].path, model, tools / "localized.mp4")
     page.section("Localization", "In each clip one thing sounds and another moves in silence.")
@@ -131,7 +131,7 @@ def _separate_section(page: Page, model: AudioVisual, row: Row, tools: Path) -> 
     page.cards(shown)
 
 
-def _classify_section(page: Page, model: AudioVisual, rows: list[Row]) -> None:
+def _classify_section(page: Page, model: AudioVisual, rows: Sequence[Row]) -> None:
     page.section("Recognition", "Linear classifiers on the frozen features.")
     cards = []
     for row in rows:

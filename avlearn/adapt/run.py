@@ -130,7 +130,7 @@ class _Adaptation:
         """Rows of files that can be learned from, and path and reason of the others."""
         manifest = self.out / "files.parquet"
         if "look" in self.progress.done and manifest.exists():
-            rows = read_manifest(manifest)
+            rows: Sequence[Row] = read_manifest(manifest)
         else:
             with progress_line("looking into files") as say:
                 rows = scan(entries, manifest, workers=self.workers, progress=say)

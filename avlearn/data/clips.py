@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from avlearn.data.cache import ClipCache
-from avlearn.data.manifest import Row
+from avlearn.data.manifest import Manifest, Row, value_counts
 from avlearn.data.sampling import Pick
 from avlearn.errors import AvlearnError, DataError, MediaError
 from avlearn.media import ClipReader, Window
@@ -105,8 +105,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         bad_files: Literal["skip", "error"] = "error",
         keep: int = 1024,
     ):
-        self.rows, self.rule, self.cache, self.bad_files, self.keep = list(rows), rule, cache, bad_files, keep
-        self.classes: tuple[str, ...] = tuple(sorted({label for row in rows for label in row.labels}))
+        self.rows = rows if isinstance(rows, Manifest) else list(rows)
+        self.rule, self.cache, self.bad_files, self.keep = rule, cache, bad_files, keep
+        self.classes: tuple[str, ...] = tuple(
+            sorted({label for labels in value_counts(rows, "labels") for label in labels})
+        )
         self._places = {label: k for k, label in enumerate(self.classes)}
         self._kept: dict[tuple[int, int], _Arrays] = {}
 

@@ -1,250 +1,193 @@
 """A data set as a table: one row a clip."""
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from avlearn.data.tables import read_table
-from avlearn.errors import DataError
-from avlearn.files import check_output, printable, replacing
-from avlearn.media import Slice
-from avlearn.media.source import Source
+from avlearn.data.columns import COLUMNS, TYPES, checked
+from avlearn.data.row import LATEST, LONGEST, NO_AUDIO, NO_VIDEO, Entry, Event, Row
+from avlearn.data.tables import table_batches
+from avlearn.errors import DataError, OutputError
+from avlearn.files import check_output, replacing
 
-
-@dataclass(frozen=True)
-class Event:
-    """Something that the annotations place within a clip.
-
-    Attributes:
-        label: its class, or the word that is said.
-        start, end: seconds on the file's own clock; equal for an instant.
-        box: left, top, right, bottom as shares of the frame's width and height; None for the whole frame.
-
-    Raises:
-        ValueError: a value is of another kind, or cannot be true.
-    """
-
-    label: str
-    start: float
-    end: float
-    box: tuple[float, float, float, float] | None = None
-
-    def __post_init__(self) -> None:
-        """Hold annotations to what they mean, wherever they come from."""
-        _text(self.label)
-        if _number(self.end, -LATEST, LATEST) < _number(self.start, -LATEST, LATEST):
-            raise ValueError(f"the event ends at {self.end:g} s, before it begins")
-        if self.box is not None:
-            if not isinstance(self.box, tuple) or len(self.box) != 4:
-                raise ValueError("a box is left, top, right and bottom")
-            for side in self.box:
-                _number(side, -1, 2)  # annotators draw over the edge
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file as a corpus lists it, before anyone has looked into it.
-
-    Attributes:
-        path: where the file is, or would be.
-        labels: classes of the whole clip.
-        split: ``train``, ``val``, ``test`` or "".
-        events: what the annotations place within it.
-        folds: the split in each fold of a corpus that has several; those of `Row`.
-    """
-
-    path: Path
-    labels: tuple[str, ...] = ()
-    split: str = ""
-    events: tuple[Event, ...] = ()
-    folds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Row:
-    """A clip.
-
-    Attributes:
-        path: of the file, or of the tar that holds it.
-        start: instant of the first frame on the file's own clock, seconds.
-        duration: seconds from there for which there is video and audio.
-        video_codec, fps, width, height: of the video as displayed ("" and 0 without).
-        audio_codec, sample_rate, channels: of the audio ("" and 0 without).
-        labels: classes.
-        split: ``train``, ``val``, ``test`` or "".
-        flags: facts about the clip, like ``silent`` or ``variable-fps``.
-        reason: why the clip cannot be used; "" for one that can.
-        hash: of the content.
-        bytes: length of the content.
-        offset: first byte of the content within a tar; None for a file of its own.
-        events: what the annotations place within the clip.
-        truth: file with exact ground truth, or None.
-        folds: the split in each fold, of a corpus that is published with several: ``("test", "train", "train")`` of a
-            clip that the first of three tests; "" for one that a fold leaves out.
-        number: of the row in the manifest that it was read from, from 1; 0 of others. It is not written.
-    """
-
-    path: Path
-    start: float = 0.0
-    duration: float = 0.0
-    video_codec: str = ""
-    fps: float = 0.0
-    width: int = 0
-    height: int = 0
-    audio_codec: str = ""
-    sample_rate: int = 0
-    channels: int = 0
-    labels: tuple[str, ...] = ()
-    split: str = ""
-    flags: tuple[str, ...] = ()
-    reason: str = ""
-    hash: str = ""
-    bytes: int = 0
-    offset: int | None = None
-    events: tuple[Event, ...] = ()
-    truth: Path | None = None
-    folds: tuple[str, ...] = ()
-    number: int = field(default=0, compare=False)
-
-    def reason_for(self, *, video: bool, audio: bool) -> str:
-        """Why the clip cannot be used by what takes its video, its audio, or either; "" where it can.
-
-        A clip that lacks what is not taken can: no audio is no fault for who does not listen.
-        """
-        lacks = {NO_VIDEO: video, NO_AUDIO: audio}
-        return self.reason if lacks.get(self.reason, True) else ""
-
-    @property
-    def source(self) -> Source:
-        """What a reader opens."""
-        return self.path if self.offset is None else Slice(self.path, self.offset, self.bytes)
-
-    @property
-    def fingerprint(self) -> str:
-        """What changes when the content does: the hash, or the file's length and date where there is none."""
-        status = None if self.hash else self._status()
-        return self.hash if status is None else f"{status.st_size}-{status.st_mtime_ns}"
-
-    def require_unchanged(self) -> None:
-        """Raise DataError where the file is gone, or has another length than when it was scanned."""
-        if self.bytes and self.offset is None:
-            status = self._status()
-            if status is None or status.st_size != self.bytes:
-                raise DataError(f"{self.path}: it is gone, or has changed since the scan")
-
-    def _status(self) -> os.stat_result | None:
-        try:
-            return self.path.stat()
-        except OSError:
-            return None
-
-
-NO_VIDEO, NO_AUDIO = "there is no video", "there is no audio track"  # reasons of clips that can be used for the other
-LATEST = 1e10  # seconds: clocks that count from 1970 are at 1.8e9
-LONGEST = 1e8  # seconds of a clip: three years
-_MOST_BYTES = 2**53
-
-
-def _text(value: object, longest: int = 65536) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{_short(value)} is no text")
-    if len(value) > longest:
-        raise ValueError(f"the text has {len(value)} characters: {longest} at most")
-    if "\0" in value:
-        raise ValueError(f"{_short(value)} holds a zero character")
-    return value
-
-
-def _path(value: object) -> str:
-    return _text(value, 4096)
-
-
-def _number(value: object, low: float, high: float) -> float:
-    if isinstance(value, str) and "_" not in value:
-        text = value
-        try:
-            value = float(text)
-        except ValueError:
-            comma = "; write a decimal point" if "," in text else ""
-            raise ValueError(f"{_short(text)} is no number{comma}") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{_short(value)} is no number")
-    if not low <= value <= high:  # not of NaN
-        raise ValueError(f"{_short(value)} is not from {low:g} to {high:g}")
-    return float(value)
-
-
-def _whole(value: object, high: int) -> int:
-    number = _number(value, 0, high)
-    if not number.is_integer():
-        raise ValueError(f"{_short(value)} is no whole number")
-    return int(number)
-
-
-def _real(low: float, high: float) -> Callable[[object], float]:
-    return lambda value: _number(value, low, high)
-
-
-def _count(high: int) -> Callable[[object], int]:
-    return lambda value: _whole(value, high)
-
-
-def _list(value: object) -> list[Any]:
-    try:
-        found = json.loads(_text(value, 2**24))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list):
-        raise ValueError(f'{_short(value)} is no list: write one, like ["dog"]')
-    return found
-
-
-def _words(value: object) -> tuple[str, ...]:
-    found = _list(value)
-    if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in found):
-        raise ValueError(f"{_short(value)} is no list of words")
-    return tuple(_text(str(word)) for word in found)
-
-
-def _events(value: object) -> tuple[Event, ...]:
-    return tuple(map(_event, _list(value)))
-
-
-def _event(item: Any) -> Event:
-    try:
-        box = item.get("box")
-        return Event(item["label"], item["start"], item["end"], tuple(box) if box else None)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"an event needs a label, a start and an end, not {_short(item)}") from error
-
-
-def _short(value: object) -> str:
-    """A value as it is written in a message."""
-    text = value.hex() if isinstance(value, bytes) else repr(value) if isinstance(value, str) else str(value)
-    return printable(text if len(text) <= 80 else f"{text[:80]}...")
-
-
-# What a cell may hold, and the type that it is written as.
-_READ: dict[str, Callable[[object], object]] = {
-    "path": _path, "start": _real(-LATEST, LATEST), "duration": _real(0, LONGEST), "video_codec": _text,
-    "fps": _real(0, 1e6), "width": _count(2**31), "height": _count(2**31), "audio_codec": _text,
-    "sample_rate": _count(2**31), "channels": _count(2**31), "labels": _words, "split": _text, "flags": _words,
-    "reason": _text, "hash": _text, "bytes": _count(_MOST_BYTES), "offset": _count(_MOST_BYTES), "events": _events,
-    "truth": _path, "folds": _words,
-}  # fmt: skip
-_TEXT, _WHOLE, _REAL = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
-_TYPES = dict.fromkeys(_READ, _TEXT)
-_TYPES |= dict.fromkeys(("width", "height", "sample_rate", "channels", "bytes", "offset"), _WHOLE)
-_TYPES |= dict.fromkeys(("start", "duration", "fps"), _REAL)
-_PATHS, _LISTS = {"path", "truth"}, {"labels", "flags", "events", "folds"}
+__all__ = [
+    "LATEST", "LONGEST", "NO_AUDIO", "NO_VIDEO", "SUFFIXES", "Entry", "Event", "Manifest", "Row", "in_fold",
+    "read_manifest", "select", "take", "value_counts", "write_manifest",
+]  # fmt: skip
 SUFFIXES = (".parquet", ".csv")
+_PATHS = ("path", "truth")
+_LARGE = 2**22  # bytes of a file whose rows are laid out for all processes to share
+_GROUP = 100_000  # rows of a Parquet file that are read at once
+_LAYOUT = 1  # changes when such a file is laid out otherwise
+
+
+class Manifest(Sequence[Row]):
+    """The clips of a data set: an Arrow table, of which a row is made when it is asked for.
+
+    A large table lies in a file that is mapped into memory, so that all processes share it.
+
+    Args:
+        table: of the columns of `avlearn.data.columns.COLUMNS`, or some of them.
+        folder: that paths are relative to.
+        mapped: the file that the table is mapped from; None where it is in memory.
+        places: ``[N]``, of the rows in the table; by default all.
+        fold: whose splits the rows have, from 1; 0: those of the column ``split``.
+    """
+
+    def __init__(
+        self,
+        table: pyarrow.Table,
+        folder: Path,
+        mapped: Path | None = None,
+        places: np.ndarray | None = None,
+        fold: int = 0,
+    ):
+        self._table, self._folder, self._mapped, self._places, self._fold = table, folder, mapped, places, fold
+        self._batches: list[pyarrow.RecordBatch] = table.to_batches()
+        self._ends = np.cumsum([len(batch) for batch in self._batches])
+        self._length = len(table) if places is None else len(places)
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int, /) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> "Manifest": ...
+    def __getitem__(self, index: int | slice, /) -> "Row | Manifest":
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        place = range(len(self))[index]
+        place = place if self._places is None else int(self._places[place])
+        number = int(np.searchsorted(self._ends, place, "right"))
+        at = place - (int(self._ends[number]) - len(self._batches[number]))
+        return next(self._rows(self._batches[number].slice(at, 1), [place]))
+
+    def __iter__(self) -> Iterator[Row]:
+        for batch, places in self._parts():
+            yield from self._rows(batch, places)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(own == one for own, one in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Callable[..., "Manifest"], tuple[Any, ...]]:
+        """Another process maps the file, or gets the rows that it is to have."""
+        if self._mapped is not None:
+            return _open_mapped, (self._mapped, self._folder, self._places, self._fold)
+        return Manifest, (self._table, self._folder, None, self._places, self._fold)
+
+    def take(self, places: np.ndarray) -> "Manifest":
+        """The rows at ``places [M]``, in their order."""
+        own = places if self._places is None else self._places[places]
+        return Manifest(self._table, self._folder, self._mapped, own.astype(np.uint32), self._fold)
+
+    def of_fold(self, fold: int) -> "Manifest":
+        """The rows, with their splits in a fold."""
+        return Manifest(self._table, self._folder, self._mapped, self._places, fold)
+
+    def distinct(self, column: str) -> tuple[list[Any], np.ndarray]:
+        """Different values of a column of `Row`, and the number of each row's: int64 ``[N]``."""
+        if column == "split" and self._fold:
+            folds, which = self.distinct("folds")
+            return [value[self._fold - 1] for value in folds], which
+        known: dict[Any, int] = {}
+        found = []
+        for batch in self._batches:
+            if column not in batch.schema.names:
+                found.append(np.full(len(batch), known.setdefault(None, len(known))))
+                continue
+            packed = batch[column].dictionary_encode(null_encoding="encode")
+            numbers = [known.setdefault(value, len(known)) for value in packed.dictionary.to_pylist()]
+            found.append(np.array(numbers, np.int64)[packed.indices.to_numpy(zero_copy_only=False)])
+        which = np.concatenate(found) if found else np.zeros(0, np.int64)
+        values = [self._value(column, cell) for cell in known]
+        return values, which if self._places is None else which[self._places]
+
+    def _parts(self) -> Iterator[tuple[pyarrow.RecordBatch, Sequence[int]]]:
+        """The rows in their order, some at a time, and the place of each in the table."""
+        firsts = self._ends - [len(batch) for batch in self._batches]
+        if self._places is None:
+            for batch, first in zip(self._batches, firsts.tolist(), strict=True):
+                yield batch, range(first, first + len(batch))
+            return
+        numbers = np.searchsorted(self._ends, self._places, "right")
+        for run in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers)) + 1):
+            if len(run):
+                number, places = int(numbers[run[0]]), self._places[run].astype(np.int64)
+                yield self._batches[number].take(pyarrow.array(places - firsts[number])), places.tolist()
+
+    def _rows(self, batch: pyarrow.RecordBatch, places: Sequence[int]) -> Iterator[Row]:
+        there = [name for name in COLUMNS if name in batch.schema.names]
+        columns = [[self._value(name, cell) for cell in batch[name].to_pylist()] for name in there]
+        for place, *values in zip(places, *columns, strict=True):
+            row = dict(zip(there, values, strict=True))
+            if self._fold:
+                row["split"] = row["folds"][self._fold - 1]
+            yield Row(**row, number=place + 1)
+
+    def _value(self, column: str, cell: Any) -> Any:
+        """What a cell says."""
+        if cell is None or cell == "":
+            return _DEFAULTS[column]
+        if COLUMNS[column].listed:
+            return _listed(column, cell)
+        return self._folder / cell if column in _PATHS else cell
+
+
+_DEFAULTS = {name: Row.__dataclass_fields__[name].default for name in COLUMNS}
+
+
+@lru_cache(maxsize=4096)
+def _listed(column: str, cell: str) -> Any:
+    return COLUMNS[column].read(cell)
+
+
+def take(rows: Sequence[Row], places: np.ndarray) -> Sequence[Row]:
+    """Rows at ``places [M]``, in their order."""
+    return rows.take(places) if isinstance(rows, Manifest) else [rows[place] for place in places.tolist()]
+
+
+def select(rows: Sequence[Row], column: str, holds: Callable[[Any], bool]) -> Sequence[Row]:
+    """Rows of which the value of a column holds; each different value is asked about once."""
+    if not isinstance(rows, Manifest):
+        return [row for row in rows if holds(getattr(row, column))]
+    values, which = rows.distinct(column)
+    return rows.take(np.flatnonzero(np.array([holds(value) for value in values], bool)[which]))
+
+
+def in_fold(rows: Sequence[Row], fold: int) -> Sequence[Row]:
+    """Rows of a fold, from 1, with their splits in it; what it leaves out is left out."""
+    kept = select(rows, "folds", lambda folds: bool(folds[fold - 1]))
+    if isinstance(kept, Manifest):
+        return kept.of_fold(fold)
+    return [replace(row, split=row.folds[fold - 1]) for row in kept]
+
+
+def value_counts(rows: Sequence[Row], column: str) -> Counter[Any]:
+    """How many rows have each value of a column."""
+    if not isinstance(rows, Manifest):
+        return Counter(getattr(row, column) for row in rows)
+    values, which = rows.distinct(column)
+    found: Counter[Any] = Counter()
+    for value, count in zip(values, np.bincount(which, minlength=len(values)).tolist(), strict=True):
+        found[value] += count
+    return +found
 
 
 def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
@@ -254,21 +197,21 @@ def write_manifest(rows: Sequence[Row], path: str | Path) -> None:
         OutputError: the suffix is neither, or the file cannot be written.
     """
     path = check_output(path, SUFFIXES, overwrite=True)
-    columns: dict[str, list[Any]] = {name: [] for name in _TYPES}
+    columns: dict[str, list[Any]] = {name: [] for name in TYPES}
     for row in rows:
         for name, values in columns.items():
             value = getattr(row, name)
             if name in _PATHS and value is not None:
                 value = _relative(value, path.parent)
-            elif name in _LISTS:
+            elif COLUMNS[name].listed:
                 value = json.dumps([_plain(item) for item in value])
             values.append(value)
-    table = pyarrow.table(columns, pyarrow.schema(list(_TYPES.items())))
+    table = pyarrow.table(columns, pyarrow.schema(list(TYPES.items())))
     with replacing(path) as part:
         if path.suffix.lower() == ".csv":
             pyarrow.csv.write_csv(table, part)
         else:
-            pyarrow.parquet.write_table(table, part)
+            pyarrow.parquet.write_table(table, part, row_group_size=_GROUP)
 
 
 def _plain(item: str | Event) -> str | dict[str, Any]:
@@ -282,47 +225,65 @@ def _relative(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def read_manifest(path: str | Path) -> list[Row]:
+def read_manifest(path: str | Path) -> Manifest:
     """Read a manifest, or the ``manifest.parquet`` of a folder; paths come out absolute or as given.
 
     A table made by hand (Parquet; CSV in UTF-8, its cells parted by commas or semicolons; TSV) needs the columns
     ``path`` and ``duration``; the others have defaults, and what it holds beside them is passed over.
+
+    A large one is checked and laid out in the user's cache once, where all processes share it.
 
     Raises:
         DataError: there is no such file, it is of another kind, or a cell holds what it cannot; with row and column.
     """
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
-    table = read_table(path, _TYPES)
-    for name in ("path", "duration"):
-        if name not in table:
-            raise DataError(f"{path} lacks the column '{name}'")
-    columns = {name: _column(name, table[name], path) for name in _TYPES if name in table}
-    names, cells = list(columns), zip(*columns.values(), strict=True)
-    return [_row(dict(zip(names, values, strict=True)), path, number) for number, values in enumerate(cells, 1)]
-
-
-def _column(name: str, cells: list[Any], path: Path) -> list[Any]:
-    """What the cells hold; None where they are empty."""
-    read = _READ[name]
-    found: list[Any] = []
-    for number, cell in enumerate(cells, 1):
+    status = path.stat() if path.is_file() else None
+    if status is None or status.st_size < _LARGE:
+        return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
+    mapped = _cache() / f"{_name(path)}-{status.st_size:x}-{status.st_mtime_ns:x}.arrow"
+    if not mapped.exists():
         try:
-            found.append(None if cell is None or cell == "" else read(cell))
-        except ValueError as error:
-            raise DataError(f"{path}, row {number}: {name}: {error}") from error
-    return found
+            _lay_out(path, mapped)
+        except (OSError, OutputError):  # a cache that cannot be written is no reason not to work
+            return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
+    return _open_mapped(mapped, path.parent)
 
 
-def _row(cells: dict[str, Any], path: Path, number: int) -> Row:
-    values = {name: value for name, value in cells.items() if value is not None}
-    for name in ("path", "duration"):
-        if name not in values:
-            raise DataError(f"{path}, row {number}: there is no {name}")
-    if not values["duration"] and not values.get("reason"):
-        raise DataError(f"{path}, row {number}: duration: a clip that can be used lasts longer than 0 s")
-    if "offset" in values and not values.get("bytes"):
-        raise DataError(f"{path}, row {number}: bytes: a clip at an offset needs its length")
-    for name in _PATHS & set(values):
-        values[name] = path.parent / values[name]
-    return Row(**values, number=number)
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "avlearn" / "manifests"
+
+
+def _name(path: Path) -> str:
+    return hashlib.sha256(f"{_LAYOUT} {path.resolve()}".encode()).hexdigest()[:20]
+
+
+def _lay_out(path: Path, mapped: Path) -> None:
+    """Write a manifest's rows as they are mapped; what was laid out of it before goes."""
+    mapped.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(mapped) as part, pyarrow.OSFile(str(part), "wb") as sink:
+        batches = _batches(path)
+        first = next(batches)
+        with pyarrow.ipc.new_file(sink, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+    for other in mapped.parent.glob(f"{_name(path)}-*.arrow"):
+        if other != mapped:
+            other.unlink(missing_ok=True)
+
+
+def _open_mapped(mapped: Path, folder: Path, places: np.ndarray | None = None, fold: int = 0) -> Manifest:
+    table = pyarrow.ipc.open_file(pyarrow.memory_map(str(mapped))).read_all()
+    return Manifest(table, folder, mapped, places, fold)
+
+
+def _batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
+    """Rows of a manifest, checked; at least one batch, perhaps an empty one."""
+    first = 1
+    for cells in table_batches(path, TYPES):
+        for name in ("path", "duration"):
+            if name not in cells:
+                raise DataError(f"{path} lacks the column '{name}'")
+        batch = checked(cells, path, first)
+        first += len(batch)
+        yield batch

@@ -79,7 +79,8 @@ class StepSampler:
         epoch, place = divmod(number, max(self.clips // (self.batch * self.world), 1))
         if epoch not in self._orders:
             kept = {e: order for e, order in self._orders.items() if abs(e - epoch) == 1}
-            self._orders = {**kept, epoch: np.random.default_rng([self.seed, epoch]).permutation(self.clips)}
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.clips)
+            self._orders = {**kept, epoch: order.astype(np.uint32)}
         first = (place * self.world + self.rank) * self.batch
         clips = self._orders[epoch][np.arange(first, first + self.batch) % self.clips]
         # Drawn for all processes, so that a window does not depend on how many share the batch.

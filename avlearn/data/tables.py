@@ -1,13 +1,12 @@
-"""Tables from anyone: columns of Parquet, CSV and TSV files, bounded in memory; what is wrong is one line."""
+"""Tables from anyone: Parquet, CSV and TSV files in batches of rows, bounded in memory; what is wrong is one line."""
 
 import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow
-import pyarrow.compute
 import pyarrow.parquet
+from pyarrow import compute
 
 from avlearn.errors import DataError
 from avlearn.files import is_file, printable
@@ -16,19 +15,21 @@ from avlearn.files import is_file, printable
 # tables pack 3 to 20 times; those that are made to fill the memory do a million times.
 _ROOM, _PACKED = 2**26, 200
 TABLES = (".parquet", ".csv", ".tsv")
+ROWS = 2**16  # that are read at once
 _LONGEST = 2**24  # characters of a cell
 _UTF8 = "save it in UTF-8 (in Excel: CSV UTF-8)"
 
 
-def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
-    """Columns of a table, by name.
+def table_batches(path: Path, types: Mapping[str, pyarrow.DataType]) -> Iterator[dict[str, pyarrow.Array]]:
+    """Some rows of a table after the other, each as columns by name.
 
     Args:
         path: a ``.parquet``, ``.csv`` or ``.tsv``, in capitals or not.
         types: of the columns that are wanted: text, whole or real numbers. Others are passed over.
 
-    Returns:
-        The wanted columns that there are. Cells of CSV and TSV are text, empty ones None in Parquet and "" in those.
+    Yields:
+        The wanted columns that there are, of up to `ROWS` rows, at least once. Cells of CSV and TSV are text, empty
+        ones null in Parquet and "" in those.
 
     Raises:
         DataError: there is no such file, it is of another kind, damaged, or holds more than its size lets expect.
@@ -37,10 +38,10 @@ def read_table(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, l
         raise DataError(f"there is no manifest {path}")
     if path.suffix.lower() not in TABLES:
         raise DataError(f"{path} is not a manifest by its name: {', '.join(TABLES)}")
-    return (_read_parquet if path.suffix.lower() == ".parquet" else _read_text)(path, types)
+    return (_parquet_batches if path.suffix.lower() == ".parquet" else _text_batches)(path, types)
 
 
-def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
+def _parquet_batches(path: Path, types: Mapping[str, pyarrow.DataType]) -> Iterator[dict[str, pyarrow.Array]]:
     try:
         size = path.stat().st_size
         metadata = pyarrow.parquet.read_metadata(path)
@@ -55,16 +56,35 @@ def _read_parquet(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str
             _check_type(schema.field(name).type, types[name], f"{path}: {name}")
         # Dictionaries stay packed until their sizes are known.
         words = [name for name in wanted if types[name] == pyarrow.string()]
+        held = dict.fromkeys(wanted, 0)
+        yield {name: pyarrow.array([], types[name]) for name in wanted}
         # Nothing is read ahead by threads, which a forked process does not have.
         with pyarrow.parquet.ParquetFile(path, metadata=metadata, read_dictionary=words, pre_buffer=False) as file:
-            read = {name: file.read([name], use_threads=False)[name] for name in wanted}
-            if len({len(column) for column in read.values()}) > 1:
-                raise DataError(f"{path} is damaged: its columns are not equally long")
-            return {name: _cells(column, size, f"{path}: {name}") for name, column in read.items()}
+            for group in range(metadata.num_row_groups):
+                read = {name: file.read_row_group(group, [name], use_threads=False)[name] for name in wanted}
+                if len({len(column) for column in read.values()}) > 1:
+                    raise DataError(f"{path} is damaged: its columns are not equally long")
+                for name, column in read.items():
+                    held[name] = _check_text(column, held[name], size, f"{path}: {name}")
+                yield from _parts(read)
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         # Whatever Arrow makes of a damaged file: its own errors, those of the names' decoding, and of sizes in headers.
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{path} is not a manifest: {printable(reason[:200])}") from error
+
+
+def _parts(columns: Mapping[str, pyarrow.ChunkedArray]) -> Iterator[dict[str, pyarrow.Array]]:
+    """Columns in parts of `ROWS` rows, text unpacked."""
+    for first in range(0, max(map(len, columns.values()), default=0), ROWS):
+        part = {}
+        for name, column in columns.items():
+            cells = column.slice(first, ROWS)
+            if pyarrow.types.is_dictionary(cells.type) or pyarrow.types.is_large_string(cells.type):
+                cells = cells.cast(pyarrow.large_string()).cast(pyarrow.string())
+            cells = cells.combine_chunks()
+            cells.validate(full=True)  # whether text is UTF-8
+            part[name] = cells
+        yield part
 
 
 def _check_type(found: pyarrow.DataType, wanted: pyarrow.DataType, where: str) -> None:
@@ -89,35 +109,37 @@ def _check_size(metadata: pyarrow.parquet.FileMetaData, size: int, path: Path) -
         raise DataError(f"{path} unpacks to {total} bytes, from a file of {size}")
 
 
-def _cells(column: pyarrow.ChunkedArray, size: int, where: str) -> list[Any]:
-    """Values of a column, when the text in it is known to be no more than ``size`` lets expect."""
-    compute, total = pyarrow.compute, 0
+def _check_text(column: pyarrow.ChunkedArray, held: int, size: int, where: str) -> int:
+    """Bytes of text up to here, unpacked: ``held`` and a column's; refused where ``size`` does not let expect them."""
+    total = held
     for chunk in column.chunks:
-        if pyarrow.types.is_dictionary(chunk.type) and pyarrow.types.is_string(chunk.type.value_type):
+        if pyarrow.types.is_dictionary(chunk.type) and not pyarrow.types.is_null(chunk.type.value_type):
             lengths = compute.binary_length(chunk.dictionary)
             if (compute.max(lengths).as_py() or 0) > _LONGEST:
                 raise DataError(f"{where} holds a text of more than {_LONGEST} characters")
             total += compute.sum(lengths.take(chunk.indices)).as_py() or 0
     if total > _ROOM + _PACKED * size:
         raise DataError(f"{where} holds {total} bytes of text, in a file of {size}")
-    cells: list[Any] = column.to_pylist()
-    return cells
+    return total
 
 
-def _read_text(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, list[Any]]:
+def _text_batches(path: Path, types: Mapping[str, pyarrow.DataType]) -> Iterator[dict[str, pyarrow.Array]]:
     limit = csv.field_size_limit(_LONGEST)
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names, rows = _header(path, file)
             wanted = {name: names.index(name) for name in types if name in names}
-            columns: dict[str, list[Any]] = {name: [] for name in wanted}
+            columns: dict[str, list[str]] = {name: [] for name in wanted}
             for number, row in enumerate(rows, 1):
                 if len(row) != len(names):
                     raise DataError(f"{path}, row {number}: it has {len(row)} cells, the first line {len(names)}")
                 for name, place in wanted.items():
                     columns[name].append(row[place])
-            return columns
+                if not number % ROWS:
+                    yield _texts(columns)
+                    columns = {name: [] for name in wanted}
+            yield _texts(columns)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, line {_undecodable(path)}: not in UTF-8: {_UTF8}") from error
     except csv.Error as error:
@@ -126,6 +148,10 @@ def _read_text(path: Path, types: Mapping[str, pyarrow.DataType]) -> dict[str, l
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _texts(columns: Mapping[str, list[str]]) -> dict[str, pyarrow.Array]:
+    return {name: pyarrow.array(cells, pyarrow.string()) for name, cells in columns.items()}
 
 
 def _undecodable(path: Path) -> int:

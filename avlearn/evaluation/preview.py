@@ -103,7 +103,7 @@ def preview_from(
     return PreviewResult(str(target), learned, cost.recognizer, cost.preview, skipped)
 
 
-def _to_learn(rows: list[Row]) -> list[Row]:
+def _to_learn(rows: Sequence[Row]) -> Sequence[Row]:
     """Training files, of a manifest that has splits; else all."""
     return [row for row in rows if row.split == TRAIN] if any(row.split for row in rows) else rows
 

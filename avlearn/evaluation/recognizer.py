@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.manifest import Row, in_fold, read_manifest, select, value_counts
 from avlearn.data.views import Views, parse_views
 from avlearn.errors import DataError
 from avlearn.evaluation.recognizer_result import RecognitionResult, ScoredClips
@@ -76,7 +76,7 @@ def evaluate_recognizer(
     return RecognitionResult(clips, str(views), items, config.fold, tuple(skipped))
 
 
-def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:
+def rows_to_test(manifest: str | Path, fold: int | None = None) -> Sequence[Row]:
     """Clips of the test split, else of the validation split, else of none; never those to train on.
 
     Args:
@@ -86,17 +86,14 @@ def rows_to_test(manifest: str | Path, fold: int | None = None) -> list[Row]:
     Raises:
         DataError: there is no such fold, or there are training clips alone.
     """
-    rows = read_manifest(manifest)
-    splits = [row.split for row in rows]
+    rows: Sequence[Row] = read_manifest(manifest)
     if fold is not None:
-        folds = min((len(row.folds) for row in rows), default=0)
+        folds = min(map(len, value_counts(rows, "folds")), default=0)
         if not 1 <= fold <= folds:
             raise DataError(f"{manifest} has no fold {fold}: it has {folds or 'none'}")
-        splits = [row.folds[fold - 1] for row in rows]
-        rows = [row for row, split in zip(rows, splits, strict=True) if split]  # what a fold leaves out
-        splits = [split for split in splits if split]
+        rows = in_fold(rows, fold)
     for split in ("test", "val", ""):
-        found = [row for row, own in zip(rows, splits, strict=True) if own == split]
+        found = select(rows, "split", split.__eq__)
         if found and not split:
             remark(f"{manifest} has no splits: all of its clips are tested on, also those that a training took")
         if found:

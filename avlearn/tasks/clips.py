@@ -3,14 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from avlearn.data.cache import ClipCache, decode_once
 from avlearn.data.clips import WindowRule
-from avlearn.data.manifest import Row, read_manifest
+from avlearn.data.manifest import NO_AUDIO, NO_VIDEO, Row, in_fold, read_manifest, select, take, value_counts
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError, RecipeError
 from avlearn.files import printable
@@ -37,7 +37,7 @@ def world_of(recipe: Recipe) -> World:
     return recipe.data.world
 
 
-def rows_of(source: str, fold: int | None = None) -> list[Row]:
+def rows_of(source: str, fold: int | None = None) -> Sequence[Row]:
     """Rows of a folder or a manifest.
 
     Raises:
@@ -51,7 +51,7 @@ def rows_of(source: str, fold: int | None = None) -> list[Row]:
         raise DataError(f"{source} names no clip")
     if fold is None:
         return rows
-    if not any(row.folds for row in rows):
+    if not any(value_counts(rows, "folds")):
         raise DataError(
             f"{source} has no fold {fold}: it has none; data.fold=null takes all clips, and of corpora that have "
             "several avlearn scan --corpus fills them in"
@@ -59,7 +59,7 @@ def rows_of(source: str, fold: int | None = None) -> list[Row]:
     return of_fold(rows, fold, source)
 
 
-def of_fold(rows: Sequence[Row], fold: int, source: object) -> list[Row]:
+def of_fold(rows: Sequence[Row], fold: int, source: object) -> Sequence[Row]:
     """Rows of a fold, with their splits in it; what it leaves out is left out.
 
     Args:
@@ -70,14 +70,14 @@ def of_fold(rows: Sequence[Row], fold: int, source: object) -> list[Row]:
     Raises:
         DataError: there is no such fold.
     """
-    folds = min(len(row.folds) for row in rows)
+    folds = min(map(len, value_counts(rows, "folds")))
     if not 1 <= fold <= folds:
         there = f"it has {folds}" if folds else "avlearn scan --corpus fills them in for corpora that have several"
         raise DataError(f"{source} has no fold {fold}: {there}")
-    return [replace(row, split=row.folds[fold - 1]) for row in rows if row.folds[fold - 1]]
+    return in_fold(rows, fold)
 
 
-def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[list[Row], int]]:
+def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[Sequence[Row], int]]:
     """Training and validation rows, and how many there are of each; a world is rendered where there is no data.
 
     Of a world that is sampled there are more than rows.
@@ -89,7 +89,7 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
 
     world = world_of(recipe)
     config = WorldConfig.preset(world.preset)
-    found = []
+    found: list[tuple[Sequence[Row], int]] = []
     for k, (split, clips) in enumerate((("train", world.train_clips), ("val", world.val_clips))):
         out = Path(data.root) / f"{world.preset}-{split}-{clips}-{world.seed}"
         with progress_line(f"rendering {split} clips") as progress:
@@ -101,26 +101,30 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[lis
     return found
 
 
-def _split(data: Data, source: str, seed: int) -> tuple[list[Row], list[Row]]:
+def _split(data: Data, source: str, seed: int) -> tuple[Sequence[Row], Sequence[Row]]:
     """Rows for training and validation of the data that a recipe names; ``source`` is that for training."""
     train = rows_of(source, data.fold)
     if data.val is not None:
         return train, rows_of(data.val)
-    splits = {row.split for row in train}
+    splits = value_counts(train, "split")
     if "val" in splits and "train" in splits:
-        return [r for r in train if r.split == "train"], [r for r in train if r.split == "val"]
+        return _of_split(train, "train"), _of_split(train, "val")
     if "train" in splits:
-        train = [row for row in train if row.split == "train"]  # what is held out for a test stays so
+        train = _of_split(train, "train")  # what is held out for a test stays so
     order = np.random.default_rng(seed).permutation(len(train))
     held = max(len(train) // 10, 1)
     if len(train) < 2:
         raise DataError(f"{source} has one clip: nothing is left for validation")
-    return [train[i] for i in order[held:]], [train[i] for i in order[:held]]
+    return take(train, order[held:]), take(train, order[:held])
+
+
+def _of_split(rows: Sequence[Row], split: str) -> Sequence[Row]:
+    return select(rows, "split", split.__eq__)
 
 
 def decode_clips(
-    recipe: Recipe, rows: list[Row], name: str, *, video: bool = True, audio: bool = True
-) -> tuple[list[Row], ClipCache]:
+    recipe: Recipe, rows: Sequence[Row], name: str, *, video: bool = True, audio: bool = True
+) -> tuple[Sequence[Row], ClipCache]:
     """Clips decoded once, and the rows of those that could be; says which could not.
 
     Raises:
@@ -140,25 +144,27 @@ def decode_clips(
             number, reason = next(iter(cache.bad.items()))
             raise DataError(f"{said} (data.max_bad allows a share of {data.max_bad:g}); {rows[number].path}: {reason}")
         print(f"left out {said}", file=sys.stderr)
-    return [row for number, row in enumerate(rows) if number not in cache.bad], cache
+    return take(rows, np.delete(np.arange(len(rows)), list(cache.bad))), cache
 
 
 def readable_clips(
     rows: Sequence[Row], name: str, exclude: Sequence[str], *, video: bool = True, audio: bool = True
-) -> list[Row]:
+) -> Sequence[Row]:
     """Rows that have what is needed, and none of the flags; says which are left out and why.
 
     Raises:
         DataError: there is none.
     """
-    usable = []
-    for row in rows:
-        if reason := row.reason_for(video=video, audio=audio):
-            print(f"left out {printable(row.path)}: {printable(reason)}", file=sys.stderr)
-        else:
-            usable.append(row)
+    passed_over = {NO_VIDEO: not video, NO_AUDIO: not audio}
+
+    def usable_by(reason: str) -> bool:
+        return not reason or passed_over.get(reason, False)
+
+    for row in select(rows, "reason", lambda reason: not usable_by(reason)):
+        print(f"left out {printable(row.path)}: {printable(row.reason)}", file=sys.stderr)
+    usable = select(rows, "reason", usable_by)
     for flag in exclude:
-        kept = [row for row in usable if flag not in row.flags]
+        kept = select(usable, "flags", partial(_lacks, flag))
         if len(kept) < len(usable):
             print(f"left out {len(usable) - len(kept)} {name} clips: {flag}", file=sys.stderr)
         usable = kept
@@ -169,14 +175,19 @@ def readable_clips(
     return usable
 
 
-def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> list[Row]:
+def _lacks(flag: str, flags: Sequence[str]) -> bool:
+    return flag not in flags
+
+
+def usable_clips(rows: Sequence[Row], name: str, exclude: Sequence[str], rule: WindowRule) -> Sequence[Row]:
     """Rows with video and audio that windows can be cut from; says which are left out and why."""
     usable = readable_clips(rows, name, exclude)
-    kept = [row for row in usable if row.duration >= rule.audio_seconds - 1e-3]
+    kept = select(usable, "duration", (rule.audio_seconds - 1e-3).__le__)
     if not kept:
+        longest = max(row.duration for row in usable)
         raise DataError(
             f"no {name} clip lasts {rule.audio_seconds:g} s (clip.seconds + 2 clip.context), the longest "
-            f"{max(row.duration for row in usable):.2f} s: lower clip.seconds or clip.context, or give longer clips"
+            f"{longest:.2f} s: lower clip.seconds or clip.context, or give longer clips"
         )
     if len(kept) < len(usable):
         print(

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from avlearn.config import RecognizerConfig
-from avlearn.data.manifest import Row
+from avlearn.data.manifest import Row, select
 from avlearn.data.world import WorldConfig
 from avlearn.errors import RecipeError
 from avlearn.models.recognizer import Recognizer
@@ -45,7 +46,7 @@ def build(
         new = readable_clips(rows_of(said.unlabelled), "unlabelled", recipe.data.exclude, **needs)
         listed[0] = ([*rows, *(replace(row, labels=()) for row in new)], looked_at + len(new), every + len(new))
     rule = _rule(recipe)
-    flow = known_flow(model, [row for rows, *_ in listed for row in rows], _other_flow(recipe))
+    flow = known_flow(model, chain(listed[0][0], listed[1][0]), _other_flow(recipe))
     if flow is not None:
         # Frames are read only where the network sees them, too; of validation clips, to measure what they show.
         rule = replace(rule, flow=flow, sees=model.video is not None and model.video.takes == "video+flow")
@@ -100,7 +101,7 @@ def _rule(recipe: RecognizeRecipe) -> ClipRule:
 def _tell_of_short(rows: Sequence[Row], name: str, recipe: RecognizeRecipe) -> None:
     """Say how many clips go on with their last frame, or with silence."""
     seconds = 0.0 if recipe.recognize.segments and recipe.recognize.inputs == "video" else recipe.clip.seconds
-    short = [row for row in rows if row.duration < seconds - 1e-3]
+    short = select(rows, "duration", (seconds - 1e-3).__gt__)
     if short:
         rest = {"video": "their last frame", "audio": "silence", "both": "their last frame, and silence"}
         shortest = min(short, key=lambda row: row.duration)

@@ -1,7 +1,7 @@
 """Whether the flow that lies beside prepared clips is what a network would compute of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from avlearn.data.manifest import Row
 from avlearn.data.prepared_flow import stored_settings
@@ -10,7 +10,7 @@ from avlearn.models.recognizer import Recognizer
 from avlearn.terminal import remark
 
 
-def known_flow(model: Recognizer, rows: Sequence[Row], other: str = "") -> FlowSettings | None:
+def known_flow(model: Recognizer, rows: Iterable[Row], other: str = "") -> FlowSettings | None:
     """The flow that need not be computed again, where all clips have it; says so, or why it is not used.
 
     Args:
@@ -28,10 +28,10 @@ def known_flow(model: Recognizer, rows: Sequence[Row], other: str = "") -> FlowS
     if other:
         remark(f"flow is computed: {other}; prepared flow is of the middle square of frames, one after the other")
         return None
-    if found[wanted] < len(rows):
+    if found[wanted] < found.total():
         stored = next((settings for settings in found if settings not in (None, wanted)), None)
         said = f"that of others is {_words(stored)}" if stored else "others have none"
-        remark(f"flow is computed: {found[wanted]} of {len(rows)} clips have {_words(wanted)}; {said}")
+        remark(f"flow is computed: {found[wanted]} of {found.total()} clips have {_words(wanted)}; {said}")
         return None
     remark(f"flow is read as it was prepared: {_words(wanted)}")
     return wanted

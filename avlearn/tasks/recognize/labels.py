@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from avlearn.data.manifest import Row
+from avlearn.data.manifest import Row, select, value_counts
 from avlearn.errors import DataError
 from avlearn.files import printable
 
@@ -28,52 +28,57 @@ def class_names(train: Sequence[Row], val: Sequence[Row], *, several: bool) -> t
             or all of them. Clip, label and row of the manifest are named.
     """
     for part, rows in (("training", train), ("validation", val)):
-        for row in rows:
-            if not row.labels and not several:
-                raise DataError(f"the {part} clip {_clip(row)} has no label")
-            if len(row.labels) > 1 and not several:
+        if not several:
+            for row in select(rows, "labels", lambda labels: len(labels) != 1)[:1]:
+                if not row.labels:
+                    raise DataError(f"the {part} clip {_clip(row)} has no label")
                 said = ", ".join(map(repr, row.labels[:3]))
                 raise DataError(f"the {part} clip {_clip(row)} has several labels ({said}): recognize.multi_label=true")
         _check_words(part, rows)
-    counts = Counter(label for row in train for label in row.labels)
-    if len(counts) < _FEWEST:
-        raise DataError(f"the training clips are all of {len(counts)} class: recognition takes several")
-    for row in train:
-        for label in row.labels:
-            if counts[label] < _FEWEST:
-                raise DataError(f"the class {label!r} has one training clip, {_clip(row)}: give more, or leave it out")
-    for row in val:
-        for label in row.labels:
-            if label not in counts:
-                raise DataError(f"the label {label!r} of the validation clip {_clip(row)} is of no training clip")
+    found = label_counts(train)
+    if len(found) < _FEWEST:
+        raise DataError(f"the training clips are all of {len(found)} class: recognition takes several")
+    for row, label in _first(train, lambda label: found[label] < _FEWEST):
+        raise DataError(f"the class {label!r} has one training clip, {_clip(row)}: give more, or leave it out")
+    for row, label in _first(val, lambda label: label not in found):
+        raise DataError(f"the label {label!r} of the validation clip {_clip(row)} is of no training clip")
     _check_apart(train, val)
-    names = tuple(sorted(counts))
+    names = tuple(sorted(found))
     if len(names) > _MOST or len(json.dumps(names, indent=2)) > _ALL:
         raise DataError(f"the {len(names)} labels are more than a model keeps: {_MOST}, {_ALL} characters together")
     return names
 
 
+def label_counts(rows: Sequence[Row]) -> Counter[str]:
+    """How many rows have each label."""
+    found: Counter[str] = Counter()
+    for labels, count in value_counts(rows, "labels").items():
+        found.update(dict.fromkeys(labels, count))
+    return found
+
+
+def _first(rows: Sequence[Row], bad: Callable[[str], bool]) -> list[tuple[Row, str]]:
+    """The first row with a bad label, and the label, where there is one."""
+    found = select(rows, "labels", lambda labels: any(map(bad, labels)))[:1]
+    return [(row, next(filter(bad, row.labels))) for row in found]
+
+
 def _check_words(part: str, rows: Sequence[Row]) -> None:
     """Hold labels to what is written as it is: one line, which the settings of a model keep unchanged."""
-    for row in rows:
-        for label in row.labels:
-            if not 0 < len(label) <= _LONGEST or printable(label) != label:
-                what = (
-                    "holds characters that are not printed"
-                    if printable(label) != label
-                    else f"has {len(label)} characters"
-                )
-                raise DataError(
-                    f"a label of the {part} clip {_clip(row)} {what}: labels are one line of 1 to {_LONGEST} characters"
-                )
+    for row, label in _first(rows, lambda label: not 0 < len(label) <= _LONGEST or printable(label) != label):
+        what = "holds characters that are not printed" if printable(label) != label else f"has {len(label)} characters"
+        raise DataError(
+            f"a label of the {part} clip {_clip(row)} {what}: labels are one line of 1 to {_LONGEST} characters"
+        )
 
 
 def _check_apart(train: Sequence[Row], val: Sequence[Row]) -> None:
-    seen = {_identity(row): row for row in train}
-    for row in val:
-        other = seen.get(_identity(row))
+    held_out = {_identity(row): row for row in val}
+    hashes = {row.hash for row in val}
+    for row in select(train, "hash", hashes.__contains__):
+        other = held_out.get(_identity(row))
         if other is not None:
-            raise DataError(f"the validation clip {_clip(row)} is the training clip {_clip(other)}: keep them apart")
+            raise DataError(f"the validation clip {_clip(other)} is the training clip {_clip(row)}: keep them apart")
 
 
 def _identity(row: Row) -> tuple[object, ...]:
@@ -89,6 +94,6 @@ def _clip(row: Row) -> str:
 
 def balanced_weights(rows: Sequence[Row], names: Sequence[str]) -> Tensor:
     """Weights of classes, inverse to how many clips each has; their mean over clips is 1."""
-    counts = Counter(label for row in rows for label in row.labels)
-    weights = torch.tensor([1 / counts[name] for name in names])
-    return weights * sum(counts.values()) / len(names)
+    found = label_counts(rows)
+    weights = torch.tensor([1 / found[name] for name in names])
+    return weights * found.total() / len(names)

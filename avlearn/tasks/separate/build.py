@@ -4,6 +4,7 @@ import torch
 
 from avlearn.config import Separator
 from avlearn.data.clips import ClipDataset, Clips, WindowRule, collate
+from avlearn.data.manifest import select, value_counts
 from avlearn.data.mixing import Mixing
 from avlearn.errors import DataError
 from avlearn.tasks.clips import NAMES, decode_clips, list_clips, origin, usable_clips
@@ -31,8 +32,10 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
     for k, (name, (rows, every)) in enumerate(zip(NAMES, list_clips(recipe, sample), strict=True)):
         looked_at, rows = len(rows), usable_clips(rows, name, recipe.data.exclude, rule)
         # A mixture's truth is a clip's own audio: what is not seen of it should not be there.
-        if any(row.truth for row in rows):
-            rows = [r for r in rows if "offscreen" not in r.flags and (settings.places > 1 or "sources:1" in r.flags)]
+        if any(value_counts(rows, "truth")):
+            rows = select(
+                rows, "flags", lambda of: "offscreen" not in of and (settings.places > 1 or "sources:1" in of)
+            )
         if len(rows) < settings.sources:
             raise DataError(f"{len(rows)} {name} clips are too few for mixtures of {settings.sources}")
         counts.append(round(len(rows) / looked_at * every))
