@@ -22,10 +22,12 @@ _CLASSES = (
     "are left. Fast: it costs little. Log odds of 0 are as likely as not. What is drawn may be far from all that is "
     "real: it shows what raises the score, not what the class looks like. Contrast is stretched."
 )
+_HUES = "the hue is the direction (right red, down yellow, left cyan, up blue)"
+_MOTION = f" Of optical flow, white does not move, and {_HUES}; of frames and flow, the frames are above."
 _FILTERS = (
     "First layers, as what they come to of the input itself. Each filter is on a scale of its own. Of colours, grey is "
-    "zero; of flow, white is, and the hue is the direction (right red, down yellow, left cyan, up blue); of a "
-    "spectrogram, low bands are below, red raises the answer and blue lowers it."
+    f"zero; of flow, white is, and {_HUES}; of a spectrogram, low bands are below, red raises the answer and blue "
+    "lowers it."
 )
 
 
@@ -40,9 +42,10 @@ def write_page(
     """
     title = f"What {network.name} looks at" if file else f"What {network.name} has learned"
     page = Page(title, printable(file))
+    moving = "video" in network.encoders and network.encoders["video"].takes != "video"
     for name, text, shown in (
         ("Where it looks", _MAPS, maps),
-        ("What its classes would like", _CLASSES, classes),
+        ("What its classes would like", _CLASSES + _MOTION * moving, classes),
         ("First-layer filters", _FILTERS, filters),
     ):
         if shown:

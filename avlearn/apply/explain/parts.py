@@ -18,6 +18,7 @@ from avlearn.apply.explain.pictures import (
     drawn_film,
     filter_films,
     filter_picture,
+    full_colour,
     spectrogram_charts,
     stills,
 )  # fmt: skip
@@ -71,8 +72,11 @@ def _filters(kind: str, layer: FirstLayer, stem: Path) -> Shown:
         write_png(path, film[0])
     shown = len(layer.kernels)
     many = f"{layer.count} filters" if shown == layer.count else f"the strongest {shown} of {layer.count} filters"
-    axes = "{} frames of {} x {} pixels" if kind == "video" else "{} bands, {} frames"
-    caption = f"`{layer.name}`: {many}; {axes.format(*size)}"
+    if kind == "video":
+        axes = "{} frame{} of {} x {} pixels".format(size[0], "s" * (size[0] > 1), *size[1:])
+    else:
+        axes = "{} bands, {} frames".format(*size)
+    caption = f"`{layer.name}`: {many}; {axes}"
     facts = {"input": kind, "layer": layer.name, "filters": layer.count, "size": size}
     return Shown(kind.capitalize(), path, film[0] if len(film) == 1 else stills(film), caption, facts)
 
@@ -103,6 +107,9 @@ def _drawn(network: ExplainedNetwork, kind: str, number: int, drawn: Maximised, 
     facts |= {name: round(value, 3) for name, value in odds.items()}
     caption = f"{kind}, {' and '.join(odds)}: log odds from {drawn.first:+.1f} to {said}"
     if kind == "video":
+        if network.encoders[kind].takes != "video":
+            pixels = ", ".join(f"{name} {full_colour(values):.1f}" for name, values in drawn.inputs.items())
+            caption += f"; full colour of flow: {pixels} px a frame"
         film, path = drawn_film(list(drawn.inputs.values())), stem.with_suffix(".mp4")
         write_video(path, film, min(network.canvases[kind].rate, _MOST_FPS), crf=16)
         return Shown(label, path, stills(film), caption, facts)

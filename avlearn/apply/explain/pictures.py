@@ -87,12 +87,26 @@ def _film_of(drawn: Tensor) -> np.ndarray:
         seen = values[:_COLOURS].transpose(1, 2, 3, 0) - 0.5
         parts.append(_bytes(0.5 + 0.5 * seen / max(np.quantile(np.abs(seen), _CLIPPED), 1e-6)))
     if len(values) != _COLOURS:
-        vectors = (values[-2:].transpose(1, 0, 2, 3) - 0.5) * 2 * LIMIT
-        longest = np.quantile(np.hypot(vectors[:, 0], vectors[:, 1]), _CLIPPED)
-        parts.append(flow_colours(vectors, float(longest)))
+        vectors = _vectors(values)
+        parts.append(flow_colours(vectors, _longest(vectors)))
     film = np.concatenate(parts, 1)
     zoom = max(-(-_SHOWN // min(drawn.shape[2:])), 1)
     return _enlarged(film, zoom, Image.Resampling.BICUBIC)
+
+
+def _vectors(values: np.ndarray) -> np.ndarray:
+    """The flow of a drawn video ``[C, T, H, W]``, as ``[T, 2, H, W]``, pixels."""
+    found: np.ndarray = (values[-2:].transpose(1, 0, 2, 3) - 0.5) * 2 * LIMIT
+    return found
+
+
+def _longest(vectors: np.ndarray) -> float:
+    return float(np.quantile(np.hypot(vectors[:, 0], vectors[:, 1]), _CLIPPED))
+
+
+def full_colour(drawn: Tensor) -> float:
+    """Pixels a frame that have the full colour of flow in `drawn_film` of a video ``[C, T, H, W]``."""
+    return _longest(_vectors(drawn.numpy()))
 
 
 def stills(film: np.ndarray, count: int = 6) -> np.ndarray:
