@@ -15,6 +15,7 @@ from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.encoder import Encoder, pooled
 from avlearn.models.folder import load
+from avlearn.models.fuse import fuse_for_cpu, fuse_recognizer
 from avlearn.models.inputs import encoder_input
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.recognizer_folder import load_recognizer, recognizer_folder
@@ -57,6 +58,13 @@ class EncoderAlone:
         encoder = create_from(config["name"], config["options"])
         encoder.mean, encoder.std = own.mean, own.std
         return replace(self, encoder=encoder.eval().to(self.device))
+
+    def noise(self) -> torch.Tensor:
+        """A clip as `given` takes it, of chance."""
+        how, chance = self.preprocessing, torch.Generator().manual_seed(0)
+        if isinstance(how, Preprocessing):
+            return torch.randint(256, (how.frames, *how.crop, 3), generator=chance, dtype=torch.uint8)
+        return torch.rand(how.samples, generator=chance) - 0.5
 
     def given(self, clip: torch.Tensor) -> torch.Tensor:
         """What the encoder takes, ``[1, ...]``, of all frames uint8 ``[T, H, W, 3]``, or of samples ``[S]``."""
@@ -107,6 +115,16 @@ def load_features(name_or_path: str | Path, device: str = "cpu", precision: str 
     if preprocessing is None:
         raise ModelError(f"{name_or_path} is an encoder alone, and nothing says which clips it takes")
     return EncoderAlone(encoder.to(place), preprocessing, number_format)
+
+
+def load_embedder(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> FeatureModel:
+    """As `load_features`, for inference alone: on a CPU encoders are faster, with the same features (`fuse`)."""
+    model = load_features(name_or_path, device, precision)
+    if isinstance(model, Recognizer):
+        return fuse_recognizer(model)
+    if isinstance(model, EncoderAlone):
+        return replace(model, encoder=fuse_for_cpu(model.encoder, model.device, model.given(model.noise())))
+    return model
 
 
 def _released(name: str) -> Released | None:

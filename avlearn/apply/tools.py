@@ -104,6 +104,6 @@ FLOW = Tool(
     lambda _: "measured", lambda _: 0, _flow_cells, tells_progress=True,
 )  # fmt: skip
 EMBED = Tool(
-    "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_features",
+    "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_embedder",
     lambda _: "read", lambda _: 0, lambda result: {"windows": str(len(result.starts))},
 )  # fmt: skip

@@ -119,7 +119,7 @@ def _model(
     json_path: str | None,
 ) -> None:
     """Measure a model of video and audio, or an encoder."""
-    from avlearn.apply.encoder_alone import EncoderAlone, load_features
+    from avlearn.apply.encoder_alone import EncoderAlone, load_embedder
     from avlearn.evaluation import evaluate as run
     from avlearn.evaluation.encoder import evaluate_encoder
     from avlearn.models.folder import load
@@ -128,7 +128,7 @@ def _model(
     from avlearn.models.released.localizers import load_localizer, load_object_map
     from avlearn.tasks.synchronize.objective_folder import load_objective
 
-    measured = load_features(name, *where)
+    measured = load_embedder(name, *where)
     assert not isinstance(measured, Recognizer)  # its folder says so
     if isinstance(measured, EncoderAlone):
         if released or objects or baseline:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from avlearn.apply.encoder_alone import FeatureModel, load_features
+from avlearn.apply.encoder_alone import FeatureModel, load_embedder
 from avlearn.data.manifest import Row, read_manifest
 from avlearn.data.scan import scan_folder
 from avlearn.errors import DataError
@@ -320,4 +320,4 @@ def probe_manifests(
     protocol: ProbeProtocol | None = None,
 ) -> ProbeResult:
     """`probe_model` for a model by name or path, as `avlearn.load` takes it, and manifests or folders as Kinetics'."""
-    return probe_model(load_features(model, device, precision), read_rows(manifests), protocol)
+    return probe_model(load_embedder(model, device, precision), read_rows(manifests), protocol)

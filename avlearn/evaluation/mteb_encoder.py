@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.apply.embed import embed_file, pooled_audio, pooled_video
-from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_features
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, load_embedder
 from avlearn.apply.windows import stream_windows
 from avlearn.errors import MissingExtraError, ModelError
 from avlearn.evaluation.clip_features import Kind, features_of
@@ -37,7 +37,7 @@ class MtebEncoder:
         mteb.evaluate(MtebEncoder("default"), mteb.get_benchmark("MVEB(video, v1)"))
 
     Args:
-        model_name: a model or an encoder by name or path, as `avlearn.apply.encoder_alone.load_features` takes it, or
+        model_name: a model or an encoder by name or path, as `avlearn.apply.encoder_alone.load_embedder` takes it, or
             one that was loaded.
         revision: for the name of the results.
         device: ``auto``, ``cpu``, ``cuda``, ...
@@ -62,7 +62,7 @@ class MtebEncoder:
         except ImportError as error:
             raise MissingExtraError("this needs mteb: pip install 'avlearn[mteb]'") from error
         if isinstance(model_name, str | Path):
-            self.model, called = load_features(model_name, device or "auto"), Path(model_name).name
+            self.model, called = load_embedder(model_name, device or "auto"), Path(model_name).name
         else:
             self.model, called = model_name, type(model_name).__name__
         self.name = name or f"avlearn/{called}"

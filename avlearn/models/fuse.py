@@ -44,6 +44,9 @@ def fuse(model: Network, *inputs: Tensor | None) -> Network:
         ModelError: the copy gives other results, as where a convolution's output is used beside its norm.
     """
     fused = copy.deepcopy(model).eval()
+    if not any(type(module) in _NORMS for module in fused.modules()):
+        _fold(fused, {})
+        return fused
     outputs: dict[int, tuple[Convolution, Tensor]] = {}  # the tensors, so that no id is used again
     pairs: dict[BatchNorm, Convolution] = {}
 
@@ -84,19 +87,26 @@ def _fold(model: nn.Module, pairs: dict[BatchNorm, Convolution]) -> None:
             module.__class__ = _Linear
 
 
+def fuse_for_cpu(model: Network, device: torch.device, *inputs: Tensor | None) -> Network:
+    """As `fuse`, for a CPU; on another device, or where norms cannot be folded, the model as it is."""
+    if device.type != "cpu":
+        return model
+    try:
+        return fuse(model, *inputs)
+    except ModelError:
+        return model
+
+
 def fuse_recognizer(recognizer: "Recognizer") -> "Recognizer":
-    """As `fuse`, for a CPU; on another device, or where norms cannot be folded, the recognizer as it is."""
-    if recognizer.device.type != "cpu":
-        return recognizer
+    """`fuse_for_cpu` of a recognizer, which keeps its precision."""
     config, chance = recognizer.config, torch.Generator().manual_seed(0)
     video = torch.rand(1, 3, config.frames, config.size, config.size, generator=chance) if config.sees else None
     samples = round(config.seconds * config.sample_rate)
     audio = torch.rand(1, samples, generator=chance) - 0.5 if config.hears else None
     single = copy.copy(recognizer)
     single.precision = None  # in bfloat16 both differ by more than what folding may change
-    try:
-        fused = fuse(single, video, audio)
-    except ModelError:
+    fused = fuse_for_cpu(single, recognizer.device, video, audio)
+    if fused is single:
         return recognizer
     fused.precision = recognizer.precision
     return fused

@@ -11,7 +11,7 @@ from web import digest
 
 from avlearn.apply import encoder_alone
 from avlearn.apply.embed import embed_files
-from avlearn.apply.encoder_alone import embed_alone, load_features
+from avlearn.apply.encoder_alone import embed_alone, load_embedder, load_features
 from avlearn.cli.app import app
 from avlearn.data.manifest import Row, write_manifest
 from avlearn.errors import DataError, ModelError, NoVideoError
@@ -49,6 +49,15 @@ def video(path, seconds: float, grey: int):
     frames = rng.integers(grey, grey + 30, (round(seconds * 10), 48, 64, 3), dtype=np.uint8)
     write_video(path, frames, 10)
     return path
+
+
+def test_an_encoder_that_is_made_faster_gives_the_same_features(folder, tmp_path):
+    path = video(tmp_path / "a.mp4", 4, 80)
+    plain, faster = load_features(folder), load_embedder(folder)
+    assert any(isinstance(module, torch.nn.BatchNorm3d) for module in plain.encoder.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in faster.encoder.modules())
+    for ours, theirs in zip(embed_alone(path, faster), embed_alone(path, plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["x3d_xs", "x3d_xs/ours"])
