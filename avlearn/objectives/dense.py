@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avlearn.objectives.gather import gather_with_gradient, own_rows
+from avlearn.objectives.gather import gather_with_gradient, own_rows, transposed_rows
 from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
     Objective,
     ObjectiveOptions,
     ObjectiveOutput,
-    aligned_audio,
 )
 from avlearn.objectives.registry import register
 from avlearn.objectives.similarity import pair_scores
@@ -65,8 +64,9 @@ def dense_info_nce(
     too_near[rows, own] = (shift > 0) & (shift < nearest)
     forward = F.cross_entropy(logits.masked_fill(too_near, float("-inf")).flatten(1), own * offsets + offset)
 
-    aligned = aligned_audio(audio, offset, video.shape[2])
-    reverse = pair_scores(gather_with_gradient(video), aligned, pool_scale)[..., 0].T / temperature  # [B, G]
+    # Each audio as it is aligned with its own video: its column at its own offset.
+    right = gather_with_gradient(offset).expand(len(video), -1)
+    reverse = transposed_rows(logits.gather(2, right[..., None])[..., 0])  # [B, G]
     backward = F.cross_entropy(reverse, own)
     with torch.no_grad():
         logs = {

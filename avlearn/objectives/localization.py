@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avlearn.objectives.contrastive import TemperatureOptions, cross_modal_cross_entropy
-from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows
+from avlearn.objectives.gather import gather_with_gradient, other_clips, own_rows, transposed_rows
 from avlearn.objectives.objective import (
     EmbeddedBatch,
     FeatureSpec,
@@ -53,7 +53,7 @@ def _unit(video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
 def _best_places(places: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
     """Similarities by the best place, of videos to all audio and of audio to all videos: ``[B, G]`` each."""
     to_audio = similarity_maps(places, gather_with_gradient(audio)).amax(2)
-    return to_audio, similarity_maps(gather_with_gradient(places), audio).amax(2).T
+    return to_audio, transposed_rows(to_audio)
 
 
 def mil_infonce(video: Tensor, audio: Tensor, temperature: float = 0.03) -> ObjectiveOutput:

@@ -11,7 +11,7 @@ from planted import SPEC
 from torch import nn
 from torch.nn import functional as F
 
-from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective
+from avlearn.objectives import OBJECTIVES, EmbeddedBatch, Objective, gather
 from avlearn.objectives.similarity import pair_scores
 
 WORLDS = (4, 2, 1)
@@ -89,7 +89,15 @@ def process(rank: int, folder: str) -> None:
     for world in WORLDS:
         if rank < world:
             dist.init_process_group("gloo", f"file://{folder}/meeting-{world}", rank=rank, world_size=world)
-            torch.save({case: outcome(case, rank, world) for case in CASES}, f"{folder}/{world}-{rank}.pt")
+            gathered, all_gather = [], dist.all_gather
+
+            def recorded(parts, x, gathered=gathered, all_gather=all_gather):
+                gathered.append(tuple(x.shape[1:]))
+                return all_gather(parts, x)
+
+            with patch.object(dist, "all_gather", recorded):
+                found = {case: outcome(case, rank, world) for case in CASES}
+            torch.save({**found, "gathered": gathered}, f"{folder}/{world}-{rank}.pt")
             dist.destroy_process_group()
 
 
@@ -149,6 +157,27 @@ def test_processes_agree_with_one(case, world, shared):
             assert torch.allclose(parts[0][name], alone[name], atol=1e-5)
 
 
+def test_no_process_is_sent_the_places_of_videos(shared):
+    """Only their scores: of each clip there is gathered a number, a vector, or the audio."""
+    gathered = {shape for world in (4, 2) for part in shared[world] for shape in part["gathered"]}
+    assert gathered == {(), (64,), (64, 30), (2, 32)}
+    assert shared[1][0]["gathered"] == []
+
+
+def test_a_matrix_that_processes_share_is_transposed(monkeypatch):
+    """By the third of three processes, to which the others' parts are given."""
+    whole = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+
+    def all_to_all(received, parts):
+        assert torch.equal(parts, torch.stack([whole[4:, k : k + 2] for k in (0, 2, 4)]))
+        received.copy_(torch.stack([whole[k : k + 2, 4:] for k in (0, 2, 4)]))
+
+    monkeypatch.setattr(gather, "_several", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(dist, "all_to_all_single", all_to_all)
+    assert torch.equal(gather.transposed_rows(whole[4:]), whole[:, 4:].T)
+
+
 def test_a_process_computes_only_its_own_rows_of_the_dense_scores(monkeypatch):
     """In the place of the third of four processes."""
     from avlearn.objectives import dense
@@ -160,9 +189,17 @@ def test_a_process_computes_only_its_own_rows_of_the_dense_scores(monkeypatch):
         return pair_scores(video, audio, scale)
 
     monkeypatch.setattr(dense, "pair_scores", recorded)
-    monkeypatch.setattr(dense, "gather_with_gradient", lambda x: torch.cat([-x, -x, x, -x]))
+    def gathered(x):
+        return torch.cat([-x, -x, x, -x]) if x.is_floating_point() else x.repeat(4)
+
+    def transposed(rows):
+        others = torch.full_like(rows[:, :3], -50.0)
+        return torch.cat([others, others, rows[:, 6:9].T, others], 1)
+
+    monkeypatch.setattr(dense, "gather_with_gradient", gathered)
+    monkeypatch.setattr(dense, "transposed_rows", transposed)
     monkeypatch.setattr(dense, "own_rows", lambda count, device: torch.arange(count) + 2 * count)
     audio = F.normalize(torch.randn(3, 64, 12, generator=torch.Generator().manual_seed(0)), dim=1)
     logs = dense.dense_info_nce(audio[:, :, 2:8, None, None], audio, torch.full((3,), 2)).logs
-    assert shapes == [(3, 12), (12, 3)]
+    assert shapes == [(3, 12)]
     assert float(logs["offset_within_1"]) == float(logs["retrieval"]) == 1
