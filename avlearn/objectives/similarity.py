@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+BLOCK = 2**24  # scores by place that are made at a time
+
 
 def pool_space(scores: Tensor, scale: float, dim: int) -> Tensor:
     """Soft maximum over places: ``(logsumexp(scale * x) - log P) / scale`` along ``dim``.
@@ -38,11 +40,16 @@ def pair_scores(video: Tensor, audio: Tensor, scale: float) -> Tensor:
     tensor([[[0., 1.]]])
     """
     b, d, t, y, x = video.shape
-    places = video.permute(0, 3, 4, 2, 1).reshape(b * y * x, t * d)
-    windows = audio.unfold(2, t, 1).permute(0, 2, 3, 1)  # [C, O, T, D]
-    c, o = windows.shape[:2]
-    scores = (places @ windows.reshape(c * o, t * d).T) / t
-    return pool_space(scores.view(b, y * x, c, o), scale, 1)
+    # Scaled before the product, which is the larger by far.
+    places = video.permute(0, 3, 4, 2, 1).reshape(b * y * x, t * d) * (scale / t)
+    # In blocks: what pooling and its gradient make beside the scores is as large as they are.
+    per_audio = len(places) * (audio.shape[2] - t + 1)
+    found = []
+    for block in audio.split(max(BLOCK // max(per_audio, 1), 1)):
+        windows = block.unfold(2, t, 1).permute(0, 2, 3, 1)  # [C, O, T, D]
+        scores = places @ windows.flatten(2).flatten(0, 1).T
+        found.append(scores.view(b, y * x, *windows.shape[:2]).logsumexp(1))
+    return (torch.cat(found, 1) - math.log(y * x)) / scale
 
 
 def offset_scores(video: Tensor, audio: Tensor, scale: float, start: int, offsets: Tensor) -> Tensor:

@@ -189,6 +189,7 @@ def test_a_process_computes_only_its_own_rows_of_the_dense_scores(monkeypatch):
         return pair_scores(video, audio, scale)
 
     monkeypatch.setattr(dense, "pair_scores", recorded)
+
     def gathered(x):
         return torch.cat([-x, -x, x, -x]) if x.is_floating_point() else x.repeat(4)
 

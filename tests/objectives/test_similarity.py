@@ -3,6 +3,7 @@
 import torch
 from torch.nn import functional as F
 
+from avlearn.objectives import similarity
 from avlearn.objectives.similarity import heatmap, offset_scores, pair_scores, peak_weights, strongest_place
 
 
@@ -43,3 +44,19 @@ def test_the_heatmap_points_at_the_planted_place():
     weights = peak_weights(heat, strongest_place(heat), 20.0)
     assert torch.allclose(weights.sum((1, 2)), torch.ones(3))
     assert weights[0, 3].sum() == 0
+
+
+def test_scores_in_blocks_are_those_of_the_whole(monkeypatch):
+    """A block for two audio clips of five, and the last for one."""
+    generator = torch.Generator().manual_seed(0)
+    video, audio = torch.randn(3, 8, 4, 2, 3, generator=generator), torch.randn(5, 8, 9, generator=generator)
+    weights = torch.randn(3, 5, 6, generator=generator)
+
+    def found(block: int) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr(similarity, "BLOCK", block)
+        leaves = video.clone().requires_grad_(), audio.clone().requires_grad_()
+        scores = pair_scores(*leaves, 20.0)
+        return scores, *torch.autograd.grad((scores * weights).sum(), leaves)
+
+    for whole, by_block in zip(found(10**9), found(2 * 3 * 6 * 6), strict=True):
+        torch.testing.assert_close(by_block, whole, rtol=1e-5, atol=1e-6)
