@@ -1,7 +1,8 @@
 """The command embed."""
 
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -20,6 +21,12 @@ from avlearn.cli.options import (
 )
 from avlearn.cli.tools import gathered, many
 from avlearn.files import check_output
+from avlearn.interrupts import STOPPED, exit_code
+from avlearn.terminal import progress_line, remark
+
+if TYPE_CHECKING:
+    from avlearn.apply.run_many import InferenceOptions
+    from avlearn.media.source import Source
 
 
 @app.command()
@@ -28,7 +35,10 @@ def embed(
     model: ModelOrSystem = "default",
     device: Device = "auto",
     precision: Precision = "32",
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="NPZ|PARQUET")] = Path("features.npz"),
+    out: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="NPZ|PARQUET|FOLDER", help="A folder goes on where it was stopped."),
+    ] = Path("features.npz"),
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
@@ -44,6 +54,8 @@ def embed(
 
     Example: avlearn embed prepared/manifest.parquet -o features.npz
 
+    Of very many files, in parts, from which the same command goes on: avlearn embed clips.parquet -o features/
+
     By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
     """
     sources = gathered(files, model)
@@ -51,8 +63,10 @@ def embed(
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
 
-    check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
     inference = InferenceOptions(model, device, precision, track, channel)
+    if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
+        _into_folder(out, sources, inference, workers, json_path)
+    check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
     table, stopped = many(EMBED, sources, inference, workers=workers)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
     found = [result for result in table.results if not isinstance(result, Failure)]
@@ -63,3 +77,29 @@ def embed(
         typer.echo(table.text(), err=json_path == "-")
     tell(result, json_path)
     raise typer.Exit(stopped or (2 if result.failed else 0))
+
+
+def _into_folder(
+    out: Path, sources: "list[Source]", inference: "InferenceOptions", workers: int | None, json_path: str | None
+) -> NoReturn:
+    """Features in parts; what is done is written whatever happens."""
+    from avlearn.apply.encoder_alone import load_features
+    from avlearn.apply.feature_folder import FeatureFolder, about, embed_into
+
+    what = about(load_features(inference.model, inference.device), inference.model, inference.precision)
+    with closing(FeatureFolder(out, what, (inference.track, inference.channel))) as folder:
+        left, stopped = folder.missing(sources), 0
+        if len(left) < len(sources):
+            remark(f"{len(sources) - len(left)} of {len(sources)} files are in {out} already")
+        with progress_line("embedding") as progress:
+            try:
+                failed = embed_into(folder, left, inference, workers, progress)
+            except STOPPED as error:
+                stopped, failed = exit_code(error), []
+        if stopped:
+            typer.echo(
+                f"avlearn: stopped with {folder.files} files done: the same command goes on from there", err=True
+            )
+        else:
+            tell(folder.result(failed), json_path)
+    raise typer.Exit(stopped or (2 if failed else 0))

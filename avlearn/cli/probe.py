@@ -76,7 +76,9 @@ def linear_probe(
     folds: Annotated[bool, typer.Option("--folds", help="Go through all folds of the manifest.")] = False,
     features: Annotated[
         Path | None,
-        typer.Option("--features", metavar="NPZ|PARQUET", help="What avlearn embed wrote of them.", parser=there),
+        typer.Option(
+            "--features", metavar="NPZ|PARQUET|FOLDER", help="What avlearn embed wrote of them.", parser=there
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -13,6 +13,7 @@ import pyarrow.parquet
 
 from avlearn.apply.embed import SUFFIXES, embed_file, path_text
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
+from avlearn.apply.feature_folder import PART
 from avlearn.data.manifest import Row
 from avlearn.errors import AvlearnError, DataError
 from avlearn.files import is_file, reason_of
@@ -88,7 +89,7 @@ def table_features(path: Path, rows: Sequence[Row], listed: Sequence[Row], label
     """Features of clips from the table that `avlearn embed` wrote of them, by their paths.
 
     Args:
-        path: ``.npz`` or ``.parquet``.
+        path: ``.npz`` or ``.parquet``, or the folder of parts.
         rows: the clips.
         listed: all rows of the manifests, which the table may hold too.
         labels: ``[N]`` of the clips.
@@ -122,11 +123,13 @@ def _key(path: str) -> str:
 
 
 def read_features(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Path, video ``[N, D]`` and audio ``[N, D']`` of each window in a table of `avlearn embed`.
+    """Path, video ``[N, D]`` and audio ``[N, D']`` of each window in a table of `avlearn embed`, or a folder of such.
 
     Raises:
         DataError: there is no such table, or it is none.
     """
+    if path.is_dir():
+        return _read_parts(path)
     if not is_file(path):
         raise DataError(f"there is no file of features {path}")
     if path.suffix.lower() not in SUFFIXES:
@@ -147,6 +150,23 @@ def read_features(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     if not len(paths):
         raise DataError(f"{path} holds no window")
     return paths, video, audio
+
+
+def _read_parts(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Of a file in several parts, the last counts."""
+    seen: set[str] = set()
+    paths: list[str] = []
+    arrays: dict[str, list[np.ndarray]] = {"video": [], "audio": []}
+    for part in sorted(folder.glob(PART), reverse=True):
+        names, video, audio = read_features(part)
+        new = [name not in seen for name in names]
+        paths += [name for name, is_new in zip(names, new, strict=True) if is_new]
+        arrays["video"].append(video[new])
+        arrays["audio"].append(audio[new])
+        seen.update(names)
+    if not paths:
+        raise DataError(f"{folder} holds no features ({PART})")
+    return paths, np.concatenate(arrays["video"]), np.concatenate(arrays["audio"])
 
 
 _COLUMNS = ("path", "video", "audio")

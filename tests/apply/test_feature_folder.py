@@ -1,0 +1,123 @@
+"""A folder of features is written in parts, and goes on from them."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner
+
+from avlearn.apply import feature_folder
+from avlearn.apply.embed import FileFeatures
+from avlearn.apply.feature_folder import FeatureFolder, about
+from avlearn.cli.app import app
+from avlearn.errors import DataError, OutputError
+from avlearn.evaluation.clip_features import read_features
+from avlearn.models.folder import load
+
+ABOUT = {"format": "avlearn.features/1", "model": "mine", "weights": "0" * 64, "window": 2.0, "hop": 1.0}
+
+
+def features(path, windows: int, seed: int = 0) -> FileFeatures:
+    rng = np.random.default_rng(seed)
+    video, audio = (rng.normal(size=(windows, size)).astype(np.float32) for size in (6, 3))
+    return FileFeatures(str(path), np.arange(windows, dtype=np.float32), video, audio)
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = [tmp_path / f"{k}.mp4" for k in range(5)]
+    for k, path in enumerate(made):
+        path.write_bytes(b"x" * (k + 1))
+    return made
+
+
+def fill(folder: FeatureFolder, files) -> list[str]:
+    left = folder.missing(files)
+    for k, path in enumerate(left):
+        folder.add(features(path, k + 1, k))
+    folder.flush()
+    folder.close()
+    return [path.name for path in left]
+
+
+def test_parts_hold_what_was_added_and_say_what_it_is_of(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_folder, "_LARGE", 150)
+    folder = FeatureFolder(tmp_path / "f", ABOUT)
+    fill(folder, files)
+    parts = sorted((tmp_path / "f").glob("*.parquet"))
+    assert [part.name for part in parts] == [f"features-{k:05d}.parquet" for k in range(len(parts))] and len(parts) > 1
+    assert json.loads(pyarrow.parquet.read_schema(parts[0]).metadata[b"avlearn"]) == ABOUT
+    paths, video, audio = read_features(tmp_path / "f")
+    expected = [features(path, k + 1, k) for k, path in enumerate(files)]
+    for one in expected:
+        own = [name == one.path for name in paths]
+        np.testing.assert_array_equal(video[own], one.video)
+        np.testing.assert_array_equal(audio[own], one.audio)
+    assert len(paths) == folder.result([]).windows == 15 and folder.files == 5
+
+
+def test_a_run_goes_on_where_one_was_killed(files, tmp_path):
+    folder = FeatureFolder(tmp_path / "f", ABOUT)
+    for path in folder.missing(files)[:2]:
+        folder.add(features(path, 2))
+    folder.flush()
+    folder.add(features(files[2], 2))  # in no part yet
+    folder.close()
+    (tmp_path / "f" / "features-00001.parquet").write_text("a part that the journal does not know")
+    again = FeatureFolder(tmp_path / "f", ABOUT)
+    assert fill(again, files) == ["2.mp4", "3.mp4", "4.mp4"]
+    paths, *_ = read_features(tmp_path / "f")
+    assert sorted(set(paths)) == [str(path) for path in files] and again.files == 5
+
+
+def test_a_file_that_changed_is_done_again_and_counts_once(files, tmp_path):
+    fill(FeatureFolder(tmp_path / "f", ABOUT), files)
+    files[1].write_bytes(b"longer than before")
+    folder = FeatureFolder(tmp_path / "f", ABOUT)
+    assert fill(folder, files) == ["1.mp4"] and folder.result([]).windows == 14 and folder.files == 5
+    paths, video, _ = read_features(tmp_path / "f")
+    assert paths.count(str(files[1])) == 1
+    np.testing.assert_array_equal(video[paths.index(str(files[1]))], features(files[1], 1).video[0])
+
+
+def test_features_of_another_model_are_not_mixed(files, tmp_path):
+    fill(FeatureFolder(tmp_path / "f", ABOUT), files)
+    with pytest.raises(OutputError, match=r"holds features of 'mine' \(weights differs\): give another folder"):
+        FeatureFolder(tmp_path / "f", ABOUT | {"weights": "1" * 64})
+    with pytest.raises(OutputError, match="audio differs"):
+        FeatureFolder(tmp_path / "f", ABOUT, ("2", None))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds other files"):
+        FeatureFolder(tmp_path / "other", ABOUT)
+    with pytest.raises(DataError, match="holds no features"):
+        read_features(tmp_path / "other")
+
+
+def test_what_features_are_of_depends_on_the_weights(untrained):
+    model = load(untrained)
+    first = about(model, "mine", "32")
+    assert first == about(load(untrained), "mine", "32") and first["window"] == model.config.seconds
+    next(model.parameters()).data[0] += 1
+    assert about(model, "mine", "32")["weights"] != first["weights"]
+
+
+def test_the_command_writes_a_folder_goes_on_and_is_probed(small_world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    broken = tmp_path / "broken.mp4"
+    broken.write_text("no video")
+    words = ["embed", str(small_world / "manifest.parquet"), "-o", "f", "--workers", "1"]
+    done = CliRunner().invoke(app, [*words, str(broken)])
+    assert done.exit_code == 2 and "1 of 13 files could not be read" in done.stdout, done.output
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0 and "12 of 12 files are in f already" in again.stderr, again.output
+    assert "wrote f:" in again.stdout and "of 12 files" in again.stdout
+    plain = CliRunner().invoke(app, [*words[:2], "-o", "f.npz", "--workers", "1"])
+    assert plain.exit_code == 0, plain.output
+    in_parts, whole = (
+        sorted(zip(*read_features(tmp_path / name), strict=True), key=lambda row: row[0]) for name in ("f", "f.npz")
+    )
+    for one, other in zip(in_parts, whole, strict=True):
+        assert one[0] == other[0]
+        np.testing.assert_array_equal(one[1], other[1])
