@@ -41,7 +41,7 @@ def task_of(objective: str) -> SynchronizeModule:
     return task
 
 
-def batch_of(clips: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor, dict]:
+def batch_of(clips: slice | list[int] = slice(None)) -> tuple[torch.Tensor, torch.Tensor, dict]:
     generator = torch.Generator().manual_seed(1)
     video = torch.rand(4, 3, 50, 32, 32, generator=generator)
     audio = torch.randn(4, 62720, generator=generator)
@@ -61,7 +61,7 @@ class Loss(nn.Module):
 
 
 def gradients(
-    module: nn.Module, task: SynchronizeModule, parts: int, clips: slice = slice(None)
+    module: nn.Module, task: SynchronizeModule, parts: int, clips: slice | list[int] = slice(None)
 ) -> dict[str, torch.Tensor]:
     torch.manual_seed(2)
     task.accumulate = parts
@@ -108,7 +108,10 @@ def process(rank: int, folder: str, root: Path) -> None:
     module = DistributedDataParallel(Loss(task))
     own = slice(2 * rank, 2 * rank + 2)
     found = [gradients(module, task, parts, own) for parts in (1, 2)]
-    torch.save((found, validated(root, rank, 2)), f"{folder}/{rank}.pt")
+    uneven = torch.tensor([[0, 1, 2], [3]][rank])
+    kept = task._equalized({"index": uneven}, 0)["index"].tolist()
+    cut = gradients(module, task, 1, kept)
+    torch.save((found, validated(root, rank, 2), cut), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -123,14 +126,21 @@ def two(plain, tiny_root, tmp_path_factory) -> list[tuple]:
 def test_micro_batches_of_two_processes_give_the_gradients_of_the_batch(two):
     task = task_of("dense")
     whole = gradients(Loss(task), task, 1)
-    for found, _ in two:
+    for found, _, _ in two:
         for gradient in found:
             assert_the_same(gradient, whole)
 
 
+def test_batches_of_three_clips_and_one_learn_from_the_first_of_each(two):
+    task = task_of("dense")
+    whole = gradients(Loss(task), task, 1, [0, 3])
+    for _, _, cut in two:
+        assert_the_same(cut, whole)
+
+
 def test_two_processes_validate_what_one_does(tiny_root, two):
     alone = validated(tiny_root, 0, 1)
-    shares = [share for _, share in two]
+    shares = [share for _, share, _ in two]
     assert len(alone) == len(shares[0]) == len(shares[1]) == 2
     for whole, *parts in zip(alone, *shares, strict=True):
         clips = [part.pop("clips") for part in parts]
