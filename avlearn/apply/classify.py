@@ -123,7 +123,8 @@ def classify_file(
         path: any file with what the model takes.
         model: from `load_classifier`.
         top: labels that are listed.
-        budget: windows that a recognizer looks at, those that its preview picks; by default all. Not with ``out``.
+        budget: windows that a recognizer looks at, those that its preview picks; by default all, and of a file that
+            has no more. Not with ``out``.
         out: a video to write, one of `avlearn.media.writer.VIDEO_SUFFIXES`: the file with its labels over time as a
             strip under the frames. Grey is where nobody can tell.
         progress: is told what is done, and how many seconds of how many.
@@ -188,7 +189,7 @@ def _labelled(path: Source, model: AudioVisual, top: int, say: Progress) -> Clas
 
 def _windows(path: Source, model: Recognizer, budget: int | None) -> tuple[Iterator[RecognizedWindow], Cost | None]:
     """Windows of a file, recognized: all, or those that a preview picks, and what these cost."""
-    if budget is None:
+    if budget is None or budget * model.config.seconds >= probe(path).duration:  # a preview would cost more
         return recognize_windows(path, model), None
     preview = load_preview(model)
     previewed = preview_file(path, model, preview)

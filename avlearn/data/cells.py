@@ -5,6 +5,8 @@ from typing import Any
 
 from avlearn.files import printable
 
+SPLITS = ("train", "val", "test", "")
+
 
 def as_text(value: object, longest: int = 65536) -> str:
     if not isinstance(value, str):
@@ -50,6 +52,16 @@ def as_list(value: object) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f'{short(value)} is no list: write one, like ["dog"]')
     return found
+
+
+def as_split(value: object) -> str:
+    if value not in SPLITS:
+        raise ValueError(f"{short(value)} is no split: write {', '.join(SPLITS[:-1])}, or nothing")
+    return str(value)
+
+
+def as_folds(value: object) -> tuple[str, ...]:
+    return tuple(map(as_split, as_words(value)))
 
 
 def as_words(value: object) -> tuple[str, ...]:

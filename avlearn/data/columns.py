@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow
 from pyarrow import compute
 
-from avlearn.data.cells import as_list, as_number, as_path, as_text, as_whole, as_words, short
+from avlearn.data.cells import as_folds, as_list, as_number, as_path, as_split, as_text, as_whole, as_words, short
 from avlearn.data.row import LATEST, LONGEST, Event
 from avlearn.errors import DataError
 
@@ -24,6 +24,7 @@ class Column:
         low, high: of numbers.
         longest: of texts, characters.
         listed: whether a cell is a list, kept as its text.
+        words: whether few texts are meant: each is read.
     """
 
     read: Callable[[object], Any]
@@ -32,6 +33,7 @@ class Column:
     high: float = 0.0
     longest: int = 65536
     listed: bool = False
+    words: bool = False
 
 
 def _real(low: float, high: float) -> Column:
@@ -55,13 +57,14 @@ def _event(item: Any) -> Event:
 
 
 _TEXT, _PATH = Column(as_text, pyarrow.string()), Column(as_path, pyarrow.string(), longest=4096)
-_WORDS, _EVENTS = (Column(read, pyarrow.string(), listed=True) for read in (as_words, _events))
+_WORDS, _FOLDS, _EVENTS = (Column(read, pyarrow.string(), listed=True) for read in (as_words, as_folds, _events))
+_SPLIT = Column(as_split, pyarrow.string(), words=True)
 _COUNT, _BYTES = _whole(2**31), _whole(2**53)
 COLUMNS: dict[str, Column] = {
     "path": _PATH, "start": _real(-LATEST, LATEST), "duration": _real(0, LONGEST), "video_codec": _TEXT,
     "fps": _real(0, 1e6), "width": _COUNT, "height": _COUNT, "audio_codec": _TEXT, "sample_rate": _COUNT,
-    "channels": _COUNT, "labels": _WORDS, "split": _TEXT, "flags": _WORDS, "reason": _TEXT, "hash": _TEXT,
-    "bytes": _BYTES, "offset": _BYTES, "events": _EVENTS, "truth": _PATH, "folds": _WORDS,
+    "channels": _COUNT, "labels": _WORDS, "split": _SPLIT, "flags": _WORDS, "reason": _TEXT, "hash": _TEXT,
+    "bytes": _BYTES, "offset": _BYTES, "events": _EVENTS, "truth": _PATH, "folds": _FOLDS,
 }  # fmt: skip
 TYPES = {name: column.type for name, column in COLUMNS.items()}
 
@@ -110,7 +113,7 @@ def _checked(name: str, cells: pyarrow.Array, path: Path, first: int) -> pyarrow
 
 def _as_kept(column: Column, cells: pyarrow.Array) -> pyarrow.Array | None:
     """The cells, where all are seen to be what they may be."""
-    if column.listed:
+    if column.listed or column.words:
         try:
             for cell in cells.unique().to_pylist():
                 if cell:

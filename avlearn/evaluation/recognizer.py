@@ -108,8 +108,9 @@ def require_known(rows: Sequence[Row], names: Sequence[str]) -> None:
     for number, row in enumerate(rows, 1):
         for label in row.labels:
             if label not in known:
+                where = f"row {row.number}" if row.number else f"clip {number} to test on"
                 raise DataError(
-                    f"clip {number} to test on, {printable(str(row.source))}: the label '{printable(label)}' is none "
+                    f"{where}, {printable(str(row.source))}: the label '{printable(label)}' is none "
                     f"of the model's {len(names)}{hint(label, names)}"
                 )
 

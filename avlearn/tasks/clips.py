@@ -16,7 +16,7 @@ from avlearn.errors import DataError, RecipeError
 from avlearn.files import printable
 from avlearn.recipe import Recipe
 from avlearn.recipe.schema import Data, World
-from avlearn.terminal import progress_line
+from avlearn.terminal import progress_line, remark
 
 NAMES = ("training", "validation")
 
@@ -104,18 +104,30 @@ def list_clips(recipe: Recipe, sample: tuple[int, int] | None) -> list[tuple[Seq
 def _split(data: Data, source: str, seed: int) -> tuple[Sequence[Row], Sequence[Row]]:
     """Rows for training and validation of the data that a recipe names; ``source`` is that for training."""
     train = rows_of(source, data.fold)
-    if data.val is not None:
-        return train, rows_of(data.val)
     splits = value_counts(train, "split")
+    if data.val is not None:
+        val = rows_of(data.val)
+        return _to_learn(train, source), _of_split(val, "val") if "val" in value_counts(val, "split") else val
     if "val" in splits and "train" in splits:
         return _of_split(train, "train"), _of_split(train, "val")
-    if "train" in splits:
-        train = _of_split(train, "train")  # what is held out for a test stays so
+    train = _to_learn(train, source)
     order = np.random.default_rng(seed).permutation(len(train))
     held = max(len(train) // 10, 1)
     if len(train) < 2:
         raise DataError(f"{source} has one clip: nothing is left for validation")
     return take(train, order[held:]), take(train, order[:held])
+
+
+def _to_learn(rows: Sequence[Row], source: str) -> Sequence[Row]:
+    """Training clips: what is held out for validation or a test stays so."""
+    splits = value_counts(rows, "split")
+    kept = _of_split(rows, "train") if "train" in splits else select(rows, "split", lambda split: not split)
+    if not kept:
+        raise DataError(f"{source} has no clips to learn from: all {len(rows)} are of the splits {', '.join(splits)}")
+    if len(kept) < len(rows):
+        held = ", ".join(f"{count} of '{split}'" if split else f"{count} of none" for split, count in splits.items())
+        remark(f"{source}: {len(kept)} of {len(rows)} clips are learned from, by their splits ({held})")
+    return kept
 
 
 def _of_split(rows: Sequence[Row], split: str) -> Sequence[Row]:

@@ -119,7 +119,8 @@ SECOND = "path,duration,{column}\na.mp4,4,{good}\nb.mp4,4,{bad}\n"
         ("events", "[]", '"[{""label"": ""x"", ""start"": 0, ""end"": 1, ""box"": [0, 0]}]"'),
         ("events", "[]", '"[{""label"": ""x"", ""start"": 0, ""end"": 1, ""box"": ""abcd""}]"'),
         ("events", "[]", '"[{""label"": ""x"", ""start"": 0, ""end"": 1, ""box"": 5}]"'),
-        ("events", "[]", "[5]"),
+        ("events", "[]", "[5]"), ("split", "val", "validation"), ("split", "", "Train"),
+        ("folds", '"[""test"", """"]"', '"[""testing""]"'),
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip

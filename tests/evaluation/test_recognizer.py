@@ -151,7 +151,7 @@ def test_a_fold_has_its_own_test(manifest, tmp_path, folder):
 
 def test_a_label_that_the_model_does_not_know_is_named(manifest, tmp_path):
     changed = rows_of(manifest, tmp_path, {}, {"labels": ("sirens",)})
-    with pytest.raises(DataError, match=r"clip 2 to test on, .*: the label 'sirens' is none of the model's 3; the nea"):
+    with pytest.raises(DataError, match=r"row 2, .*: the label 'sirens' is none of the model's 3; the nea"):
         evaluate_recognizer(network(), [changed])
 
 

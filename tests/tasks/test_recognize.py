@@ -173,6 +173,26 @@ def test_labels_that_a_model_could_not_keep_are_refused():
     assert len(class_names(rows[:400], [], several=False)) == 200
 
 
+def test_clips_of_other_splits_are_not_trained_on(worlds, tmp_path, capsys):
+    own, others = (read_manifest(worlds[k]) for k in (0, 1))
+    rows = [replace(row, split=("train", "train", "test", "val")[k % 4]) for k, row in enumerate(own)]
+    for name, held_out in (("splits.csv", "train"), ("none.csv", "")):
+        path = tmp_path / name
+        write_manifest([replace(row, split=held_out if row.split == "train" else row.split) for row in rows], path)
+        told = [replace(row, split="train" if k % 2 else "val") for k, row in enumerate(others)]
+        write_manifest(told, tmp_path / "val.csv")
+        made = experiment(
+            worlds, tmp_path, f"data.train={path}", f"data.val={tmp_path / 'val.csv'}", "data.cache=false"
+        )
+        expected = [row.path for row in rows if row.split == "train"]
+        assert [row.path for row in made.train.rows] == expected
+        assert [row.path for row in made.val.rows] == [row.path for row in told if row.split == "val"]
+        assert f"{len(expected)} of {len(rows)} clips are learned from, by their splits" in capsys.readouterr().err
+    write_manifest([replace(row, split="test") for row in own], path)
+    with pytest.raises(DataError, match=r"has no clips to learn from: all \d+ are of the splits test"):
+        experiment(worlds, tmp_path, f"data.train={path}")
+
+
 def test_a_clip_that_is_trained_and_validated_on_is_named(worlds, tmp_path):
     with pytest.raises(DataError, match=r"the validation clip .* is the training clip .*: keep them apart"):
         experiment(worlds, tmp_path, f"data.val={worlds[0]}")
@@ -183,6 +203,7 @@ def test_a_clip_that_is_trained_and_validated_on_is_named(worlds, tmp_path):
     [
         (("recognize.freeze=[layer9]",), "recognize.freeze: there is no layer 'layer9'; there are"),
         (("model.video=lrcn", "clip.size=16", *VIDEO), "clip.seconds, clip.size: LRCN takes frames"),
+        (("model.video=videomae_b", "clip.size=40", *VIDEO), "sides are multiples of 16 pixels, not"),
         (("model.audio=vggish", "model.spectrogram.mels=32", *AUDIO), "model.spectrogram: VGGish"),
     ],
 )

@@ -57,6 +57,9 @@ def main() -> None:
     if words.picture:
         write_png(words.picture, _picture())
         return
+    real = _real(words.media)
+    if not real:
+        parser.error(f"{words.media} holds no pairs with true flow: give ../shared/media/flow, or a folder like it")
     methods = _methods(words.network, words.quick)
     rows = []
     count = 2 if words.quick else words.scenes
@@ -64,10 +67,10 @@ def main() -> None:
         scenes = [make_scene(kind, FIRST_SEED + k) for k in range(count)]
         pairs = [Pair(kind, scene.first, scene.second, scene.flow) for scene in scenes]
         rows += _table(f"generated: {kind}, {count} pairs", pairs, methods)
-    for name, pairs in _real(words.media).items():
+    for name, pairs in real.items():
         rows += _table(f"{name}, {len(pairs)} pair{'s' * (len(pairs) > 1)}", pairs, methods)
     _aperture()
-    _by_confidence([pair for pairs in _real(words.media).values() for pair in pairs])
+    _by_confidence([pair for pairs in real.values() for pair in pairs])
     if words.json:
         words.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from avlearn.errors import ModelError
 from avlearn.models.encoder import Encoder, FeatureInfo
 from avlearn.models.video.convolution import Conv3d
 
@@ -194,11 +195,22 @@ class VideoTransformer(Encoder):
         self.register_parameter("cls_token", None)
         self.feature_info = FeatureInfo(dim, stride)
         self.least_frames, self.least_side = stride[:2]
+        self.frame_multiple = stride[0]
         self.stage_info = tuple(FeatureInfo(dim, stride, f"blocks.{i}") for i in range(depth))
 
     def reset_classifier(self, num_classes: int | None) -> None:
         super().reset_classifier(num_classes)
         init_linear(self.classifier)
+
+    def check(self, x: Tensor) -> None:
+        """As of every encoder; sides are those of whole patches, of which a rest would not be seen."""
+        super().check(x)
+        side = self.least_side  # of a patch
+        if x.shape[3] % side or x.shape[4] % side:
+            raise ModelError(
+                f"{type(self).__name__} takes frames whose sides are multiples of {side} pixels, not "
+                f"{list(x.shape[3:])}"
+            )
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """A normalized clip to tokens with their positions, and the grid's frames, rows and columns."""
