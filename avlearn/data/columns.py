@@ -127,7 +127,7 @@ def _as_kept(column: Column, cells: pyarrow.Array) -> pyarrow.Array | None:
         return None if longest > column.longest or zero else cells
     if pyarrow.types.is_string(cells.type):
         return None
-    numbers = cells.cast(pyarrow.float64())
+    numbers = cells.cast(pyarrow.float64(), safe=False)  # what a float cannot hold is rounded, and far out of bounds
     inside = compute.and_(compute.greater_equal(numbers, column.low), compute.less_equal(numbers, column.high))
     if column.type == pyarrow.int64():
         inside = compute.and_(inside, compute.equal(numbers, compute.floor(numbers)))

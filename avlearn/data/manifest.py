@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow.parquet
 from avlearn.data.columns import COLUMNS, TYPES, checked
 from avlearn.data.row import LATEST, LONGEST, NO_AUDIO, NO_VIDEO, Entry, Event, Row
 from avlearn.data.tables import table_batches
-from avlearn.errors import DataError, OutputError
+from avlearn.errors import DataError
 from avlearn.files import check_output, replacing
 
 __all__ = [
@@ -87,8 +88,8 @@ class Manifest(Sequence[Row]):
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Callable[..., "Manifest"], tuple[Any, ...]]:
-        """Another process maps the file, or gets the rows that it is to have."""
-        if self._mapped is not None:
+        """Another process maps the file, or gets the rows: also where the file went, as when the manifest changed."""
+        if self._mapped is not None and self._mapped.exists():
             return _open_mapped, (self._mapped, self._folder, self._places, self._fold)
         return Manifest, (self._table, self._folder, None, self._places, self._fold)
 
@@ -242,12 +243,15 @@ def read_manifest(path: str | Path) -> Manifest:
     if status is None or status.st_size < _LARGE:
         return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
     mapped = _cache() / f"{_name(path)}-{status.st_size:x}-{status.st_mtime_ns:x}.arrow"
-    if not mapped.exists():
+    for _ in range(2):  # what is not there, or damaged, is laid out
         try:
-            _lay_out(path, mapped)
-        except (OSError, OutputError):  # a cache that cannot be written is no reason not to work
-            return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
-    return _open_mapped(mapped, path.parent)
+            return _open_mapped(mapped, path.parent)
+        except (OSError, pyarrow.ArrowException):
+            try:
+                _lay_out(path, mapped)
+            except OSError:  # a cache that cannot be written is no reason not to work
+                break
+    return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
 
 
 def _cache() -> Path:
@@ -259,14 +263,20 @@ def _name(path: Path) -> str:
 
 
 def _lay_out(path: Path, mapped: Path) -> None:
-    """Write a manifest's rows as they are mapped; what was laid out of it before goes."""
+    """Write a manifest's rows as they are mapped; what was laid out of it before goes.
+
+    Processes that do so at once each write a file of their own, and the last one stays.
+    """
     mapped.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(mapped) as part, pyarrow.OSFile(str(part), "wb") as sink:
-        batches = _batches(path)
-        first = next(batches)
-        with pyarrow.ipc.new_file(sink, first.schema) as writer:
-            for batch in chain([first], batches):
-                writer.write_batch(batch)
+    with TemporaryDirectory(prefix=".", dir=mapped.parent) as folder:
+        part = Path(folder) / mapped.name
+        with pyarrow.OSFile(str(part), "wb") as sink:
+            batches = _batches(path)
+            first = next(batches)
+            with pyarrow.ipc.new_file(sink, first.schema) as writer:
+                for batch in chain([first], batches):
+                    writer.write_batch(batch)
+        part.replace(mapped)
     for other in mapped.parent.glob(f"{_name(path)}-*.arrow"):
         if other != mapped:
             other.unlink(missing_ok=True)

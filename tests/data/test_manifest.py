@@ -1,6 +1,7 @@
 """Manifests: what is written is read, and what is wrong with a table is said in one line."""
 
 import csv
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -216,6 +217,8 @@ def parquet(folder: Path, columns: dict, **options) -> Path:
         ({"labels": [["dog"], []]}, "labels holds list<"),
         ({"offset": [None, -5], "bytes": [None, 9]}, "row 2: offset: -5 is not from 0"),
         ({"width": [64.5, 64]}, "row 1: width: 64.5 is no whole number"),
+        ({"bytes": [0, 2**60 + 1]}, "row 2: bytes: 1152921504606846977 is not from 0"),
+        ({"bytes": pyarrow.array([2**64 - 1, 0], pyarrow.uint64())}, "row 1: bytes: 18446744073709551615 is not"),
         ({"events": [{"label": "x"}, None]}, "events holds struct<"),
     ],
 )
@@ -314,3 +317,56 @@ def test_names_in_errors_are_printable(tmp_path):
 )
 def test_a_clip_lacks_only_what_is_taken(reason, video, audio, said):
     assert row(Path("a.mp4"), reason=reason).reason_for(video=video, audio=audio) == said
+
+
+_OPEN = """
+import sys
+from avlearn.data import manifest
+manifest._LARGE = 0
+rows = manifest.read_manifest(sys.argv[1])
+assert rows._mapped is not None
+assert len(rows) == 200_000 and rows[199_999].labels == ("4",) and rows[7].path.name == "7.mp4"
+"""
+
+
+def test_a_large_table_is_laid_out_by_processes_that_begin_together(tmp_path, monkeypatch):
+    count = 200_000
+    columns = {"path": [f"{k}.mp4" for k in range(count)], "duration": [1.0] * count}
+    path = parquet(tmp_path, columns | {"labels": [f'["{k % 5}"]' for k in range(count)]})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    processes = [subprocess.Popen([sys.executable, "-c", _OPEN, str(path)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0] * 3
+    assert len(list((tmp_path / "cache/avlearn/manifests").iterdir())) == 1
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch) -> Path:
+    """A manifest whose rows are mapped."""
+    monkeypatch.setattr("avlearn.data.manifest._LARGE", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return parquet(tmp_path, {"path": ["a.mp4", "b.mp4"], "duration": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-9], lambda data: bytes(len(data))])
+def test_what_was_laid_out_and_is_damaged_is_laid_out_again(large, damage):
+    mapped = read_manifest(large)._mapped
+    whole = mapped.read_bytes()
+    mapped.write_bytes(damage(whole))
+    assert [row.duration for row in read_manifest(large)] == [1.0, 2.0]
+    assert mapped.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_used_is_no_reason_not_to_work(large, tmp_path, monkeypatch):
+    mapped = read_manifest(large)._mapped
+    mapped.unlink()
+    mapped.mkdir()
+    (mapped / "mine").touch()
+    assert [row.duration for row in read_manifest(large)] == [1.0, 2.0]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(large))
+    assert [row.duration for row in read_manifest(large)] == [1.0, 2.0]
+
+
+def test_rows_reach_other_processes_also_when_their_file_went(large):
+    rows = read_manifest(large)[1:]
+    rows._mapped.unlink()
+    assert pickle.loads(pickle.dumps(rows)) == rows
