@@ -1,5 +1,7 @@
 """Folding batch norms away changes no result, and says where it cannot."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +25,9 @@ def shaken(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("build", [r2plus1d_18, lambda: create_model("slowfast_tiny", num_classes=7)])
+@pytest.mark.parametrize(
+    "build", [r2plus1d_18, *(partial(create_model, name, num_classes=7) for name in ("slowfast_tiny", "x3d_xs"))]
+)
 def test_results_stay_and_norms_go(build):
     model = shaken(build())
     x = torch.rand(2, 3, 8, 32, 32)

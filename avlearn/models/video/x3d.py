@@ -45,7 +45,7 @@ class FrameConv(nn.Conv3d):
         if x.device.type != "cpu":
             return super().forward(x)
         frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # [B T, C, H, W]
-        found = F.conv2d(frames, self.weight.squeeze(2), stride=2, padding=1)
+        found = F.conv2d(frames, self.weight.squeeze(2), self.bias, stride=2, padding=1)
         return found.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
 
 
@@ -58,7 +58,7 @@ class TemporalConv(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         # Flattened with channels last: a batch of one would otherwise lose that order.
         flat = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
-        found = F.conv2d(flat, self.weight.flatten(3), padding=(2, 0), groups=self.groups)
+        found = F.conv2d(flat, self.weight.flatten(3), self.bias, padding=(2, 0), groups=self.groups)
         return found.unflatten(3, x.shape[3:])
 
 
