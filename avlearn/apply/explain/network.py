@@ -95,7 +95,7 @@ class ExplainedNetwork:
             raise ModelError(f"{self.name} has no classifier, so that no class can be shown")
         for name in names:
             if name not in self.labels:
-                raise ModelError(f"{self.name} has no class '{name}'{hint(name, self.labels, count=3)}")
+                raise ModelError(f"there is no class '{name}' in {self.name}{hint(name, self.labels, count=3)}")
         return [self.labels.index(name) for name in dict.fromkeys(names)]
 
 

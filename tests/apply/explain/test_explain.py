@@ -135,7 +135,7 @@ def test_of_two_towers_filters_alone_are_shown(untrained, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["video", "--label", "bel"], "dsconv_tiny has no class 'bel'; the nearest are 'bell', 'ball'"),
+        (["video", "--label", "bel"], "there is no class 'bel' in dsconv_tiny; the nearest are 'bell', 'ball'"),
         (["headless", "--label", "bell"], "x3d_xs has no classifier"),
         (["headless", "CLIP"], "x3d_xs names nothing in a file"),
         (["both", "MUTE"], "has no audio track, which dsconv_tiny and conv2d_tiny listens to"),
