@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ from avlearn.apply.tools import EMBED
 from avlearn.data.resumable import Journal
 from avlearn.errors import OutputError
 from avlearn.files import replacing
+from avlearn.media import Slice
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 
 FORMAT = "avlearn.features/1"
 PART = "features-*.parquet"
 _JOURNAL = ".journal"
-_LARGE = 2**26  # bytes of features in a part
+_LARGE, _LONG = 2**26, 60.0  # bytes of features in a part, and seconds after which a smaller one is written
 
 
 def about(model: FeatureModel, name: str, precision: str) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class FeatureFolder:
         self._number = max((int(record["part"].split("-")[1].split(".")[0]) for record in parts), default=-1) + 1
         self._found: list[FileFeatures] = []
         self._marks: dict[str, str] = {}
-        self._bytes = 0
+        self._bytes, self._flushed = 0, monotonic()
 
     @property
     def files(self) -> int:
@@ -111,7 +113,7 @@ class FeatureFolder:
         """Keep features of a file; they are written when there are enough for a part."""
         self._found.append(found)
         self._bytes += found.video.nbytes + found.audio.nbytes
-        if self._bytes >= _LARGE:
+        if self._bytes >= _LARGE or monotonic() - self._flushed >= _LONG:
             self.flush()
 
     def flush(self) -> None:
@@ -138,7 +140,7 @@ class FeatureFolder:
         files = {name: [mark, count] for name, mark, count in zip(names, marks, counts, strict=True)}
         self._journal.add({"part": part.name, "files": files})
         self._done |= files
-        self._number, self._found, self._bytes = self._number + 1, [], 0
+        self._number, self._found, self._bytes, self._flushed = self._number + 1, [], 0, monotonic()
 
     def result(self, failed: list[tuple[str, str]]) -> EmbedResult:
         """What is in the parts, and path and reason of files that could not be read."""
@@ -195,9 +197,9 @@ def _lists(arrays: Sequence[np.ndarray]) -> pyarrow.Array:
 
 
 def _mark(source: Source) -> str:
-    """What changes when a file does; "" of what is no file of its own."""
+    """What changes when a file does, or the tar that it lies in; "" of what is no file."""
     try:
-        status = Path(str(source)).stat()
+        status = Path(str(source.path if isinstance(source, Slice) else source)).stat()
     except (OSError, ValueError):
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}"

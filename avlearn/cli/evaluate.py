@@ -75,8 +75,8 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
 
-    A recognizer is measured on the test split of the fold that it was trained on, else on the validation split, else on
-    all clips.
+    A recognizer is measured on the test split of the fold that it was trained on, else on the validation split; of clips
+    without splits, on all. Those of the split train are never tested on.
 
     Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
 
@@ -100,6 +100,9 @@ def evaluate(
             return
         _recognizers(model, data, (device, precision), views, average or "probabilities", page, json_path)
     elif len(model) > 1 or views or average or page or budget:
+        from avlearn.models.named import check_name
+
+        check_name(model[0])
         raise AvlearnError(
             f"several --model, --views, --average, --page and --budget are for recognizers: {model[0]} is none"
         )

@@ -25,8 +25,8 @@ def top_k(
 ) -> MetricResult:
     """Share of items whose label is among the k best scores; a tie shares the credit.
 
-    Chance is always naming the k most frequent labels of these items, the best that a blind guess
-    can do.
+    Chance is a guess among all classes; to name the k most frequent labels of these items, the best that a blind guess
+    can do, is the prior where there is no other.
 
     Args:
         scores: ``[N, C]``.
@@ -39,7 +39,7 @@ def top_k(
     majority = float(np.sort(counts)[::-1][:k].sum() / len(labels))
     prior = (majority, "majority class") if random_init is None else (random_init, "random init")
     value = float(hits(scores, labels, k).mean())
-    return MetricResult("probe", _named(f"top-{k}", name), value, majority, *prior, 1.0, len(labels))
+    return MetricResult("probe", _named(f"top-{k}", name), value, min(k / len(counts), 1.0), *prior, 1.0, len(labels))
 
 
 def mean_per_class(scores: np.ndarray, labels: np.ndarray, name: str = "") -> MetricResult:

@@ -182,9 +182,17 @@ def readable_clips(
         usable = kept
     if not usable:
         raise DataError(
-            f"none of {len(rows)} {name} clips can be used: why is said above; data.exclude chooses the flags"
+            f"none of {len(rows)} {name} clips can be used: why is said above; {_advice(rows, audio, video)}"
         )
     return usable
+
+
+def _advice(rows: Sequence[Row], audio: bool, video: bool) -> str:
+    reasons = set(value_counts(rows, "reason"))
+    for lacking, taken, kind in ((NO_AUDIO, audio, "video"), (NO_VIDEO, video, "audio")):
+        if taken and reasons == {lacking}:
+            return f"avlearn finetune with recognize.inputs={kind} takes them"
+    return "data.exclude chooses the flags"
 
 
 def _lacks(flag: str, flags: Sequence[str]) -> bool:

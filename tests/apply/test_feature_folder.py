@@ -57,6 +57,15 @@ def test_parts_hold_what_was_added_and_say_what_it_is_of(files, tmp_path, monkey
     assert len(paths) == folder.result([]).windows == 15 and folder.files == 5
 
 
+def test_a_part_is_written_after_a_while_however_small(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_folder, "_LONG", 0.0)
+    folder = FeatureFolder(tmp_path / "f", ABOUT)
+    for k, path in enumerate(folder.missing(files), 1):
+        folder.add(features(path, 1))
+        assert len(list((tmp_path / "f").glob("*.parquet"))) == k
+    folder.close()
+
+
 def test_a_run_goes_on_where_one_was_killed(files, tmp_path):
     folder = FeatureFolder(tmp_path / "f", ABOUT)
     for path in folder.missing(files)[:2]:
