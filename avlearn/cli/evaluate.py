@@ -75,8 +75,8 @@ def evaluate(
 ) -> None:
     """Measure a model on held-out clips, each figure beside chance, a trivial prior, and the oracle.
 
-    A recognizer is measured on the test split of the fold that it was trained on, else on the validation split; of clips
-    without splits, on all. Those of the split train are never tested on.
+    A recognizer is measured on the test split of the fold that it was trained on, else on the validation split; where
+    there are no splits, on all clips. Those of the split train are never tested on.
 
     Example: avlearn evaluate --model runs/sync_world --data test/manifest.parquet
 
