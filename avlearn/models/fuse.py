@@ -1,6 +1,7 @@
 """Networks made faster for inference, with the same results: above all, batch norms folded into convolutions."""
 
 import copy
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -34,7 +35,8 @@ def fuse(model: Network, *inputs: Tensor | None) -> Network:
     """A copy of a model for inference, its batch norms folded away.
 
     Weights over time and space are laid out with channels last in memory, and so is what is computed with them: on one
-    thread of a CPU that is up to twice as fast. Linear layers are computed by oneDNN there.
+    thread of a CPU that is up to twice as fast. Linear layers are computed by oneDNN there, and MViT's attention by
+    PyTorch's fused kernel.
 
     Args:
         model: of any kind; it stays as it is.
@@ -83,8 +85,18 @@ def _fold(model: nn.Module, pairs: dict[BatchNorm, Convolution]) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
             module.to(memory_format=torch.channels_last_3d)
+        _fuse_attention(module)
         if type(module) is nn.Linear and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
             module.__class__ = _Linear
+
+
+def _fuse_attention(module: nn.Module) -> None:
+    """Have MViT's attention computed by `FusedAttention`; torchvision is not imported for networks without any."""
+    torchvision = sys.modules.get("torchvision.models.video.mvit")
+    if torchvision is not None and type(module) is torchvision.MultiscaleAttention:
+        from avlearn.models.fused_attention import FusedAttention
+
+        module.__class__ = FusedAttention
 
 
 def fuse_for_cpu(model: Network, device: torch.device, *inputs: Tensor | None) -> Network:

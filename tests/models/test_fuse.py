@@ -11,7 +11,9 @@ from avlearn.config import RecognizerConfig
 from avlearn.errors import ModelError
 from avlearn.models import create_model
 from avlearn.models.fuse import fuse, fuse_recognizer
+from avlearn.models.fused_attention import FusedAttention
 from avlearn.models.recognizer import Recognizer
+from avlearn.models.video.mvit import MViT
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -65,6 +67,23 @@ def test_linear_layers_give_the_same_results_and_still_learn():
             torch.testing.assert_close(fused(x), model(x))
     fused(x).sum().backward()
     assert all(weight.grad is not None for weight in fused.parameters())
+
+
+@pytest.mark.parametrize("improved", [False, True])
+@pytest.mark.parametrize("clip", [(4, 32, 32), (6, 64, 32), (2, 96, 64)])
+def test_attention_with_relative_positions_gives_the_same_results(improved, clip):
+    torch.manual_seed(0)
+    model = MViT(4, 32, (1, 1, 1), width=32, improved=improved).eval()
+    for name, weight in model.named_parameters():
+        if "rel_pos" in name:
+            nn.init.normal_(weight, std=0.5)
+    x = torch.rand(2, 3, *clip)
+    fused = fuse(model, x)
+    assert any(isinstance(module, FusedAttention) for module in fused.modules())
+    assert not any(isinstance(module, FusedAttention) for module in model.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(x), model(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fused.forward_features(x), model.forward_features(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("inputs", ["video", "audio", "both"])
