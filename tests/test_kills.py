@@ -42,7 +42,7 @@ def load(world: Path, out: Path, begun: Callable[..., None]) -> None:
 
 
 def decode(world: Path, out: Path, begun: Callable[..., None]) -> None:
-    decode_once(read_manifest(world / "manifest.parquet") * 100, out, 25.0, 64, 16000, 2, begun)
+    decode_once(list(read_manifest(world / "manifest.parquet")) * 100, out, 25.0, 64, 16000, 2, begun)
 
 
 def render(world: Path, out: Path, begun: Callable[..., None]) -> None:
@@ -57,7 +57,7 @@ def look(world: Path, out: Path, begun: Callable[..., None]) -> None:
 
 def transcode(world: Path, out: Path, begun: Callable[..., None]) -> None:
     rows = read_manifest(world / "manifest.parquet")
-    rows = [replace(row, path=linked(out, row.path, k)) for k, row in enumerate(rows * 20)]
+    rows = [replace(row, path=linked(out, row.path, k)) for k, row in enumerate([*rows] * 20)]
     write_manifest(rows, out / "manifest.parquet")
     prepare(out / "manifest.parquet", out / "p", workers=2, progress=begun)
 

@@ -99,7 +99,7 @@ def test_an_evaluator_of_ones_own_is_measured_on_the_clips_that_it_chooses_and_n
     untrained, small_world, tmp_path
 ):
     rows = read_manifest(small_world / "manifest.parquet")
-    rows[5:] = [replace(row, path=tmp_path / "gone.mp4") for row in rows[5:]]
+    rows = [*rows[:5], *(replace(row, path=tmp_path / "gone.mp4") for row in rows[5:])]
     manifest = write_few(rows, tmp_path / "rows.csv")
     found = evaluate(load(untrained), [manifest], evaluators=[BrightnessEvaluator])
     assert [metric.n for metric in found.metrics] == [4] and not found.skipped

@@ -9,6 +9,7 @@ from families import EVERY_VIDEO as VIDEO
 from avlearn.errors import ModelError
 from avlearn.models import create_model, list_models, model_spec
 from avlearn.models.encoder import Encoder
+from avlearn.models.video.vit import VideoTransformer
 
 # Deeper and wider twins of others are left out.
 TWINS = "*_101* *_152 *_r101* *_34 *_131 *_199 *_hr timesformer_l *_b24_* *_b_32x3 *_l_* x3d_[slm] swin3d_[sb] resnet34"
@@ -72,11 +73,15 @@ def test_an_image_is_told_how_to_be_a_clip():
 @pytest.mark.parametrize("name", VIDEO)
 def test_odd_frames_and_sides_give_finite_features(name):
     model = VIDEO[name].classifier(3).eval()
-    frames = model.frames_for(5)
+    frames, rows, columns = model.frames_for(5), 33, 47
+    if isinstance(model, VideoTransformer):  # what is no whole patch would not be seen
+        with pytest.raises(ModelError, match=r"sides are multiples of 16 pixels, not \[33, 47\]"):
+            model(torch.rand(1, model.in_chans, frames, rows, columns))
+        rows, columns = 32, 48
     with torch.inference_mode():
-        features = model.forward_features(torch.rand(1, model.in_chans, frames, 33, 47))
+        features = model.forward_features(torch.rand(1, model.in_chans, frames, rows, columns))
     assert features.isfinite().all()
-    for side, stride, sides in zip((frames, 33, 47), model.feature_info.stride, features.shape[2:], strict=True):
+    for side, stride, sides in zip((frames, rows, columns), model.feature_info.stride, features.shape[2:], strict=True):
         assert max(side // stride, 1) <= sides <= -(-side // stride)
 
 
