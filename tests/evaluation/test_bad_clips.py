@@ -39,7 +39,7 @@ def test_an_evaluation_names_the_clips_that_it_leaves_out(model, manifest):
 
 def test_an_audit_names_the_clips_that_it_leaves_out(model, manifest, small_world, tmp_path, monkeypatch):
     monkeypatch.setattr("avlearn.evaluation.audit.audit_cache", lambda *_: [])  # which takes a minute
-    rows = read_manifest(manifest)
+    rows = list(read_manifest(manifest))
     write_manifest([rows[0], *list(read_manifest(small_world)) * 3], tmp_path / "m.csv")
     result = audit(model, [tmp_path / "m.csv"])
     assert result.clips == 36
