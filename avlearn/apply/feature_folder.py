@@ -80,10 +80,10 @@ class FeatureFolder:
             self._journal.add(self.about)
         elif records[0] != self.about:
             self._journal.close()
-            differs = ", ".join(key for key in self.about if records[0].get(key) != self.about[key])
+            keys = {**self.about, **records[0]}
+            differs = ", ".join(key for key in keys if records[0].get(key) != self.about.get(key))
             raise OutputError(
-                f"{folder} holds features of '{records[0].get('model')}' ({differs or 'audio'} differs): give another "
-                "folder"
+                f"{folder} holds features of '{records[0].get('model')}' ({differs} differs): give another folder"
             )
         parts = [record for record in records[1:] if (folder / record["part"]).exists()]
         self._done: dict[str, list[Any]] = {}  # what changes when a file does, and how many windows it has

@@ -9,6 +9,7 @@ SPLITS = ("train", "val", "test", "")
 
 
 def as_text(value: object, longest: int = 65536) -> str:
+    """Text of up to so many characters, none of them zero."""
     if not isinstance(value, str):
         raise ValueError(f"{short(value)} is no text")
     if len(value) > longest:
@@ -19,10 +20,12 @@ def as_text(value: object, longest: int = 65536) -> str:
 
 
 def as_path(value: object) -> str:
+    """The name of a file."""
     return as_text(value, 4096)
 
 
 def as_number(value: object, low: float, high: float) -> float:
+    """A number within bounds, or its text."""
     if isinstance(value, str) and "_" not in value:
         text = value
         try:
@@ -38,6 +41,7 @@ def as_number(value: object, low: float, high: float) -> float:
 
 
 def as_whole(value: object, high: int) -> int:
+    """A whole number from 0 on, or its text."""
     number = as_number(value, 0, high)
     if not number.is_integer():
         raise ValueError(f"{short(value)} is no whole number")
@@ -45,6 +49,7 @@ def as_whole(value: object, high: int) -> int:
 
 
 def as_list(value: object) -> list[Any]:
+    """A list, of its JSON."""
     try:
         found = json.loads(as_text(value, 2**24))
     except (ValueError, RecursionError):
@@ -55,16 +60,19 @@ def as_list(value: object) -> list[Any]:
 
 
 def as_split(value: object) -> str:
+    """One of `SPLITS`."""
     if value not in SPLITS:
         raise ValueError(f"{short(value)} is no split: write {', '.join(SPLITS[:-1])}, or nothing")
     return str(value)
 
 
 def as_folds(value: object) -> tuple[str, ...]:
+    """Splits, of a list's JSON."""
     return tuple(map(as_split, as_words(value)))
 
 
 def as_words(value: object) -> tuple[str, ...]:
+    """Words, of a list's JSON."""
     found = as_list(value)
     if not all(isinstance(word, str | int) and not isinstance(word, bool) for word in found):
         raise ValueError(f"{short(value)} is no list of words")

@@ -84,7 +84,7 @@ def checked(cells: Mapping[str, pyarrow.Array], path: Path, first: int) -> pyarr
     batch = pyarrow.RecordBatch.from_pydict(kept)
     for name in ("path", "duration"):
         _refuse(_empty(batch[name]), f"there is no {name}", path, first)
-    idle = compute.and_(compute.equal(batch["duration"], 0), _empty_or_absent(batch, "reason"))
+    idle = compute.and_(compute.equal(batch["duration"], 0), _empty(_or_null(batch, "reason")))
     _refuse(idle, "duration: a clip that can be used lasts longer than 0 s", path, first)
     if "offset" in kept:
         unsized = compute.equal(compute.coalesce(_or_null(batch, "bytes"), pyarrow.scalar(0, pyarrow.int64())), 0)
@@ -144,18 +144,11 @@ def _refuse(bad: pyarrow.Array, why: str, path: Path, first: int) -> None:
 
 
 def _empty(cells: pyarrow.Array) -> pyarrow.Array:
-    empty = compute.is_null(cells)
-    return compute.or_(empty, compute.coalesce(compute.equal(cells, ""), False)) if _is_text(cells) else empty
-
-
-def _is_text(cells: pyarrow.Array) -> bool:
-    return bool(pyarrow.types.is_string(cells.type))
+    if pyarrow.types.is_string(cells.type):
+        return compute.coalesce(compute.equal(cells, ""), True)
+    return compute.is_null(cells)
 
 
 def _or_null(batch: pyarrow.RecordBatch, name: str) -> pyarrow.Array:
     there = name in batch.schema.names
     return batch[name] if there else pyarrow.nulls(len(batch), COLUMNS[name].type)
-
-
-def _empty_or_absent(batch: pyarrow.RecordBatch, name: str) -> pyarrow.Array:
-    return _empty(_or_null(batch, name))

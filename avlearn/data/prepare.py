@@ -110,20 +110,16 @@ def prepare(
         DataError: a setting is impossible, or the manifest holds no clip that can be used.
         OutputError: the folder holds something else, cannot be written, or another run is at work in it.
     """
-    began = time.monotonic()
-    manifest, out = Path(manifest), Path(out)
+    began, manifest, out = time.monotonic(), Path(manifest), Path(out)
     settings = _settings(short_side, sample_rate, crf, shards, flow)
     rows = read_manifest(manifest)
     clips = _clips(rows, manifest)
     _claim(out, settings, manifest)
     with closing(PreparedClips(out, settings)) as store:
         try:
-            if _read_note(out) != _values(settings):  # but for the flow it is the same: see `_claim`
-                _write_note(out, settings)
+            _write_note(out, settings)  # but for the flow it is the same: see `_claim`
             transcoded, failed = store.fill(clips, workers, progress)
-            good = [clip for clip in clips if clip.name not in failed]
-            if not good:
-                raise DataError(f"no clip of {manifest} can be prepared; {clips[0].row.path}: {failed[clips[0].name]}")
+            good = _without(clips, failed, manifest)
             prepared = store.arrange(good, shards)
             unused = {clip.row: replace(clip.row, reason=failed[clip.name]) for clip in clips if clip.name in failed}
             write_manifest(_in_their_places(rows, unused, prepared), out / "manifest.parquet")
@@ -138,6 +134,18 @@ def prepare(
         sum(row.duration for row in new), sum(row.bytes for row in old), sum(row.bytes for row in new),
         sum(store.records[name].get("flow", 0) for name in {clip.name for clip in good}),
     )  # fmt: skip
+
+
+def _without(clips: Sequence[SourceClip], failed: Mapping[str, str], manifest: Path) -> list[SourceClip]:
+    """Clips that did not fail.
+
+    Raises:
+        DataError: all did.
+    """
+    good = [clip for clip in clips if clip.name not in failed]
+    if not good:
+        raise DataError(f"no clip of {manifest} can be prepared; {clips[0].row.path}: {failed[clips[0].name]}")
+    return good
 
 
 def _in_their_places(rows: Sequence[Row], unused: Mapping[Row, Row], prepared: Iterable[Row]) -> list[Row]:

@@ -183,6 +183,7 @@ def _has(path: Path, size: int) -> bool:
 
 
 def make_folder(folder: Path) -> Path:
+    """A folder, made where it is not there; OutputError where it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -199,8 +199,8 @@ class ProgressLine(Callback):
     def on_validation_end(self, trainer, module) -> None:
         """Say what the validation clips gave."""
         if trainer.is_global_zero:
-            values = {k.removeprefix("val_"): float(v) for k, v in trainer.callback_metrics.items() if "val_" in k[:4]}
-            said = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+            values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
+            said = "  ".join(f"{key.removeprefix('val_')} {value:.3f}" for key, value in values.items())
             remark(f"step {trainer.global_step}/{trainer.max_steps}  validation: {said}")
 
     def on_train_end(self, trainer, module) -> None:
