@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.normalize_audio import AudioNormalizer, audio_normalizer
+from avlearn.apply.rows import Rows
 from avlearn.apply.sync.repeats import last_seen, loudness, period, thumbnails
 from avlearn.apply.windows import SILENCE, check_finite, probe_both
 from avlearn.errors import MediaError, NoAudioError, NoVideoError
@@ -113,11 +114,11 @@ def encode_audio(
     margin = 8 * step  # the encoder's reach on each side
     chunk = round(_CHUNK * rate / step) * step
     seconds = (chunk + 2 * margin + step) / rate
-    pieces: list[Tensor] = []
-    own, levels = [], []
-    for clip in stream(normalizer.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate):
+    pieces, own, levels = Rows(), Rows(), Rows()  # of the steps ``[PHASES, dim]``, the frames, the steps again
+    for number, clip in enumerate(
+        stream(normalizer.source, seconds, chunk / rate, video=False, mono=True, sample_rate=rate)
+    ):
         audio = torch.from_numpy(normalizer(clip.audio)).to(model.device)
-        first = not pieces
         phases = []
         steps = (audio.shape[1] - (PHASES - 1) * step // PHASES) // step
         if steps < 2:
@@ -130,20 +131,21 @@ def encode_audio(
         heard = check_finite(model.project_audio(features), "the audio")
         last = audio.shape[1] < round(seconds * rate)
         # Each chunk but the first gives up its first margin (the one before has it better).
-        lower = 0 if first else margin // step
+        lower = margin // step if number else 0
         upper = heard.shape[2] if last else (chunk + margin) // step
-        pieces.append(heard[:, :, lower:upper])
-        own.append(loudness(audio[0, lower * step : upper * step].cpu().numpy(), round(rate / model.config.fps)))
-        levels.append(phases[0].view(-1, step).square().mean(1).sqrt()[lower:upper])
-        if last or len(pieces) * chunk / rate >= end:
+        pieces.extend(heard[:, :, lower:upper].permute(2, 0, 1).cpu().numpy())
+        own.extend(loudness(audio[0, lower * step : upper * step].cpu().numpy(), round(rate / model.config.fps)))
+        levels.extend(phases[0].view(-1, step).square().mean(1).sqrt()[lower:upper].cpu().numpy())
+        if last or (number + 1) * chunk / rate >= end:
             break
-    if not pieces:
+    if not len(pieces):
         raise NoAudioError(f"{normalizer.source}: the audio track is shorter than two steps of the model")
-    loud = (torch.cat(levels) >= SILENCE).nonzero()
+    loud = np.flatnonzero(levels.array() >= SILENCE)
     if not len(loud):
         return None
     begin, after = int(loud[0]), int(loud[-1]) + 1
-    return AudioEmbedding(torch.cat(pieces, 2)[:, :, begin:after], begin, np.concatenate(own))
+    features = torch.from_numpy(pieces.array()[begin:after]).to(model.device).permute(1, 2, 0)
+    return AudioEmbedding(features, begin, own.array())
 
 
 @torch.inference_mode()
@@ -183,20 +185,23 @@ def offset_curves(
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
     keep = (delays.abs() <= reach * PHASES).numpy()
     seen = _FrameHistory()
-    windows = list(_compared(path, model, encoded, steps, check, seen, end))
-    if not windows:
+    columns = Rows(), Rows(), Rows(), Rows()
+    for window in _compared(path, model, encoded, steps, check, seen, end):
+        for column, value in zip(columns, window, strict=True):
+            column.append(value)
+    starts, lengths, rows, counts = (column.array() for column in columns)
+    if not len(starts):
         raise _no_window(path, info.video.duration, model.step)
-    starts, lengths, rows, counts = (np.array(values) for values in zip(*windows, strict=True))
     config = model.config
     offsets = -(delays.numpy()[keep] * model.step / PHASES)[::-1]
     fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
+    taken = np.flatnonzero(keep)[::-1][among]
     ranges = np.round(np.array([starts, starts + lengths]) * config.fps).astype(int)
     shares = [fresh[begin:after].mean() for begin, after in ranges.T]
     return OffsetCurves(
-        offsets[among], starts, lengths, rows[:, keep][:, ::-1][:, among], counts[:, keep][:, ::-1][:, among],
-        np.array(shares), max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes,
-        check,
+        offsets[among], starts, lengths, rows[:, taken], counts[:, taken], np.array(shares), max(seen.motion),
+        loop / config.fps if loop else None, info.video.fps, normalizer.notes, check,
     )  # fmt: skip
 
 
@@ -208,7 +213,7 @@ def _compared(
     check: InDistributionCheck,
     seen: "_FrameHistory",
     end: float,
-) -> Iterator[tuple[float, float, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, ...]]:
     """Windows of the video against the audio, delayed by whole steps ``[O]`` and parts of one; also shown to others.
 
     Yields:
@@ -235,7 +240,8 @@ def _compared(
         scores = offset_scores(placed, encoded.features, config.pool_scale, begin, steps)
         known = encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)
         alone = False
-        yield clip.start - first, length * model.step, scores.T.flatten().cpu().numpy(), known.numpy()
+        span = np.array(clip.start - first), np.array(length * model.step)
+        yield *span, scores.T.flatten().cpu().numpy(), known.numpy().astype(np.int32)
 
 
 def _no_window(path: Source, duration: float, step: float) -> MediaError:
@@ -250,8 +256,7 @@ class _FrameHistory:
     """What each frame of a file shows, from windows that overlap."""
 
     def __init__(self) -> None:
-        self.thumbnails: list[np.ndarray] = []
-        self.moving: list[bool] = []
+        self._thumbnails, self._moving = Rows(), Rows()
         self.motion: list[float] = []  # of each window
 
     def add(self, begin: int, frames: np.ndarray) -> None:
@@ -259,14 +264,16 @@ class _FrameHistory:
         change = np.abs(np.diff(frames.astype(np.int16), axis=0)).mean((1, 2, 3))
         self.motion.append(float(change.mean()) if len(change) else 0.0)
         change = np.append(change, change[-1:]) if len(change) else np.zeros(len(frames))
-        self.thumbnails[begin:], self.moving[begin:] = list(thumbnails(frames)), list(change >= STILL)
+        for kept, new in ((self._thumbnails, thumbnails(frames)), (self._moving, change >= STILL)):
+            kept.cut(begin)
+            kept.extend(new)
 
     def fresh(self, encoded: AudioEmbedding, apart: int) -> tuple[np.ndarray, int | None]:
         """Whether each frame moves, somewhat before or after, and is no repetition: float ``[T]``; and the `period`."""
-        seen = np.stack(self.thumbnails)
+        seen = self._thumbnails.array()
         heard = np.full((len(seen), encoded.loudness.shape[1]), encoded.loudness.min(initial=0))
         there = min(len(seen), len(encoded.loudness))
         heard[:there] = encoded.loudness[:there]
-        moving = maximum_filter1d(np.array(self.moving), _REST)
+        moving = maximum_filter1d(self._moving.array(), _REST)
         ago = last_seen(seen, heard, apart)
         return ((ago == 0) & moving).astype(float), period(ago)

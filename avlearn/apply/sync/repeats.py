@@ -10,7 +10,7 @@ _STRIDE = 3  # between the frames of a run that are compared
 _HOP = 6  # frames from one run to the next
 # Of the mean square difference of two moments of the file: below it they are one. Audio changes more within a frame.
 _ALIKE_SEEN, _ALIKE_HEARD = 0.05, 0.35
-_ROWS = 256  # runs that are compared at a time
+_ROWS, _BANK = 256, 8192  # runs that are compared at a time, and with how many: memory does not grow with the file
 _ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch again and again: its seams differ
 
 
@@ -51,21 +51,26 @@ def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
     ago = np.zeros(count, int)
     if count <= apart + _RUN:
         return ago
-    parts = [(_runs(_projected(values)), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
+    parts = [(_projected(values), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
+    # As they are, and half a step later: a repetition need not lie on the frames' grid.
+    moved = [[(values[shift:] + values[: len(values) - shift]) / 2 for values, _ in parts] for shift in (0, 1)]
     starts = np.arange(count - _RUN)
     asked = starts[apart::_HOP]
     for chunk in np.array_split(asked, max(len(asked) // _ROWS, 1)):
         bank = starts[: chunk[-1] - apart + 1]
         # A repetition repeats what is new; within the chunk that is not known yet.
         bank = bank[(ago[bank] == 0) | (bank >= chunk[0] - apart)]
-        early = bank[None] <= chunk[:, None] - apart
-        for shift in (0, 1):
-            alike = early
-            for runs, most in parts:
-                alike = alike & (_difference(runs[0][chunk], runs[shift][bank]) < most)
-            for row in np.flatnonzero(alike.any(1)):
-                start = chunk[row]
-                ago[start : start + _RUN] = start - bank[np.flatnonzero(alike[row])[-1]]
+        own = [_runs(values, chunk) for values, _ in parts]
+        for later in moved:
+            latest = np.full(len(chunk), -1)
+            for some in np.array_split(bank, -(-len(bank) // _BANK)):
+                alike = some[None] <= chunk[:, None] - apart
+                for (_, most), runs, values in zip(parts, own, later, strict=True):
+                    if alike.any():
+                        alike &= _difference(runs, _runs(values, some)) < most
+                latest = np.where(alike.any(1), some[alike.shape[1] - 1 - alike[:, ::-1].argmax(1)], latest)
+            for row in np.flatnonzero(latest >= 0):
+                ago[chunk[row] : chunk[row] + _RUN] = chunk[row] - latest[row]
     return ago
 
 
@@ -84,18 +89,16 @@ def period(ago: np.ndarray) -> int | None:
 
 def _projected(values: np.ndarray) -> np.ndarray:
     """To few dimensions, scaled so that two moments differ by one, squared and on average."""
-    values = values - values.mean(0)
+    mean = values.mean(0)
     directions = np.random.default_rng(0).standard_normal((values.shape[1], _DIMENSIONS))
-    found = values @ directions
+    parts = np.array_split(values, -(-len(values) // _BANK))
+    found = np.concatenate([(part - mean) @ directions for part in parts])
     return (found / np.sqrt(max(2 * found.var(0).sum(), 1e-12))).astype(np.float32)
 
 
-def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs ``[N, _RUN / _STRIDE * D]`` that begin at each step, and half a step later."""
-    later = (values[:-1] + values[1:]) / 2
-    count = len(values) - _RUN
-    index = np.arange(count)[:, None] + np.arange(0, _RUN, _STRIDE)
-    return values[index].reshape(count, -1), later[index].reshape(count, -1)
+def _runs(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Runs ``[N, _RUN / _STRIDE * D]`` of ``[T, D]`` that begin at frames ``[N]``."""
+    return values[starts[:, None] + np.arange(0, _RUN, _STRIDE)].reshape(len(starts), -1)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Repetitions are found, and are no evidence."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,24 @@ def test_shapes_of_short_and_odd_material():
 def test_a_file_that_is_too_short_to_repeat_is_all_fresh(count):
     frames, audio = footage(3, 0)
     assert not ago(frames[:count], audio[: count * 640]).any()
+
+
+def test_runs_are_held_against_few_others_at_a_time_and_the_answer_is_the_same(monkeypatch):
+    frames, audio = footage(8, 6)
+    other, tune = footage(12, 7)
+    both = np.concatenate([frames, other, frames, other[:150]]), np.concatenate([audio, tune, audio, tune[: 6 * 16000]])
+    whole = ago(*both)
+    monkeypatch.setattr("avlearn.apply.sync.repeats._BANK", 37)
+    assert whole.any()
+    np.testing.assert_array_equal(ago(*both), whole)
+
+
+def test_memory_for_a_long_file_is_a_few_numbers_a_frame():
+    """Of 15 minutes; all pairs of runs at once would be 25 MB for each number of them."""
+    rng = np.random.default_rng(0)
+    seen, heard = (rng.normal(size=(22500, size)).astype(np.float32) for size in (64, 16))
+    tracemalloc.start()
+    last_seen(seen, heard, 50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
