@@ -2,27 +2,30 @@
 
 import io
 import os
-import re
 import stat
+import sys
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av.container
 
-from avlearn.errors import MediaError
-from avlearn.files import is_file, printable
+from avlearn.errors import MediaError, OutputError
+from avlearn.files import is_file, printable, reason_of
+from avlearn.remote.address import is_address
+from avlearn.remote.cache import open_copy
+from avlearn.remote.file import BlockReader, RemoteFile
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_BLOCK = 1 << 20  # bytes of a remote file that are fetched at a time; fsspec keeps the last 32
+_SMALL = 8 << 20  # bytes of a remote file that is fetched whole, and kept for the next time
 
 
 @dataclass(frozen=True)
 class Slice:
     """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on."""
 
-    path: Path
+    path: Path | str
     offset: int
     bytes: int
 
@@ -84,7 +87,9 @@ class OpenFile:
                 while count > 0 and (piece := self._bytes.file.read(count)):
                     pieces.append(piece)
                     count -= len(piece)
-            except Exception as error:  # file objects are foreign: fsspec raises what the libraries below it do
+            except MediaError:
+                raise
+            except Exception as error:  # file objects are foreign
                 raise MediaError(f"{printable(self.name)} cannot be read: {_said(error)}") from error
         return b"".join(pieces)
 
@@ -162,7 +167,7 @@ class View:
 
 def what_else(source: object, path: Path) -> str:
     """Why a name is not that of a file to read."""
-    if _ADDRESS.match(str(source)):
+    if is_address(source):
         return "is not a local file: open it as avlearn.MediaFile, or fetch it first"
     try:
         mode = path.stat().st_mode
@@ -188,12 +193,14 @@ def _opened(source: Content) -> _Bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return _Bytes("(bytes)", io.BytesIO(source), 0, memoryview(source).nbytes)
     if isinstance(source, Slice):
+        if is_remote(source):
+            return _opened_remote(str(source.path), str(source), source.offset, source.bytes)
         whole = _opened_path(source.path)
         return _Bytes(str(source), whole.file, source.offset, max(min(source.bytes, whole.size - source.offset), 0))
     if not isinstance(source, str | Path):
         return _opened_object(source)
-    if _ADDRESS.match(str(source)) and not is_file(source):
-        return _opened_remote(str(source))
+    if is_remote(source):
+        return _opened_remote(str(source), str(source))
     return _opened_path(source)
 
 
@@ -236,19 +243,34 @@ def _size(name: str, file: BinaryIO) -> int:
     raise MediaError(f"{printable(name)} cannot be searched back and forth: read it into bytes, or write it to a file")
 
 
-def _opened_remote(address: str) -> _Bytes:
+def is_remote(source: object) -> bool:
+    """Whether a file, or the one that it is a part of, lies at an address."""
+    file = source.path if isinstance(source, Slice) else source
+    return isinstance(file, str) and is_address(file) and not is_file(file)
+
+
+def _opened_remote(address: str, name: str, begin: int = 0, size: int | None = None) -> _Bytes:
+    """A file at an address, or a part of one: of what is small a copy on this machine, else blocks of it."""
+    file = RemoteFile(address)
+    begin = min(begin, file.size)
+    size = file.size - begin if size is None else min(size, file.size - begin)
+    if size > _SMALL and file.ranges:
+        return _Bytes(name, cast(BinaryIO, BlockReader(file, begin, size)), 0, size)
     try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise MediaError(f"{printable(address)} is remote, and needs fsspec: pip install 'avlearn[remote]'") from None
-    try:
-        system, path = url_to_fs(address)
-        file = system.open(path, "rb", block_size=_BLOCK, cache_type="blockcache")
-    except FileNotFoundError:
-        raise MediaError(f"{printable(address)} is not there, or cannot be reached") from None
-    except Exception as error:  # as in `OpenFile.read`
-        raise MediaError(f"{printable(address)} cannot be opened: {_said(error)}") from error
-    return _Bytes(address, file, 0, _size(address, file), system)  # archives close with their file system
+        with file:
+            if not file.ranges:
+                return _Bytes(name, open_copy(file, 0, file.size), begin, size)
+            return _Bytes(name, open_copy(file, begin, size), 0, size)
+    except OutputError as error:
+        if not file.ranges:
+            raise MediaError(str(error)) from error
+        _warn_once(reason_of(error, address))
+    return _Bytes(name, cast(BinaryIO, BlockReader(RemoteFile(address), begin, size)), 0, size)
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    print(f"warning: what is remote {reason}; it is read without copies", file=sys.stderr)
 
 
 def _said(error: Exception) -> str:

@@ -15,9 +15,10 @@ from avlearn.errors import MediaError, NoAudioError, NoVideoError, WindowError
 from avlearn.media.clip import NO_AUDIO, NO_VIDEO, Clip, Window
 from avlearn.media.clock import restarts
 from avlearn.media.decode_video import is_untimed
+from avlearn.media.open_file import is_remote
 from avlearn.media.probe import probe
 from avlearn.media.rgb import Crop, Size
-from avlearn.media.source import Source, audio_stream, frame_rate, open_media, video_stream
+from avlearn.media.source import Source, audio_stream, file_of, frame_rate, open_media, opened, video_stream
 from avlearn.media.ticks import stated_start, tick
 from avlearn.media.window_frames import NoPlanError, WindowFrames
 from avlearn.media.window_samples import WindowSamples
@@ -67,6 +68,9 @@ class ClipReader:
             WindowError: a window lies outside the file.
             MediaError: the file cannot be read, is damaged where a window lies, or is cut short.
         """
+        if is_remote(file_of(source)):
+            with opened(source) as held:
+                return self.read(held, windows)
         try:
             with open_media(source, quick=True) as container:
                 return _Reading(self, source, container, windows).planned()

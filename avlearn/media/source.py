@@ -17,7 +17,7 @@ from avlearn.errors import AvlearnError, MediaError, NoAudioError
 from avlearn.files import is_file, printable
 from avlearn.media.aspect import repair_header
 from avlearn.media.boxes import check_boxes, check_header
-from avlearn.media.open_file import OpenFile, Slice, what_else
+from avlearn.media.open_file import OpenFile, Slice, is_remote, what_else
 from avlearn.media.playlists import ONE_FILE
 
 # Containers whose headers say all that decoding needs.
@@ -175,6 +175,10 @@ def open_media(
         failure: as for `boundary`.
     """
     file = file_of(source)
+    if is_remote(file):
+        with opened(source) as held, open_media(held, quick=quick, look=look, failure=failure) as fetched:
+            yield fetched
+        return
     container = None
     try:
         with boundary(file, " is not a media file that can be read"):

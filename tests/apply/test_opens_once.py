@@ -20,6 +20,8 @@ from avlearn.cli import app
 from avlearn.errors import MediaError
 from avlearn.media import MediaFile, Selected, open_file, stream
 
+pytestmark = pytest.mark.usefixtures("copies")
+
 
 @pytest.fixture(scope="module")
 def clip(small_world):

@@ -21,6 +21,8 @@ from avlearn.media import ClipReader, MediaFile, Selected, Slice, Window, open_f
 from avlearn.media.decode_audio import Samples
 from avlearn.media.selection import select_audio, track_number
 
+pytestmark = pytest.mark.usefixtures("copies")
+
 CONTAINERS = {
     "mp4": {},
     "mov": {"audio": "pcm_s16le"},
@@ -326,7 +328,7 @@ def test_what_cannot_be_read_is_refused_in_a_line(tmp_path, mp4, monkeypatch):
     refusals = {
         tmp_path: "is a folder",
         tmp_path / "none.mp4": "does not exist",
-        "memory://none.mp4": "memory://none.mp4 is not there, or cannot be reached",
+        "memory://none.mp4": "memory://none.mp4 is not there$",
         "nowhere://none.mp4": "nowhere://none.mp4 cannot be opened: Protocol not known",
         Pipe(b"1"): "cannot be searched back and forth",
         closed: "cannot be read",

@@ -1,0 +1,1 @@
+"""Files at addresses that fsspec opens, like ``https://host/clip.mp4``, and the bounded cache of their copies."""

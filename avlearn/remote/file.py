@@ -1,0 +1,226 @@
+"""Files at addresses: opened with retries, read by ranges, and what is wrong with one told in a line."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol, TypeVar
+
+from avlearn.errors import AvlearnError, MediaError
+from avlearn.files import printable
+from avlearn.remote.address import is_web, scheme
+
+_BLOCK = 1 << 20  # bytes that are fetched at least
+_RUN = 8  # blocks that are fetched at most, where one is read after the other
+_KEPT = 32  # blocks
+_CHUNK = 8 << 20  # bytes of a copy that are fetched at a time
+_WAITS = (0.5, 1.5)  # seconds before the second try, and before the third
+_VERSIONS = (
+    "ETag", "etag", "md5Hash", "crc32c", "CRC", "LastModified", "last_modified", "updated", "mtime", "created",
+    "date_time",
+)  # fmt: skip
+_EXTRA = "pip install 'avlearn[remote]'"
+
+T = TypeVar("T")
+
+
+class RemoteFile:
+    """A file at an address: where a server does not answer, or breaks off, it is asked again.
+
+    Args:
+        address: as fsspec takes it.
+
+    Attributes:
+        size: in bytes.
+        version: what changes when the file does, as far as can be told.
+        ranges: whether its server sends parts of it.
+
+    Raises:
+        MediaError: it cannot be had; with what to do.
+    """
+
+    def __init__(self, address: str):
+        self.address = address
+        self._file = self._tried(lambda: _opened(address))
+        self.size, self.version, self.ranges = self._file.size, self._file.version, self._file.ranges
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Bytes from ``begin`` to ``end``, which lie within the file."""
+        data = self._tried(lambda: self._file.read(begin, end))
+        if len(data) < end - begin:
+            raise MediaError(f"{printable(self.address)} has fewer bytes than were stated: has it changed?")
+        return data
+
+    def save(self, file: BinaryIO, begin: int, end: int) -> None:
+        """Write a part of it to a file, from that file's beginning; without ``ranges`` all of it.
+
+        Raises:
+            MediaError: as for the class.
+            OSError: the file cannot be written to.
+        """
+        if self.ranges:
+            for at in range(begin, end, _CHUNK):
+                file.write(self.read(at, min(at + _CHUNK, end)))
+            return
+
+        def again() -> None:
+            file.seek(0)
+            file.truncate()
+            self._file.save(file)
+
+        self._tried(again)
+
+    def __enter__(self) -> "RemoteFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    def _tried(self, ask: Callable[[], T]) -> T:
+        """What is asked for, at the third try at last."""
+        for wait in (*_WAITS, None):
+            try:
+                return ask()
+            except (TimeoutError, ConnectionError, EOFError) as error:
+                if wait is None:
+                    raise MediaError(f"{printable(self.address)} {_reason(error, self.address)}") from error
+            except AvlearnError:
+                raise
+            except Exception as error:  # fsspec raises what the libraries below it do
+                raise MediaError(f"{printable(self.address)} {_reason(error, self.address)}") from error
+            time.sleep(wait)
+        raise AssertionError("the last try returns, or raises")
+
+
+class BlockReader:
+    """A part of a `RemoteFile` as a file object: fetched by blocks, more of them at once where it is read in order.
+
+    Args:
+        file: of which it is a part; closed with this.
+        begin, size: of the part, bytes.
+    """
+
+    def __init__(self, file: RemoteFile, begin: int, size: int):
+        self._file, self._begin, self._size, self._at = file, begin, size, 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._run, self._next = 1, -1
+
+    def seek(self, place: int) -> int:
+        """Go to a byte of the part."""
+        self._at = place
+        return place
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes; fewer also where a block ends."""
+        number, within = divmod(self._at, _BLOCK)
+        piece = self._block(number)[within : within + count] if self._at < self._size else b""
+        self._at += len(piece)
+        return piece
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            self._run = min(2 * self._run, _RUN) if number == self._next else 1
+            begin, end = number * _BLOCK, min((number + self._run) * _BLOCK, self._size)
+            data = self._file.read(self._begin + begin, self._begin + end)
+            for at in range(0, len(data), _BLOCK):
+                self._blocks[number + at // _BLOCK] = data[at : at + _BLOCK]
+            self._next = number + self._run
+            while len(self._blocks) > _KEPT:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
+
+
+class _Opened(Protocol):
+    """What reads a file of one kind of address."""
+
+    size: int
+    version: str
+    ranges: bool
+
+    def read(self, begin: int, end: int) -> bytes: ...
+
+    def save(self, file: BinaryIO) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _SystemFile:
+    """A file of any file system of fsspec."""
+
+    ranges = True
+
+    def __init__(self, system: Any, path: str):
+        self._system = system  # archives close with their file system
+        info = system.info(path)
+        if info.get("type") == "directory":
+            raise IsADirectoryError
+        self._file = system.open(path, "rb", cache_type="none")
+        size = info.get("size")
+        self.size: int = self._file.seek(0, 2) if size is None else size
+        self.version = " ".join(f"{info[name]}" for name in _VERSIONS if info.get(name) is not None)
+
+    def read(self, begin: int, end: int) -> bytes:
+        pieces = []
+        self._file.seek(begin)
+        while begin < end and (piece := self._file.read(end - begin)):
+            pieces.append(piece)
+            begin += len(piece)
+        return b"".join(pieces)
+
+    def save(self, file: BinaryIO) -> None:
+        raise AssertionError("parts of it are read")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _opened(address: str) -> _Opened:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(address)
+    if not is_web(address):
+        return _SystemFile(system, path)
+    from avlearn.remote.http import WebFile
+
+    return WebFile(system, path)
+
+
+def _reason(error: Exception, address: str) -> str:
+    """What is wrong with a file, to be said after its address, and what to do."""
+    if isinstance(error, ImportError):
+        return _missing(address, error)
+    if isinstance(error, FileNotFoundError):
+        return "is not there"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder"
+    detail = str(getattr(error, "strerror", None) or error).strip()
+    said = printable(detail.splitlines()[0]) if detail else ""
+    if isinstance(error, PermissionError):
+        return f"may not be read ({said or 'forbidden'}): it takes credentials, or other ones"
+    if isinstance(error, TimeoutError):
+        return f"cannot be read: the server was silent, {len(_WAITS) + 1} times: try again later"
+    if isinstance(error, EOFError):
+        return f"cannot be read: the server broke off in the middle, {len(_WAITS) + 1} times: try again later"
+    if isinstance(error, ConnectionError):
+        return f"cannot be reached: {said or type(error).__name__}; check the address, and the network"
+    return f"cannot be opened: {said or type(error).__name__}"
+
+
+def _missing(address: str, error: ImportError) -> str:
+    """Which package an address needs that is not there."""
+    if (error.name or "").startswith("fsspec"):
+        return f"is remote, and needs fsspec: {_EXTRA}"
+    from fsspec.registry import known_implementations
+
+    package = known_implementations.get(scheme(address), {"class": "fsspec"})["class"].partition(".")[0]
+    if package == "fsspec":
+        return f"is remote, and needs {error.name or 'aiohttp'}: {_EXTRA}"
+    return f"needs {package}: pip install {package}"

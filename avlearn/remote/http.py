@@ -1,0 +1,123 @@
+"""Parts of files on web servers: asked for through fsspec's session, and held to what was asked for."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO
+
+import aiohttp
+from fsspec.asyn import sync
+
+SILENCE = 30.0  # seconds without a byte, after which a server is given up
+_REQUEST = 300.0  # seconds that a request for a part takes at most
+_CHUNK = 1 << 20
+
+
+class WebFile:
+    """A file on a web server.
+
+    Args:
+        system: fsspec's of the web.
+        address: of the file.
+
+    Attributes:
+        size: in bytes.
+        version: what changes when the file does, as far as the server tells.
+        ranges: whether the server sends parts of it.
+
+    Raises:
+        FileNotFoundError, PermissionError, TimeoutError, ConnectionError, EOFError, ValueError: in one line.
+    """
+
+    def __init__(self, system: Any, address: str):
+        self.system, self.address = system, address
+        self.size, self.version, self.ranges = sync(system.loop, self._look)
+
+    def read(self, begin: int, end: int) -> bytes:
+        """Bytes from ``begin`` to ``end``, in one request."""
+        data: bytes = sync(self.system.loop, self._read, begin, end)
+        return data
+
+    def save(self, file: BinaryIO) -> None:
+        """Write all of it in one request, to a file that is empty."""
+        sync(self.system.loop, self._save, file)
+
+    def close(self) -> None:
+        """Do nothing: the session is shared."""
+
+    async def _look(self) -> tuple[int, str, bool]:
+        async with self._asked({"Range": "bytes=0-0"}, _REQUEST, also=416) as response:
+            told = response.headers
+            version = f"{told.get('ETag', '')} {told.get('Last-Modified', '')}"
+            if response.status == 200:
+                return _whole(told.get("Content-Length", "")), version, False
+            return _whole(told.get("Content-Range", "").rpartition("/")[2]), version, True
+
+    async def _read(self, begin: int, end: int) -> bytes:
+        async with self._asked({"Range": f"bytes={begin}-{end - 1}"}, _REQUEST) as response:
+            told = response.headers
+            if told.get("Content-Range", "") != f"bytes {begin}-{end - 1}/{self.size}":
+                raise ValueError("the server sends another part than was asked for: has the file changed?")
+            if f"{told.get('ETag', '')} {told.get('Last-Modified', '')}" != self.version:
+                raise ValueError("it was changed while it was read: try again")
+            return await response.content.readexactly(end - begin)
+
+    async def _save(self, file: BinaryIO) -> None:
+        came = 0
+        async with self._asked({}, None) as response:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                came += len(chunk)
+                if came > self.size:
+                    raise ValueError(f"the server sends more than the {self.size} bytes that it stated")
+                file.write(chunk)
+        if came < self.size:
+            raise EOFError
+
+    @asynccontextmanager
+    async def _asked(
+        self, headers: dict[str, str], longest: float | None, also: int = 200
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response of 200, 206 or what is taken ``also``; the errors of aiohttp as Python's own."""
+        options = dict(self.system.kwargs)
+        options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity", **headers}
+        options["timeout"] = aiohttp.ClientTimeout(longest, sock_connect=SILENCE, sock_read=SILENCE)
+        try:
+            session = await self.system.set_session()
+            async with session.get(self.system.encode_url(self.address), **options) as response:
+                self._check(response, also)
+                yield response
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, asyncio.IncompleteReadError) as error:
+            raise EOFError from error
+        except aiohttp.ServerTimeoutError as error:  # which is a ClientError as well
+            raise TimeoutError from error
+        except aiohttp.ClientConnectionError as error:
+            below = getattr(error, "os_error", error)
+            raise ConnectionError(getattr(below, "strerror", None) or str(below)) from error
+        except aiohttp.ClientResponseError as error:  # whose text may hold what came
+            raise ValueError("what the server answers is not HTTP") from error
+        except aiohttp.NonHttpUrlClientError as error:  # a redirect: to a local file, for one
+            raise ValueError(f"the server sends on to {error}, which is no address of the web") from error
+        except aiohttp.ClientError as error:
+            raise ValueError(f"the web does not know such an address: {error}") from error
+
+    def _check(self, response: aiohttp.ClientResponse, also: int) -> None:
+        schemes = [hop.url.scheme for hop in (*response.history, response)]
+        if schemes != sorted(schemes):  # http may become https, and not the other way
+            raise ValueError(f"the server sends on to {response.url}, which is not https")
+        status, said = response.status, f"the server says {response.status} {response.reason}"
+        if status in (404, 410):
+            raise FileNotFoundError
+        if status in (401, 403, 407):
+            raise PermissionError(said)
+        if status == 429 or status >= 500:
+            raise ConnectionError(said)
+        if status not in (200, 206, also):
+            raise ValueError(said)
+
+
+def _whole(length: str) -> int:
+    """The number of bytes that a server states."""
+    if not re.fullmatch(r"\d{1,15}", length):
+        raise ValueError("the server does not say how long it is")
+    return int(length)
