@@ -13,6 +13,7 @@ from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.label_overlay import check_overlay, label_stretches, write_label_overlay
 from avlearn.apply.preview import Cost, preview_file, recognize_at, window_cost
 from avlearn.apply.recognize import RecognizedWindow, recognize_windows
+from avlearn.apply.rows import Rows
 from avlearn.apply.sound_kind import SURE, WINDOW, sound_kind
 from avlearn.apply.verdict import CANNOT_TELL, SILENT, not_measured
 from avlearn.apply.windows import check_finite, probe_both
@@ -201,14 +202,14 @@ def _recognized(path: Source, model: Recognizer, top: int, budget: int | None, s
     """What a recognizer tells of windows, one after the other, and on average; nothing of a file unlike its clips."""
     check, config, seconds = InDistributionCheck(model), model.config, probe(path).duration
     rows: list[dict[str, Any]] = []
-    found = []
+    found = Rows()
     windows, cost = _windows(path, model, budget)
     for window in windows:
         if "video" in model.encoders:
             check.add_video(window.features["video"].float(), window.frames)
         if "audio" in model.encoders:
             check.add_audio(window.features["audio"].float())
-        values = window.probabilities.cpu().numpy().copy()
+        values = window.probabilities.cpu().numpy()
         found.append(values)
         best = int(values.argmax())
         told = {"label": config.labels[best], "probability": round(float(values[best]), 4)}
@@ -216,7 +217,7 @@ def _recognized(path: Source, model: Recognizer, top: int, budget: int | None, s
         say("looking", min(window.start + config.seconds, seconds), seconds)
     for row, inside in zip(rows, check.windows(), strict=False):  # of a fusion network nothing is measured
         row["in_distribution"] = inside
-    mean = np.mean(found, 0)
+    mean = found.array().mean(0)
     ranked = [(config.labels[i], round(float(mean[i]), 4)) for i in np.argsort(-mean)[:top]]
     taken = model.encoders or ("video", "audio")
     known, reason = {kind: held for kind, held in check.result().items() if kind in taken}, check.reason()

@@ -12,6 +12,7 @@ from torch import Tensor
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_alone
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.recognize import recognize_windows
+from avlearn.apply.rows import Rows
 from avlearn.apply.windows import check_finite, stream_windows, windows
 from avlearn.errors import MediaError, ModelError
 from avlearn.files import check_output, printable, reason_of, replacing
@@ -112,29 +113,31 @@ def embed_file(
     info = probe(path)
     if info.video is None or info.audio is None:
         return _embed_stream(path, model, "audio" if info.video is None else "video")
-    starts, video, audio = [], [], []
+    starts: list[float] = []
+    video, audio = Rows(), Rows()
     for window in windows(path, model, model.config.seconds / 2):
         if check:
             check.add_video(window.features, window.frames)
             check.add_audio(window.audio_features)
         seen, heard = pooled_features(model, window.features, window.audio_features)
         starts.append(window.start)
-        video.append(seen[0].cpu().numpy().copy())  # a view would pin the arena of its window
-        audio.append(heard[0].cpu().numpy().copy())
-    return np.array(starts, np.float32), np.stack(video), np.stack(audio)
+        video.extend(seen.cpu().numpy())
+        audio.extend(heard.cpu().numpy())
+    return np.array(starts, np.float32), video.array(), audio.array()
 
 
 def _embed_recognized(path: Source, model: Recognizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     starts: list[float] = []
-    means: dict[str, list[np.ndarray]] = {"video": [], "audio": []}
+    means = {"video": Rows(), "audio": Rows()}
     for window in recognize_windows(path, model):
         starts.append(window.start)
         for kind, values in window.features.items():
             if kind not in means:
                 raise ModelError(f"{model.config.fusion} has features of {', '.join(window.features)}: embed takes two")
-            means[kind].append(pooled(values)[0].cpu().numpy().copy())
-    arrays = {kind: np.stack(each) if each else np.zeros((len(starts), 0), np.float32) for kind, each in means.items()}
-    return np.array(starts, np.float32), arrays["video"], arrays["audio"]
+            means[kind].extend(pooled(values).cpu().numpy())
+    nothing = np.zeros((len(starts), 0), np.float32)
+    video, audio = (each.array() if len(each) else nothing for each in means.values())
+    return np.array(starts, np.float32), video, audio
 
 
 def _embed_stream(
@@ -142,13 +145,14 @@ def _embed_stream(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`embed_file` of what has video or audio alone."""
     pool = pooled_video if kind == "video" else pooled_audio
-    starts, pooled = [], []
+    starts: list[float] = []
+    pooled = Rows()
     for start, features in stream_windows(path, model, model.config.seconds / 2, kind):
         starts.append(start)
-        pooled.append(pool(features)[0].cpu().numpy().copy())
-    if not pooled:
+        pooled.extend(pool(features).cpu().numpy())
+    if not len(pooled):
         raise MediaError(f"{path} holds no {kind}")
-    found: dict[str, np.ndarray] = {kind: np.stack(pooled)}
+    found: dict[str, np.ndarray] = {kind: pooled.array()}
     for name, tower in (("video", model.video), ("audio", model.audio)):
         found.setdefault(name, np.full((len(starts), 3 * tower.num_features), np.nan, np.float32))
     return np.array(starts, np.float32), found["video"], found["audio"]
@@ -225,21 +229,20 @@ def write_features(
         more = f" (and {len(failed) - 1} other files that cannot be read)" if len(failed) > 1 else ""
         raise MediaError(f"{failed[0][0]}: {failed[0][1]}{more}")
     columns = {
-        "path": [path_text(file.path) for file in found for _ in file.starts],
-        "start": [start for file in found for start in file.starts.tolist()],
-        "video": [row for file in found for row in file.video],
-        "audio": [row for file in found for row in file.audio],
+        "path": np.repeat([path_text(file.path) for file in found], [len(file.starts) for file in found]),
+        "start": np.concatenate([file.starts for file in found]).astype(float),
+        "video": np.concatenate([file.video for file in found]),
+        "audio": np.concatenate([file.audio for file in found]),
     }
     with replacing(out) as part:
         if out.suffix.lower() == ".npz":
             with part.open("wb") as file:
-                arrays: dict[str, Any] = {k: np.array(v) for k, v in columns.items()}
-                np.savez_compressed(file, **arrays)
+                np.savez_compressed(file, **columns)  # type: ignore[arg-type]
         else:
             import pyarrow
             import pyarrow.parquet
 
-            pyarrow.parquet.write_table(pyarrow.table(columns), part)
+            pyarrow.parquet.write_table(pyarrow.table({name: list(rows) for name, rows in columns.items()}), part)
     return EmbedResult(str(out), len(columns["start"]), len(found), failed)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avlearn.apply.rows import Rows
 from avlearn.apply.windows import check_finite
 from avlearn.device import choose_device, choose_precision, computing_in
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
@@ -182,9 +183,10 @@ def embed_alone(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarr
     Returns:
         Starts ``[N]`` in seconds, video and audio: ``[N, D]`` of what the encoder takes, ``[N, 0]`` of the other.
     """
-    starts, means = [], []
+    starts: list[float] = []
+    means = Rows()
     for start, features in encoder_windows(path, model):
         starts.append(start)
-        means.append(pooled(features)[0].cpu().numpy().copy())
-    found, nothing = np.stack(means), np.zeros((len(starts), 0), np.float32)
+        means.extend(pooled(features).cpu().numpy())
+    found, nothing = means.array(), np.zeros((len(starts), 0), np.float32)
     return np.array(starts, np.float32), *((found, nothing) if model.sees else (nothing, found))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avlearn.apply.rows import Rows
 from avlearn.media import Selected, stream
 from avlearn.media.source import Source, found_once
 
@@ -65,7 +66,8 @@ def audio_normalizer(source: Source) -> AudioNormalizer:
 
 def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]]:
     """The only channel to listen to (None: all), the offset, the gain, and the notes."""
-    means, moments, counts = [], [], []
+    means, moments = Rows(), Rows()
+    counts: list[int] = []
     for clip in stream(source, 1.0, 1.0, video=False):
         audio = clip.audio.astype(np.float64)
         means.append(audio.mean(1))
@@ -73,7 +75,7 @@ def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]
         counts.append(audio.shape[1])
     if not counts:
         return None, 0.0, 1.0, ()
-    mean, moment = np.average(means, 0, counts), np.average(moments, 0, counts)
+    mean, moment = (np.average(rows.array(), 0, counts) for rows in (means, moments))
     own, channels = np.diag(moment), len(moment)
     shares, channel, notes = np.full(channels, 1 / channels), None, []
     if moment.mean() < _CANCEL * own.sum() / channels**2:
@@ -81,7 +83,7 @@ def _measured(source: Source) -> tuple[int | None, float, float, tuple[str, ...]
         shares = np.eye(channels)[loudest]
         channel = loudest + 1
         notes.append(f"the audio channels cancel each other when mixed: only channel {channel} is used")
-    power = np.einsum("c,ncd,d->n", shares, moments, shares) * counts
+    power = np.einsum("c,ncd,d->n", shares, moments.array(), shares) * counts
     # By its energy: pauses do not make a file quiet.
     loudness = np.sqrt((power**2 / counts).sum() / max(power.sum(), 1e-30))
     offset = float(shares @ mean)

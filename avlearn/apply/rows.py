@@ -1,6 +1,7 @@
 """Rows that are kept along a file of any length, in one block of memory."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _FEWEST = 64  # rows for which there is room at first
 
@@ -24,9 +25,9 @@ class Rows:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, row: np.ndarray) -> None:
+    def append(self, row: ArrayLike) -> None:
         """Add one."""
-        self.extend(row[None])
+        self.extend(np.asarray(row)[None])
 
     def extend(self, rows: np.ndarray) -> None:
         """Add ``[n, ...]``."""
@@ -46,6 +47,8 @@ class Rows:
         self._count = min(self._count, count)
 
     def array(self) -> np.ndarray:
-        """All of them, without a copy."""
-        self._shared = True
+        """All of them, without a copy. Room for more is given back."""
+        if not self._shared:
+            self._block.resize((self._count, *self._block.shape[1:]), refcheck=False)
+            self._shared = True
         return self._block[: self._count]

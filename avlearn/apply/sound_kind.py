@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from avlearn.apply.confidence import probability
+from avlearn.apply.rows import Rows
 from avlearn.apply.windows import SILENCE, check_finite
 from avlearn.media import stream
 from avlearn.media.source import Source, opened_once
@@ -60,8 +61,8 @@ def sound_kind(path: Source, device: torch.device | None = None) -> SoundKind:
     """
     model = load_sound_kinds(device)
     starts: list[float] = []
-    logits: list[np.ndarray] = []
     levels: list[float] = []
+    logits = Rows()
     for clip in stream(path, WINDOW, _HOP, video=False, sample_rate=SAMPLE_RATE, mono=True):
         audio = clip.audio
         if audio.shape[1] < _SHORTEST * SAMPLE_RATE:
@@ -70,9 +71,9 @@ def sound_kind(path: Source, device: torch.device | None = None) -> SoundKind:
             audio = np.tile(audio, -(-round(_SHORTEST * SAMPLE_RATE) // audio.shape[1]))
         scores = model.scores(torch.from_numpy(audio).to(device or "cpu"))
         starts.append(clip.start)
-        logits.append(check_finite(scores, "the audio")[0].cpu().numpy())
+        logits.extend(check_finite(scores, "the audio").cpu().numpy())
         levels.append(float(np.sqrt(np.square(audio).mean())))
-    return _judged(np.array(starts), np.array(logits).reshape(-1, len(KINDS)), np.array(levels))
+    return _judged(np.array(starts), logits.array().reshape(-1, len(KINDS)), np.array(levels))
 
 
 def _judged(starts: np.ndarray, logits: np.ndarray, levels: np.ndarray) -> SoundKind:

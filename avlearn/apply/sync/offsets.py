@@ -185,14 +185,14 @@ def offset_curves(
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
     keep = (delays.abs() <= reach * PHASES).numpy()
     seen = _FrameHistory()
-    columns = Rows(), Rows(), Rows(), Rows()
-    for window in _compared(path, model, encoded, steps, check, seen, end):
-        for column, value in zip(columns, window, strict=True):
-            column.append(value)
-    starts, lengths, rows, counts = (column.array() for column in columns)
-    if not len(starts):
+    spans, rows, counts = Rows(), Rows(), Rows()
+    for span, similarity, known in _compared(path, model, encoded, steps, check, seen, end):
+        spans.append(span)
+        rows.append(similarity)
+        counts.append(known)
+    if not len(spans):
         raise _no_window(path, info.video.duration, model.step)
-    config = model.config
+    config, (starts, lengths) = model.config, spans.array().T
     offsets = -(delays.numpy()[keep] * model.step / PHASES)[::-1]
     fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
     among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
@@ -200,8 +200,8 @@ def offset_curves(
     ranges = np.round(np.array([starts, starts + lengths]) * config.fps).astype(int)
     shares = [fresh[begin:after].mean() for begin, after in ranges.T]
     return OffsetCurves(
-        offsets[among], starts, lengths, rows[:, taken], counts[:, taken], np.array(shares), max(seen.motion),
-        loop / config.fps if loop else None, info.video.fps, normalizer.notes, check,
+        offsets[among], starts, lengths, rows.array()[:, taken], counts.array()[:, taken], np.array(shares),
+        max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes, check,
     )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def _compared(
     check: InDistributionCheck,
     seen: "_FrameHistory",
     end: float,
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Iterator[tuple[tuple[float, float], np.ndarray, np.ndarray]]:
     """Windows of the video against the audio, delayed by whole steps ``[O]`` and parts of one; also shown to others.
 
     Yields:
@@ -240,8 +240,8 @@ def _compared(
         scores = offset_scores(placed, encoded.features, config.pool_scale, begin, steps)
         known = encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)
         alone = False
-        span = np.array(clip.start - first), np.array(length * model.step)
-        yield *span, scores.T.flatten().cpu().numpy(), known.numpy().astype(np.int32)
+        span = clip.start - first, length * model.step
+        yield span, scores.T.flatten().cpu().numpy(), known.numpy().astype(np.int32)
 
 
 def _no_window(path: Source, duration: float, step: float) -> MediaError:
