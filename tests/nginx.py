@@ -14,7 +14,7 @@ _CONFIG = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
 events {{}}
 http {{
-    log_format told '$request_method $uri $status $body_bytes_sent';
+    log_format told '$request_method $request_uri $status $body_bytes_sent';
     access_log {folder}/access.log told;
     client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
     uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Device, Json, ModelName, Overwrite, Precision, Workers, tell, there
+from avlearn.cli.options import Device, Json, ModelName, Overwrite, Precision, Workers, reachable, tell
 from avlearn.cli.tools import gathered, many
 from avlearn.errors import DataError
 
 _Clips = Annotated[
     list[Path],
     typer.Option(
-        "--data", metavar="FOLDER|LIST|MANIFEST", help="Clips, or shards; may be given several times.", parser=there
+        "--data", metavar="FOLDER|LIST|MANIFEST", help="Clips, or shards; may be given several times.", parser=reachable
     ),
 ]
 _Out = Annotated[

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import typer
 from avlearn.errors import AvlearnError
 from avlearn.files import check_output, write_text
 from avlearn.interrupts import STOPPED, exit_code
+from avlearn.remote.address import is_address
 from avlearn.terminal import progress_line
 
 _SHORT = 100  # letters of JSON that stay on one line
@@ -21,7 +21,7 @@ _SHORT = 100  # letters of JSON that stay on one line
 
 def anywhere(name: str) -> Path | str:
     """The name of a file here, or an address that fsspec opens: `Path` would make ``http:/`` of its ``http://``."""
-    return name if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", name) else Path(name)
+    return name if is_address(name) else Path(name)
 
 
 def there(name: str) -> Path:
@@ -35,6 +35,11 @@ def there(name: str) -> Path:
     if not exists(path):
         raise AvlearnError(f"{name} does not exist")
     return path
+
+
+def reachable(name: str) -> Path | str:
+    """The name of something to read that is here, or an address, which whoever reads it finds."""
+    return name if is_address(name) else there(name)
 
 
 def exists(path: Path | str) -> bool:
@@ -88,7 +93,9 @@ Json = Annotated[
 ]
 Data = Annotated[
     list[Path],
-    typer.Option("--data", metavar="MANIFEST", help="A manifest; may be given several times.", parser=there),
+    typer.Option(
+        "--data", metavar="MANIFEST", help="A manifest, or its address; may be given several times.", parser=reachable
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. trainer.max_steps=100.")

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Json, ModelName, Overwrite, Precision, Workers, anywhere, tell, there
+from avlearn.cli.options import (
+    Channel,
+    Device,
+    Json,
+    ModelName,
+    Overwrite,
+    Precision,
+    Workers,
+    anywhere,
+    reachable,
+    tell,
+    there,
+)
 from avlearn.cli.tools import look_at, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.terminal import remark
@@ -20,7 +32,7 @@ def probe(
         typer.Argument(metavar="FILE|FOLDER|LIST|MANIFEST", help="As for avlearn sync.", parser=anywhere),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", hidden=True)] = None,
-    data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=there)] = None,
+    data: Annotated[list[Path] | None, typer.Option("--data", hidden=True, parser=reachable)] = None,
     track: Annotated[
         str | None, typer.Option("--audio-track", metavar="N|LANG", help="Which audio track of FILE.")
     ] = None,
@@ -63,7 +75,9 @@ def _probe(
 def linear_probe(
     data: Annotated[
         list[Path],
-        typer.Option("--data", metavar="MANIFEST", help="Labelled clips; may be given several times.", parser=there),
+        typer.Option(
+            "--data", metavar="MANIFEST", help="Labelled clips; may be given several times.", parser=reachable
+        ),
     ],
     model: ModelName = "default",
     classifier: Annotated[

@@ -91,10 +91,10 @@ def _check_there(sources: Sequence[Path | str], model: str | None) -> None:
 
 
 def listed(source: Path | str) -> "list[Source] | None":
-    """Files of a folder, a list or a manifest; None for a single file, or the address of one."""
+    """Files of a folder, a list or a manifest; None for a single file."""
     from avlearn.data.lists import listed_sources
 
-    return None if isinstance(source, str) else listed_sources(source)
+    return listed_sources(source)
 
 
 def use_tool(

@@ -150,7 +150,7 @@ def _key(rows: Sequence[Row], form: _Format) -> str:
     audible = [] if form.audible else [False]
     key = hashlib.sha256(json.dumps([form.fps, form.size, form.rate, form.seconds, *audible]).encode())
     for row in rows:
-        place = str(row.offset) if row.offset is not None else row.path.name
+        place = str(row.offset) if row.offset is not None else row.name
         key.update(f"{place} {row.fingerprint} {row.start}\n".encode())
     return key.hexdigest()[:16]
 

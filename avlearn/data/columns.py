@@ -1,5 +1,6 @@
 """The columns of a manifest: what a cell may hold, and how it is kept."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pyarrow import compute
 from avlearn.data.cells import as_folds, as_list, as_number, as_path, as_split, as_text, as_whole, as_words, short
 from avlearn.data.row import LATEST, LONGEST, Event
 from avlearn.errors import DataError
+from avlearn.remote.address import is_foreign
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,32 @@ def checked(cells: Mapping[str, pyarrow.Array], path: Path, first: int) -> pyarr
         within = compute.and_(compute.is_valid(batch["offset"]), unsized)
         _refuse(within, "bytes: a clip at an offset needs its length", path, first)
     return batch
+
+
+def without_foreign(batch: pyarrow.RecordBatch, folder: str, path: Path, first: int) -> pyarrow.RecordBatch:
+    """Rows of a manifest at an address, which must not name files of the machine that reads it.
+
+    Of rows that cannot be used, which keep where their files were, the name alone stays. Such a truth is left out.
+
+    Raises:
+        DataError: a row that can be used names such a file.
+    """
+    names, reasons = batch["path"].to_pylist(), _or_null(batch, "reason").to_pylist()
+    for place, (name, reason) in enumerate(zip(names, reasons, strict=True)):
+        if not is_foreign(folder, name):
+            continue
+        if not reason:
+            raise DataError(
+                f"{path}, row {first + place}: {short(name)} lies neither below the manifest nor at an address like "
+                "its own: what is remote names no files here"
+            )
+        last = re.split(r"[/\\]", name)[-1]
+        names[place] = "-" if is_foreign(folder, last) else last
+    batch = batch.set_column(batch.schema.get_field_index("path"), "path", pyarrow.array(names, pyarrow.string()))
+    if "truth" not in batch.schema.names:
+        return batch
+    truths = [None if name and is_foreign(folder, name) else name for name in batch["truth"].to_pylist()]
+    return batch.set_column(batch.schema.get_field_index("truth"), "truth", pyarrow.array(truths, pyarrow.string()))
 
 
 def _checked(name: str, cells: pyarrow.Array, path: Path, first: int) -> pyarrow.Array:

@@ -1,20 +1,23 @@
 """Files that are named together: those of a folder, of a list in a text file, or of a manifest."""
 
-import re
 import sys
 from pathlib import Path
 
 from avlearn.data.manifest import read_manifest
 from avlearn.data.scan import folder_entries
 from avlearn.data.tables import TABLES
-from avlearn.errors import DataError
+from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.media.source import Source
+from avlearn.remote.address import folder_of, is_foreign, located, suffix
+from avlearn.remote.cache import local_copy
 
 _MOST_BYTES = 2**26  # of a list
 
 
-def listed_sources(source: Path) -> list[Source] | None:
+def listed_sources(source: Path | str) -> list[Source] | None:
     """Files of a folder, of the shards in one, of a list or of a manifest; None for a file that is none of them.
+
+    Lists and manifests may lie at an address; what they name then lies there as well.
 
     A list is a ``.txt``, or ``-`` for standard input: a path a line, from the list's folder on (for standard input:
     from where the command runs). Blank lines and those that begin with ``#`` are passed over; a path may stand in
@@ -23,6 +26,8 @@ def listed_sources(source: Path) -> list[Source] | None:
     Raises:
         DataError: it names no file, or cannot be read.
     """
+    if isinstance(source, str):
+        return _listed_remote(source)
     if source.is_dir():
         if (source / "shards").is_dir() and (source / "manifest.parquet").is_file():  # clips in tar files
             return listed_sources(source / "manifest.parquet")
@@ -44,7 +49,24 @@ def listed_sources(source: Path) -> list[Source] | None:
     return sources
 
 
-def _paths(data: bytes, folder: Path, where: str) -> list[Source]:
+def _listed_remote(address: str) -> list[Source] | None:
+    if suffix(address) in TABLES:
+        sources: list[Source] = [row.source for row in read_manifest(address)]
+    elif suffix(address) == ".txt":
+        try:
+            with local_copy(address).open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+        except (MediaError, OutputError) as error:
+            raise DataError(str(error)) from error
+        sources = _paths(data, folder_of(address), address)
+    else:
+        return None
+    if not sources:
+        raise DataError(f"{address} names no file")
+    return sources
+
+
+def _paths(data: bytes, folder: Path | str, where: str) -> list[Source]:
     if len(data) > _MOST_BYTES:
         raise DataError(f"{where} is longer than {_MOST_BYTES >> 20} MB: that is no list")
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # of PowerShell
@@ -63,6 +85,7 @@ def _paths(data: bytes, folder: Path, where: str) -> list[Source]:
             line = line[1:-1]
         if "\0" in line:
             raise DataError(f"{where}, line {number}: holds a zero character: that is no list")
-        # An address stays what it is, to be named so where it is refused.
-        sources.append(line if re.match(r"\w[\w+.-]*://", line) else folder / line)
+        if isinstance(folder, str) and is_foreign(folder, line):
+            raise DataError(f"{where}, line {number}: what is remote names no files here, and none above itself")
+        sources.append(located(folder, line))
     return sources

@@ -17,11 +17,13 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
-from avlearn.data.columns import COLUMNS, TYPES, checked
+from avlearn.data.columns import COLUMNS, TYPES, checked, without_foreign
 from avlearn.data.row import LATEST, LONGEST, NO_AUDIO, NO_VIDEO, Entry, Event, Row
-from avlearn.data.tables import table_batches
-from avlearn.errors import DataError
+from avlearn.data.tables import TABLES, table_batches
+from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.files import check_output, replacing
+from avlearn.remote.address import folder_of, is_address, located, suffix
+from avlearn.remote.cache import local_copy
 
 __all__ = [
     "LATEST", "LONGEST", "NO_AUDIO", "NO_VIDEO", "SUFFIXES", "Entry", "Event", "Manifest", "Row", "in_fold",
@@ -41,7 +43,7 @@ class Manifest(Sequence[Row]):
 
     Args:
         table: of the columns of `avlearn.data.columns.COLUMNS`, or some of them.
-        folder: that paths are relative to.
+        folder: that paths are relative to, or what stands before them in an address.
         mapped: the file that the table is mapped from; None where it is in memory.
         places: ``[N]``, of the rows in the table; by default all.
         fold: whose splits the rows have, from 1; 0: those of the column ``split``.
@@ -50,7 +52,7 @@ class Manifest(Sequence[Row]):
     def __init__(
         self,
         table: pyarrow.Table,
-        folder: Path,
+        folder: Path | str,
         mapped: Path | None = None,
         places: np.ndarray | None = None,
         fold: int = 0,
@@ -148,7 +150,7 @@ class Manifest(Sequence[Row]):
             return _DEFAULTS[column]
         if COLUMNS[column].listed:
             return _listed(column, cell)
-        return self._folder / cell if column in _PATHS else cell
+        return located(self._folder, cell) if column in _PATHS else cell
 
 
 _DEFAULTS = {name: Row.__dataclass_fields__[name].default for name in COLUMNS}
@@ -221,13 +223,17 @@ def _plain(item: str | Event) -> str | dict[str, Any]:
     return {key: value for key, value in asdict(item).items() if value is not None}
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _relative(path: Path | str, folder: Path) -> str:
+    if isinstance(path, str):  # an address
+        return path
     path, folder = path.resolve(), folder.resolve()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def read_manifest(path: str | Path) -> Manifest:
-    """Read a manifest, or the ``manifest.parquet`` of a folder; paths come out absolute or as given.
+    """Read a manifest, or the ``manifest.parquet`` of a folder, here or at an address.
+
+    Paths are relative to where it lies, and come out absolute or as given; those of one at an address are addresses.
 
     A table made by hand (Parquet; CSV in UTF-8, its cells parted by commas or semicolons; TSV) needs the columns
     ``path`` and ``duration``; the others have defaults, and what it holds beside them is passed over.
@@ -236,58 +242,77 @@ def read_manifest(path: str | Path) -> Manifest:
 
     Raises:
         DataError: there is no such file, it is of another kind, or a cell holds what it cannot; with row and column.
+            Or it cannot be fetched, or lies at an address and names files of this machine.
     """
+    if isinstance(path, str) and is_address(path):
+        return _read_remote(path if suffix(path) in TABLES else f"{path.rstrip('/')}/manifest.parquet")
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
+    return _read(path, path.parent, str(path.resolve()))
+
+
+def _read_remote(address: str) -> Manifest:
+    try:
+        copy = local_copy(address, suffix(address))
+    except (MediaError, OutputError) as error:
+        raise DataError(str(error)) from error
+    try:
+        return _read(copy, folder_of(address), address)
+    except DataError as error:
+        raise DataError(str(error).replace(str(copy), address)) from error
+
+
+def _read(path: Path, folder: Path | str, name: str) -> Manifest:
+    """A manifest that is here, its paths from a folder on; ``name`` tells it from others where it is laid out."""
     status = path.stat() if path.is_file() else None
     if status is None or status.st_size < _LARGE:
-        return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
-    mapped = _cache() / f"{_name(path)}-{status.st_size:x}-{status.st_mtime_ns:x}.arrow"
+        return Manifest(pyarrow.Table.from_batches(_batches(path, folder)), folder)
+    mapped = _cache() / f"{_name(name)}-{status.st_size:x}-{status.st_mtime_ns:x}.arrow"
     for _ in range(2):  # what is not there, or damaged, is laid out
         try:
-            return _open_mapped(mapped, path.parent)
+            return _open_mapped(mapped, folder)
         except (OSError, pyarrow.ArrowException):
             try:
-                _lay_out(path, mapped)
+                _lay_out(path, folder, mapped)
             except OSError:  # a cache that cannot be written is no reason not to work
                 break
-    return Manifest(pyarrow.Table.from_batches(_batches(path)), path.parent)
+    return Manifest(pyarrow.Table.from_batches(_batches(path, folder)), folder)
 
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "avlearn" / "manifests"
 
 
-def _name(path: Path) -> str:
-    return hashlib.sha256(f"{_LAYOUT} {path.resolve()}".encode()).hexdigest()[:20]
+def _name(name: str) -> str:
+    return hashlib.sha256(f"{_LAYOUT} {name}".encode()).hexdigest()[:20]
 
 
-def _lay_out(path: Path, mapped: Path) -> None:
+def _lay_out(path: Path, folder: Path | str, mapped: Path) -> None:
     """Write a manifest's rows as they are mapped; what was laid out of it before goes.
 
     Processes that do so at once each write a file of their own, and the last one stays.
     """
     mapped.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=mapped.parent) as folder:
-        part = Path(folder) / mapped.name
+    with TemporaryDirectory(prefix=".", dir=mapped.parent) as beside:
+        part = Path(beside) / mapped.name
         with pyarrow.OSFile(str(part), "wb") as sink:
-            batches = _batches(path)
+            batches = _batches(path, folder)
             first = next(batches)
             with pyarrow.ipc.new_file(sink, first.schema) as writer:
                 for batch in chain([first], batches):
                     writer.write_batch(batch)
         part.replace(mapped)
-    for other in mapped.parent.glob(f"{_name(path)}-*.arrow"):
+    for other in mapped.parent.glob(f"{mapped.name.partition('-')[0]}-*.arrow"):
         if other != mapped:
             other.unlink(missing_ok=True)
 
 
-def _open_mapped(mapped: Path, folder: Path, places: np.ndarray | None = None, fold: int = 0) -> Manifest:
+def _open_mapped(mapped: Path, folder: Path | str, places: np.ndarray | None = None, fold: int = 0) -> Manifest:
     table = pyarrow.ipc.open_file(pyarrow.memory_map(str(mapped))).read_all()
     return Manifest(table, folder, mapped, places, fold)
 
 
-def _batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
+def _batches(path: Path, folder: Path | str) -> Iterator[pyarrow.RecordBatch]:
     """Rows of a manifest, checked; at least one batch, perhaps an empty one."""
     first = 1
     for cells in table_batches(path, TYPES):
@@ -295,5 +320,6 @@ def _batches(path: Path) -> Iterator[pyarrow.RecordBatch]:
             if name not in cells:
                 raise DataError(f"{path} lacks the column '{name}'")
         batch = checked(cells, path, first)
+        batch = without_foreign(batch, folder, path, first) if isinstance(folder, str) else batch
         first += len(batch)
         yield batch

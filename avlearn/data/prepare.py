@@ -186,7 +186,8 @@ def _clips(rows: Sequence[Row], manifest: Path) -> list[SourceClip]:
         raise DataError(f"{manifest} holds no clip that can be used")
     if any(row.offset is not None for row in usable):
         raise DataError("clips within shards are prepared already: give the manifest that they were prepared from")
-    paths = [Path(os.path.abspath(row.path)) for row in usable]
+    # What lies at addresses is named by host and path.
+    paths = [Path(os.path.abspath(str(row.path).partition("://")[2] or row.path)) for row in usable]
     root = Path(os.path.abspath(manifest if manifest.is_dir() else manifest.parent))
     if not all(path.is_relative_to(root) for path in paths):
         root = Path(os.path.commonpath([path.parent for path in paths]))

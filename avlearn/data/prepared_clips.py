@@ -17,6 +17,7 @@ from avlearn.data.shards import clip_metadata, write_shards
 from avlearn.data.transcode import Settings, transcode
 from avlearn.errors import MediaError, OutputError
 from avlearn.files import replacing, sweep
+from avlearn.remote.cache import local_file
 
 Progress = Callable[[int, int], None]
 
@@ -110,8 +111,8 @@ class PreparedClips:
         self._unlist()
         with_flow = self.settings.flow is not None
         packed = write_shards(rows, names, make_folder(self.out / "shards"), shards, flow=with_flow)
-        tars = {f"shards/{row.path.name}": row.path.stat().st_size for row in packed}
-        places = [(f"shards/{row.path.name}", row.offset) for row in packed]
+        tars = {f"shards/{row.name}": local_file(row.path).stat().st_size for row in packed}
+        places = [(f"shards/{row.name}", row.offset) for row in packed]
         self.shards = {"content": content.hexdigest(), "tars": tars, "names": names, "places": places}
         self.journal.add(self.shards)
         return packed
@@ -147,7 +148,7 @@ class PreparedClips:
         record = self.records[name]
         tar, offset = self.places.get(name, (f"clips/{name}", None))
         row = Row(self.out / tar, offset=offset, **record["row"])
-        whole = offset is not None or _has(flow_path(row.path), record.get("flow", 0))
+        whole = offset is not None or _has(flow_path(self.out / tar), record.get("flow", 0))
         return whole and stored_settings(row) == self.settings.flow
 
     def _row(self, clip: SourceClip) -> Row:
@@ -171,7 +172,7 @@ class PreparedClips:
             pieces = [(path, offset, row.bytes)]
             pieces += [(flow_path(path), flow_offset(row), record["flow"])] if "flow" in record else []
             for target, begin, length in pieces:
-                with replacing(target) as part, row.path.open("rb") as file:
+                with replacing(target) as part, local_file(row.path).open("rb") as file:
                     file.seek(begin)
                     part.write_bytes(file.read(length))
         self.shards, self.places = _NO_SHARDS, {}
@@ -200,10 +201,11 @@ def _make(settings: Settings, item: tuple[Row, Path, dict[str, Any] | None]) -> 
         signal.alarm(_PATIENCE + int(_PACE * row.duration))
         if record is not None:
             begin, columns = record["begin"], record["row"]
-        elif row.bytes and not _has(row.path, row.bytes):
-            return "it is gone, or has changed since the scan"
         else:
-            begin, columns = transcode(row.path, target, settings)
+            source = local_file(row.path)  # of an address all is fetched, once
+            if row.bytes and not _has(source, row.bytes):
+                return "it is gone, or has changed since the scan"
+            begin, columns = transcode(source, target, settings)
         made = {"begin": begin, "row": columns}
         if settings.flow is not None:
             signal.alarm(_PATIENCE + int(_PACE * row.duration))

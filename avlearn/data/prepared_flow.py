@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +18,11 @@ import numpy as np
 
 from avlearn.data.manifest import Row
 from avlearn.data.transcode import FlowSettings
-from avlearn.errors import DataError
+from avlearn.errors import DataError, MediaError
 from avlearn.files import replacing
 from avlearn.media import ClipReader, Window
+from avlearn.remote.address import file_name, folder_of, located
+from avlearn.remote.cache import open_part
 
 SUFFIX = ".flow"
 LONGEST = 20.0  # pixels: what encoders see of longer motion, see `avlearn.models.inputs.LIMIT`
@@ -134,7 +137,7 @@ def stored_settings(row: Row) -> FlowSettings | None:
             if header["clip"] != row.hash:
                 return None
             return FlowSettings(header["method"], header["fps"], header["size"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MediaError, OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -200,6 +203,13 @@ def window_flow(row: Row, settings: FlowSettings, first: int, moving: int, frame
 
 
 def _opened(row: Row) -> BinaryIO:
+    if isinstance(row.path, str):
+        name = flow_path(Path(file_name(row.path))).name
+        address = row.path if row.offset is not None else str(located(folder_of(row.path), name))
+        content, begin, _ = open_part(address, flow_offset(row) if row.offset is not None else 0)
+        part = BufferedReader(content)
+        part.seek(begin)
+        return part
     if row.offset is None:
         return flow_path(row.path).open("rb")
     file = row.path.open("rb")

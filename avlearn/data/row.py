@@ -1,6 +1,5 @@
 """A clip of a data set, and what annotations place within it."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +7,8 @@ from avlearn.data.cells import as_number, as_text
 from avlearn.errors import DataError
 from avlearn.media import Slice
 from avlearn.media.source import Source
+from avlearn.remote.address import file_name
+from avlearn.remote.file import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Row:
     """A clip.
 
     Attributes:
-        path: of the file, or of the tar that holds it.
+        path: of the file, or of the tar that holds it; text where that is an address.
         start: instant of the first frame on the file's own clock, seconds.
         duration: seconds from there for which there is video and audio.
         video_codec, fps, width, height: of the video as displayed ("" and 0 without).
@@ -77,13 +78,13 @@ class Row:
         bytes: length of the content.
         offset: first byte of the content within a tar; None for a file of its own.
         events: what the annotations place within the clip.
-        truth: file with exact ground truth, or None.
+        truth: file with exact ground truth, or its address; None without.
         folds: the split in each fold, of a corpus that is published with several: ``("test", "train", "train")`` of a
             clip that the first of three tests; "" for one that a fold leaves out.
         number: of the row in the manifest that it was read from, from 1; 0 of others. It is not written.
     """
 
-    path: Path
+    path: Path | str
     start: float = 0.0
     duration: float = 0.0
     video_codec: str = ""
@@ -101,7 +102,7 @@ class Row:
     bytes: int = 0
     offset: int | None = None
     events: tuple[Event, ...] = ()
-    truth: Path | None = None
+    truth: Path | str | None = None
     folds: tuple[str, ...] = ()
     number: int = field(default=0, compare=False)
 
@@ -114,28 +115,47 @@ class Row:
         return self.reason if lacks.get(self.reason, True) else ""
 
     @property
+    def name(self) -> str:
+        """Of the file."""
+        return file_name(self.path)
+
+    @property
     def source(self) -> Source:
         """What a reader opens."""
         return self.path if self.offset is None else Slice(self.path, self.offset, self.bytes)
 
     @property
     def fingerprint(self) -> str:
-        """What changes when the content does: the hash, or the file's length and date where there is none."""
-        status = None if self.hash else self._status()
-        return self.hash if status is None else f"{status.st_size}-{status.st_mtime_ns}"
+        """What changes when the content does: the hash, or the file's length and date where there is none.
+
+        Raises:
+            MediaError: there is none, and the file's server cannot be asked.
+        """
+        state = None if self.hash else self._state()
+        return self.hash if state is None else f"{state[0]}-{state[1]}"
 
     def require_unchanged(self) -> None:
-        """Raise DataError where the file is gone, or has another length than when it was scanned."""
+        """Raise where the file is gone, or has another length than when it was scanned.
+
+        Raises:
+            DataError: it has.
+            MediaError: the file's server cannot be asked.
+        """
         if self.bytes and self.offset is None:
-            status = self._status()
-            if status is None or status.st_size != self.bytes:
+            state = self._state()
+            if state is None or state[0] != self.bytes:
                 raise DataError(f"{self.path}: it is gone, or has changed since the scan")
 
-    def _status(self) -> os.stat_result | None:
+    def _state(self) -> tuple[int, int | str] | None:
+        """The file's length, and its date or what its server says of its version."""
+        if isinstance(self.path, str):
+            with RemoteFile(self.path) as file:
+                return file.size, file.version
         try:
-            return self.path.stat()
+            status = self.path.stat()
         except OSError:
             return None
+        return status.st_size, status.st_mtime_ns
 
 
 NO_VIDEO, NO_AUDIO = "there is no video", "there is no audio track"  # reasons of clips that can be used for the other

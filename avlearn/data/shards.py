@@ -12,6 +12,7 @@ from avlearn.data.manifest import Row
 from avlearn.data.prepared_flow import SUFFIX, flow_path, stored_settings
 from avlearn.errors import OutputError
 from avlearn.files import replacing
+from avlearn.remote.cache import local_file
 
 
 def write_shards(
@@ -68,13 +69,14 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
 
 
 def _content(row: Row) -> bytes:
-    data = row.path.read_bytes()
+    data = local_file(row.path).read_bytes()
     if hashlib.sha256(data).hexdigest()[:32] != row.hash:
         raise OutputError(f"{row.path} has changed since it was written: remove it, and prepare again")
     return data
 
 
 def _flow(row: Row) -> bytes:
+    path = flow_path(local_file(row.path))
     if stored_settings(row) is None:
-        raise OutputError(f"{flow_path(row.path)} has changed since it was written: remove it, and prepare again")
-    return flow_path(row.path).read_bytes()
+        raise OutputError(f"{path} has changed since it was written: remove it, and prepare again")
+    return path.read_bytes()

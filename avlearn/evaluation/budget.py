@@ -134,7 +134,7 @@ def evaluate_budget(
     if not read:
         first = f"; the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else ""
         raise DataError(f"none of {len(rows)} files could be tested on{first}")
-    items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in read).encode()).hexdigest()
+    items = hashlib.sha256("\n".join(f"{row.name} {row.hash}" for row in read).encode()).hexdigest()
     stacked = {name: np.stack(values, -2) for name, values in scores.items()}
     truth = truth_of(read, model.config.labels)
     return BudgetResult(budget, stacked, truth, model.config.multi_label, costs, items, skipped)

@@ -29,5 +29,5 @@ def evaluate_encoder(model: EncoderAlone, manifests: Sequence[str | Path], tasks
             raise DataError(f"{task} cannot be measured: the folder holds an encoder alone; of it {_TASK} can be")
     rows: list[Row] = [row for manifest in manifests for row in read_manifest(manifest)]
     found = probe_model(model, rows)
-    items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in rows).encode()).hexdigest()
+    items = hashlib.sha256("\n".join(f"{row.name} {row.hash}" for row in rows).encode()).hexdigest()
     return Evaluation(found.metrics, [], items, skipped=tuple(found.skipped))

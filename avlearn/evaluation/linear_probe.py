@@ -306,8 +306,8 @@ def probe_table(
 def read_rows(manifests: Sequence[str | Path]) -> list[Row]:
     """Rows of manifests, or of folders laid out as Kinetics'."""
     rows: list[Row] = []
-    for manifest in map(Path, manifests):
-        plain_folder = manifest.is_dir() and not (manifest / "manifest.parquet").exists()
+    for manifest in manifests:
+        plain_folder = Path(manifest).is_dir() and not (Path(manifest) / "manifest.parquet").exists()
         rows += scan_folder(manifest) if plain_folder else read_manifest(manifest)
     return rows
 

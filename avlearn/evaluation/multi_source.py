@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from avlearn.metrics.ciou import centre_maps
 from avlearn.metrics.localization import box_mask, ciou, enlarge, ideal_maps
 from avlearn.metrics.multi_source import interactive_iou
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.remote.address import file_name, folder_of, located
+from avlearn.remote.cache import local_file
 
 _STEMS = 64  # sounds of a clip, at most
 _CELLS = 8  # of the motion's map, on a side
@@ -104,10 +107,11 @@ def stems(row: Row) -> np.ndarray:
         DataError: they cannot be read, are not of that kind, or do not last as long as the clip.
     """
     truth = truth_of(row)
-    path = truth.parent.parent / "stems" / f"{truth.stem}.npz"
+    tracks = located(folder_of(folder_of(truth)), f"stems/{Path(file_name(truth)).stem}.npz")
     samples = row.duration * row.sample_rate
     most = 2 * _STEMS * (samples + row.sample_rate)  # bytes
     try:
+        path = local_file(tracks)
         if not path.is_file():
             raise ValueError("there is no such file")
         with zipfile.ZipFile(path) as archive, archive.open("stems.npy") as member:
@@ -129,7 +133,7 @@ def stems(row: Row) -> np.ndarray:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:  # whatever zipfile and NumPy make of a damaged file
-        raise DataError(f"{path} does not hold the sounds of its clip: {error}") from error
+        raise DataError(f"{tracks} does not hold the sounds of its clip: {error}") from error
     return values.astype(np.float32) / 32767
 
 

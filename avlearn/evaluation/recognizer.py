@@ -72,7 +72,7 @@ def evaluate_recognizer(
         read, config.labels, truth_of(read, config.labels), {kind: np.stack(each) for kind, each in scores.items()},
         config.inputs, config.multi_label, average,
     )  # fmt: skip
-    items = hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in read).encode()).hexdigest()
+    items = hashlib.sha256("\n".join(f"{row.name} {row.hash}" for row in read).encode()).hexdigest()
     return RecognitionResult(clips, str(views), items, config.fold, tuple(skipped))
 
 

@@ -84,7 +84,7 @@ def _hardest(page: Page, result: RecognitionResult) -> None:
         labels = ", ".join(f"{clips.names[j]} ({own[j]:.3f})" for j in np.flatnonzero(clips.truth[k]).tolist())
         answer = f"{clips.names[clips.answers[k]]} ({own[clips.answers[k]]:.3f})"
         parts = [*_shown(row), ("text", f"true: {labels}\n\nanswered: {answer}", "")]
-        cards.append((row.path.name, parts))
+        cards.append((row.name, parts))
     page.cards(cards)
 
 

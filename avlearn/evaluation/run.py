@@ -159,4 +159,4 @@ def _digest(plan: dict[Evaluator, list[Row]], listed: CandidateClips) -> str:
         unread = {path for path, _ in one.skipped}
         taken |= {row for row in rows if str(row.source) not in unread}
     measured = dict.fromkeys(row for row in [*listed.rows, *listed.boxed] if row in taken)
-    return hashlib.sha256("\n".join(f"{row.path.name} {row.hash}" for row in measured).encode()).hexdigest()
+    return hashlib.sha256("\n".join(f"{row.name} {row.hash}" for row in measured).encode()).hexdigest()

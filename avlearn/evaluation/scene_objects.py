@@ -8,6 +8,7 @@ import numpy as np
 
 from avlearn.data.manifest import Row
 from avlearn.errors import DataError
+from avlearn.remote.cache import local_file
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class SceneObject:
         return np.nanmean(self.boxes[first : first + max(round(seconds * fps), 1)], 0)
 
 
-def truth_of(row: Row) -> Path:
-    """The file that says what is in a clip of a world. Raises DataError where its row names none."""
+def truth_of(row: Row) -> Path | str:
+    """The file, or its address, that says what is in a clip of a world. Raises DataError where its row names none."""
     if row.truth is None:
         raise DataError(f"{row.path}: its manifest names no truth, as those of a synthetic world do")
     return row.truth
@@ -45,7 +46,7 @@ def scene_objects(row: Row) -> list[SceneObject]:
     """
     sides, truth = np.array([row.width, row.height] * 2), truth_of(row)
     try:
-        sources = json.loads(truth.read_text())["sources"]
+        sources = json.loads(local_file(truth).read_text())["sources"]
         boxes = [np.array([box or [np.nan] * 4 for box in source["boxes"]], float).reshape(-1, 4) for source in sources]
         return [
             SceneObject(k, bool(source["sounding"]), boxes[k] / sides)

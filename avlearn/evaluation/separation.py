@@ -110,7 +110,7 @@ def separation_metrics(
         The metrics, and digests of the lists of mixtures.
     """
     labels = [row.labels[0] for row in rows]
-    names = [f"{row.path.name} {row.hash}" for row in rows]
+    names = [f"{row.name} {row.hash}" for row in rows]
     hot = torch.zeros(len(labels), 1, dtype=torch.bool)
     clips = SeenClips(model, cache, hot, model.config.seconds)
     metrics, digests = [], []

@@ -3,22 +3,17 @@
 import io
 import os
 import stat
-import sys
 import threading
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import av.container
 
-from avlearn.errors import MediaError, OutputError
-from avlearn.files import is_file, printable, reason_of
+from avlearn.errors import MediaError
+from avlearn.files import is_file, printable
 from avlearn.remote.address import is_address
-from avlearn.remote.cache import open_copy
-from avlearn.remote.file import BlockReader, RemoteFile
-
-_SMALL = 8 << 20  # bytes of a remote file that is fetched whole, and kept for the next time
+from avlearn.remote.cache import open_part
 
 
 @dataclass(frozen=True)
@@ -165,10 +160,8 @@ class View:
         return self._at
 
 
-def what_else(source: object, path: Path) -> str:
+def what_else(path: Path) -> str:
     """Why a name is not that of a file to read."""
-    if is_address(source):
-        return "is not a local file: open it as avlearn.MediaFile, or fetch it first"
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -183,7 +176,7 @@ class _Bytes:
     """Where the bytes of a file lie: in a file object, from a byte on, so many; ``owner`` lives as long as they do."""
 
     name: str
-    file: BinaryIO | io.FileIO
+    file: BinaryIO | io.RawIOBase
     begin: int
     size: int
     owner: object = None
@@ -194,20 +187,20 @@ def _opened(source: Content) -> _Bytes:
         return _Bytes("(bytes)", io.BytesIO(source), 0, memoryview(source).nbytes)
     if isinstance(source, Slice):
         if is_remote(source):
-            return _opened_remote(str(source.path), str(source), source.offset, source.bytes)
+            return _Bytes(str(source), *open_part(str(source.path), source.offset, source.bytes))
         whole = _opened_path(source.path)
         return _Bytes(str(source), whole.file, source.offset, max(min(source.bytes, whole.size - source.offset), 0))
     if not isinstance(source, str | Path):
         return _opened_object(source)
     if is_remote(source):
-        return _opened_remote(str(source), str(source))
+        return _Bytes(str(source), *open_part(str(source)))
     return _opened_path(source)
 
 
 def _opened_path(source: str | Path) -> _Bytes:
     path = Path(source)
     if not is_file(path):
-        raise MediaError(f"{printable(source)} {what_else(source, path)}")
+        raise MediaError(f"{printable(source)} {what_else(path)}")
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
@@ -247,30 +240,6 @@ def is_remote(source: object) -> bool:
     """Whether a file, or the one that it is a part of, lies at an address."""
     file = source.path if isinstance(source, Slice) else source
     return isinstance(file, str) and is_address(file) and not is_file(file)
-
-
-def _opened_remote(address: str, name: str, begin: int = 0, size: int | None = None) -> _Bytes:
-    """A file at an address, or a part of one: of what is small a copy on this machine, else blocks of it."""
-    file = RemoteFile(address)
-    begin = min(begin, file.size)
-    size = file.size - begin if size is None else min(size, file.size - begin)
-    if size > _SMALL and file.ranges:
-        return _Bytes(name, cast(BinaryIO, BlockReader(file, begin, size)), 0, size)
-    try:
-        with file:
-            if not file.ranges:
-                return _Bytes(name, open_copy(file, 0, file.size), begin, size)
-            return _Bytes(name, open_copy(file, begin, size), 0, size)
-    except OutputError as error:
-        if not file.ranges:
-            raise MediaError(str(error)) from error
-        _warn_once(reason_of(error, address))
-    return _Bytes(name, cast(BinaryIO, BlockReader(RemoteFile(address), begin, size)), 0, size)
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    print(f"warning: what is remote {reason}; it is read without copies", file=sys.stderr)
 
 
 def _said(error: Exception) -> str:

@@ -201,7 +201,7 @@ def _open(file: str | Path | Slice | OpenFile, quick: bool) -> av.container.Inpu
         return _opened(file, file.size, quick)
     path = Path(file.path if isinstance(file, Slice) else file)
     if not is_file(path):
-        raise MediaError(f"{printable(file)} {what_else(file, path)}")
+        raise MediaError(f"{printable(file)} {what_else(path)}")
     if isinstance(file, Slice):
         check_boxes(path, file.offset, file.bytes)
         name = f"subfile,,start,{file.offset},end,{file.offset + file.bytes},,:{path}"

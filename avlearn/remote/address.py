@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _WEB = ("http", "https")
@@ -28,17 +28,29 @@ def suffix(address: str) -> str:
     return PurePosixPath(_named(address)).suffix.lower()
 
 
-def folder_of(address: str) -> str:
-    """What stands before the file's name, with the archive behind it that it is in: `located` begins there."""
-    named, (_, chain, rest) = _named(address), address.partition("::")
-    return named[: named.rindex("/") + 1] + chain + rest
+def file_name(file: Path | str) -> str:
+    """The last part of a path or an address."""
+    if isinstance(file, Path):
+        return file.name
+    name = PurePosixPath(_named(file)).name
+    return unquote(name) if scheme(file) in _WEB else name
+
+
+def folder_of(file: Path | str) -> Path | str:
+    """Where a file, or a folder, lies; of an address with the archive behind it that it is in."""
+    if isinstance(file, Path):
+        return file.parent
+    named, (_, chain, rest) = _named(file), file.partition("::")
+    head = named.rstrip("/")
+    above = named if head.endswith(":") else head[: head.rindex("/") + 1]
+    return above + chain + rest
 
 
 def located(folder: Path | str, name: str) -> Path | str:
     """A file by its path from a folder, or by its address, which stays what it is.
 
     Args:
-        folder: a path, or what `folder_of` gives.
+        folder: as `folder_of` gives it.
         name: a path from there on, or an address.
     """
     if is_address(name):
@@ -47,6 +59,18 @@ def located(folder: Path | str, name: str) -> Path | str:
         return folder / name
     head, chain, rest = folder.partition("::")
     return head + (quote(name) if scheme(head) in _WEB else name) + chain + rest
+
+
+def is_foreign(folder: str, name: str) -> bool:
+    """Whether what lies at an address must not name a file so: it may name those below its folder, and addresses.
+
+    Those have the folder's scheme, or https. Files of the machine that reads it are none of them.
+    """
+    if "::" in name or ".." in re.split(r"[/\\]", name):
+        return True
+    if is_address(name):
+        return "::" in folder or scheme(name) not in {scheme(folder), "https"}
+    return name.startswith(("/", "\\", "~"))
 
 
 def _named(address: str) -> str:

@@ -8,21 +8,24 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
+from functools import cache
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import IO
 
-from avlearn.errors import OutputError
-from avlearn.files import in_bytes, printable
-from avlearn.remote.file import RemoteFile
+from avlearn.errors import MediaError, OutputError
+from avlearn.files import in_bytes, printable, reason_of
+from avlearn.remote.file import BlockReader, RemoteFile
 
 LIMIT = "AVLEARN_REMOTE_CACHE_GB"
 _GB = 10.0  # by default
 _FILLED = 0.9  # the share that is kept where there is no room
 _TOTAL = ".total"
+_SMALL = 8 << 20  # bytes of a part that is fetched whole, and kept for the next time
 
 
 def cache_folder() -> Path:
@@ -30,23 +33,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "avlearn" / "remote"
 
 
-def local_copy(address: str) -> Path:
+def local_file(file: Path | str) -> Path:
+    """A file, or the copy of one at an address.
+
+    Raises:
+        MediaError: it cannot be had.
+        OutputError: it cannot be kept.
+    """
+    return file if isinstance(file, Path) else local_copy(file)
+
+
+def local_copy(address: str, suffix: str = "") -> Path:
     """A file at an address, on this machine; the server is asked whether the copy is what it has.
+
+    Args:
+        address: of the file.
+        suffix: of the copy's name.
 
     Raises:
         MediaError: it cannot be had.
         OutputError: it cannot be kept.
     """
     with RemoteFile(address) as file:
-        return copy_of(file, 0, file.size)
+        return copy_of(file, 0, file.size, suffix)
 
 
-def copy_of(file: RemoteFile, begin: int, size: int) -> Path:
+def copy_of(file: RemoteFile, begin: int, size: int, suffix: str = "") -> Path:
     """A part of a file, on this machine.
 
     Args:
         file: that is open.
         begin, size: of the part, bytes.
+        suffix: of the copy's name.
 
     Raises:
         MediaError: it cannot be had.
@@ -57,7 +75,42 @@ def copy_of(file: RemoteFile, begin: int, size: int) -> Path:
         with part.open("wb") as written:
             file.save(written, begin, begin + size)
 
-    return kept(key(file.address, file.version, file.size, begin, size), size, fill, file.address)
+    return kept(key(file.address, file.version, file.size, begin, size) + suffix, size, fill, file.address)
+
+
+def open_part(address: str, begin: int = 0, size: int | None = None) -> tuple[RawIOBase, int, int]:
+    """A part of a file to read: of a small one a copy, else blocks.
+
+    Args:
+        address: of the file.
+        begin, size: of the part, bytes; to its end by default.
+
+    Returns:
+        A file object that can be sought; the byte in it that the part begins at; and its length.
+
+    Raises:
+        MediaError: it cannot be had, or cannot be kept where only a copy can be read.
+    """
+    file = RemoteFile(address)
+    begin = min(begin, file.size)
+    size = file.size - begin if size is None else min(size, file.size - begin)
+    if size > _SMALL and file.ranges:
+        return BlockReader(file, begin, size), 0, size
+    try:
+        with file:
+            if not file.ranges:
+                return open_copy(file, 0, file.size), begin, size
+            return open_copy(file, begin, size), 0, size
+    except OutputError as error:
+        if not file.ranges:
+            raise MediaError(str(error)) from error
+        _warn_once(reason_of(error, address))
+    return BlockReader(RemoteFile(address), begin, size), 0, size
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    print(f"warning: what is remote {reason}; it is read without copies", file=sys.stderr)
 
 
 def open_copy(file: RemoteFile, begin: int, size: int) -> FileIO:
@@ -76,7 +129,7 @@ def kept(name: str, size: int, fill: Callable[[Path], None], what: str) -> Path:
     """A file or a folder of the cache, made where it is not there.
 
     Args:
-        name: what `key` gives.
+        name: what `key` gives, and perhaps a suffix.
         size: of all of it, bytes.
         fill: called with the path to write to.
         what: it is, for people.

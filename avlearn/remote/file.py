@@ -1,5 +1,6 @@
 """Files at addresses: opened with retries, read by ranges, and what is wrong with one told in a line."""
 
+import io
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -95,7 +96,7 @@ class RemoteFile:
         raise AssertionError("the last try returns, or raises")
 
 
-class BlockReader:
+class BlockReader(io.RawIOBase):
     """A part of a `RemoteFile` as a file object: fetched by blocks, more of them at once where it is read in order.
 
     Args:
@@ -108,20 +109,30 @@ class BlockReader:
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._run, self._next = 1, -1
 
-    def seek(self, place: int) -> int:
-        """Go to a byte of the part."""
-        self._at = place
-        return place
+    def readable(self) -> bool:
+        """True."""
+        return True
 
-    def read(self, count: int) -> bytes:
-        """Up to ``count`` bytes; fewer also where a block ends."""
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte of the part."""
+        self._at = max(offset + (0, self._at, self._size)[whence], 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; fewer bytes also where a block ends."""
         number, within = divmod(self._at, _BLOCK)
-        piece = self._block(number)[within : within + count] if self._at < self._size else b""
+        piece = self._block(number)[within : within + len(buffer)] if self._at < self._size else b""
+        buffer[: len(piece)] = piece
         self._at += len(piece)
-        return piece
+        return len(piece)
 
     def close(self) -> None:
         """Let go of the file."""
+        super().close()
         self._file.close()
 
     def _block(self, number: int) -> bytes:

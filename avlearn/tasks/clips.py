@@ -38,15 +38,14 @@ def world_of(recipe: Recipe) -> World:
 
 
 def rows_of(source: str, fold: int | None = None) -> Sequence[Row]:
-    """Rows of a folder or a manifest.
+    """Rows of a folder, or of a manifest here or at an address.
 
     Raises:
         DataError: it names no clip, or has no such fold.
     """
     path = Path(source)
-    if path.is_dir() and (path / "manifest.parquet").exists():
-        path = path / "manifest.parquet"
-    rows = scan_folder(path) if path.is_dir() else read_manifest(path)
+    plain_folder = path.is_dir() and not (path / "manifest.parquet").exists()
+    rows = scan_folder(path) if plain_folder else read_manifest(source)
     if not rows:
         raise DataError(f"{source} names no clip")
     if fold is None:

@@ -11,6 +11,7 @@ from avlearn.data.world import WorldConfig
 from avlearn.errors import DataError, OutputError, RecipeError
 from avlearn.files import in_bytes
 from avlearn.recipe import Recipe
+from avlearn.remote.address import is_address
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -25,7 +26,7 @@ def check_recipe(recipe: Recipe) -> None:
         _check_world(recipe)
     for key in ("train", "val"):
         source = getattr(data, key)
-        if source is not None and not Path(source).exists():
+        if source is not None and not is_address(source) and not Path(source).exists():
             raise DataError(f"data.{key}: there is no file or folder {source}")
 
 

@@ -10,9 +10,9 @@ import pytest
 import small
 
 from avlearn.errors import MediaError
-from avlearn.media import ClipReader, MediaFile, Slice, Window, open_file
+from avlearn.media import ClipReader, MediaFile, Slice, Window
+from avlearn.remote import cache, http
 from avlearn.remote import file as remote_file
-from avlearn.remote import http
 from avlearn.remote.file import BlockReader, RemoteFile
 
 pytestmark = pytest.mark.usefixtures("copies")
@@ -139,8 +139,8 @@ def test_ways_to_a_file(nginx, way, monkeypatch):
     whole = b"\1" * 1000 + path.read_bytes() + b"\2" * 100_000
     (nginx.folder / "b").write_bytes(whole)
     within = Slice(f"{nginx.address}{way}/b", 1000, path.stat().st_size)
-    for limit in (open_file._SMALL, 0):  # a copy; and blocks
-        monkeypatch.setattr(open_file, "_SMALL", limit)
+    for limit in (cache._SMALL, 0):  # a copy; and blocks
+        monkeypatch.setattr(cache, "_SMALL", limit)
         for source in (f"{nginx.address}{way}/a.mp4", within):
             with MediaFile(source) as file:
                 assert np.array_equal(file[0.5:1.0].video, MediaFile(path)[0.5:1.0].video)
@@ -186,7 +186,7 @@ def test_more_than_was_asked_for_is_not_read(impatient, answers):
 
 
 def test_a_file_that_changes_while_it_is_read(nginx, impatient, monkeypatch):
-    monkeypatch.setattr(open_file, "_SMALL", 0)
+    monkeypatch.setattr(cache, "_SMALL", 0)
     path = nginx.folder / "a"
     path.write_bytes(bytes(3 * MB))
     with MediaFile(f"{nginx.address}/a") as file:
@@ -199,8 +199,8 @@ def test_any_address_that_fsspec_knows(tmp_path, monkeypatch):
     path = small.write(tmp_path / "a.mp4")
     memory = fsspec.filesystem("memory")
     memory.pipe("/b", bytes(100) + path.read_bytes())
-    for limit in (open_file._SMALL, 0):
-        monkeypatch.setattr(open_file, "_SMALL", limit)
+    for limit in (cache._SMALL, 0):
+        monkeypatch.setattr(cache, "_SMALL", limit)
         with MediaFile(Slice("memory://b", 100, path.stat().st_size)) as file:
             assert np.array_equal(file[0.1:0.5].video, MediaFile(path)[0.1:0.5].video)
     memory.makedirs("/c", exist_ok=True)

@@ -107,5 +107,5 @@ def _tell_of_short(rows: Sequence[Row], name: str, recipe: RecognizeRecipe) -> N
         shortest = min(short, key=lambda row: row.duration)
         remark(
             f"{len(short)} of {len(rows)} {name} clips are shorter than {seconds:g} s (clip.seconds) and go on with "
-            f"{rest[recipe.recognize.inputs]}; the shortest, {shortest.path.name}, lasts {shortest.duration:.2f} s"
+            f"{rest[recipe.recognize.inputs]}; the shortest, {shortest.name}, lasts {shortest.duration:.2f} s"
         )

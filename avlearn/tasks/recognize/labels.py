@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -83,7 +84,8 @@ def _check_apart(train: Sequence[Row], val: Sequence[Row]) -> None:
 
 def _identity(row: Row) -> tuple[object, ...]:
     """What two rows of the same stretch of the same content have in common."""
-    return row.hash or str(row.path.absolute()), row.offset if not row.hash else None, round(row.start, 3)
+    path = row.path.absolute() if isinstance(row.path, Path) else row.path
+    return row.hash or str(path), row.offset if not row.hash else None, round(row.start, 3)
 
 
 def _clip(row: Row) -> str:
