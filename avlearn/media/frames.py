@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 
 from avlearn.errors import NoVideoError
 from avlearn.media.aspect import pixel_aspect
 from avlearn.media.decode_video import presented, tick_slack
 from avlearn.media.probe import probe
-from avlearn.media.rgb import to_rgb
+from avlearn.media.rgb import Yuv, displayed, to_rgb, to_yuv
 from avlearn.media.source import Source, open_media, video_stream
 from avlearn.media.stream import stream
 from avlearn.media.ticks import tick
@@ -26,27 +27,43 @@ def every_frame(path: Source) -> Iterator[tuple[float, np.ndarray]]:
         NoVideoError: there is no video.
         MediaError: the file cannot be read.
     """
+    shape: tuple[int, int] | None = None
+    for instant, frame, aspect in _every_decoded(path):
+        image = to_rgb(frame, aspect, shape)
+        shape = (image.shape[0], image.shape[1])
+        yield instant, image
+
+
+def every_yuv(path: Source) -> Iterator[tuple[float, Yuv]]:
+    """As `every_frame`, without a conversion of colours: planes may be a decoder's, and are not to be written to."""
+    shape: tuple[int, int] | None = None
+    for instant, frame, aspect in _every_decoded(path):
+        width, height = displayed(frame, aspect)
+        shape = shape or (height, width)
+        yield instant, to_yuv(frame, aspect, shape)
+
+
+def _every_decoded(path: Source) -> Iterator[tuple[float, av.VideoFrame, float]]:
+    """Seconds since the first frame, frames, and the width over height of their pixels."""
     start = probe(path).start
     with open_media(path) as container:
         video = video_stream(container)
         if video is None:
             raise NoVideoError(f"{path} has no video")
-        shape, slack = None, tick_slack(float(tick(video)))
+        slack = tick_slack(float(tick(video)))
         for instant, _, frame, _ in presented(container, video):
             if instant < start - slack:
                 continue
-            image = to_rgb(frame, pixel_aspect(video), shape)
-            shape = image.shape[:2]
-            yield max(float(instant) - start, 0.0), image
+            yield max(float(instant) - start, 0.0), frame, pixel_aspect(video)
 
 
-def write_redrawn(path: Source, out: Path, frames: Iterable[tuple[float, np.ndarray]]) -> None:
+def write_redrawn(path: Source, out: Path, frames: Iterable[tuple[float, np.ndarray | Yuv]]) -> None:
     """Write frames that were made of a file's own, each at its time, with the file's audio where it has any.
 
     Args:
         path: of the file.
         out: the video to write: one of `avlearn.media.writer.VIDEO_SUFFIXES`.
-        frames: of `every_frame`, redrawn.
+        frames: of `every_frame` or `every_yuv`, redrawn.
 
     Raises:
         NoVideoError, MediaError: the file has no video, or cannot be read.

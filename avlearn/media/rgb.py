@@ -1,5 +1,6 @@
 """Decoded frames to RGB as displayed: cropped in the stored planes first, so that nothing unwanted is converted."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log2
 from typing import Literal
@@ -15,7 +16,8 @@ Size = int | tuple[int, int] | None
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
             9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
 _LITTLE = 1.3  # times by which bilinear interpolation shrinks without aliasing that shows
-_BT709, _BT601 = _WEIGHTS[1], _WEIGHTS[6]
+_BT709, _BT601 = 1, 6
+_HIGH = 720  # lines from which on untagged colours are by custom BT.709
 # How often chroma is halved across and down, for the planar formats of eight bits.
 _PLANAR = {"yuv420p": (1, 1), "yuv422p": (1, 0), "yuv444p": (0, 0), "yuv411p": (2, 0), "yuv410p": (2, 2),
            "yuv440p": (0, 1)}  # fmt: skip
@@ -69,6 +71,64 @@ def to_rgb(
     return out
 
 
+@dataclass(frozen=True)
+class Yuv:
+    """A frame as displayed, of eight bits in YUV 4:2:0, in the colours of its file.
+
+    Attributes:
+        planes: luma uint8 ``[H, W]`` of even sides, and U and V ``[H / 2, W / 2]``.
+        matrix: tag of the weights of luma (ITU-T H.273, table 4).
+        full: whether levels go from 0 to 255 (else luma from 16 to 235).
+        primaries, transfer: tags of the file (ITU-T H.273, tables 2 and 3); 2: it says nothing.
+    """
+
+    planes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    matrix: int = _BT601
+    full: bool = False
+    primaries: int = 2
+    transfer: int = 2
+
+
+def yuv_levels(colours: np.ndarray, matrix: int, full: bool) -> np.ndarray:
+    """Y, U and V of colours, as of `Yuv`: float64 ``[..., 3]`` of R, G and B from 0 to 255, to ``[..., 3]``."""
+    affine = _colours(*_WEIGHTS[matrix], full)
+    levels: np.ndarray = (colours - affine[:, 3]) @ np.linalg.inv(affine[:, :3]).T
+    return levels
+
+
+def to_yuv(frame: av.VideoFrame, aspect: float, size: tuple[int, int] | None = None) -> Yuv:
+    """A frame as displayed: rotated and with square pixels as by `to_rgb`, but its colours are not converted.
+
+    Planes that need no change are the frame's own, and are not to be written to.
+
+    Args:
+        frame: a decoded frame of any pixel format.
+        aspect: width over height of a pixel.
+        size: height and width; the frame's own by default. What is odd loses its last row or column.
+    """
+    name = frame.format.name.replace("yuvj", "yuv")
+    matrix, full = _matrix_tag(frame), _is_full(frame)
+    if name not in _PLANAR:
+        name = _eight_bits(frame.format)
+        if name == "rgb24":
+            matrix, full, name = custom_matrix(frame.height), False, "yuv444p"
+            frame = frame.reformat(format="rgb24", threads=1).reformat(format=name, dst_colorspace=matrix, threads=1)
+        else:
+            frame = frame.reformat(format=name, threads=1)
+    turns = round(frame.rotation / 90) % 4
+    _, (width, height) = _geometry(frame.width, frame.height, aspect, turns, size, None, 1, 1)
+    halved = _PLANAR[name][0]
+    luma, *chroma = frame.planes
+    stored = [_plane(luma, frame.width), *(_plane(plane, _up(frame.width, halved)) for plane in chroma[:2])]
+    sizes = [(width, height), *[(_up(width, 1), _up(height, 1))] * 2]
+    planes = [_resize(plane, *size) for plane, size in zip(stored, sizes, strict=True)]
+    if turns:
+        planes = [np.ascontiguousarray(np.rot90(plane, turns)) for plane in planes]
+    rows, columns = planes[0].shape[0] // 2, planes[0].shape[1] // 2
+    y, u, v = planes[0][: 2 * rows, : 2 * columns], planes[1][:rows, :columns], planes[2][:rows, :columns]
+    return Yuv((y, u, v), matrix, full, int(frame.color_primaries), int(frame.color_trc))
+
+
 def _up(length: int, halvings: int) -> int:
     return -(-length >> halvings)
 
@@ -107,9 +167,21 @@ def _doublings(length: int, wanted: int) -> int:
 
 
 def _matrix(frame: av.VideoFrame) -> np.ndarray:
+    return _colours(*_WEIGHTS[_matrix_tag(frame)], _is_full(frame))
+
+
+def _matrix_tag(frame: av.VideoFrame) -> int:
     tag = int(frame.colorspace)
-    full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
-    return _colours(*_WEIGHTS.get(tag, _BT709 if frame.height >= 720 else _BT601), full)
+    return tag if tag in _WEIGHTS else custom_matrix(frame.height)
+
+
+def custom_matrix(height: int) -> int:
+    """The tag of the matrix (ITU-T H.273, table 4) that untagged frames of so many lines have by custom."""
+    return _BT709 if height >= _HIGH else _BT601
+
+
+def _is_full(frame: av.VideoFrame) -> bool:
+    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
 
 
 @lru_cache

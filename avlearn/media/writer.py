@@ -13,6 +13,7 @@ from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.media.audio_track import AudioTrack
 from avlearn.media.containers import Container, container_of, create
+from avlearn.media.rgb import Yuv, custom_matrix
 from avlearn.media.wav import without_clock
 
 # What FFmpeg and libsndfile raise where they cannot write.
@@ -20,6 +21,9 @@ WRITE_ERRORS = (OSError, av.error.FFmpegError, soundfile.SoundFileError)
 # Names of video files that frames can be written to, each at its own time.
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts")
 _TICKS = 90_000  # a second: of frames that follow no rate
+_USUAL = custom_matrix(0)  # the matrix by which FFmpeg makes YUV of RGB, unless it is told another
+
+Image = np.ndarray | Yuv  # a frame
 
 
 def _chunks(audio: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -44,7 +48,7 @@ def write_wav(path: str | Path, chunks: np.ndarray | Iterable[np.ndarray], sampl
 
 def write_video(
     path: str | Path,
-    frames: Iterable[np.ndarray] | Iterable[tuple[float, np.ndarray]],
+    frames: Iterable[Image] | Iterable[tuple[float, Image]],
     fps: float,
     *,
     timed: bool = False,
@@ -59,7 +63,8 @@ def write_video(
 
     Args:
         path: the file; its suffix names the container.
-        frames: uint8 ``[H, W, 3]`` each, of one size (an odd side loses its last row or column).
+        frames: uint8 ``[H, W, 3]`` each, of one size (an odd side loses its last row or column); or `Yuv`, which keep
+            their colours as they are.
         fps: frames a second; of timed frames, about.
         timed: frames come as pairs with the seconds at which each is shown, growing.
         audio: float32 ``[C, S]``, or pieces of it.
@@ -82,7 +87,7 @@ def write_video(
         raise OutputError(f"{path}: audio is written with its sample rate")
     with replacing(path, WRITE_ERRORS) as part, create(part, kind) as container:
         stream = _video_stream(container, kind.format, rate, crf, preset)
-        stream.height, stream.width = first[1].shape[0] // 2 * 2, first[1].shape[1] // 2 * 2
+        _describe(stream.codec_context, first[1])
         stream.codec_context.time_base = base
         track = AudioTrack(container, sample_rate or 0, len(chunk), kind.audio) if chunk is not None else None
 
@@ -93,8 +98,7 @@ def write_video(
                 chunk = next(chunks, None)
 
         for tick, image in chain([first], numbered):
-            image = np.ascontiguousarray(image[: stream.height, : stream.width])
-            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame = _frame(image, stream.width, stream.height)
             frame.pts, frame.time_base = tick, base
             container.mux(stream.encode(frame))
             write_audio(tick * base + 1 / rate)
@@ -104,6 +108,32 @@ def write_video(
             track.finish()
 
 
+def _describe(context: av.VideoCodecContext, image: Image) -> None:
+    """Set size and colours of a stream to those of its frames."""
+    if isinstance(image, Yuv):
+        context.height, context.width = image.planes[0].shape
+        context.colorspace, context.color_range = image.matrix, 2 if image.full else 1
+        context.color_primaries, context.color_trc = image.primaries, image.transfer
+        return
+    context.height, context.width = (side // 2 * 2 for side in image.shape[:2])
+    if custom_matrix(context.height) != _USUAL:
+        context.colorspace = custom_matrix(context.height)
+
+
+def _frame(image: Image, width: int, height: int) -> av.VideoFrame:
+    """A frame of a stream of that size."""
+    if isinstance(image, Yuv):
+        frame = av.VideoFrame(width, height, "yuv420p")
+        for plane, values in zip(frame.planes, image.planes, strict=True):
+            there = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+            there[: len(values), : values.shape[1]] = values
+        frame.colorspace, frame.color_range = image.matrix, 2 if image.full else 1
+        return frame
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), "rgb24")
+    matrix = custom_matrix(height)
+    return frame if matrix == _USUAL else frame.reformat(format="yuv420p", dst_colorspace=matrix, threads=1)
+
+
 def _video_container(path: str | Path) -> Container:
     kind = container_of(path)
     if Path(path).suffix.lower() not in VIDEO_SUFFIXES:
@@ -111,10 +141,10 @@ def _video_container(path: str | Path) -> Container:
     return kind
 
 
-def _stamped(frames: Iterable[np.ndarray | tuple[float, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+def _stamped(frames: Iterable[Image | tuple[float, Image]]) -> Iterator[tuple[int, Image]]:
     """Ticks and image of each frame: its number, or of one that comes with its seconds, those."""
     for number, frame in enumerate(frames):
-        yield (number, frame) if isinstance(frame, np.ndarray) else (round(frame[0] * _TICKS), frame[1])
+        yield (round(frame[0] * _TICKS), frame[1]) if isinstance(frame, tuple) else (number, frame)
 
 
 def _video_stream(

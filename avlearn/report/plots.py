@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from avlearn.files import replacing
 from avlearn.metrics.localization import enlarge
@@ -45,12 +45,18 @@ def write_png(path: str | Path, image: np.ndarray | Figure) -> None:
         part.write_bytes(png_bytes(image))
 
 
+@lru_cache(maxsize=1)
+def heat_colours() -> tuple[np.ndarray, np.ndarray]:
+    """For 256 levels of heat: in [0, 1] how much each covers ``[256, 1]``, and its colour ``[256, 3]``, 0 to 255."""
+    level = np.linspace(0, 1, 256)[:, None]
+    return 0.7 * level**1.5, colormaps["inferno"](level[:, 0])[:, :3] * 255
+
+
 @lru_cache(maxsize=257)
 def _blend(opacity: int) -> tuple[np.ndarray, np.ndarray]:
     """For 256 levels, in 256ths: what stays of a frame ``[256]``, what is added ``[256, 3]``."""
-    level = np.linspace(0, 1, 256)[:, None]
-    covers = 0.7 * level**1.5 * opacity / 256
-    colours = colormaps["inferno"](level[:, 0])[:, :3] * 255
+    most, colours = heat_colours()
+    covers = most * opacity / 256
     stays = np.floor(256 * (1 - covers))
     return stays[:, 0].astype(np.uint16), ((256 - stays) * colours).astype(np.uint16)
 
@@ -75,37 +81,22 @@ def overlay(frame: np.ndarray, heat: np.ndarray, opacity: float = 1.0) -> np.nda
     return blended.astype(np.uint8)
 
 
-def mark(frame: np.ndarray, box: np.ndarray, text: str) -> None:
-    """Draw a box and a word in its corner into a frame.
+def outline(image: np.ndarray, box: Sequence[float] | np.ndarray, shade: int, thick: int) -> None:
+    """Draw a box.
 
     Args:
-        frame: uint8 ``[H, W, 3]``.
-        box: x0, y0, x1, y1 as fractions of it.
-        text: of the word.
+        image: uint8 ``[H, W, ...]``, written to.
+        box: x0, y0, x1, y1 in pixels; what lies outside is moved to the edge.
+        shade: of its lines.
+        thick: pixels of them, inside the box.
     """
-    height, width = frame.shape[:2]
-    pixels = np.asarray(box) * [width, height, width, height]
-    _outlined(frame, pixels, "white")
-    side = max(min(height, width) // 16, 10)
-    image = Image.fromarray(frame)
-    corner = (float(pixels[0]) + side / 4, float(pixels[1]))
-    ImageDraw.Draw(image).text(
-        corner, text, "white", ImageFont.load_default(side), stroke_width=max(side // 10, 1), stroke_fill="black"
-    )
-    frame[:] = np.asarray(image)
-
-
-def _outlined(frame: np.ndarray, box: np.ndarray, colour: str) -> None:
-    """Draw a box (x0, y0, x1, y1 in pixels) into a frame."""
-    height, width = frame.shape[:2]
+    height, width = image.shape[:2]
     x0, x1 = (int(np.clip(round(float(x)), 0, width - 1)) for x in (box[0], box[2]))
     y0, y1 = (int(np.clip(round(float(y)), 0, height - 1)) for y in (box[1], box[3]))
-    thick = max(min(height, width) // 96, 1)
-    shade = (np.array(to_rgb(colour)) * 255).astype(np.uint8)
-    frame[y0 : y0 + thick, x0 : x1 + 1] = shade
-    frame[max(y1 - thick + 1, y0) : y1 + 1, x0 : x1 + 1] = shade
-    frame[y0 : y1 + 1, x0 : x0 + thick] = shade
-    frame[y0 : y1 + 1, max(x1 - thick + 1, x0) : x1 + 1] = shade
+    image[y0 : y0 + thick, x0 : x1 + 1] = shade
+    image[max(y1 - thick + 1, y0) : y1 + 1, x0 : x1 + 1] = shade
+    image[y0 : y1 + 1, x0 : x0 + thick] = shade
+    image[y0 : y1 + 1, max(x1 - thick + 1, x0) : x1 + 1] = shade
 
 
 def heatmap_frames(
@@ -129,7 +120,7 @@ def heatmap_frames(
         plain = np.array(Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC))
         hot = overlay(plain, heat)
         if boxes is not None and np.isfinite(boxes[k]).all():
-            _outlined(hot, np.asarray(boxes[k]) * zoom, "white")
+            outline(hot, np.asarray(boxes[k]) * zoom, 255, max(min(hot.shape[:2]) // 96, 1))
         tiles.append(np.concatenate([plain, np.zeros_like(plain[:2]), hot]))
     columns = min(columns, len(tiles))
     blank = np.zeros_like(tiles[0])

@@ -9,7 +9,6 @@ from avlearn.metrics.localization import enlarge
 from avlearn.report.plots import (
     confusion,
     heatmap_frames,
-    mark,
     offset_curve,
     overlay,
     png_bytes,
@@ -53,14 +52,6 @@ def test_overlay_fades_with_its_opacity():
     np.testing.assert_array_equal(overlay(frame, heat, 0.0), frame)
     full, half = (overlay(frame, heat, opacity).astype(int) - frame for opacity in (1.0, 0.5))
     np.testing.assert_allclose(half, full / 2, atol=4)
-
-
-def test_a_mark_is_a_box_with_a_word_in_its_corner():
-    frame = np.zeros((80, 120, 3), np.uint8)
-    mark(frame, np.array([0.25, 0.25, 0.75, 0.75]), "7")
-    assert (frame[20, 30:91] == 255).all() and (frame[20:61, 90] == 255).all()
-    assert frame[22:34, 32:46].max() > 150  # the word
-    assert not frame[:20].any() and not frame[40:58, 50:88].any()
 
 
 def test_heatmap_frames_lay_out_rows_and_draw_boxes():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from avlearn.apply.expert_answer import SURE
+from avlearn.apply.localize.drawing import mark, overlay
 from avlearn.apply.localize.experts import EXPLAINED, localize_with_experts
 from avlearn.apply.localize.file_maps import FileMaps
 from avlearn.apply.localize.localization import Localization
@@ -17,13 +18,13 @@ from avlearn.apply.source_choice import MAX_SOURCES
 from avlearn.apply.verdict import ADVICE, CANNOT_TELL
 from avlearn.apply.windows import SILENCE, probe_both
 from avlearn.files import check_output, printable, replacing
-from avlearn.media.frames import every_frame, write_redrawn
+from avlearn.media.frames import every_yuv, write_redrawn
+from avlearn.media.rgb import Yuv
 from avlearn.media.source import Source, opened_once
 from avlearn.media.unchanged import unchanged
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.released.systems import LocalizeSystem
-from avlearn.report.plots import mark, overlay
 
 Progress = Callable[[str, float, float], None]
 
@@ -247,9 +248,9 @@ def _source(source: SoundSource) -> dict[str, Any]:
 
 def _drawn(
     path: Source, found: FileMaps, strength: np.ndarray, sources: list[SoundSource], progress: Callable[[float], None]
-) -> Iterator[tuple[float, np.ndarray]]:
+) -> Iterator[tuple[float, Yuv]]:
     """The file's frames, each at its own time, with their maps, and with the boxes of sources, over them."""
-    for instant, frame in every_frame(path):
+    for instant, frame in every_yuv(path):
         chance = float(map_at(found.times, strength, instant))
         shown = overlay(frame, above_median(map_at(found.times, found.maps, instant)), chance)
         for source in sources if chance >= EXPLAINED else ():
