@@ -1,10 +1,13 @@
 """The course of an offset over a file: constant, with edits, or a steady drift."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from avlearn.apply.rows import Rows
 
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
 _TRUNCATE = 3.0  # stds from which on a window counts as mistaken, however far off it is
@@ -101,9 +104,8 @@ def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, st
     if count < 4:
         return flat
     levels = np.arange(offsets.min(), offsets.max() + std, std / 2)
-    costs = _cost(offsets[:, None] - levels, weights[:, None], std)
-    one = float(costs.sum(0).min())
-    segment, many = _segments(costs)
+    costs = (_cost(offset - levels, weight, std) for offset, weight in zip(offsets, weights, strict=True))
+    one, segment, many = _segments(costs)
     line, slanted = _line(times, offsets, weights, std)
     if many + 1e-9 < min(one, slanted):
         return _steps(times, offsets, weights, segment)
@@ -112,27 +114,34 @@ def fit_timeline(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, st
     return flat
 
 
-def _cost(residuals: np.ndarray, weights: np.ndarray, std: float) -> np.ndarray:
+def _cost(residuals: np.ndarray, weights: np.ndarray | float, std: float) -> np.ndarray:
     """Nats, up to a constant."""
     return _OVERLAP * weights * 0.5 * np.minimum((residuals / std) ** 2, _TRUNCATE**2)
 
 
-def _segments(costs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Numbers ``[W]`` of the segments of the cheapest path through costs ``[W, L]``, and what it costs."""
-    total = costs[0].copy()
-    came = np.zeros(costs.shape, int)
-    stay = np.arange(costs.shape[1])
-    for w in range(1, len(costs)):
+def _segments(costs: Iterator[np.ndarray]) -> tuple[float, np.ndarray, float]:
+    """Paths through the costs ``[L]`` of W windows.
+
+    Returns:
+        What the cheapest single level costs; of the cheapest path, numbers ``[W]`` of its segments, and what it costs.
+    """
+    one = next(costs)
+    total = one.copy()
+    jumps, bests = Rows(), [0]  # which levels are come to from another one, and from which
+    jumps.append(np.zeros(total.shape, bool))
+    for cost in costs:
         best = int(total.argmin())
         jump = total[best] + _STEP_COST < total
-        came[w] = np.where(jump, best, stay)
-        total = np.where(jump, total[best] + _STEP_COST, total) + costs[w]
+        jumps.append(jump)
+        bests.append(best)
+        total = np.where(jump, total[best] + _STEP_COST, total) + cost
+        one += cost
     level = int(total.argmin())
     path = [level]
-    for w in range(len(costs) - 1, 0, -1):
-        path.append(int(came[w][path[-1]]))
+    for jump, best in zip(jumps.array()[:0:-1], bests[:0:-1], strict=True):
+        path.append(best if jump[path[-1]] else path[-1])
     changes = np.diff(path[::-1]) != 0
-    return np.concatenate([[0], np.cumsum(changes)]), float(total.min())
+    return float(one.min()), np.concatenate([[0], np.cumsum(changes)]), float(total.min())
 
 
 def _steps(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, segment: np.ndarray) -> Timeline:
@@ -150,12 +159,19 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
+def _pairs(count: int, apart: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of ``count`` things, so many or more apart, evenly out of all of them in order."""
+    seconds = count - apart - np.arange(count - apart)  # of each first
+    begins = np.concatenate([[0], np.cumsum(seconds)])
+    chosen = np.linspace(0, begins[-1] - 1, min(begins[-1], most)).astype(int)
+    first = np.searchsorted(begins, chosen, "right") - 1
+    return first, first + apart + chosen - begins[first]
+
+
 def _line(times: np.ndarray, offsets: np.ndarray, weights: np.ndarray, std: float) -> tuple[float, float]:
     """Slope of the best line by weighted least squares, 0.0 where it is not significant, and its cost."""
     # Of lines through two windows that lie far apart, the cheapest is near enough to tell who is mistaken.
-    first, second = np.triu_indices(len(times), max(len(times) // 3, 1))
-    chosen = np.linspace(0, len(first) - 1, min(len(first), _PAIRS)).astype(int)
-    first, second = first[chosen], second[chosen]
+    first, second = _pairs(len(times), max(len(times) // 3, 1), _PAIRS)
     slopes = (offsets[second] - offsets[first]) / (times[second] - times[first])
     costs = [
         _cost(offsets - offsets[i] - slope * (times - times[i]), weights, std).sum()

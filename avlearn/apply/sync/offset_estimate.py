@@ -1,5 +1,6 @@
 """The offset of a file from the curves of its windows: where it lies, how it changes, and the evidence for it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from avlearn.apply.sync.offsets import OffsetCurves
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.signal.peak import vertex
 
+_TOGETHER = 256  # windows that are looked at at a time
 _OVERLAP = 0.5  # of neighbouring windows: each brings half of its evidence anew
 
 
@@ -71,15 +73,14 @@ def estimate_offset(curves: OffsetCurves, model: AudioVisual) -> OffsetEstimate 
     middles = curves.starts[known] + curves.lengths[known] / 2
     # What stands still, or was there before, is no further evidence.
     fresh = curves.fresh[known] if curves.fresh[known].any() else np.ones(known.sum())
-    steps = np.where(np.isfinite(curves.scores), curves.steps, 0)[known]
-    rows = curves.scores[known] - np.nanmedian(curves.scores[known], 1, keepdims=True)
-    peaks = [_peak(row, row * count * nats, curves.offsets, step) for row, count in zip(rows, steps, strict=True)]
+    windows = _Windows(curves, np.flatnonzero(known))
+    peaks = [_peak(row, row * count * nats, curves.offsets, step) for row, count in windows]
     own = np.array([peak.offset for peak in peaks])
     timeline = fit_timeline(middles, own, np.array([peak.mass for peak in peaks]) * fresh, step / 8)
-    steps = steps * fresh[:, None]
-    scores, weight = _added_up(rows, steps, timeline.shifts, curves.offsets)
+    scores, weight, most = _added_up(windows, fresh, timeline.shifts, curves.offsets)
     peak = _peak(scores, scores * weight * nats * _OVERLAP, curves.offsets, step)
-    evidence = _evidence(peak, scores, weight, own - timeline.shifts, steps, curves, model)
+    shares = windows.steps_at(peak.index) * fresh / most
+    evidence = _evidence(peak, scores, weight, own - timeline.shifts, shares, curves, model)
     return OffsetEstimate(peak.offset, peak.index, peak.mass, timeline, scores, evidence, known, tuple(peaks))
 
 
@@ -94,24 +95,52 @@ def _peak(scores: np.ndarray, logits: np.ndarray, offsets: np.ndarray, reach: fl
     return Peak(offset, best, float(mass[np.abs(offsets - offsets[best]) <= reach + 1e-6].sum()))
 
 
-def _added_up(
-    rows: np.ndarray, steps: np.ndarray, shifts: np.ndarray, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean curve ``[O]`` of curves ``[W, O]``, each moved back by its shift, and the steps ``[O]`` that are in it.
+@dataclass(frozen=True)
+class _Windows:
+    """Curves of some windows, one after the other: a long file's all at once would take many times their memory.
 
-    NaN where less than half a window was heard (half of the most that was, in a shorter file).
+    Attributes:
+        curves: of all windows.
+        numbers: ``[W]`` which ones.
     """
-    total, weight = np.zeros(len(offsets)), np.zeros(len(offsets))
-    for row, count, shift in zip(np.nan_to_num(rows), steps, shifts, strict=True):
-        share = np.interp(offsets + shift, offsets, count, left=0, right=0)
-        weight += share
-        total += share * np.interp(offsets + shift, offsets, row)
-    enough = weight >= min(steps.max(), weight.max()) / 2
-    return np.where(enough, total / np.maximum(weight, 1e-9), np.nan), weight
+
+    curves: OffsetCurves
+    numbers: np.ndarray
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Of each its scores ``[O]`` above their median, and the steps ``[O]`` in them."""
+        for some in np.array_split(self.numbers, -(-len(self.numbers) // _TOGETHER)):
+            scores = self.curves.scores[some]
+            steps = np.where(np.isfinite(scores), self.curves.steps[some], 0)
+            yield from zip(scores - np.nanmedian(scores, 1, keepdims=True), steps, strict=True)
+
+    def steps_at(self, index: int) -> np.ndarray:
+        """The steps ``[W]`` at one offset."""
+        scores, steps = self.curves.scores[self.numbers, index], self.curves.steps[self.numbers, index]
+        return np.where(np.isfinite(scores), steps, 0)
+
+
+def _added_up(
+    windows: _Windows, fresh: np.ndarray, shifts: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean curve ``[O]`` of W curves, each moved back by its shift; the steps ``[O]`` in it, the most of a window.
+
+    Steps count by the share ``[W]`` of a window that is fresh. NaN where less than half a window was heard (half of the
+    most that was, in a shorter file).
+    """
+    total, weight, most = np.zeros(len(offsets)), np.zeros(len(offsets)), 0.0
+    for (row, steps), share, shift in zip(windows, fresh, shifts, strict=True):
+        count = steps * share
+        most = max(most, float(count.max()))
+        heard = np.interp(offsets + shift, offsets, count, left=0, right=0)
+        weight += heard
+        total += heard * np.interp(offsets + shift, offsets, np.nan_to_num(row))
+    enough = weight >= min(most, weight.max()) / 2
+    return np.where(enough, total / np.maximum(weight, 1e-9), np.nan), weight, most
 
 
 def _evidence(
-    peak: Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, steps: np.ndarray, curves: OffsetCurves,
+    peak: Peak, scores: np.ndarray, weight: np.ndarray, own: np.ndarray, shares: np.ndarray, curves: OffsetCurves,
     model: AudioVisual,
 ) -> OffsetEvidence:  # fmt: skip
     full = model.config.seconds / model.step
@@ -119,7 +148,6 @@ def _evidence(
     # Where no other offset could be heard, as in a short part, the best one has beaten none: that is no evidence.
     distant = nats[(np.abs(curves.offsets - peak.offset) > 2 * model.step) & np.isfinite(nats)]
     margin = max(float(nats[peak.index] - distant.max()), 0.0) if len(distant) else 0.0
-    shares = steps[:, peak.index] / steps.max()
     agreeing = shares[np.abs(own - peak.offset) <= model.step].sum() / max(shares.sum(), 1e-9)
     return OffsetEvidence(
         round(float(scores[peak.index]), 4), round(float(np.log1p(margin)), 4), round(float(agreeing), 4)

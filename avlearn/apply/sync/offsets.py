@@ -183,24 +183,24 @@ def offset_curves(
     steps = torch.arange(-reach, reach + 1)
     # Compared with audio that comes o steps later, the audio lags by o steps: it leads by -o.
     delays = (steps[:, None] * PHASES + torch.arange(PHASES)).flatten()
-    keep = (delays.abs() <= reach * PHASES).numpy()
+    keep = torch.where(delays.abs() <= reach * PHASES)[0].flip(0).numpy()
     seen = _FrameHistory()
     spans, rows, counts = Rows(), Rows(), Rows()
     for span, similarity, known in _compared(path, model, encoded, steps, check, seen, end):
         spans.append(span)
-        rows.append(similarity)
-        counts.append(known)
+        rows.append(similarity[keep])
+        counts.append(known[keep])
     if not len(spans):
         raise _no_window(path, info.video.duration, model.step)
     config, (starts, lengths) = model.config, spans.array().T
-    offsets = -(delays.numpy()[keep] * model.step / PHASES)[::-1]
+    offsets = -delays.numpy()[keep] * model.step / PHASES
     fresh, loop = seen.fresh(encoded, round(config.seconds * config.fps))
-    among = np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf)
-    taken = np.flatnonzero(keep)[::-1][among]
+    among = np.flatnonzero(np.abs(offsets) < (loop / config.fps / 2 if loop else np.inf))
+    near = slice(among[0], among[-1] + 1)
     ranges = np.round(np.array([starts, starts + lengths]) * config.fps).astype(int)
     shares = [fresh[begin:after].mean() for begin, after in ranges.T]
     return OffsetCurves(
-        offsets[among], starts, lengths, rows.array()[:, taken], counts.array()[:, taken], np.array(shares),
+        offsets[near], starts, lengths, rows.array()[:, near], counts.array()[:, near], np.array(shares),
         max(seen.motion), loop / config.fps if loop else None, info.video.fps, normalizer.notes, check,
     )  # fmt: skip
 

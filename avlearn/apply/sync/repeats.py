@@ -10,7 +10,7 @@ _STRIDE = 3  # between the frames of a run that are compared
 _HOP = 6  # frames from one run to the next
 # Of the mean square difference of two moments of the file: below it they are one. Audio changes more within a frame.
 _ALIKE_SEEN, _ALIKE_HEARD = 0.05, 0.35
-_ROWS, _BANK = 256, 8192  # runs that are compared at a time, and with how many: memory does not grow with the file
+_ROWS, _BANK = 256, 4096  # runs that are compared at a time, and with how many: memory does not grow with the file
 _ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch again and again: its seams differ
 
 
@@ -91,9 +91,11 @@ def _projected(values: np.ndarray) -> np.ndarray:
     """To few dimensions, scaled so that two moments differ by one, squared and on average."""
     mean = values.mean(0)
     directions = np.random.default_rng(0).standard_normal((values.shape[1], _DIMENSIONS))
-    parts = np.array_split(values, -(-len(values) // _BANK))
-    found = np.concatenate([(part - mean) @ directions for part in parts])
-    return (found / np.sqrt(max(2 * found.var(0).sum(), 1e-12))).astype(np.float32)
+    found = np.zeros((len(values), _DIMENSIONS))
+    for begin in range(0, len(values), _BANK):
+        found[begin : begin + _BANK] = (values[begin : begin + _BANK] - mean) @ directions
+    found /= np.sqrt(max(2 * found.var(0).sum(), 1e-12))
+    return found.astype(np.float32)
 
 
 def _runs(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

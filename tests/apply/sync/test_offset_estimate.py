@@ -1,10 +1,12 @@
 """The best offset of a file, from the curves of its windows."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from avlearn.apply.sync.drift import _pairs
 from avlearn.apply.sync.offset_estimate import estimate_offset
 from avlearn.apply.sync.offsets import OffsetCurves
 
@@ -51,3 +53,28 @@ def test_an_offset_that_has_no_other_beside_it_has_beaten_none(curves):
     curves.scores[:, far] = np.nan
     curves.steps[:, far] = 0
     assert estimate_offset(curves, MODEL).evidence.margin == 0
+
+
+@pytest.mark.parametrize(("count", "apart", "most"), [(4, 1, 4000), (7, 2, 5), (300, 100, 4000), (301, 100, 17)])
+def test_pairs_are_those_out_of_all_in_order(count, apart, most):
+    first, second = np.triu_indices(count, apart)
+    chosen = np.linspace(0, len(first) - 1, min(len(first), most)).astype(int)
+    for found, expected in zip(_pairs(count, apart, most), (first[chosen], second[chosen]), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_memory_for_a_long_film_is_a_part_of_that_of_its_curves():
+    """Of 50 minutes whose windows agree on nothing, so that all levels are looked at."""
+    rng = np.random.default_rng(0)
+    offsets, count = np.arange(-250, 251) * 0.02, 3000
+    scores = rng.normal(0, 0.1, (count, len(offsets))).astype(np.float32)
+    steps = np.full(scores.shape, 20, np.int32)
+    curves = OffsetCurves(
+        offsets, 1.0 * np.arange(count), np.full(count, SECONDS), scores, steps, np.ones(count), 9.0, None, 25.0, (),
+        SimpleNamespace(),
+    )  # fmt: skip
+    tracemalloc.start()
+    assert estimate_offset(curves, MODEL) is not None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * scores.nbytes
