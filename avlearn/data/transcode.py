@@ -26,6 +26,7 @@ from avlearn.media.aspect import pixel_aspect
 from avlearn.media.audio_track import AudioTrack
 from avlearn.media.decode_audio import Samples
 from avlearn.media.decode_video import is_untimed, presented
+from avlearn.media.packet_table import append_table
 from avlearn.media.resample import Resampled
 from avlearn.media.rgb import displayed
 from avlearn.media.source import audio_stream, open_media, video_stream
@@ -108,6 +109,7 @@ def transcode(source: Path, target: Path, settings: Settings) -> tuple[float, di
                 raise
             raise MediaError(f"it cannot be encoded: {error.strerror}") from error
         _check(part, ticks, base, samples, settings.sample_rate)
+        append_table(part)
         return float(begin), _described(part)
 
 
@@ -165,6 +167,8 @@ class _Audio:
         self._track = AudioTrack(container, rate, 1)
         self._track.stream.bit_rate = _BIT_RATE
         self._track.stream.codec_context.flags |= Flags.bitexact
+        # Decoders put random numbers in place of noise, which depend on what they decoded before.
+        self._track.stream.codec_context.options = {"aac_pns": "0"}
         self._ended = False
 
     @property

@@ -95,7 +95,7 @@ def _blocks(source: Source, origin: float, rate: int, strict: bool) -> Iterator[
         stream = audio_stream(container, source)
         if stream is None:
             raise NoAudioError(f"{source} has no audio track")
-        wanted = origin - preroll(stream)
+        wanted = origin - preroll(stream.codec_context)
         frames = None
         if wanted > float(stated_start(stream)) + 1.0 and not restarts(container):
             frames = _sought(source, container, stream, wanted, strict)
@@ -138,17 +138,17 @@ def _decoded(
                 raise MediaError(f"{source} is damaged: its audio cannot be decoded") from None
 
 
-def preroll(stream: av.AudioStream) -> float:
+def preroll(decoder: av.AudioCodecContext) -> float:
     """Seconds to decode ahead of wanted audio, for codecs that depend on what came before.
 
     AAC overlaps its frames; MP3 borrows bits from earlier ones; Opus asks for 80 ms at least (RFC 7845, 4.6), and
     predicts from further back.
     """
-    codec = stream.codec_context.name
+    codec = decoder.name
     if codec.startswith(("pcm", "flac")):
         return 0.0
     if codec == "aac":
-        return 3 * 1024 / (stream.codec_context.sample_rate or 16000)
+        return 3 * 1024 / (decoder.sample_rate or 16000)
     return 0.4 if codec.endswith("opus") else 0.25
 
 
@@ -216,6 +216,28 @@ def placed(
             if len(pending) >= _LOOK:
                 yield from flush()
     yield from flush()
+
+
+def joined(
+    frames: Sequence[av.AudioFrame], base: float, rate: int, layout: av.AudioLayout, hidden: float
+) -> list[tuple[int, np.ndarray]]:
+    """What `placed` gives on the grid whose sample 0 is the instant 0, of frames that are all there.
+
+    Where ticks are samples and every frame begins where the one before it ends, there is no run to look for.
+    """
+    channels = layout.nb_channels
+    kind = (rate, channels, frames[0].format.name) if frames else None
+    at = begin = (frames[0].pts if frames else None) or 0
+    for frame in frames:
+        if frame.pts != at or (frame.sample_rate, frame.layout.nb_channels, frame.format.name) != kind:
+            break
+        at += frame.samples
+    else:
+        if frames and base * rate == 1.0 and channels < 8:
+            block = _block([to_float(frame, channels) for frame in frames], channels, at - begin)
+            skip = min(max(round(hidden * rate) - begin, 0), at - begin) if np.isfinite(hidden) else 0
+            return [(begin + skip, block[:, skip:])]
+    return list(placed(frames, base, 0.0, rate, layout, hidden))
 
 
 def _of_one_kind(

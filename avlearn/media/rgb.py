@@ -42,33 +42,69 @@ def to_rgb(
     Returns:
         uint8 ``[H, W, 3]``.
     """
+    matrix, full = _matrix_tag(frame), _is_full(frame)
     name = frame.format.name.replace("yuvj", "yuv")
     if name not in _PLANAR:
         name = _eight_bits(frame.format)
         frame = frame.reformat(format=name, threads=1)
-    across, down = _PLANAR.get(name, (0, 0))
-    turns = round(frame.rotation / 90) % 4
-    (left, top, right, bottom), (width, height) = _geometry(
-        frame.width, frame.height, aspect, turns, size, crop, 1 << across, 1 << down
-    )
-    if name == "rgb24":
-        image = _resize(_plane(frame.planes[0], 3 * frame.width).reshape(frame.height, -1, 3)[top:bottom, left:right],
-                        width, height)  # fmt: skip
-    else:
-        luma, *chroma = frame.planes
-        planes = [_resize(_plane(luma, frame.width)[top:bottom, left:right], width, height)]
-        for plane in chroma[:2]:
-            stored = _plane(plane, _up(frame.width, across))
-            cut = stored[top >> down : _up(bottom, down), left >> across : _up(right, across)]
-            planes.append(_resize(cut, width, height))
-        image = cv2.transform(cv2.merge(planes), _matrix(frame), dst=out if not turns else None)
-    if turns:
-        image = np.rot90(image, turns)
+        matrix, full = _matrix_tag(frame), _is_full(frame)
+    plan = _planned(name, frame.width, frame.height, aspect, round(frame.rotation / 90) % 4, size, crop, matrix, full)
+    planes: list[np.ndarray] = []
+    for plane, (rows, columns), steps in zip(frame.planes, plan.boxes, plan.steps, strict=False):
+        stored = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        cut: np.ndarray = stored[rows, columns]
+        cut = cut if plan.matrix is not None else cut.reshape(plan.packed)
+        planes.append(_scaled(cut, steps))
+    image: np.ndarray = planes[0]
+    if plan.matrix is not None:
+        image = cv2.transform(cv2.merge(planes), plan.matrix, dst=out if not plan.turns else None)
+    if plan.turns:
+        image = np.rot90(image, plan.turns)
     if out is None:
         return np.ascontiguousarray(image)
     if image is not out:
         out[:] = image
     return out
+
+
+# Sizes (width, height) and interpolations by which a plane is scaled, one after the other.
+_Steps = tuple[tuple[tuple[int, int], int], ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How frames of one kind become images.
+
+    Attributes:
+        boxes: rows and columns to cut from each plane, bytes.
+        steps: by which each is scaled.
+        matrix: from luma and chroma to RGB; None of frames that are RGB.
+        packed: shape of a cut of RGB.
+        turns: counterclockwise, by quarters.
+    """
+
+    boxes: tuple[tuple[slice, slice], ...]
+    steps: tuple[_Steps, ...]
+    matrix: np.ndarray | None
+    packed: tuple[int, int, int]
+    turns: int
+
+
+@lru_cache
+def _planned(
+    name: str, width: int, height: int, aspect: float, turns: int, size: Size, crop: Crop, matrix: int, full: bool
+) -> _Plan:
+    across, down = _PLANAR.get(name, (0, 0))
+    (left, top, right, bottom), shape = _geometry(width, height, aspect, turns, size, crop, 1 << across, 1 << down)
+    packed = bottom - top, right - left, 3
+    if name == "rgb24":
+        box = slice(top, bottom), slice(3 * left, 3 * right)
+        return _Plan((box,), (_steps(packed[1], packed[0], *shape),), None, packed, turns)
+    cuts = [(top, bottom, left, right)]
+    cuts += [(top >> down, _up(bottom, down), left >> across, _up(right, across))] * 2
+    boxes = tuple((slice(low, high), slice(begin, end)) for low, high, begin, end in cuts)
+    steps = tuple(_steps(end - begin, high - low, *shape) for low, high, begin, end in cuts)
+    return _Plan(boxes, steps, _colours(*_WEIGHTS[matrix], full), packed, turns)
 
 
 @dataclass(frozen=True)
@@ -147,27 +183,34 @@ def _plane(plane: av.video.plane.VideoPlane, width: int) -> np.ndarray:
 
 
 def _resize(plane: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale by bilinear interpolation, without aliasing.
+    return _scaled(plane, _steps(plane.shape[1], plane.shape[0], width, height))
+
+
+def _scaled(plane: np.ndarray, steps: _Steps) -> np.ndarray:
+    for shape, interpolation in steps:
+        plane = cv2.resize(plane, shape, interpolation=interpolation)
+    return plane
+
+
+def _steps(across: int, down: int, width: int, height: int) -> _Steps:
+    """Steps to scale a plane by bilinear interpolation, without aliasing.
 
     To shrink by much: first to a power of two times the size, then by means of pairs. As close to a filter that
     widens with the scale as OpenCV's INTER_AREA, in half the time or less.
     """
-    across, down = _doublings(plane.shape[1], width), _doublings(plane.shape[0], height)
-    if plane.shape[:2] != (height << down, width << across):
-        plane = cv2.resize(plane, (width << across, height << down), interpolation=cv2.INTER_LINEAR)
-    while across or down:
-        across, down = max(across - 1, 0), max(down - 1, 0)
-        plane = cv2.resize(plane, (width << across, height << down), interpolation=cv2.INTER_AREA)
-    return plane
+    wide, high = _doublings(across, width), _doublings(down, height)
+    steps = []
+    if (across, down) != (width << wide, height << high):
+        steps.append(((width << wide, height << high), cv2.INTER_LINEAR))
+    while wide or high:
+        wide, high = max(wide - 1, 0), max(high - 1, 0)
+        steps.append(((width << wide, height << high), cv2.INTER_AREA))
+    return tuple(steps)
 
 
 def _doublings(length: int, wanted: int) -> int:
     """How often to double the wanted length until bilinear interpolation shrinks to it by little."""
     return max(0, ceil(log2(length / (_LITTLE * wanted))))
-
-
-def _matrix(frame: av.VideoFrame) -> np.ndarray:
-    return _colours(*_WEIGHTS[_matrix_tag(frame)], _is_full(frame))
 
 
 def _matrix_tag(frame: av.VideoFrame) -> int:

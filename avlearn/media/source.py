@@ -227,7 +227,7 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
         size: in bytes.
         options: for FFmpeg.
     """
-    most = str(max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE)))
+    most = str(most_pixels(size))
     options = {"max_pixels": most, **ONE_FILE, **options}
     if isinstance(file, OpenFile):
         options["protocol_whitelist"] = "none"
@@ -248,6 +248,11 @@ def open_bounded(file: str | OpenFile, size: int, options: dict[str, str]) -> av
             if layout.nb_channels:  # a header may leave their number to the packets: it is then asked for again
                 stream.codec_context.layout = standard_layout(layout.nb_channels)
     return container
+
+
+def most_pixels(size: int) -> int:
+    """Of a frame of a file of ``size`` bytes, at most."""
+    return max(1 << 20, min(_MOST_PIXELS, size * _PIXELS_A_BYTE))
 
 
 def held_open(container: av.container.InputContainer) -> OpenFile | None:

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Sequence
 import av
 import numpy as np
 
-from avlearn.media.aspect import pixel_aspect, repaired
 from avlearn.media.clip import Clip, Window
 from avlearn.media.decode_video import Frames, tick_slack
-from avlearn.media.packets import droppable_rule
 from avlearn.media.rgb import Size, to_rgb
-from avlearn.media.source import Source, frame_rate
-from avlearn.media.ticks import AnyPacket, tick
+from avlearn.media.source import Source
+from avlearn.media.track import Kept, Track
 
 _LEAP = 600.0  # seconds that no frame lasts (as `clock` has it)
 
@@ -24,7 +22,7 @@ class WindowFrames:
     """The video of windows: the frame of each instant, decoded from packets that were kept for it.
 
     Args:
-        stream: the video stream.
+        track: the video.
         windows: of the file.
         instants: of each window, seconds on the file's clock, growing.
         clips: of each window, to which frames and their times are written.
@@ -37,16 +35,16 @@ class WindowFrames:
 
     def __init__(
         self,
-        stream: av.VideoStream,
+        track: Track[av.VideoCodecContext],
         windows: Sequence[Window],
         instants: Sequence[np.ndarray],
         clips: Sequence[Clip],
         size: Size,
     ):
-        self.stream, self.windows, self.instants, self.clips, self.size = stream, windows, list(instants), clips, size
-        self.tick = float(tick(stream))
+        self.track, self.windows, self.instants, self.clips, self.size = track, windows, list(instants), clips, size
+        self.tick = track.tick
         self.slack = tick_slack(self.tick)
-        self.packets: list[tuple[int, AnyPacket]] = []
+        self.packets: list[tuple[int, Kept]] = []
 
     def decode(self, to_the_end: bool) -> None:
         """Fill the clips from the packets; ``to_the_end``: these are the file's last.
@@ -90,15 +88,14 @@ class WindowFrames:
     def _end(self) -> float:
         """Seconds at which the last frame ends."""
         pts, last = max((kept for kept in self.packets if not kept[1].is_discard), key=lambda kept: kept[0])
-        usual = 1 / (frame_rate(self.stream) or 25)
+        usual = 1 / (self.track.rate or 25)
         stated = (last.duration or 0) * self.tick
         return pts * self.tick + (stated if 0 < stated < _LEAP else usual)
 
     def _decode(self, wanted: dict[int, dict[int, list[int]]]) -> None:
         """Decode what holds wanted frames, and take them from ``wanted`` into their clips."""
-        decoder, aspect = self.stream.codec_context, pixel_aspect(self.stream)
-        rule = droppable_rule(decoder)
-        needed = set(wanted)
+        decoder, load, unused, aspect = self.track.decoder, self.track.load, self.track.unused, self.track.aspect
+        needed, begun = set(wanted), False
 
         def take(frames: Iterable[av.VideoFrame]) -> None:
             for frame in frames:
@@ -109,15 +106,16 @@ class WindowFrames:
                         self._store(k, places, frame.pts * self.tick, frame, aspect)
 
         for first, last, joined in self._runs(needed):
-            if not joined and decoder.is_open:
+            if begun and not joined:
                 take(decoder.decode(None))
                 decoder.flush_buffers()
-            key = self.packets[first][0]
+            begun, key = True, self.packets[first][0]
             for pts, packet in self.packets[first : last + 1]:
-                if pts not in wanted and ((pts < key and not joined) or (rule is not None and rule(packet))):
+                if pts not in wanted and ((pts < key and not joined) or (unused is not None and unused(packet))):
                     continue
-                take(decoder.decode(repaired(packet)))
+                take(decoder.decode(load(packet)))
         take(decoder.decode(None))
+        decoder.flush_buffers()
 
     def _runs(self, wanted: set[int]) -> list[tuple[int, int, bool]]:
         """Groups of pictures that hold wanted ones: first packet, last packet, and whether the last one goes on."""
@@ -149,4 +147,5 @@ class WindowFrames:
             to_rgb(frame, aspect, clip.video.shape[1:3], crop, clip.video[places[0]])
         for place in places[1:]:
             clip.video[place] = clip.video[places[0]]
-        clip.times[places] = time
+        for place in places:
+            clip.times[place] = time

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 import av
-import av.container
 import numpy as np
 
 from avlearn.errors import MediaError
 from avlearn.media.clip import Clip, Window
-from avlearn.media.decode_audio import Samples, hidden_until, placed, preroll
+from avlearn.media.decode_audio import Samples, joined, preroll
 from avlearn.media.resample import Resampled, mix, resample, resample_margin
 from avlearn.media.source import Selected, Source
-from avlearn.media.ticks import AnyPacket, tick
+from avlearn.media.track import Kept, Track
 
 _LONGEST = 0.25  # seconds; packets of audio are shorter, where they do not say how long they are
 
@@ -20,7 +19,7 @@ class WindowSamples:
     """The audio of windows, decoded from packets that were kept for it.
 
     Args:
-        stream: the audio stream.
+        track: the audio.
         source: the file.
         windows: of the file.
         clips: of each window, to which samples and their rate are written.
@@ -35,19 +34,19 @@ class WindowSamples:
 
     def __init__(
         self,
-        stream: av.AudioStream,
+        track: Track[av.AudioCodecContext],
         source: Source,
         windows: Sequence[Window],
         clips: Sequence[Clip],
         sample_rate: int | None,
         mono: bool,
     ):
-        self.stream, self.source, self.windows, self.clips = stream, source, windows, clips
+        self.track, self.source, self.windows, self.clips = track, source, windows, clips
         self.sample_rate, self.mono = sample_rate, mono
-        self.tick, self.lead = float(tick(stream)), preroll(stream)
-        rate = stream.codec_context.sample_rate
+        self.tick, self.lead = track.tick, preroll(track.decoder)
+        rate = track.decoder.sample_rate
         self._margin = resample_margin(rate, sample_rate or rate) / rate + 2 * self.tick + 0.005
-        self.packets: list[tuple[int, AnyPacket]] = []
+        self.packets: list[tuple[int, Kept]] = []
 
     def span(self, k: int) -> tuple[float, float]:
         """Seconds from which and to which samples are needed for a window."""
@@ -55,7 +54,7 @@ class WindowSamples:
         begin, end = window.start - window.before, window.start + window.duration + window.after
         return begin - self._margin, end + self._margin
 
-    def end_of(self, pts: int, packet: AnyPacket) -> float:
+    def end_of(self, pts: int, packet: Kept) -> float:
         """Seconds at which a packet ends at the latest."""
         return pts * self.tick + (packet.duration * self.tick if packet.duration else _LONGEST)
 
@@ -66,7 +65,7 @@ class WindowSamples:
             pts * self.tick < high and (pts + (packet.duration or 0)) * self.tick > low for pts, packet in self.packets
         )
 
-    def decode(self, container: av.container.InputContainer) -> None:
+    def decode(self) -> None:
         """Fill the clips from the packets.
 
         Raises:
@@ -74,17 +73,15 @@ class WindowSamples:
         """
         for begin, end, members in self._joined():
             frames = self._frames(begin, end)
-            context = self.stream.codec_context
+            context = self.track.decoder
             # The decoder knows better than the header: with SBR the rate is twice as high.
             rate = frames[0].sample_rate if frames else context.sample_rate
             layout = frames[0].layout if frames else context.layout
             first = int(begin * rate) - 1
-            held = np.zeros((layout.nb_channels, int(end * rate) + 2 - first), np.float32)
-            hidden = hidden_until(container, self.stream)
-            for position, samples in placed(frames, self.tick, 0.0, rate, layout, hidden):
-                low, high = max(position, first), min(position + samples.shape[1], first + held.shape[1])
-                if high > low:
-                    held[:, low - first : high - first] = samples[:, low - position : high - position]
+            held = _held(
+                joined(frames, self.tick, rate, layout, self.track.hidden),
+                first, int(end * rate) + 2 - first, layout.nb_channels,
+            )  # fmt: skip
             if isinstance(self.source, Selected):
                 held = self.source.channel_of(held)
             held = mix(held, self.mono)
@@ -116,14 +113,14 @@ class WindowSamples:
         return joined
 
     def _frames(self, begin: float, end: float) -> list[av.AudioFrame]:
-        decoder = self.stream.codec_context
+        decoder = self.track.decoder
         frames: list[av.AudioFrame] = []
         for pts, packet in self.packets:
             at = pts * self.tick
             if at > end or self.end_of(pts, packet) <= begin - self.lead:
                 continue
             try:
-                frames += decoder.decode(packet)
+                frames += decoder.decode(self.track.load(packet))
             except (av.error.InvalidDataError, av.error.EOFError):
                 if frames and begin <= at:
                     raise MediaError(f"{self.source} is damaged: its audio at {at:.2f} s cannot be decoded") from None
@@ -143,6 +140,20 @@ class WindowSamples:
         skip = margin * target // rate
         out = resample(held[:, at - margin : at + needed + margin], rate, target)
         clip.audio = np.ascontiguousarray(out[:, skip : skip + count])
+
+
+def _held(blocks: Sequence[tuple[int, np.ndarray]], first: int, count: int, channels: int) -> np.ndarray:
+    """Samples ``first .. first + count`` of blocks, float32 ``[C, count]``; zeros where there are none."""
+    if len(blocks) == 1:
+        ((position, samples),) = blocks
+        if position <= first and first + count <= position + samples.shape[1]:
+            return samples[:, first - position : first - position + count]
+    held = np.zeros((channels, count), np.float32)
+    for position, samples in blocks:
+        low, high = max(position, first), min(position + samples.shape[1], first + count)
+        if high > low:
+            held[:, low - first : high - first] = samples[:, low - position : high - position]
+    return held
 
 
 def _count(window: Window, rate: int) -> int:
