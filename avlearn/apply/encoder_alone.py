@@ -14,6 +14,7 @@ from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.by_address import by_address
 from avlearn.models.encoder import Encoder, pooled
 from avlearn.models.folder import load
 from avlearn.models.fuse import fuse_for_cpu, fuse_recognizer
@@ -87,6 +88,7 @@ class EncoderAlone:
 FeatureModel = AudioVisual | EncoderAlone | Recognizer  # gives features of files
 
 
+@by_address
 def load_features(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> FeatureModel:
     """A model, or an encoder, for what needs features alone.
 

@@ -66,13 +66,17 @@ Files = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")]
 ModelName = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME|PATH", help="A model folder; default: the one in the package."),
+    typer.Option(
+        "--model", "-m", metavar="NAME|PATH",
+        help="A model folder, or its address; default: the one in the package.",
+    ),
 ]  # fmt: skip
 ModelOrSystem = Annotated[
     str,
     typer.Option(
         "--model", "-m", metavar="NAME|PATH",
-        help="A model folder, or a released network's name (avlearn weights list); default: the one in the package.",
+        help="A model folder or its address, or a released network's name (avlearn weights list); default: the one in "
+        "the package.",
     ),
 ]  # fmt: skip
 Track = Annotated[

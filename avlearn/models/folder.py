@@ -9,6 +9,7 @@ from avlearn.errors import ModelError
 from avlearn.files import write_text
 from avlearn.models import in_distribution
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.by_address import by_address
 from avlearn.models.calibration import read_calibrations, remove_calibrations
 from avlearn.models.named import model_folder
 from avlearn.models.recognizer_folder import recognizer_folder
@@ -40,6 +41,7 @@ def write_model(model: AudioVisual, folder: Path, card: str) -> None:
     in_distribution.save(model.in_distribution, folder)
 
 
+@by_address
 def load(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> AudioVisual:
     """Open a model, as `model_folder` finds it.
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from avlearn.errors import ModelError
+from avlearn.models.by_address import by_address
 from avlearn.models.weights.released import released_weights
 from avlearn.models.weights.systems import released_systems
 from avlearn.names import hint, nearest
@@ -10,8 +11,9 @@ from avlearn.names import hint, nearest
 _ZOO = Path(__file__).resolve().parent / "zoo"
 
 
+@by_address
 def model_folder(name_or_path: str | Path) -> Path:
-    """Where a model lies: a name in the wheel (``default``) or the path of a model or run folder.
+    """Where a model lies: a name in the wheel (``default``), or the path or the address of a model or run folder.
 
     Raises:
         ModelError: there is no such model.

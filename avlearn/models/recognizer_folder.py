@@ -8,6 +8,7 @@ from avlearn.device import choose_device, choose_precision
 from avlearn.errors import ModelError
 from avlearn.files import write_text
 from avlearn.models import in_distribution
+from avlearn.models.by_address import by_address
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.weights.checkpoint import load_whole, write_tensors
 from avlearn.validation import read_object, validated
@@ -29,6 +30,7 @@ def save_recognizer(model: Recognizer, folder: Path, card: str) -> None:
     in_distribution.save(model.in_distribution, folder)
 
 
+@by_address
 def recognizer_folder(name_or_path: str | Path) -> Path | None:
     """The folder of a recognizer, or of the run that trained it; None where there is none."""
     for folder in (Path(name_or_path), Path(name_or_path) / "model"):
@@ -40,6 +42,7 @@ def recognizer_folder(name_or_path: str | Path) -> Path | None:
     return None
 
 
+@by_address
 def load_recognizer(name_or_path: str | Path, device: str = "cpu", precision: str = "32") -> Recognizer:
     """Open a recognizer's folder, or that of its run; arguments as of `avlearn.load`.
 

@@ -245,7 +245,9 @@ def _shrink(folder: Path, most: int) -> int:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _remove(path: Path) -> None:

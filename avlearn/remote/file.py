@@ -24,6 +24,14 @@ _EXTRA = "pip install 'avlearn[remote]'"
 T = TypeVar("T")
 
 
+class AbsentError(MediaError):
+    """There is no file at an address."""
+
+
+class ForbiddenError(MediaError):
+    """A file at an address may not be read."""
+
+
 class RemoteFile:
     """A file at an address: where a server does not answer, or breaks off, it is asked again.
 
@@ -91,7 +99,7 @@ class RemoteFile:
             except AvlearnError:
                 raise
             except Exception as error:  # fsspec raises what the libraries below it do
-                raise MediaError(f"{printable(self.address)} {_reason(error, self.address)}") from error
+                raise _kind(error)(f"{printable(self.address)} {_reason(error, self.address)}") from error
             time.sleep(wait)
         raise AssertionError("the last try returns, or raises")
 
@@ -202,6 +210,12 @@ def _opened(address: str) -> _Opened:
     from avlearn.remote.http import WebFile
 
     return WebFile(system, path)
+
+
+def _kind(error: Exception) -> type[MediaError]:
+    if isinstance(error, FileNotFoundError):
+        return AbsentError
+    return ForbiddenError if isinstance(error, PermissionError) else MediaError
 
 
 def _reason(error: Exception, address: str) -> str:

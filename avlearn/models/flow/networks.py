@@ -10,9 +10,10 @@ from avlearn.errors import ModelError
 from avlearn.models.flow.flownet import FlowNet, FlowNetSpec
 from avlearn.models.flow.raft import Raft, torchvision_names
 from avlearn.models.weights.checkpoint import check_finite, read_tensors
-from avlearn.models.weights.download import download, is_address
+from avlearn.models.weights.download import download
 from avlearn.models.weights.importers.layout import Tensors
 from avlearn.names import hint
+from avlearn.remote.address import is_address
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import IO, BinaryIO
 from urllib.parse import urlsplit
 
-from avlearn.errors import ModelError
+from avlearn.errors import MediaError, ModelError, OutputError
 from avlearn.files import write_text
 from avlearn.lock import locked
+from avlearn.remote.address import is_address, is_web
+from avlearn.remote.cache import local_copy
 
 # As torchvision and OpenMMLab publish: the first digits of the file's SHA-256 end its name.
 _NAMED = re.compile(r"-([0-9a-f]{8,64})\.[^.]+$")
@@ -23,6 +25,7 @@ _PINNED = re.compile(r"(sha256)=([0-9a-fA-F]{8,64})|(md5)=([0-9a-fA-F]{32})")
 _ADDRESS = re.compile(r"https?://[!-~]+")  # what may stand in one; the rest is written with percent signs
 _TRIES, _TIMEOUT = 5, 30  # the latter in seconds without a byte
 _CHUNK = 2**20
+_UNCHECKED = "no hash goes with it, so what comes is not checked"
 _CUT = (TimeoutError, ConnectionError, http.client.IncompleteRead)  # after these the rest is asked for
 
 
@@ -41,11 +44,6 @@ class Hash:
             raise ModelError(f"{source} is not the file that was published: {said}")
 
 
-def is_address(source: str) -> bool:
-    """Whether that is an address, not a path."""
-    return source.startswith(("https://", "http://", "hf://"))
-
-
 def require_source(source: str, encoder: str, known: Collection[str]) -> None:
     """Raise ModelError where weights are neither there, nor an address, nor among those that are known by name."""
     if source not in known and not is_address(source) and not Path(source).exists():
@@ -61,13 +59,20 @@ def download(address: str) -> Path:
     Args:
         address: ``https://...``, its hash in its name as torchvision has it, or behind it (``...#sha256=0123abcd...``,
             ``#md5=...``; without one a line on stderr says that the file is not checked); ``http://...`` only with a
-            hash; or ``hf://OWNER/REPOSITORY[/FILE]``, where the hash is what the hub states.
+            hash; ``hf://OWNER/REPOSITORY[/FILE]``, where the hash is what the hub states; or what fsspec opens, like
+            ``s3://...``, which is kept with other remote files.
 
     Raises:
         ModelError: it cannot be had, is cut short, or is not what the hash says.
     """
     if address.startswith("hf://"):
         return _from_hub(address)
+    if not is_web(address):
+        print(f"{address}: {_UNCHECKED}", file=sys.stderr)
+        try:
+            return local_copy(address)
+        except (MediaError, OutputError) as error:
+            raise ModelError(f"cannot fetch {error}") from error
     stated, name = _parse(address)
     return fetch_to(cache_folder() / name, address, stated)
 
@@ -99,7 +104,7 @@ def fetch_to(path: Path, address: str, stated: Hash | None) -> Path:
             if _is_whole(path, stated):  # another process fetched it meanwhile
                 return path
             if stated is None:
-                print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
+                print(f"{address}: {_UNCHECKED}", file=sys.stderr)
             _fetch(address, path, part, stated)
             _write_record(path, part, address)
             part.replace(path)
@@ -313,5 +318,5 @@ def _from_hub(address: str) -> Path:
         if hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() != stated:
             raise ModelError(f"{address} is not the file that was published: Git's hash of it is another")
     else:
-        print(f"{address}: no hash goes with it, so what comes is not checked", file=sys.stderr)
+        print(f"{address}: {_UNCHECKED}", file=sys.stderr)
     return path

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from avlearn.errors import ModelError
 from avlearn.models.weights.checkpoint import read_tensors
-from avlearn.models.weights.download import download, is_address, require_source
+from avlearn.models.weights.download import download, require_source
 from avlearn.models.weights.importers import OURS, find_layout
 from avlearn.models.weights.importers.layout import Tensors, WeightLayout
 from avlearn.models.weights.released import released_weights
+from avlearn.remote.address import is_address
 from avlearn.validation import STRICT, read_object, validated
 
 FORMAT = "avlearn.encoder/1"  # of folders
