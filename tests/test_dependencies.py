@@ -26,7 +26,7 @@ def imported(path: Path) -> set[str]:
 def test_every_library_that_is_imported_is_a_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["remote"] + extras["faces"] + extras["mteb"]
+    wanted = project["dependencies"] + extras["remote"] + extras["faces"] + extras["mteb"] + extras["cluster"]
     installed = {re.match(r"[\w-]+", name)[0] for name in wanted}
     libraries = set().union(*map(imported, (ROOT / "avlearn").rglob("*.py"))) - {"avlearn", *sys.stdlib_module_names}
     assert "torch" in libraries

@@ -98,7 +98,7 @@ def test_a_name_beyond_the_locale_is_one_line(monkeypatch, capsys):
 def test_the_server_that_forks_takes_no_orders():
     code = (
         "import signal; from multiprocessing import forkserver\n"
-        "from avlearn.data.resumable import start_server\n"
+        "from avlearn.data.processes import start_server\n"
         "if __name__ == '__main__':\n"
         "    start_server('json')\n"
         "    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}\n"

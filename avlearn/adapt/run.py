@@ -20,8 +20,8 @@ from avlearn.adapt.progress import Progress
 from avlearn.adapt.report import AdaptResult
 from avlearn.apply.expert_answer import ExpertAnswer
 from avlearn.apply.run_many import Failure, InferenceOptions, Tool, run_many
+from avlearn.data.journal import Journal
 from avlearn.data.manifest import Entry, Row, read_manifest
-from avlearn.data.resumable import Journal
 from avlearn.data.scan import scan
 from avlearn.device import choose_device, choose_precision
 from avlearn.errors import AvlearnError, DataError, ModelError, OutputError

@@ -18,7 +18,8 @@ from avlearn.apply.embed import EmbedResult, FileFeatures, path_text
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.apply.run_many import Failure, InferenceOptions, run_many
 from avlearn.apply.tools import EMBED
-from avlearn.data.resumable import Journal
+from avlearn.data.journal import Journal
+from avlearn.data.workers import Workers
 from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.media import Slice
@@ -155,7 +156,7 @@ def embed_into(
     folder: FeatureFolder,
     sources: Sequence[Source],
     inference: InferenceOptions,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[tuple[str, str]]:
     """Features of files into a folder; what is done is written, whatever ends this.

@@ -4,22 +4,25 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from avlearn.apply.audio_choice import choose_audio
-from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.data.cluster import Cluster
+from avlearn.data.processes import Died, is_worker
+from avlearn.data.workers import Workers, in_workers
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.files import printable, reason_of
+from avlearn.media.open_file import Slice
 from avlearn.media.source import Source, opened
 from avlearn.media.unchanged import unchanged
 from avlearn.terminal import aligned
 
 ERROR = 2  # exit code of a file that cannot be worked on
+_PATIENCE, _FILM = 3600, 100_000_000  # seconds that a file may take, and as many again for so many bytes of it
 _WORSE = (0, 1, 3, ERROR)  # exit codes: of many files a command has the last that occurs
 
 
@@ -143,7 +146,7 @@ def run_many(
     *,
     options: Mapping[str, object] | None = None,
     each: Sequence[Mapping[str, object]] | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Generator[tuple[int, Any], None, None]:
     """A tool on many files; close the generator to end the processes at once.
 
@@ -153,8 +156,8 @@ def run_many(
         inference: the model, and the audio of each file.
         options: of the tool, for all files.
         each: more of them for each file, as where its results go.
-        workers: processes of one thread each; all cores by default, and one where an accelerator does the work. One
-            file alone is worked on in this one.
+        workers: processes of one thread each, all cores by default, and one where an accelerator does the work; or a
+            cluster. One file alone is worked on in this process, if not on a cluster.
 
     Raises:
         ModelError: there is no such model, or it is none for this tool.
@@ -164,14 +167,19 @@ def run_many(
         Number of a file and its result, or its `Failure`, as they get done.
     """
     # What is wrong with a model is wrong for all files.
-    if any(model.device.type != "cpu" for model in open_model(tool, inference)):
+    if isinstance(workers, Cluster):
+        open_model(tool, replace(inference, device="cpu"))
+        workers = workers.with_device()
+        inference = replace(inference, device=workers.device)
+    elif any(model.device.type != "cpu" for model in open_model(tool, inference)):
         workers = workers or 1
     work = _Work(imported(tool.function), tool.loader, inference, dict(options or {}), tool.schema)
     items = list(zip(paths, each or [{}] * len(paths), strict=True))
-    found = enumerate(map(work, items)) if len(items) == 1 else in_processes(work, items, workers)
+    alone = len(items) == 1 and not isinstance(workers, Cluster)
+    found = enumerate(map(work, items)) if alone else in_workers(work, items, workers, _longest)
     for number, result in found:
-        if result is CRASHED:
-            result = Failure(str(paths[number]), "the process died of it", tool.schema)
+        if isinstance(result, Died):
+            result = Failure(str(paths[number]), result.reason, tool.schema)
         yield number, result
 
 
@@ -187,7 +195,7 @@ class _Work:
 
     def __call__(self, item: tuple[Source, Mapping[str, object]]) -> Any:
         path, own = item
-        if parent_process() is not None:
+        if is_worker():
             _take_one_thread()
         model = _opened_model(self.loader, self.inference)
         try:
@@ -201,6 +209,16 @@ class _Work:
         with opened(path) as file:
             chosen = choose_audio(file, self.inference.track, self.inference.channel, *model)
             return self.func(chosen, *model, **self.options, **own)
+
+
+def _longest(item: tuple[Source, Mapping[str, object]]) -> float:
+    """Seconds that a file may take: hours where it may be a film; what hangs ends."""
+    source = item[0]
+    try:
+        size = source.bytes if isinstance(source, Slice) else os.stat(str(source)).st_size
+    except (OSError, ValueError):  # an address, or a name that no file could have
+        size = _FILM
+    return _PATIENCE * (1 + size / _FILM)
 
 
 def open_model(tool: Tool, inference: InferenceOptions) -> tuple[Any, ...]:

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelName, Overwrite, Precision, Track, Workers
+from avlearn.cli.options import (
+    Address,
+    Channel,
+    Device,
+    Engine,
+    Files,
+    Json,
+    ModelName,
+    Overwrite,
+    Precision,
+    Track,
+    Workers,
+    who_works,
+)
 from avlearn.cli.tools import Given, look_at, output_files, use_tool
 from avlearn.errors import AvlearnError
 
@@ -34,6 +47,8 @@ def classify(
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -66,7 +81,8 @@ def classify(
     each = _outputs(given, out, overwrite)
     _, code = use_tool(
         CLASSIFY, given, inference, options={"top": top, "budget": budget}, each=each,
-        outputs=[path for own in each for path in own.values()], workers=workers, json_path=json_path,
+        outputs=[path for own in each for path in own.values()],
+        workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

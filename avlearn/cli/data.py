@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Data, Device, Json, ModelName, Precision, resumable, tell, there
+from avlearn.cli.options import (
+    Address,
+    Data,
+    Device,
+    Engine,
+    Json,
+    ModelName,
+    Precision,
+    Workers,
+    resumable,
+    tell,
+    there,
+    who_works,
+)
 from avlearn.errors import AvlearnError
 from avlearn.terminal import progress_line
 
@@ -68,7 +81,9 @@ def scan(
     ] = None,
     fold: Annotated[int | None, typer.Option(help="Which split, where the corpus has several.")] = None,
     min_duration: Annotated[float, typer.Option(min=0, help="Seconds below which a clip is short.")] = 1.0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Look into every video of a folder, and write the manifest: what is there, and what is wrong with it.
@@ -92,8 +107,9 @@ def scan(
         from avlearn.data.corpora import read_corpus
 
         found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})
+    by = who_works(workers, engine, address)
     with resumable("scanning") as progress:
-        rows = run(found.entries, out, min_duration=min_duration, workers=workers, progress=progress)
+        rows = run(found.entries, out, min_duration=min_duration, workers=by, progress=progress)
     tell(ScanSummary(out, rows, found.passed_over), json_path)
 
 
@@ -117,7 +133,9 @@ def prepare(
             "and clip.fps and clip.size of the training, like lucas_kanade,12.5,112.",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores by default.")] = None,
+    workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Transcode the clips of a manifest once, to files that are cheap to read at random.
@@ -133,11 +151,12 @@ def prepare(
     """
     from avlearn.data.prepare import prepare as run
 
+    by = who_works(workers, engine, address)
     with resumable("preparing") as progress:
         result = run(
             manifest, out, short_side=short_side, sample_rate=sample_rate, crf=crf, shards=shards,
             flow=_flow_settings(flow),
-            workers=workers, progress=progress,
+            workers=by, progress=progress,
         )  # fmt: skip
     tell(result, json_path)
 

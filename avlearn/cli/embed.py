@@ -8,8 +8,10 @@ import typer
 
 from avlearn.cli.app import app
 from avlearn.cli.options import (
+    Address,
     Channel,
     Device,
+    Engine,
     Files,
     Json,
     ModelOrSystem,
@@ -18,6 +20,7 @@ from avlearn.cli.options import (
     Track,
     Workers,
     tell,
+    who_works,
 )
 from avlearn.cli.tools import gathered, many
 from avlearn.files import check_output
@@ -26,6 +29,7 @@ from avlearn.terminal import progress_line, remark
 
 if TYPE_CHECKING:
     from avlearn.apply.run_many import InferenceOptions
+    from avlearn.data.cluster import Cluster
     from avlearn.media.source import Source
 
 
@@ -42,6 +46,8 @@ def embed(
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -63,11 +69,12 @@ def embed(
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
 
+    by = who_works(workers, engine, address, device)
     inference = InferenceOptions(model, device, precision, track, channel)
     if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
-        _into_folder(out, sources, inference, workers, json_path)
+        _into_folder(out, sources, inference, by, json_path)
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
-    table, stopped = many(EMBED, sources, inference, workers=workers)
+    table, stopped = many(EMBED, sources, inference, workers=by)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
     found = [result for result in table.results if not isinstance(result, Failure)]
     if stopped and not found:
@@ -80,13 +87,18 @@ def embed(
 
 
 def _into_folder(
-    out: Path, sources: "list[Source]", inference: "InferenceOptions", workers: int | None, json_path: str | None
+    out: Path,
+    sources: "list[Source]",
+    inference: "InferenceOptions",
+    workers: "int | Cluster | None",
+    json_path: str | None,
 ) -> NoReturn:
     """Features in parts; what is done is written whatever happens."""
     from avlearn.apply.encoder_alone import load_features
     from avlearn.apply.feature_folder import FeatureFolder, about, embed_into
 
-    what = about(load_features(inference.model, inference.device), inference.model, inference.precision)
+    here = inference.device if isinstance(workers, int | None) else "cpu"  # a head of a cluster has no GPU
+    what = about(load_features(inference.model, here), inference.model, inference.precision)
     with closing(FeatureFolder(out, what, (inference.track, inference.channel))) as folder:
         left, stopped = folder.missing(sources), 0
         if len(left) < len(sources):

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers
+from avlearn.cli.options import (
+    Address,
+    Channel,
+    Device,
+    Engine,
+    Files,
+    Json,
+    ModelOrSystem,
+    Overwrite,
+    Precision,
+    Track,
+    Workers,
+    who_works,
+)
 from avlearn.cli.tools import Given, look_at, output_files, output_folder, use_tool
 
 _Out = Annotated[
@@ -28,6 +41,8 @@ def localize(
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -60,7 +75,7 @@ def localize(
     _, code = use_tool(
         LOCALIZE, given, InferenceOptions(model, device, precision, track, channel),
         options={"sources": sources}, each=each, outputs=[path for own in each for path in own.values()],
-        workers=workers, json_path=json_path,
+        workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

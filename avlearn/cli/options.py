@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -15,6 +15,9 @@ from avlearn.files import check_output, write_text
 from avlearn.interrupts import STOPPED, exit_code
 from avlearn.remote.address import is_address
 from avlearn.terminal import progress_line
+
+if TYPE_CHECKING:
+    from avlearn.data.cluster import Cluster
 
 _SHORT = 100  # letters of JSON that stay on one line
 
@@ -63,7 +66,20 @@ Files = Annotated[
         parser=anywhere,
     ),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes for many files; all cores by default.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes for many files; all cores by default, or all CPUs or GPUs of the cluster."),
+]
+Engine = Annotated[
+    str, typer.Option(metavar="processes|ray", help="Who works on many files: processes here, or a Ray cluster.")
+]  # fmt: skip
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|HOST:PORT|ray://HOST:PORT",
+        help="Of the Ray cluster; auto: the one that this machine is a node of.",
+    ),
+]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -104,6 +120,25 @@ Data = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. trainer.max_steps=100.")
 ]  # fmt: skip
+
+
+def who_works(workers: int | None, engine: str, address: str | None, device: str = "cpu") -> "int | Cluster | None":
+    """Who works on many files, by the options above.
+
+    Raises:
+        AvlearnError: there is no such engine, or what is given does not go with it.
+    """
+    if engine == "processes":
+        if address is not None:
+            raise AvlearnError(f"--address {address} goes with --engine ray")
+        return workers
+    if engine != "ray":
+        raise AvlearnError(f"--engine {engine}: give processes or ray")
+    from avlearn.data.cluster import Cluster
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise AvlearnError(f"--device {device}: on a cluster it is auto, cpu, or cuda for a GPU a worker")
+    return Cluster(address or "auto", workers, device)
 
 
 class Result(Protocol):

@@ -6,7 +6,20 @@ from typing import Annotated, Any
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers
+from avlearn.cli.options import (
+    Address,
+    Channel,
+    Device,
+    Engine,
+    Files,
+    Json,
+    ModelOrSystem,
+    Overwrite,
+    Precision,
+    Track,
+    Workers,
+    who_works,
+)
 from avlearn.cli.tools import Given, look_at, output_folder, use_tool
 from avlearn.errors import AvlearnError
 from avlearn.files import check_folder
@@ -48,6 +61,8 @@ def separate(
     track: Track = None,
     channel: Channel = None,
     workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -88,7 +103,7 @@ def separate(
     _, code = use_tool(
         SEPARATE, given, InferenceOptions(model, device, precision, track, channel), options=options,
         each=[{"out_dir": folder} for folder, _ in targets], outputs=[folder / stem for folder, stem in targets],
-        workers=workers, json_path=json_path,
+        workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
 

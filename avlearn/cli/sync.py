@@ -6,7 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avlearn.cli.app import app
-from avlearn.cli.options import Channel, Device, Files, Json, ModelOrSystem, Overwrite, Precision, Track, Workers, there
+from avlearn.cli.options import (
+    Address,
+    Channel,
+    Device,
+    Engine,
+    Files,
+    Json,
+    ModelOrSystem,
+    Overwrite,
+    Precision,
+    Track,
+    Workers,
+    there,
+    who_works,
+)
 from avlearn.cli.tools import Given, look_at, output_files, use_tool
 from avlearn.errors import AvlearnError, SyncError
 from avlearn.files import check_output
@@ -55,6 +69,8 @@ def sync(
     released: _Released = None,
     crop: _Crop = None,
     workers: Workers = None,
+    engine: Engine = "processes",
+    address: Address = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -90,7 +106,8 @@ def sync(
     each = _outputs(given, fix, out, overwrite)
     result, code = use_tool(
         SYNC, given, InferenceOptions(model, device, precision, track, channel), options=options, each=each,
-        outputs=[path for own in each for path in own.values()], workers=workers, json_path=json_path,
+        outputs=[path for own in each for path in own.values()],
+        workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     if given.files is None and result.not_fixed:
         raise SyncError(result.not_fixed)

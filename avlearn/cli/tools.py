@@ -16,6 +16,7 @@ from avlearn.terminal import progress_bars, remark
 
 if TYPE_CHECKING:
     from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
+    from avlearn.data.workers import Workers
     from avlearn.media.open_file import OpenFile
     from avlearn.media.source import Selected, Source
 
@@ -105,7 +106,7 @@ def use_tool(
     options: Mapping[str, object] | None = None,
     each: Sequence[Mapping[str, object]] | None = None,
     outputs: Sequence[Path] = (),
-    workers: int | None = None,
+    workers: "Workers" = None,
     json_path: str | None = None,
 ) -> tuple[Any, int]:
     """Use a tool on a file, or on many, and tell what came of it: of many that were stopped, what is done, if anything.
@@ -166,7 +167,7 @@ def many(
     options: Mapping[str, object] | None = None,
     each: Sequence[Mapping[str, object]] | None = None,
     outputs: Sequence[Path] = (),
-    workers: int | None = None,
+    workers: "Workers" = None,
 ) -> "tuple[ResultTable, int]":
     """Use a tool on many files; the results in order, and the exit code of an order to stop, else 0.
 

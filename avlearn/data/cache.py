@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from avlearn.data.manifest import Row
-from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.data.processes import Died, in_processes
 from avlearn.errors import AvlearnError, DataError, OutputError
 from avlearn.files import in_bytes, unfinished
 from avlearn.lock import locked
@@ -198,8 +198,8 @@ def _decode_all(
     bad: dict[int, str] = {}
     with closing(in_processes(partial(_decode, folder, form, bad_files), list(enumerate(rows)), workers)) as results:
         for done, (number, found) in enumerate(results, 1):
-            if found is CRASHED:
-                found = "the decoder crashed"
+            if isinstance(found, Died):
+                found = found.reason
                 if bad_files == "error":
                     raise DataError(f"{rows[number].path}: {found}")
             if isinstance(found, str):

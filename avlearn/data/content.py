@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -51,7 +50,6 @@ _SILENCE = 1e-3
 _STILL = 6
 _CELLS, _BLOCK = 32, 8  # cells a side at most, and pixels of a cell's side at least: a codec's block
 _REACH = 20.0  # seconds decoded ahead of a window at most: a film with a keyframe a minute is looked at there
-_PATIENCE, _PACE = 600, 1e6  # seconds that a file may take, and bytes a second beside them, until it counts as hung
 
 
 def unusable(flag: str, reason: str = "") -> Facts:
@@ -62,15 +60,11 @@ def unusable(flag: str, reason: str = "") -> Facts:
 def inspect_file(path: str) -> Facts:
     """Values of the columns that a file's content decides; of one that cannot be read, the reason."""
     try:
-        # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.
-        signal.alarm(_PATIENCE + int(os.path.getsize(path) / _PACE))
         return _content(path)
     except OSError as error:
         return unusable("undecodable", error.strerror or str(error))
     except MediaError as error:
         return unusable("undecodable", str(error).replace(path, "it"))
-    finally:
-        signal.alarm(0)
 
 
 @unchanged

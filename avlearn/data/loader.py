@@ -8,7 +8,7 @@ import cv2
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from avlearn.data.clips import Clips, collate
-from avlearn.data.resumable import begin_worker, start_server
+from avlearn.data.processes import begin_worker, start_server
 from avlearn.data.sampling import StepSampler
 
 

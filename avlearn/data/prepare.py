@@ -14,6 +14,7 @@ from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.prepared_clips import PreparedClips, Progress, SourceClip, make_folder
 from avlearn.data.prepared_flow import check_flow
 from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings
+from avlearn.data.workers import Workers
 from avlearn.errors import DataError, OutputError
 from avlearn.files import printable, replacing, sweep
 
@@ -83,7 +84,7 @@ def prepare(
     crf: int = 20,
     shards: int = 0,
     flow: FlowSettings | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
 ) -> Preparation:
     """Transcode the clips of a manifest; what is there already, of the same sources and settings, is kept.
@@ -103,7 +104,7 @@ def prepare(
         shards: pack the clips into so many tar files, and remove the clips.
         flow: optical flow that is computed of each clip, and kept beside it (`avlearn.data.prepared_flow`), for
             networks that see motion; none by default. Clips that are there already get it, in place of other flow.
-        workers: processes; all cores by default.
+        workers: processes, all cores by default; or a cluster.
         progress: called with how many clips are done, and of how many.
 
     Raises:

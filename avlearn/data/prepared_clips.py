@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import signal
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avlearn.data.journal import Journal
 from avlearn.data.manifest import Row
 from avlearn.data.prepared_flow import SUFFIX, flow_offset, flow_path, stored_settings, write_flow
-from avlearn.data.resumable import CRASHED, Journal, in_processes
+from avlearn.data.processes import Died
 from avlearn.data.shards import clip_metadata, write_shards
 from avlearn.data.transcode import Settings, transcode
+from avlearn.data.workers import Workers, in_workers
 from avlearn.errors import MediaError, OutputError
 from avlearn.files import replacing, sweep
 from avlearn.remote.cache import local_file
@@ -63,7 +64,7 @@ class PreparedClips:
         self.journal.close()
 
     def fill(
-        self, clips: Sequence[SourceClip], workers: int | None, progress: Progress | None
+        self, clips: Sequence[SourceClip], workers: Workers, progress: Progress | None
     ) -> tuple[int, dict[str, str]]:
         """Transcode the clips that are not here, and compute the flow of those that lack it.
 
@@ -82,7 +83,8 @@ class PreparedClips:
         here = len(wanted) - len(todo)
         if progress:
             progress(here, len(wanted))
-        with closing(in_processes(partial(_make, self.settings), items, workers)) as results:
+        limit = partial(_longest, self.settings)
+        with closing(in_workers(partial(_make, self.settings), items, workers, limit)) as results:
             for done, (number, result) in enumerate(results, here + 1):
                 clip = todo[number]
                 if isinstance(result, dict):
@@ -90,7 +92,7 @@ class PreparedClips:
                     self.places.pop(clip.name, None)
                     self.journal.add(self.records[clip.name])
                 else:
-                    failed[clip.name] = "the decoder crashed" if result is CRASHED else result
+                    failed[clip.name] = result.reason if isinstance(result, Died) else result
                 if progress:
                     progress(done, len(wanted))
         return len({clip.name for clip in todo} - known.keys() - failed.keys()), failed
@@ -197,8 +199,6 @@ def _make(settings: Settings, item: tuple[Row, Path, dict[str, Any] | None]) -> 
     row, target, record = item
     make_folder(target.parent)
     try:
-        # A decoder that hangs is ended by the alarm's default action, and counts as one that crashed.
-        signal.alarm(_PATIENCE + int(_PACE * row.duration))
         if record is not None:
             begin, columns = record["begin"], record["row"]
         else:
@@ -208,7 +208,6 @@ def _make(settings: Settings, item: tuple[Row, Path, dict[str, Any] | None]) -> 
             begin, columns = transcode(source, target, settings)
         made = {"begin": begin, "row": columns}
         if settings.flow is not None:
-            signal.alarm(_PATIENCE + int(_PACE * row.duration))
             made["flow"] = write_flow(target, columns, settings.flow)
     except MediaError as error:
         return str(error).replace(str(row.path), "").strip(" :")
@@ -216,6 +215,9 @@ def _make(settings: Settings, item: tuple[Row, Path, dict[str, Any] | None]) -> 
         raise
     except Exception as error:  # a hostile file may bring anything out of a decoder, and the others still count
         return f"{type(error).__name__}: {error}".replace(str(row.path), "it")
-    finally:
-        signal.alarm(0)
     return made
+
+
+def _longest(settings: Settings, item: tuple[Row, Path, dict[str, Any] | None]) -> float:
+    """Seconds that a clip may take."""
+    return (_PATIENCE + _PACE * item[0].duration) * (1 if settings.flow is None else 2)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
+from avlearn.data.journal import Journal
 from avlearn.data.manifest import NO_AUDIO, NO_VIDEO, Entry, Row, write_manifest
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
-from avlearn.data.resumable import CRASHED, Journal, in_processes
+from avlearn.data.processes import Died
 from avlearn.data.walk import walk_files
+from avlearn.data.workers import Workers, in_workers
 from avlearn.errors import DataError
 from avlearn.files import check_output, printable
 
@@ -28,6 +30,7 @@ Progress = Callable[[int, int], None]
 
 _SHOWN = 10  # reasons that a summary for people names
 _ALONE = {NO_VIDEO: "audio", NO_AUDIO: "video"}  # by the reason of clips that lack one: what they have
+_PATIENCE = 600  # seconds that a file may take beside those for its bytes
 _VERSION = 1  # of what a journal holds of a file
 
 
@@ -110,7 +113,7 @@ def scan(
     out: str | Path,
     *,
     min_duration: float = 1.0,
-    workers: int | None = None,
+    workers: Workers = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Look into files and write their manifest; a run that was stopped goes on where it was.
@@ -122,7 +125,7 @@ def scan(
         entries: the files, with what a corpus says of them.
         out: the manifest, ``.parquet`` or ``.csv``; a hidden journal lies beside it until it is written.
         min_duration: seconds below which a clip is ``short``.
-        workers: processes; all cores by default.
+        workers: processes, all cores by default; or a cluster.
         progress: called with how many files are done, and of how many.
 
     Returns:
@@ -202,7 +205,7 @@ def scan_folder(folder: str | Path) -> list[Row]:
 
 
 def _look_at_all(
-    entries: Sequence[Entry], base: Path, journal: Journal | None, workers: int | None, progress: Progress | None
+    entries: Sequence[Entry], base: Path, journal: Journal | None, workers: Workers, progress: Progress | None
 ) -> list[Facts]:
     """What was found in the file of each entry."""
     keys = [_key(entry.path, base) for entry in entries]
@@ -213,14 +216,19 @@ def _look_at_all(
     todo = [key for key in paths if key not in found]
     if progress:
         progress(len(found), len(paths))
-    with closing(in_processes(inspect_file, [paths[key] for key in todo], workers)) as results:
+    with closing(in_workers(inspect_file, [paths[key] for key in todo], workers, _longest)) as results:
         for number, result in results:
-            found[todo[number]] = unusable("undecodable", "the decoder crashed") if result is CRASHED else result
+            found[todo[number]] = unusable("undecodable", result.reason) if isinstance(result, Died) else result
             if journal:
                 journal.add({"key": todo[number], "found": found[todo[number]]})
             if progress:
                 progress(len(found), len(paths))
     return [found[key] for key in keys]
+
+
+def _longest(path: str) -> float:
+    """Seconds that a file may take, at a megabyte a second where it is read from far away."""
+    return _PATIENCE + os.stat(path).st_size / 1e6
 
 
 def _key(path: Path, base: Path) -> tuple[int, str, int | None, int | None]:

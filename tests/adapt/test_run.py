@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow  # three trainings of a step each, and 16 judgment
 OFF = 0.06  # seconds by which the experts say that the first clip is off
 
 
-def here(work, items, workers):
-    """`in_processes`, in this one."""
+def here(work, items, workers, limit=None):
+    """The items, in this process."""
     yield from enumerate(map(work, items))
 
 
@@ -44,8 +44,8 @@ def many_here(tool, paths, inference, *, each=None, workers=None):
 def patch():
     with pytest.MonkeyPatch.context() as made:
         made.setattr(run, "run_many", many_here)
-        for module in ("scan", "cache"):
-            made.setattr(f"avlearn.data.{module}.in_processes", here)
+        made.setattr("avlearn.data.scan.in_workers", here)
+        made.setattr("avlearn.data.cache.in_processes", here)
         for module in (folds, run):
             made.setattr(module, "LEAST", 6)
         made.setattr(finish, "_FEWEST", 4)

@@ -391,7 +391,7 @@ def test_a_file_that_kills_the_decoder(folder, tmp_path, monkeypatch):
     expected = scan(entries, tmp_path / "a.parquet")
     monkeypatch.setattr(scanning, "inspect_file", deadly)
     rows = scan(entries, tmp_path / "b.parquet", workers=3)
-    assert [row.reason for row in rows if row.path.name == "05.mp4"] == ["the decoder crashed"]
+    assert [row.reason for row in rows if row.path.name == "05.mp4"] == ["the process died of it"]
     assert [row for row in rows if row.path.name != "05.mp4"] == [r for r in expected if r.path.name != "05.mp4"]
 
 
@@ -404,12 +404,13 @@ def deadly(path: str) -> dict:
 def test_a_file_that_hangs(tmp_path, monkeypatch):
     entries = [Entry(make(tmp_path / f"{k}.mp4", seed=k)) for k in range(3)]
     monkeypatch.setattr(scanning, "inspect_file", endless)
+    monkeypatch.setattr(scanning, "_PATIENCE", 5)
     rows = scan(entries, tmp_path / "manifest.csv", workers=2)
-    assert [row.reason for row in rows] == ["", "the decoder crashed", ""]
+    assert [row.reason for row in rows] == ["", "it was not done after 5 s", ""]
 
 
 def endless(path: str) -> dict:
-    content._PATIENCE, known = 1, content._facts
+    known = content._facts
     content._facts = _sleep if path.endswith("1.mp4") else known
     try:
         return content.inspect_file(path)
@@ -431,7 +432,7 @@ def _sleep(_: str) -> None:
 )
 def test_where_it_cannot_be_written_is_said_at_once(folder, tmp_path, monkeypatch, name, words):
     (tmp_path / "folder.csv").mkdir()
-    monkeypatch.setattr(scanning, "in_processes", None)
+    monkeypatch.setattr(scanning, "in_workers", None)
     with pytest.raises(OutputError, match=words):
         scan(folder_entries(folder), tmp_path / name)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.data.resumable import CRASHED, in_processes
+from avlearn.data.processes import Died, in_processes
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.scene import Scene, render_scene
 from avlearn.errors import DataError, OutputError
@@ -110,7 +110,7 @@ def _render(
     progress(len(made), clips)
     with closing(in_processes(partial(_make_clip, out, config, seed), todo, workers)) as results:
         for number, result in results:
-            if result is CRASHED:
+            if isinstance(result, Died):
                 raise DataError(f"the process that renders clip {todo[number]} was killed (out of memory?)")
             made.add(todo[number])
             progress(len(made), clips)

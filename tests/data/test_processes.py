@@ -1,7 +1,6 @@
-"""Processes that die of their work, journals that are torn, disks that are full."""
+"""Processes that die of their work, and that hang."""
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from avlearn.data.loader import clip_loader
-from avlearn.data.resumable import CRASHED, Journal, in_processes
+from avlearn.data.processes import Died, in_processes
 from avlearn.data.sampling import StepSampler
 from avlearn.errors import AvlearnError, OutputError
-
-# ---- processes
 
 
 def squared(number: int) -> int:
@@ -31,8 +28,19 @@ def fatal(number: int) -> int:
 
 def test_items_that_kill_their_process_are_told_from_the_others():
     found = list(in_processes(fatal, range(10), 3))
-    assert dict(found) == {k: CRASHED if k in (3, 8) else k * k for k in range(10)}
+    assert dict(found) == {k: Died("the process died of it") if k in (3, 8) else k * k for k in range(10)}
     assert len(found) == 10
+
+
+def asleep(number: int) -> int:
+    if number == 2:
+        time.sleep(600)
+    return number
+
+
+def test_what_hangs_is_ended():
+    found = dict(in_processes(asleep, range(4), 2, lambda number: 3.0 if number == 2 else 0.0))
+    assert found == {0: 0, 1: 1, 2: Died("it was not done after 3 s"), 3: 3}
 
 
 def test_no_items():
@@ -99,7 +107,7 @@ def parent(folder: str) -> None:
 
 def test_processes_end_when_their_parent_is_killed(tmp_path):
     code = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
-    code += "import test_resumable\nif __name__ == '__main__':\n    test_resumable.parent(sys.argv[1])\n"
+    code += "import test_processes\nif __name__ == '__main__':\n    test_processes.parent(sys.argv[1])\n"
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(code)
     folder.mkdir()
@@ -123,74 +131,6 @@ def test_a_process_ends_whose_readers_are_under_way(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-
-
-# ---- journals
-
-
-def test_a_journal_keeps_whole_lines_only(tmp_path, capsys):
-    path = tmp_path / "journal"
-    journal = Journal(path)
-    for number in (1, 2, 3):
-        journal.add({"a": number})
-    journal.close()
-    first, second, third = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(first + second + third[:-4])
-    journal = Journal(path)
-    assert journal.records == [{"a": 1}, {"a": 2}] and not capsys.readouterr().err
-    journal.close()
-    path.write_bytes(first + b"\x00\x00\n[1]\n" + second.replace(b"2}", b"3}") + third)
-    journal = Journal(path)
-    assert journal.records == [{"a": 1}, {"a": 3}]
-    assert "3 of 5 records are damaged" in capsys.readouterr().err
-    journal.close()
-    path.write_bytes(first + second)
-    journal = Journal(path)
-    journal.add({"a": 4})
-    journal.close()
-    journal = Journal(path)
-    assert journal.records == [{"a": 1}, {"a": 2}, {"a": 4}]
-    journal.rewrite([{"b": 1}])
-    journal.close()
-    assert path.read_bytes().endswith(b' {"b": 1}\n') and path.read_bytes().count(b"\n") == 1
-
-
-def test_a_record_is_there_at_once(tmp_path):
-    journal = Journal(tmp_path / "journal")
-    journal.add({"a": 1})
-    assert (tmp_path / "journal").read_bytes().endswith(b' {"a": 1}\n')
-    journal.close()
-
-
-def test_two_runs_do_not_share_a_journal(tmp_path):
-    first = Journal(tmp_path / "journal")
-    with pytest.raises(OutputError, match=rf"another run is at work on .* \(process {os.getpid()} on .* since "):
-        Journal(tmp_path / "journal")
-    first.close()
-    Journal(tmp_path / "journal").close()
-    assert not list(tmp_path.iterdir())  # it has no record
-
-
-def test_a_journal_that_cannot_be_written(tmp_path):
-    with pytest.raises(OutputError, match="cannot write"):
-        Journal(tmp_path / "none" / "journal")
-
-
-def test_a_full_disk_is_told_and_tears_nothing(tmp_path):
-    path = tmp_path / "journal"
-    journal = Journal(path)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(OutputError, match=r"cannot write .*journal"):
-            for _ in range(20):
-                journal.add({"number": 7})
-        journal.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    journal = Journal(path)
-    assert journal.records == [{"number": 7}] * 4
-    journal.close()
 
 
 def test_without_shared_memory_it_is_said_in_a_line(monkeypatch):

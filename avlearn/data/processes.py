@@ -1,99 +1,59 @@
-"""Long work over many files: in processes that may die of what they are given, with a journal to go on from."""
+"""Work over many items, in processes that may die of what they are given."""
 
 import atexit
-import errno
-import json
+import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import BaseContext
-from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from avlearn.errors import AvlearnError, OutputError
-from avlearn.files import replacing
+from avlearn.errors import AvlearnError
 from avlearn.interrupts import undisturbed
-from avlearn.lock import Lock
 
-CRASHED = object()  # the result of an item that kills its process
+Limit = Callable[[Any], float]  # seconds that an item may take; 0: all it takes
 
 
-class Journal:
-    """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
+@dataclass(frozen=True)
+class Died:
+    """The result of an item that its process did not survive, twice; and why."""
 
-    Args:
-        path: of the file; what it holds already is in ``records``.
+    reason: str
 
-    Raises:
-        OutputError: the file cannot be written, or another run has it open.
+
+def endless(item: object) -> float:
+    """The `Limit` of items that may take all they take."""
+    return 0.0
+
+
+def done_within(seconds: float, work: Callable[[Any], Any], item: Any) -> Any:
+    """Do an item; the process ends if that takes longer than so many seconds (0: it may take all it takes).
+
+    By the default action of an alarm: what hangs in foreign code takes no exception.
     """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._lock = Lock(path.with_name(f"{path.name}.lock"))
-        try:
-            # Without a buffer: what a full disk refused would be tried again when the file is closed.
-            self._file = path.open("a+b", buffering=0)
-            self._file.seek(0)
-            data = self._file.read()
-            # A kill may have torn the last line: what is added next must not join it.
-            whole = data[: data.rfind(b"\n") + 1]
-            self._file.truncate(len(whole))
-        except OSError as error:
-            self._lock.close()
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
-        found = [_record(line) for line in whole.splitlines()]
-        self.records: list[dict[str, Any]] = [record for record in found if record is not None]
-        if damaged := len(found) - len(self.records):
-            print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Append a record; it is there whatever happens to this process next."""
-        line = _line(record)
-        try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
-
-    def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
-        """Replace all records by others, at once; no more can be added."""
-        with replacing(self.path) as part:
-            part.write_bytes(b"".join(map(_line, records)))
-
-    def close(self) -> None:
-        """Let the file go; one without a record is of no use."""
-        if self.path.exists() and not self.path.stat().st_size:
-            self.path.unlink()
-        self._file.close()
-        self._lock.close()
+    signal.alarm(math.ceil(seconds))
+    try:
+        return work(item)
+    finally:
+        signal.alarm(0)
 
 
-def _line(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record).encode()
-    return b"%08x %s\n" % (zlib.crc32(text), text)
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """The inverse; None for what was not written so."""
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text):
-        return None
-    record = json.loads(text)
-    return record if isinstance(record, dict) else None
+def died(seconds: float, taken: float) -> Died:
+    """The result of an item that might take so many seconds, and whose process ended after those taken."""
+    return Died(f"it was not done after {seconds:.0f} s" if 0 < seconds <= taken else "the process died of it")
 
 
 def in_processes(
-    work: Callable[[Any], Any], items: Sequence[Any], workers: int | None
+    work: Callable[[Any], Any], items: Sequence[Any], workers: int | None, limit: Limit = endless
 ) -> Generator[tuple[int, Any], None, None]:
     """Do the items in processes; close the generator to end them at once.
 
@@ -101,24 +61,26 @@ def in_processes(
         work: a function of a module; what it raises is raised here.
         items: what it is called with.
         workers: processes; all cores by default.
+        limit: seconds that an item may take; 0, the default: all it takes.
 
     Raises:
         AvlearnError: no process can start.
 
     Yields:
-        Number of an item and its result, as they get done; `CRASHED` for one that kills its process.
+        Number of an item and its result, as they get done; `Died` for one that kills its process, or that hangs.
     """
     left = deque(enumerate(items))
     while left:
-        suspects = yield from _until_one_dies(work, left, workers or os.cpu_count() or 1)
+        suspects = yield from _until_one_dies(work, left, workers or os.cpu_count() or 1, limit)
         for number, item in suspects:
             # Each alone: the one that kills its process again is the culprit.
-            if (yield from _until_one_dies(work, deque([(number, item)]), 1)):
-                yield number, CRASHED
+            began = monotonic()
+            if (yield from _until_one_dies(work, deque([(number, item)]), 1, limit)):
+                yield number, died(limit(item), monotonic() - began)
 
 
 def _until_one_dies(
-    work: Callable[[Any], Any], left: deque[tuple[int, Any]], workers: int
+    work: Callable[[Any], Any], left: deque[tuple[int, Any]], workers: int, limit: Limit
 ) -> Generator[tuple[int, Any], None, list[tuple[int, Any]]]:
     """Work ``left`` off; returns the items that were under way when a process died."""
     others = set(multiprocessing.active_children())
@@ -130,7 +92,8 @@ def _until_one_dies(
         while left or flying:
             while left and len(flying) < 2 * workers:
                 with undisturbed():  # it may start a process, which nobody would know of when it was broken off
-                    flying[pool.submit(work, left[0][1])] = left[0]
+                    item = left[0][1]
+                    flying[pool.submit(done_within, limit(item), work, item)] = left[0]
                 left.popleft()
             for future in wait(flying, return_when=FIRST_COMPLETED).done:
                 result = future.result()
@@ -192,10 +155,25 @@ def _end_workers() -> None:
             child.kill()
 
 
+_is_worker = False
+
+
+def is_worker() -> bool:
+    """Whether this process does work that another gives it, beside others that do."""
+    return _is_worker
+
+
+def be_worker() -> None:
+    """Have `is_worker` say so."""
+    global _is_worker
+    _is_worker = True
+
+
 def begin_worker(*_: object) -> None:
     """Leave Ctrl-C and the order to end to the parent, and end when it does: called first in each worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    be_worker()
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 

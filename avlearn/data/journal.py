@@ -1,0 +1,79 @@
+"""Records of what is done, appended as it gets done: what a killed run leaves, and the next goes on from."""
+
+import errno
+import json
+import os
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avlearn.errors import OutputError
+from avlearn.files import replacing
+from avlearn.lock import Lock
+
+
+class Journal:
+    """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
+
+    Args:
+        path: of the file; what it holds already is in ``records``.
+
+    Raises:
+        OutputError: the file cannot be written, or another run has it open.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = Lock(path.with_name(f"{path.name}.lock"))
+        try:
+            # Without a buffer: what a full disk refused would be tried again when the file is closed.
+            self._file = path.open("a+b", buffering=0)
+            self._file.seek(0)
+            data = self._file.read()
+            # A kill may have torn the last line: what is added next must not join it.
+            whole = data[: data.rfind(b"\n") + 1]
+            self._file.truncate(len(whole))
+        except OSError as error:
+            self._lock.close()
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        found = [_record(line) for line in whole.splitlines()]
+        self.records: list[dict[str, Any]] = [record for record in found if record is not None]
+        if damaged := len(found) - len(self.records):
+            print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append a record; it is there whatever happens to this process next."""
+        line = _line(record)
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
+        """Replace all records by others, at once; no more can be added."""
+        with replacing(self.path) as part:
+            part.write_bytes(b"".join(map(_line, records)))
+
+    def close(self) -> None:
+        """Let the file go; one without a record is of no use."""
+        if self.path.exists() and not self.path.stat().st_size:
+            self.path.unlink()
+        self._file.close()
+        self._lock.close()
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    text = json.dumps(record).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The inverse; None for what was not written so."""
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    record = json.loads(text)
+    return record if isinstance(record, dict) else None
