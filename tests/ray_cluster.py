@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 HOW = "work on a cluster needs Ray: pip install -e '.[cluster]'"
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+
+
+_LOCK = FileLock(
+    Path(tempfile.gettempdir()) / "avlearn-tests-ray.lock"
+)  # clusters of two test processes mix up their ports
 
 
 @contextmanager
@@ -20,12 +27,13 @@ def started(**head: object) -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason=HOW)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **head})
-    try:
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    with _LOCK:
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **head})
+        try:
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

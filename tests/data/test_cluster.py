@@ -178,8 +178,7 @@ def test_wrong_addresses_are_told_in_a_line(work):
 
 
 def test_from_outside_of_the_cluster(work):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = 23000 + os.getpid() % 1000  # below those that processes of the cluster are given
     with started(ray_client_server_port=port):
         done = in_process_of_its_own(CONNECT, f"ray://127.0.0.1:{port}")
     assert done.stdout == "[(0, 25)]\n", done.stderr
