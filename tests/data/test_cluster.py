@@ -178,8 +178,11 @@ def test_wrong_addresses_are_told_in_a_line(work):
 
 
 def test_from_outside_of_the_cluster(work):
-    port = 23000 + os.getpid() % 1000  # below those that processes of the cluster are given
+    port = 21000 + os.getpid() % 1000  # below those that Ray itself takes
     with started(ray_client_server_port=port):
+        until = time.monotonic() + 60  # its server for others begins after it
+        while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
+            time.sleep(0.1)
         done = in_process_of_its_own(CONNECT, f"ray://127.0.0.1:{port}")
     assert done.stdout == "[(0, 25)]\n", done.stderr
 
