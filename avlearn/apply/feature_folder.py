@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.apply.run_many import Failure, InferenceOptions, run_many
 from avlearn.apply.tools import EMBED
 from avlearn.data.journal import Journal
+from avlearn.data.part import Part, all_beside
 from avlearn.data.workers import Workers
 from avlearn.errors import OutputError
 from avlearn.files import replacing
@@ -29,6 +31,7 @@ from avlearn.models.audiovisual import AudioVisual
 FORMAT = "avlearn.features/1"
 PART = "features-*.parquet"
 _JOURNAL = ".journal"
+_NUMBERED = re.compile(r"features-(\d+)")
 _LARGE, _LONG = 2**26, 60.0  # bytes of features in a part, and seconds after which a smaller one is written
 
 
@@ -62,35 +65,44 @@ class FeatureFolder:
         folder: made where it is not there.
         about: from `about`.
         choice: of the audio, where not all of it is listened to.
+        part: of the files; others may write to the folder at the same time.
 
     Raises:
         OutputError: the folder holds something else, features of another model, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], choice: Sequence[str | None] = ()):
+    def __init__(
+        self, folder: Path, about: dict[str, Any], choice: Sequence[str | None] = (), part: Part | None = None
+    ):
         self.folder, self.about = folder, about | ({"audio": [*choice]} if any(choice) else {})
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-        if any(folder.iterdir()) and not (folder / _JOURNAL).exists():
+        if any(not path.name.startswith(".") for path in folder.iterdir()) and not (
+            (folder / _JOURNAL).exists() or all_beside(folder / _JOURNAL)
+        ):
             raise OutputError(f"{folder} holds other files: give a folder of its own")
-        self._journal = Journal(folder / _JOURNAL)
-        records = self._journal.records
-        if not records:
+        self._journal = Journal(folder / _JOURNAL, part)
+        for record in self._journal.records:
+            if "part" not in record and record != self.about:
+                self._journal.close()
+                keys = {**self.about, **record}
+                differs = ", ".join(key for key in keys if record.get(key) != self.about.get(key))
+                raise OutputError(
+                    f"{folder} holds features of '{record.get('model')}' ({differs} differs): give another folder"
+                )
+        if self.about not in self._journal.records:
             self._journal.add(self.about)
-        elif records[0] != self.about:
-            self._journal.close()
-            keys = {**self.about, **records[0]}
-            differs = ", ".join(key for key in keys if records[0].get(key) != self.about.get(key))
-            raise OutputError(
-                f"{folder} holds features of '{records[0].get('model')}' ({differs} differs): give another folder"
-            )
-        parts = [record for record in records[1:] if (folder / record["part"]).exists()]
+        records = [record for record in self._journal.records if "part" in record]
+        parts = [record for record in records if (folder / record["part"]).exists()]
         self._done: dict[str, list[Any]] = {}  # what changes when a file does, and how many windows it has
         for record in parts:
             self._done |= record["files"]
-        self._number = max((int(record["part"].split("-")[1].split(".")[0]) for record in parts), default=-1) + 1
+        # Parts of the files write side by side; whoever comes later writes files that come later in their order.
+        self._suffix = f"-{part.number}of{part.of}.parquet" if part else ".parquet"
+        numbers = [int(found[1]) for record in parts if (found := _NUMBERED.match(record["part"]))]
+        self._number = max(numbers, default=-1) + 1
         self._found: list[FileFeatures] = []
         self._marks: dict[str, str] = {}
         self._bytes, self._flushed = 0, monotonic()
@@ -125,7 +137,7 @@ class FeatureFolder:
         """
         if not self._found:
             return
-        part = self.folder / f"features-{self._number:05d}.parquet"
+        part = self.folder / f"features-{self._number:05d}{self._suffix}"
         counts = [len(file.starts) for file in self._found]
         names = [path_text(file.path) for file in self._found]
         columns = {

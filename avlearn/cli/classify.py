@@ -15,6 +15,7 @@ from avlearn.cli.options import (
     Json,
     ModelName,
     Overwrite,
+    PartOption,
     Precision,
     Track,
     Workers,
@@ -49,6 +50,7 @@ def classify(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -73,7 +75,7 @@ def classify(
     """
     if budget is not None and out is not None:
         raise AvlearnError("--budget: not with -o, which draws the labels of all windows")
-    given = look_at(files, model)
+    given = look_at(files, model, part)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import CLASSIFY
 
@@ -100,5 +102,5 @@ def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[dict[str, 
         return [{} for _ in given.files]
     from avlearn.media.writer import VIDEO_SUFFIXES
 
-    videos = output_files(out, given.files, lambda _: "_classified.mp4", VIDEO_SUFFIXES, overwrite)
+    videos = output_files(out, given, lambda _: "_classified.mp4", VIDEO_SUFFIXES, overwrite)
     return [{"out": video} for video in videos]

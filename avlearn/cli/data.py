@@ -1,7 +1,7 @@
 """Commands that make and look into data for a training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from avlearn.cli.options import (
     Engine,
     Json,
     ModelName,
+    PartOption,
     Precision,
     Workers,
     resumable,
@@ -23,6 +24,7 @@ from avlearn.cli.options import (
 from avlearn.errors import AvlearnError
 from avlearn.terminal import progress_line
 
+_AFTER_PARTS = "the same command without --part writes the manifest when all parts are done"
 if TYPE_CHECKING:
     from avlearn.data.transcode import FlowSettings
 
@@ -84,6 +86,7 @@ def scan(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Look into every video of a folder, and write the manifest: what is there, and what is wrong with it.
@@ -94,9 +97,12 @@ def scan(
 
     Example: avlearn scan videos/ -o videos.parquet
 
+    Of many files on several machines, each looks into a part: avlearn scan videos/ -o videos.parquet --part 3/10
+    When all parts are done, the same command without --part writes the manifest.
+
     A published corpus: avlearn scan ucf101/ --corpus ucf101 --fold 1 -o ucf101.parquet
     """
-    from avlearn.data.scan import Found, ScanSummary, find_videos
+    from avlearn.data.scan import Found, ScanSummary, find_videos, scan_part
     from avlearn.data.scan import scan as run
 
     if corpus is None and (annotations, fold) != (None, None):
@@ -108,6 +114,11 @@ def scan(
 
         found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})
     by = who_works(workers, engine, address)
+    if part:
+        with resumable("scanning") as progress:
+            count = scan_part(found.entries, out, part, workers=by, progress=progress)
+        typer.echo(f"{count} of {len(found.entries)} files are looked into, {_AFTER_PARTS}")
+        return
     with resumable("scanning") as progress:
         rows = run(found.entries, out, min_duration=min_duration, workers=by, progress=progress)
     tell(ScanSummary(out, rows, found.passed_over), json_path)
@@ -136,6 +147,7 @@ def prepare(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     json_path: Json = None,
 ) -> None:  # fmt: skip
     """Transcode the clips of a manifest once, to files that are cheap to read at random.
@@ -145,19 +157,27 @@ def prepare(
     Ctrl-C, or a kill, the same command goes on where it was; when all is done, it does nothing. With another --flow
     it computes that flow of the clips that are there, and encodes none again.
 
+    Of many clips on several machines, each does a part: avlearn prepare videos.parquet prepared/ --part 3/10
+    When all parts are done, the same command without --part packs the shards and writes the manifest.
+
     Example: avlearn prepare videos.parquet prepared/ --short-side 160
 
     Example: avlearn prepare videos.parquet prepared/ --flow tv_l1,25,112
     """
     from avlearn.data.prepare import prepare as run
+    from avlearn.data.prepare import prepare_part
 
     by = who_works(workers, engine, address)
+    settings: dict[str, Any] = {"short_side": short_side, "sample_rate": sample_rate, "crf": crf}
+    settings["flow"] = _flow_settings(flow)
+    if part:
+        with resumable("preparing") as progress:
+            count, failed = prepare_part(manifest, out, part, workers=by, progress=progress, **settings)
+        lost = f", {len(failed)} of them cannot be prepared" if failed else ""
+        typer.echo(f"{count} clips of part {part} are done{lost}, {_AFTER_PARTS}")
+        return
     with resumable("preparing") as progress:
-        result = run(
-            manifest, out, short_side=short_side, sample_rate=sample_rate, crf=crf, shards=shards,
-            flow=_flow_settings(flow),
-            workers=by, progress=progress,
-        )  # fmt: skip
+        result = run(manifest, out, shards=shards, workers=by, progress=progress, **settings)
     tell(result, json_path)
 
 

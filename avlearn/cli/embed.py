@@ -16,6 +16,7 @@ from avlearn.cli.options import (
     Json,
     ModelOrSystem,
     Overwrite,
+    PartOption,
     Precision,
     Track,
     Workers,
@@ -23,6 +24,7 @@ from avlearn.cli.options import (
     who_works,
 )
 from avlearn.cli.tools import gathered, many
+from avlearn.data.part import Part
 from avlearn.files import check_output
 from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_line, remark
@@ -48,6 +50,7 @@ def embed(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -60,11 +63,13 @@ def embed(
 
     Example: avlearn embed prepared/manifest.parquet -o features.npz
 
-    Of very many files, in parts, from which the same command goes on: avlearn embed clips.parquet -o features/
+    Of very many files, a folder from which the same command goes on: avlearn embed clips.parquet -o features/
+    On several machines, each does a part of them: avlearn embed clips.parquet -o features/ --part 3/10
 
     By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
     """
-    sources = gathered(files, model)
+    everything = gathered(files, model)
+    sources = list(part.among(everything)) if part else everything
     from avlearn.apply.embed import SUFFIXES, write_features
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
@@ -72,7 +77,7 @@ def embed(
     by = who_works(workers, engine, address, device)
     inference = InferenceOptions(model, device, precision, track, channel)
     if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
-        _into_folder(out, sources, inference, by, json_path)
+        _into_folder(out, sources, inference, by, part, json_path)
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
     table, stopped = many(EMBED, sources, inference, workers=by)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
@@ -91,6 +96,7 @@ def _into_folder(
     sources: "list[Source]",
     inference: "InferenceOptions",
     workers: "int | Cluster | None",
+    part: Part | None,
     json_path: str | None,
 ) -> NoReturn:
     """Features in parts; what is done is written whatever happens."""
@@ -99,7 +105,7 @@ def _into_folder(
 
     here = inference.device if isinstance(workers, int | None) else "cpu"  # a head of a cluster has no GPU
     what = about(load_features(inference.model, here), inference.model, inference.precision)
-    with closing(FeatureFolder(out, what, (inference.track, inference.channel))) as folder:
+    with closing(FeatureFolder(out, what, (inference.track, inference.channel), part)) as folder:
         left, stopped = folder.missing(sources), 0
         if len(left) < len(sources):
             remark(f"{len(sources) - len(left)} of {len(sources)} files are in {out} already")

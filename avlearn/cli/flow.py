@@ -93,8 +93,8 @@ def _outputs(given: Given, out: Path | None, arrays: Path | None, overwrite: boo
     from avlearn.media.writer import VIDEO_SUFFIXES
 
     folder = output_folder(out, given, "flow")
-    videos = output_files(folder, files, lambda _: "_flow.mp4", VIDEO_SUFFIXES, overwrite)
+    videos = output_files(folder, given, lambda _: "_flow.mp4", VIDEO_SUFFIXES, overwrite)
     if arrays is None:
         return [{"out": video} for video in videos]
-    beside = output_files(arrays, files, lambda _: "_flow.npz", (".npz",), overwrite)
+    beside = output_files(arrays, given, lambda _: "_flow.npz", (".npz",), overwrite)
     return [{"out": video, "arrays": values} for video, values in zip(videos, beside, strict=True)]

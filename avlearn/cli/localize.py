@@ -15,6 +15,7 @@ from avlearn.cli.options import (
     Json,
     ModelOrSystem,
     Overwrite,
+    PartOption,
     Precision,
     Track,
     Workers,
@@ -43,6 +44,7 @@ def localize(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -67,7 +69,7 @@ def localize(
 
     By a released network (see avlearn weights list): avlearn localize street.mp4 --model ezvsl
     """
-    given = look_at(files, model)
+    given = look_at(files, model, part)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import LOCALIZE
 
@@ -93,6 +95,6 @@ def _outputs(given: Given, out: Path | None, maps: Path | None, overwrite: bool)
     from avlearn.media.writer import VIDEO_SUFFIXES
 
     folder = output_folder(out, given, "localized")
-    videos = output_files(folder, files, lambda _: "_localized.mp4", VIDEO_SUFFIXES, overwrite)
-    beside = output_files(maps or folder, files, lambda _: "_localized.npz", (".npz",), overwrite)
+    videos = output_files(folder, given, lambda _: "_localized.mp4", VIDEO_SUFFIXES, overwrite)
+    beside = output_files(maps or folder, given, lambda _: "_localized.npz", (".npz",), overwrite)
     return [{"out": video, "maps": arrays} for video, arrays in zip(videos, beside, strict=True)]

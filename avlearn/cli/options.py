@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from avlearn.data.part import Part
 from avlearn.errors import AvlearnError
 from avlearn.files import check_output, write_text
 from avlearn.interrupts import STOPPED, exit_code
@@ -119,6 +120,15 @@ Data = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes, e.g. trainer.max_steps=100.")
+]  # fmt: skip
+
+
+PartOption = Annotated[
+    Part | None,
+    typer.Option(
+        "--part", metavar="I/N", parser=Part.parse,
+        help="Only every Nth of the files, from the Ith on: a job array does N parts, each on a machine of its own.",
+    ),
 ]  # fmt: skip
 
 

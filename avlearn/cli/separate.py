@@ -15,6 +15,7 @@ from avlearn.cli.options import (
     Json,
     ModelOrSystem,
     Overwrite,
+    PartOption,
     Precision,
     Track,
     Workers,
@@ -63,6 +64,7 @@ def separate(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -88,7 +90,7 @@ def separate(
 
     By a released network (see avlearn weights list): avlearn separate duet.mp4 --model sound_of_pixels
     """
-    given = look_at(files, model)
+    given = look_at(files, model, part)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.source_choice import parse_choice, parse_when
     from avlearn.apply.tools import SEPARATE
@@ -110,7 +112,6 @@ def separate(
 
 def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path, str]]:
     """The folder for each file's tracks, checked, and the stem of their names."""
-    from avlearn.apply.run_many import output_names
     from avlearn.apply.separate.file import track_patterns
 
     origin, files = given.source, given.files
@@ -119,8 +120,8 @@ def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path
         targets = [(out or Path(f"{stem}_separated"), stem)]
     else:
         folder = output_folder(out, given, "separated")
-        names = output_names(files)
-        targets = [(folder / name, Path(str(path)).stem) for name, path in zip(names, files, strict=True)]
+        own = zip(given.output_names(), files, strict=True)
+        targets = [(folder / name, Path(str(path)).stem) for name, path in own]
     for target, stem in targets:
         check_folder(target, track_patterns(stem), overwrite)
     return targets

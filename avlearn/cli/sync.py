@@ -15,6 +15,7 @@ from avlearn.cli.options import (
     Json,
     ModelOrSystem,
     Overwrite,
+    PartOption,
     Precision,
     Track,
     Workers,
@@ -71,6 +72,7 @@ def sync(
     workers: Workers = None,
     engine: Engine = "processes",
     address: Address = None,
+    part: PartOption = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -96,7 +98,7 @@ def sync(
 
     By a released network, which is fetched once: avlearn sync talk.mp4 --model synchformer (or syncnet, sparsesync)
     """
-    given = look_at(sources, model)
+    given = look_at(sources, model, part)
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import SYNC
 
@@ -151,10 +153,10 @@ def _outputs(given: Given, fix: Path | None, curve: Path | None, overwrite: bool
         return [{name: path for name, path in (("fix", fix), ("curve", curve)) if path}]
     each: list[dict[str, Path]] = [{} for _ in files]
     if fix:
-        for own, path in zip(each, output_files(fix, files, _fixed_ending, CONTAINERS, overwrite), strict=True):
+        for own, path in zip(each, output_files(fix, given, _fixed_ending, CONTAINERS, overwrite), strict=True):
             own["fix"] = path
     if curve:
-        drawn = output_files(curve, files, lambda _: "_sync.png", (".png",), overwrite)
+        drawn = output_files(curve, given, lambda _: "_sync.png", (".png",), overwrite)
         for own, path in zip(each, drawn, strict=True):
             own["curve"] = path
     return each

@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from avlearn.cli.options import Result, exists, tell
+from avlearn.data.part import Part
 from avlearn.errors import AvlearnError, OutputError
 from avlearn.files import check_folder, check_output, drop_unfinished
 from avlearn.interrupts import STOPPED, exit_code
@@ -21,24 +22,43 @@ if TYPE_CHECKING:
     from avlearn.media.source import Selected, Source
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Given:
     """What a tool is to be used on.
 
     Attributes:
         source: as it was named; of several, the first.
-        files: all of them, with those of folders, lists and manifests; None for a single file.
+        everything: all of them, with those of folders, lists and manifests; None for a single file.
         file: the single one, opened; None for several.
         name: for what is made of several files.
+        part: of the files, where the others are done elsewhere.
     """
 
     source: Path | str
-    files: "list[Source] | None"
+    everything: "list[Source] | None"
     file: "OpenFile | None" = None
     name: str = "files"
+    part: Part | None = None
+
+    @property
+    def files(self) -> "list[Source] | None":
+        """Those that are worked on here; None for a single file."""
+        return self._own(self.everything) if self.everything is not None else None
+
+    def output_names(self) -> list[Path]:
+        """A name for what is made of each file, whatever part is worked on (`avlearn.apply.run_many.output_names`)."""
+        from avlearn.apply.run_many import output_names
+
+        return self._own(output_names(self.everything or []))
+
+    def _own(self, items: list[T]) -> list[T]:
+        return list(self.part.among(items)) if self.part else items
 
 
-def look_at(sources: Sequence[Path | str], model: str | None = None) -> Given:
+def look_at(sources: Sequence[Path | str], model: str | None = None, part: Part | None = None) -> Given:
     """What a command was given.
 
     A single file is opened, and looked into before what works on it is loaded, which takes seconds. Of several, one
@@ -47,19 +67,23 @@ def look_at(sources: Sequence[Path | str], model: str | None = None) -> Given:
     Args:
         sources: what was named.
         model: the name of the model that is to work on it, if one is.
+        part: of many files, those that are worked on.
 
     Raises:
         ModelError: nothing has the model's name.
-        AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
+        AvlearnError: nothing of it exists, a part of a single file is asked for, or a folder, list or manifest cannot
+            be read.
         MediaError: the single file cannot be opened, or is no media file.
     """
     source, *others = sources
     if others:
-        return Given(source, gathered(sources, model))
+        return Given(source, gathered(sources, model), part=part)
     _check_there(sources, model)
     files = listed(source)
     if files is not None:
-        return Given(source, files, name=Path(source).stem.strip("-") or "files")
+        return Given(source, files, name=Path(source).stem.strip("-") or "files", part=part)
+    if part:
+        raise AvlearnError(f"--part {part} goes with many files, {source} is one")
     from avlearn.media.open_file import OpenFile
     from avlearn.media.source import open_media
 
@@ -202,7 +226,7 @@ def output_folder(out: Path | None, given: Given, made: str) -> Path:
 
 def output_files(
     folder: Path,
-    files: "Sequence[Source]",
+    given: Given,
     ending: Callable[["Source"], str],
     suffixes: Collection[str],
     overwrite: bool,
@@ -211,20 +235,19 @@ def output_files(
 
     Args:
         folder: made where it is not there.
-        files: that are read: none of them is written over, whatever ``overwrite`` says.
+        given: the files: none of them is written over, whatever ``overwrite`` says.
         ending: what a name ends in, by the file.
         suffixes, overwrite: as for `avlearn.files.check_output`.
 
     Raises:
         OutputError: one of them cannot be written, or is among the files; or the folder has the name of such a file.
     """
-    from avlearn.apply.run_many import output_names
-
+    files = given.files or []
     if folder.suffix.lower() in suffixes and not folder.is_dir():
         raise OutputError(f"{folder}: what is made of several files goes to a folder, give a folder's name")
     check_folder(folder)
-    inputs = {_identity(Path(str(file))) for file in files} - {None}
-    targets = [folder / f"{name}{ending(file)}" for name, file in zip(output_names(files), files, strict=True)]
+    inputs = {_identity(Path(str(file))) for file in given.everything or []} - {None}
+    targets = [folder / f"{name}{ending(file)}" for name, file in zip(given.output_names(), files, strict=True)]
     for target in targets:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

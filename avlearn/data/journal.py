@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avlearn.data.part import Part, all_beside
 from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.lock import Lock
@@ -17,31 +18,42 @@ from avlearn.lock import Lock
 class Journal:
     """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
 
+    The journal of a `Part` has a file of its own. It knows what the others held when it was opened, and the journal of
+    the whole holds theirs open, too.
+
     Args:
-        path: of the file; what it holds already is in ``records``.
+        path: of the file; what it holds already is in ``records``, with what those of parts hold.
+        part: of the work, which is done in several.
 
     Raises:
         OutputError: the file cannot be written, or another run has it open.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self._lock = Lock(path.with_name(f"{path.name}.lock"))
+    def __init__(self, path: Path, part: Part | None = None):
+        self.path = part.beside(path) if part else path
+        self._lock = Lock(self.path.with_name(f"{self.path.name}.lock"))
         try:
             # Without a buffer: what a full disk refused would be tried again when the file is closed.
-            self._file = path.open("a+b", buffering=0)
+            self._file = self.path.open("a+b", buffering=0)
             self._file.seek(0)
-            data = self._file.read()
             # A kill may have torn the last line: what is added next must not join it.
-            whole = data[: data.rfind(b"\n") + 1]
+            whole = _whole(self._file.read())
             self._file.truncate(len(whole))
         except OSError as error:
             self._lock.close()
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
-        found = [_record(line) for line in whole.splitlines()]
-        self.records: list[dict[str, Any]] = [record for record in found if record is not None]
-        if damaged := len(found) - len(self.records):
-            print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        self.records = _records(self.path, whole)
+        self._others: list[Journal] = []
+        for other in [found for found in (path, *all_beside(path)) if found != self.path and found.exists()]:
+            if part:
+                self.records += _records(other, _whole(other.read_bytes()))
+                continue
+            try:
+                self._others.append(Journal(other))
+            except OutputError:
+                self.close()
+                raise
+            self.records += self._others[-1].records
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record; it is there whatever happens to this process next."""
@@ -53,9 +65,17 @@ class Journal:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
 
     def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
-        """Replace all records by others, at once; no more can be added."""
+        """Replace all records by others, at once, and those of parts; no more can be added."""
         with replacing(self.path) as part:
             part.write_bytes(b"".join(map(_line, records)))
+        for other in self._others:
+            other.remove()
+
+    def remove(self) -> None:
+        """Remove the file, and those of parts: it has served its purpose."""
+        for other in self._others:
+            other.remove()
+        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let the file go; one without a record is of no use."""
@@ -63,6 +83,21 @@ class Journal:
             self.path.unlink()
         self._file.close()
         self._lock.close()
+        for other in self._others:
+            other.close()
+
+
+def _whole(data: bytes) -> bytes:
+    """The lines that were written to their ends."""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _records(path: Path, lines: bytes) -> list[dict[str, Any]]:
+    found = [_record(line) for line in lines.splitlines()]
+    records = [record for record in found if record is not None]
+    if damaged := len(found) - len(records):
+        print(f"{path}: {damaged} of {len(found)} records are damaged: that work is done again", file=sys.stderr)
+    return records
 
 
 def _line(record: dict[str, Any]) -> bytes:

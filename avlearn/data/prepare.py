@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avlearn.data.manifest import Row, read_manifest, write_manifest
+from avlearn.data.part import Part
 from avlearn.data.prepared_clips import PreparedClips, Progress, SourceClip, make_folder
 from avlearn.data.prepared_flow import check_flow
 from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings
@@ -135,6 +136,40 @@ def prepare(
         sum(row.duration for row in new), sum(row.bytes for row in old), sum(row.bytes for row in new),
         sum(store.records[name].get("flow", 0) for name in {clip.name for clip in good}),
     )  # fmt: skip
+
+
+def prepare_part(
+    manifest: str | Path,
+    out: str | Path,
+    part: Part,
+    *,
+    short_side: int = 160,
+    sample_rate: int = 16000,
+    crf: int = 20,
+    flow: FlowSettings | None = None,
+    workers: Workers = None,
+    progress: Progress | None = None,
+) -> tuple[int, dict[str, str]]:
+    """Transcode a part of the clips, for a `prepare` of all: it finds what parts have made, and writes the manifest.
+
+    Args:
+        part: which of the clips.
+        manifest, out, short_side, sample_rate, crf, flow, workers, progress: as for `prepare`.
+
+    Returns:
+        How many clips the part has, and the reasons of those that cannot be prepared, by their names.
+
+    Raises:
+        DataError, OutputError: as `prepare` does.
+    """
+    manifest, out = Path(manifest), Path(out)
+    settings = _settings(short_side, sample_rate, crf, 0, flow)
+    clips = part.among(_clips(read_manifest(manifest), manifest))
+    _claim(out, settings, manifest)
+    with closing(PreparedClips(out, settings, part)) as store:
+        _write_note(out, settings)
+        _, failed = store.fill(clips, workers, progress)
+    return len(clips), failed
 
 
 def _without(clips: Sequence[SourceClip], failed: Mapping[str, str], manifest: Path) -> list[SourceClip]:

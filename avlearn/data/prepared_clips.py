@@ -11,6 +11,7 @@ from typing import Any
 
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import Row
+from avlearn.data.part import Part
 from avlearn.data.prepared_flow import SUFFIX, flow_offset, flow_path, stored_settings, write_flow
 from avlearn.data.processes import Died
 from avlearn.data.shards import clip_metadata, write_shards
@@ -42,10 +43,11 @@ class PreparedClips:
     about the shards (where each clip lies in which), which holds until a later one.
     """
 
-    def __init__(self, out: Path, settings: Settings):
-        self.out, self.settings = out, settings
-        self.journal = Journal(out / ".prepare.journal")
-        sweep(out)
+    def __init__(self, out: Path, settings: Settings, part: Part | None = None):
+        self.out, self.settings, self.part = out, settings, part
+        self.journal = Journal(out / ".prepare.journal", part)
+        if part is None:
+            sweep(out)
         self.records: dict[str, dict[str, Any]] = {}
         self.shards = _NO_SHARDS
         self.places: dict[str, tuple[str, int]] = {}
@@ -74,6 +76,8 @@ class PreparedClips:
         wanted = {clip.name: clip for clip in clips}
         known = {name: self.records[name] for name, clip in wanted.items() if self._is_here(clip)}
         todo = [clip for name, clip in wanted.items() if name not in known or not self._has_flow(name)]
+        if self.part and todo and self.shards["tars"]:
+            raise OutputError(f"{self.out} holds shards, which are made of all clips at once: leave out --part")
         if any(clip.name in self.records and clip.name not in known for clip in todo):
             self._unlist()
         if any(clip.name in known and clip.name in self.places for clip in todo):

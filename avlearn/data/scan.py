@@ -14,6 +14,7 @@ from avlearn.data.content import FLAGS, Facts, inspect_file, unusable
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import NO_AUDIO, NO_VIDEO, Entry, Row, write_manifest
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
+from avlearn.data.part import Part
 from avlearn.data.processes import Died
 from avlearn.data.walk import walk_files
 from avlearn.data.workers import Workers, in_workers
@@ -135,13 +136,46 @@ def scan(
         OutputError: the manifest cannot be written.
     """
     out = check_output(out, MANIFESTS, overwrite=True)
-    path = out.with_name(f".{out.name}.journal")
-    with closing(Journal(path)) as journal:
+    with closing(Journal(_journal(out))) as journal:
         found = _look_at_all(entries, out.parent, journal, workers, progress)
-    rows = _rows(entries, found, min_duration)
-    write_manifest(rows, out)
-    path.unlink(missing_ok=True)
+        rows = _rows(entries, found, min_duration)
+        write_manifest(rows, out)
+        journal.remove()
     return rows
+
+
+def scan_part(
+    entries: Sequence[Entry],
+    out: str | Path,
+    part: Part,
+    *,
+    workers: Workers = None,
+    progress: Progress | None = None,
+) -> int:
+    """Look into a part of the files, for a `scan` of all of them: it finds what parts have found, and writes the
+    manifest.
+
+    Args:
+        entries: all files.
+        out: the manifest; a hidden journal of the part lies beside it until it is written.
+        part: which of them are looked into.
+        workers, progress: as for `scan`.
+
+    Returns:
+        How many files the part has.
+
+    Raises:
+        OutputError: the journal cannot be written.
+    """
+    out = check_output(out, MANIFESTS, overwrite=True)
+    own = part.among(entries)
+    with closing(Journal(_journal(out), part)) as journal:
+        _look_at_all(own, out.parent, journal, workers, progress)
+    return len(own)
+
+
+def _journal(out: Path) -> Path:
+    return out.with_name(f".{out.name}.journal")
 
 
 @dataclass(frozen=True)

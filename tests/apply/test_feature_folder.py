@@ -11,6 +11,7 @@ from avlearn.apply import feature_folder
 from avlearn.apply.embed import FileFeatures
 from avlearn.apply.feature_folder import FeatureFolder, about
 from avlearn.cli.app import app
+from avlearn.data.part import Part
 from avlearn.errors import DataError, OutputError
 from avlearn.evaluation.clip_features import read_features
 from avlearn.models.folder import load
@@ -130,3 +131,23 @@ def test_the_command_writes_a_folder_goes_on_and_is_probed(small_world, tmp_path
     for one, other in zip(in_parts, whole, strict=True):
         assert one[0] == other[0]
         np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_parts_write_side_by_side_and_the_whole_finds_them(files, tmp_path):
+    first, second = Part(1, 2), Part(2, 2)
+    open_at_once = FeatureFolder(tmp_path / "f", ABOUT, part=second)
+    assert fill(FeatureFolder(tmp_path / "f", ABOUT, part=first), first.among(files)) == ["0.mp4", "2.mp4", "4.mp4"]
+    assert fill(open_at_once, second.among(files)) == ["1.mp4", "3.mp4"]
+    assert sorted(path.name for path in (tmp_path / "f").glob("*.parquet")) == [
+        "features-00000-1of2.parquet", "features-00000-2of2.parquet",
+    ]  # fmt: skip
+    assert fill(FeatureFolder(tmp_path / "f", ABOUT, part=first), files) == []
+    files[3].write_bytes(b"changed")
+    whole = FeatureFolder(tmp_path / "f", ABOUT)
+    assert whole.files == 5 and fill(whole, files) == ["3.mp4"]
+    with pytest.raises(OutputError, match=r"holds features of 'mine' \(weights differs\)"):
+        FeatureFolder(tmp_path / "f", ABOUT | {"weights": "1" * 64}, part=Part(3, 3))
+    assert (tmp_path / "f" / "features-00001.parquet").exists()
+    paths, video, _ = read_features(tmp_path / "f")
+    np.testing.assert_array_equal(video[[str(files[3]) == name for name in paths]], features(files[3], 1, 0).video)
+    assert len(paths) == (1 + 2 + 3) + (1 + 1)

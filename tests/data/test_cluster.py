@@ -183,7 +183,10 @@ def test_from_outside_of_the_cluster(work):
         until = time.monotonic() + 60  # its server for others begins after it
         while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < until:
             time.sleep(0.1)
-        done = in_process_of_its_own(CONNECT, f"ray://127.0.0.1:{port}")
+        for _ in range(3):  # what Ray starts for each that connects may die on a busy machine
+            done = in_process_of_its_own(CONNECT, f"ray://127.0.0.1:{port}")
+            if "Initialization failure from server" not in done.stderr:
+                break
     assert done.stdout == "[(0, 25)]\n", done.stderr
 
 

@@ -25,7 +25,8 @@ from avlearn.data import journal, prepared_clips, shards
 from avlearn.data import manifest as tables
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import Entry, Event, Row, read_manifest, write_manifest
-from avlearn.data.prepare import prepare
+from avlearn.data.part import Part
+from avlearn.data.prepare import prepare, prepare_part
 from avlearn.data.scan import scan
 from avlearn.errors import DataError, OutputError
 from avlearn.media import ClipReader, Slice, Window, write_video
@@ -450,3 +451,13 @@ def test_a_full_disk(source, undisturbed, tmp_path, limit):
         assert path.read_bytes() == (undisturbed[0] / path.relative_to(tmp_path / "out")).read_bytes()
     run(*words)
     assert contents(tmp_path / "out") == contents(undisturbed[3])
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_parts_are_prepared_apart_and_give_the_same_bytes(source, undisturbed, tmp_path, count):
+    clips = CLIPS + 1  # one is damaged
+    found = [prepare_part(source, tmp_path / "out", Part(number, 2)) for number in (2, 1)]
+    assert [own for own, _ in found] == [clips // 2, clips - clips // 2] and sum(len(lost) for _, lost in found) == 1
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    assert prepare(source, tmp_path / "out", shards=count).transcoded == 0
+    assert contents(tmp_path / "out") == contents(undisturbed[count])

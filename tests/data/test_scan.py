@@ -17,8 +17,9 @@ from commands import Command, run
 from avlearn.data import content
 from avlearn.data import scan as scanning
 from avlearn.data.manifest import Entry, Event, read_manifest
-from avlearn.data.scan import FLAGS, ScanSummary, find_videos, folder_entries, scan, scan_folder
-from avlearn.errors import DataError, OutputError
+from avlearn.data.part import Part
+from avlearn.data.scan import FLAGS, ScanSummary, find_videos, folder_entries, scan, scan_folder, scan_part
+from avlearn.errors import AvlearnError, DataError, OutputError
 from avlearn.media import write_video
 
 FPS, RATE = 25, 16000
@@ -496,3 +497,22 @@ def test_a_corpus_lists_what_is_missing(tmp_path):
     done = run("scan", tmp_path, "-o", tmp_path / "m.csv", "--corpus", "ucf101", "--fold", 1)
     assert done.returncode == 0, done.stderr
     assert {"missing"} in [set(row.flags) for row in read_manifest(tmp_path / "m.csv")]
+
+
+def test_parts_are_looked_into_apart_and_give_the_same_manifest(folder, tmp_path):
+    entries = folder_entries(folder)
+    expected = scan(entries, tmp_path / "whole.parquet")
+    for number in (3, 1):
+        assert scan_part(entries, tmp_path / "m.parquet", Part(number, 3)) == len(entries[number - 1 :: 3])
+        assert not (tmp_path / "m.parquet").exists()
+    done = []
+    assert scan(entries, tmp_path / "m.parquet", progress=lambda count, _: done.append(count)) == expected
+    assert done[0] == len(entries) - len(entries[1::3])  # what parts have found is not looked into again
+    assert (tmp_path / "m.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("text", ["3", "0/3", "4/3", "1/0", "a/b", "-1/3", "1/3/4"])
+def test_what_is_no_part(text):
+    with pytest.raises(AvlearnError, match=rf"--part {text}: give a number and of how many"):
+        Part.parse(text)
