@@ -71,7 +71,8 @@ def test_a_training_on_what_is_remote(world, small_world, tmp_path):
     found = []
     for source in (small_world, world):
         folder = tmp_path / str(len(found))
-        run(*small_runs.command(folder, tmp_path, "data.world=null", f"data.train={source}/manifest.parquet"))
+        words = ["data.world=null", "data.cache=false", "data.workers=1", f"data.train={source}/manifest.parquet"]
+        run(*small_runs.command(folder, tmp_path, *words))
         found.append([row["loss"] for row in small_runs.rows(folder, "loss")])
     assert found[0] == found[1] and found[0]
 

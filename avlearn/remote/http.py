@@ -1,6 +1,7 @@
 """Parts of files on web servers: asked for through fsspec's session, and held to what was asked for."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from fsspec.asyn import sync
 
 SILENCE = 30.0  # seconds without a byte, after which a server is given up
 _REQUEST = 300.0  # seconds that a request for a part takes at most
+_SLOWEST = 10_000  # bytes a second of a whole file: who sends less would hold the work up for days
 _CHUNK = 1 << 20
 
 
@@ -65,7 +67,7 @@ class WebFile:
 
     async def _save(self, file: BinaryIO) -> None:
         came = 0
-        async with self._asked({}, None) as response:
+        async with self._asked({}, _REQUEST + self.size / _SLOWEST) as response:
             async for chunk in response.content.iter_chunked(_CHUNK):
                 came += len(chunk)
                 if came > self.size:
@@ -76,7 +78,7 @@ class WebFile:
 
     @asynccontextmanager
     async def _asked(
-        self, headers: dict[str, str], longest: float | None, also: int = 200
+        self, headers: dict[str, str], longest: float, also: int = 200
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response of 200, 206 or what is taken ``also``; the errors of aiohttp as Python's own."""
         options = dict(self.system.kwargs)
@@ -92,8 +94,7 @@ class WebFile:
         except aiohttp.ServerTimeoutError as error:  # which is a ClientError as well
             raise TimeoutError from error
         except aiohttp.ClientConnectionError as error:
-            below = getattr(error, "os_error", error)
-            raise ConnectionError(getattr(below, "strerror", None) or str(below)) from error
+            raise ConnectionError(_of_system(getattr(error, "os_error", error))) from error
         except aiohttp.ClientResponseError as error:  # whose text may hold what came
             raise ValueError("what the server answers is not HTTP") from error
         except aiohttp.NonHttpUrlClientError as error:  # a redirect: to a local file, for one
@@ -114,6 +115,12 @@ class WebFile:
             raise ConnectionError(said)
         if status not in (200, 206, also):
             raise ValueError(said)
+
+
+def _of_system(error: Exception) -> str:
+    """What the system says of a connection that was not made."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", None) or error)
 
 
 def _whole(length: str) -> int:

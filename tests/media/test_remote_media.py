@@ -1,13 +1,16 @@
 """Media by address: what comes is what a path gives, few requests are made, and what goes wrong is told in a line."""
 
 import socket
+import sys
 import threading
+from types import SimpleNamespace
 
 import av
 import fsspec
 import numpy as np
 import pytest
 import small
+from yarl import URL
 
 from avlearn.errors import MediaError
 from avlearn.media import ClipReader, MediaFile, Slice, Window
@@ -160,7 +163,7 @@ def test_what_goes_wrong_is_told_in_a_line(nginx, impatient, answers, copies):
         f"{nginx.address}/forbidden/a.mp4": r"may not be read \(the server says 403 Forbidden\)",
         f"{nginx.address}/busy/a.mp4": "cannot be reached: the server says 503 Service",
         f"{nginx.address}/away/a.mp4": "sends on to file:///etc/passwd, which is no address",
-        refused: "cannot be reached: Connect call failed|cannot be reached: Connection refused",
+        refused: "cannot be reached: Connection refused; check the address",
         "http://nowhere.invalid/a.mp4": "cannot be reached: ",
         "s3://bucket/a.mp4": "needs s3fs: pip install s3fs",
         "nowhere://a.mp4": "cannot be opened: Protocol not known",
@@ -176,6 +179,30 @@ def test_what_goes_wrong_is_told_in_a_line(nginx, impatient, answers, copies):
         assert str(caught.value).startswith(address) and "\n" not in str(caught.value)
     assert silent.asked == 3 and lying.asked == 4
     assert not [path for path in copies.glob("*") if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("hops", [["https", "http"], ["http", "https", "http"], ["http", "https"], ["https"], ["http"]])
+def test_https_stays_https(hops):
+    *history, last = [SimpleNamespace(url=URL(f"{scheme}://host/a"), status=200, reason="OK") for scheme in hops]
+    last.history = history
+    if hops[-1] == "http" and "https" in hops:
+        with pytest.raises(ValueError, match="the server sends on to http://host/a, which is not https"):
+            http.WebFile._check(None, last, 200)
+    else:
+        http.WebFile._check(None, last, 200)
+
+
+def test_what_has_to_be_installed(monkeypatch):
+    for module, address, said in (
+        ("fsspec.core", "https://host/a.mp4", r"is remote, and needs fsspec: pip install 'avlearn\[remote\]'"),
+        ("aiohttp", "https://host/a.mp4", r"is remote, and needs aiohttp: pip install 'avlearn\[remote\]'"),
+        ("gcsfs", "gs://bucket/a.mp4", "needs gcsfs: pip install gcsfs"),
+    ):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, module, None)
+            without.delitem(sys.modules, "avlearn.remote.http", raising=False)
+            with pytest.raises(MediaError, match=f"^{address} {said}$"):
+                MediaFile(address)
 
 
 def test_more_than_was_asked_for_is_not_read(impatient, answers):
