@@ -46,9 +46,13 @@ def repaired(packet: AnyPacket) -> AnyPacket:
     """A packet for the decoder: an absurd aspect in its parameter sets is made square, in place."""
     context = packet.stream.codec_context
     if packet.size and context is not None and context.name == "h264":
-        head = bytes(memoryview(packet)[:_HEAD])
-        if mended := _mended(head, _in_packet(head, context.extradata or b"")):
-            memoryview(packet)[: len(mended)] = mended
+        data, extra = memoryview(packet), context.extradata or b""
+        width = (extra[4] & 3) + 1 if extra[:1] == b"\x01" and len(extra) > 4 else 0
+        if width and packet.size > width and data[width] & 31 in _PICTURES:  # most begin with a picture
+            return packet
+        head = bytes(data[:_HEAD])
+        if mended := _mended(head, _in_packet(head, extra)):
+            data[: len(mended)] = mended
     return packet
 
 

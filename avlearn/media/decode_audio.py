@@ -20,6 +20,7 @@ _STORED: dict[str, tuple[type[np.generic], int, int]] = {
     "u8": (np.uint8, 128, 128), "s16": (np.int16, 0, 2**15), "s32": (np.int32, 0, 2**31), "s64": (np.int64, 0, 2**63),
     "flt": (np.float32, 0, 1), "dbl": (np.float64, 0, 1),
 }  # fmt: skip
+_STORED |= {f"{name}p": stored for name, stored in _STORED.items()}  # channel by channel
 # The loudest float32 is no audio: filters, means and squares of it overflow. Floats that hold integers reach 2**31.
 LOUDEST = 2.0**40
 BAD_SAMPLES = "samples that are no numbers, or too loud to be audio"
@@ -279,8 +280,8 @@ def _not_audio(what: str) -> av.error.InvalidDataError:
 def to_float(frame: av.AudioFrame, channels: int) -> Channels:
     """Samples of any format as floats in [-1, 1]: ``[n]`` of each channel."""
     name, count = frame.format.name, frame.samples
-    dtype, silence, most = _STORED[name.removesuffix("p")]
-    if name.endswith("p"):
+    dtype, silence, most = _STORED[name]
+    if name[-1] == "p":
         raw: Channels = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes]
     else:
         raw = np.frombuffer(memoryview(frame.planes[0]), dtype, count * channels).reshape(-1, channels).T

@@ -29,10 +29,13 @@ _DIGEST = 32  # bytes of SHA-256
 _LOOKED_AT = 1 << 14  # bytes at a file's begin that are read at once; headers of a minute or less
 _MOST = 1 << 26  # bytes of a header, or of a table: more than a day of video
 # Columns of a track, one after the other.
-_COLUMNS = (
-    ("at", "<u4"), ("size", "<u4"), ("pts", "<i4"), ("duration", "<u4"), ("crc", "<u4"), ("key", "u1"),
-    ("unused", "u1"),
-)  # fmt: skip
+_COLUMNS = [
+    (name, np.dtype(form))
+    for name, form in (
+        ("at", "<u4"), ("size", "<u4"), ("pts", "<i4"), ("duration", "<u4"), ("crc", "<u4"), ("key", "u1"),
+        ("unused", "u1"),
+    )
+]  # fmt: skip
 _CODECS = {"video": "h264", "audio": "aac"}
 _HIGHEST = 768_000  # samples a second
 
@@ -108,7 +111,7 @@ def find_table(file: Bytes) -> PacketTable | None:
     if _digest(head, box[content:]) != box[content - _DIGEST : content]:
         return None
     try:
-        return _parsed(memoryview(box)[content:], begin, end)
+        return _parsed(memoryview(box)[content:])
     # A table of a stranger may have its digest right and hold anything.
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None
@@ -136,38 +139,33 @@ def _digest(head: bytes, content: bytes) -> bytes:
     return digest.digest()
 
 
-def _parsed(content: memoryview, begin: int, end: int) -> PacketTable:
+def _parsed(content: memoryview) -> PacketTable:
     """Raises ValueError and the like where the content cannot be true."""
     length = int.from_bytes(content[:4])
     facts = json.loads(bytes(content[4 : 4 + length]))
     columns = content[4 + length :]
-    video, rest = _track("video", facts["video"], columns, begin, end)
+    video, rest = _track("video", facts["video"], columns)
     if not video.key[0]:
         raise ValueError("the video does not begin with a keyframe")
-    audio, rest = _track("audio", facts["audio"], rest, begin, end) if "audio" in facts else (None, rest)
+    audio, rest = _track("audio", facts["audio"], rest) if "audio" in facts else (None, rest)
     if len(rest):
         raise ValueError("there is more than the columns")
     return PacketTable(video, audio)
 
 
-def _track(
-    kind: str, facts: dict[str, Any], columns: memoryview, begin: int, end: int
-) -> tuple[TableTrack, memoryview]:
+def _track(kind: str, facts: dict[str, Any], columns: memoryview) -> tuple[TableTrack, memoryview]:
     """A track, and what lies behind its columns."""
     tick, start, stop, rate = (float(facts[name]) for name in ("tick", "start", "end", "rate"))
     sample_rate, count = int(facts["sample_rate"]), int(facts["packets"])
     timed = 1e-9 < tick < 1 and math.isfinite(start + stop) and 0 <= rate <= FASTEST
     if facts["codec"] != _CODECS[kind] or not timed or not 0 <= sample_rate <= _HIGHEST or count < 1:
         raise ValueError("the facts of a track cannot be true")
-    found = {}
+    found, at = {}, 0
     for name, form in _COLUMNS:
-        found[name] = np.frombuffer(columns, form, count)
-        columns = columns[found[name].nbytes :]
-    inside = int(found["at"].min()) >= begin and int((found["at"].astype(np.int64) + found["size"]).max()) <= end
-    if not inside or not found["size"].all():
-        raise ValueError("a packet lies outside the media data, or has no bytes")
+        found[name] = np.frombuffer(columns, form, count, at)
+        at += count * form.itemsize
     extradata = bytes.fromhex(facts["extradata"])
-    return TableTrack(facts["codec"], extradata, sample_rate, tick, start, stop, rate, **found), columns
+    return TableTrack(facts["codec"], extradata, sample_rate, tick, start, stop, rate, **found), columns[at:]
 
 
 # ---- writing

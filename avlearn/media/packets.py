@@ -5,7 +5,7 @@ every other stays the same. VP8 and VP9 carry state (probabilities, motion vecto
 frame, so that there is no such packet that a few bytes could tell; intra codecs need no rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import av
 
@@ -39,29 +39,33 @@ def _length_size(extra: bytes, at: int) -> int:
     return (extra[at] & 3) + 1 if len(extra) > at and extra[0] == 1 else 0
 
 
-def _heads(length_size: int) -> Callable[[bytes], list[int]]:
-    """What lists the first byte of every NAL unit of a packet."""
+def _heads(length_size: int) -> Callable[[bytes], Iterator[int]]:
+    """What goes through the first byte of every NAL unit of a packet."""
 
-    def by_length(data: bytes) -> list[int]:
-        heads, at, end = [], length_size, len(data)
+    def by_length(data: bytes) -> Iterator[int]:
+        at, end = length_size, len(data)
         while at < end:
-            heads.append(data[at])
+            yield data[at]
             at += int.from_bytes(data[at - length_size : at]) + length_size
-        return heads
 
-    def by_start_code(data: bytes) -> list[int]:
-        return [piece[0] for piece in data.split(b"\0\0\1")[1:] if piece]
+    def by_start_code(data: bytes) -> Iterator[int]:
+        return (piece[0] for piece in data.split(b"\0\0\1")[1:] if piece)
 
     return by_length if length_size else by_start_code
 
 
-def _h264_unused(heads: list[int]) -> bool:
+def _h264_unused(heads: Iterator[int]) -> bool:
     """Slices all with nal_ref_idc 0 (ITU-T H.264, 7.4.1)."""
-    slices = [head for head in heads if 1 <= head & 31 <= 5]
-    return bool(slices) and max(slices) >> 5 & 3 == 0
+    found = False
+    for head in heads:
+        if 1 <= head & 31 <= 5:
+            if head >> 5 & 3:
+                return False
+            found = True
+    return found
 
 
-def _hevc_unused(heads: list[int]) -> bool:
+def _hevc_unused(heads: Iterator[int]) -> bool:
     """Slices all of sub-layer non-reference pictures above which there is no layer (ITU-T H.265, 7.4.2.2).
 
     Types 0, 2, ... 14 are non-reference for their own temporal sub-layer; pictures of a higher one may depend
