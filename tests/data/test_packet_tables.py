@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avlearn.data.journal import Journal
 from avlearn.data.manifest import Row, read_manifest, write_manifest
 from avlearn.data.prepare import prepare
 from avlearn.data.prepared_flow import read_flow
-from avlearn.data.resumable import Journal
 from avlearn.data.transcode import FlowSettings, Settings, transcode
 from avlearn.errors import AvlearnError
 from avlearn.media import Clip, ClipReader, MediaFile, Window, kept_decoders, packet_table, reader, write_video
