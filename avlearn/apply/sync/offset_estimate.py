@@ -111,7 +111,7 @@ class _Windows:
         """Of each its scores ``[O]`` above their median, and the steps ``[O]`` in them."""
         for some in np.array_split(self.numbers, -(-len(self.numbers) // _TOGETHER)):
             scores = self.curves.scores[some]
-            steps = np.where(np.isfinite(scores), self.curves.steps[some], 0)
+            steps = np.where(np.isfinite(scores), self.curves.steps[some].astype(float), 0)
             yield from zip(scores - np.nanmedian(scores, 1, keepdims=True), steps, strict=True)
 
     def steps_at(self, index: int) -> np.ndarray:

@@ -241,7 +241,7 @@ def _compared(
         known = encoded.steps_known(begin, length, steps).repeat_interleave(PHASES)
         alone = False
         span = clip.start - first, length * model.step
-        yield span, scores.T.flatten().cpu().numpy(), known.numpy().astype(np.int32)
+        yield span, scores.T.flatten().cpu().numpy(), known.numpy().astype(np.int16)
 
 
 def _no_window(path: Source, duration: float, step: float) -> MediaError:

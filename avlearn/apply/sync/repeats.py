@@ -15,11 +15,11 @@ _ONCE = 1.5  # periods that a file brings anew at most, where it is one stretch 
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """Coarse thumbnails of frames: uint8 ``[T, H, W, 3]`` to float32 ``[T, 64]``."""
+    """Coarse thumbnails of frames, projected to few dimensions: uint8 ``[T, H, W, 3]`` to float32 ``[T, 8]``."""
     rows, columns = (np.linspace(0, side, _SIDE, endpoint=False).astype(int) for side in frames.shape[1:3])
     grey = frames.mean(3, dtype=np.float32)
     sums = np.add.reduceat(np.add.reduceat(grey, rows, 1), columns, 2)
-    return sums.reshape(len(frames), -1) / (grey[0].size / _SIDE**2)
+    return _projected(sums.reshape(len(frames), -1) / (grey[0].size / _SIDE**2))
 
 
 def loudness(audio: np.ndarray, samples: int) -> np.ndarray:
@@ -43,15 +43,15 @@ def last_seen(seen: np.ndarray, heard: np.ndarray, apart: int) -> np.ndarray:
     distance for both. Between frames the earlier run is interpolated: a loop need not last a whole number of them.
 
     Args:
-        seen: ``[T, D]`` of `thumbnails`.
-        heard: ``[T, D']`` of `loudness`.
+        seen: ``[T, 8]`` of `thumbnails`.
+        heard: ``[T, 16]`` of `loudness`.
         apart: frames that a repetition is later at least.
     """
     count = len(seen)
     ago = np.zeros(count, int)
     if count <= apart + _RUN:
         return ago
-    parts = [(_projected(values), most) for values, most in ((seen, _ALIKE_SEEN), (heard, _ALIKE_HEARD))]
+    parts = [(_scaled(seen), _ALIKE_SEEN), (_scaled(_projected(heard)), _ALIKE_HEARD)]
     # As they are, and half a step later: a repetition need not lie on the frames' grid.
     moved = [[(values[shift:] + values[: len(values) - shift]) / 2 for values, _ in parts] for shift in (0, 1)]
     starts = np.arange(count - _RUN)
@@ -88,14 +88,19 @@ def period(ago: np.ndarray) -> int | None:
 
 
 def _projected(values: np.ndarray) -> np.ndarray:
-    """To few dimensions, scaled so that two moments differ by one, squared and on average."""
-    mean = values.mean(0)
+    """``[T, D]`` in random directions, which keep distances by and large: float32 ``[T, 8]``."""
     directions = np.random.default_rng(0).standard_normal((values.shape[1], _DIMENSIONS))
-    found = np.zeros((len(values), _DIMENSIONS))
+    found = np.zeros((len(values), _DIMENSIONS), np.float32)
     for begin in range(0, len(values), _BANK):
-        found[begin : begin + _BANK] = (values[begin : begin + _BANK] - mean) @ directions
-    found /= np.sqrt(max(2 * found.var(0).sum(), 1e-12))
-    return found.astype(np.float32)
+        found[begin : begin + _BANK] = values[begin : begin + _BANK] @ directions
+    return found
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """Around zero, and so that two moments differ by one, squared and on average: float32."""
+    values = values - values.mean(0, dtype=float)
+    values /= np.sqrt(max(2 * values.var(0).sum(), 1e-12))
+    return values.astype(np.float32)
 
 
 def _runs(values: np.ndarray, starts: np.ndarray) -> np.ndarray:

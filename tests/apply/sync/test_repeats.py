@@ -75,7 +75,7 @@ def test_a_video_that_repeats_with_other_audio_is_fresh_and_so_is_the_other_way_
 
 def test_shapes_of_short_and_odd_material():
     assert fresh(*footage(1, 0)).all()
-    assert thumbnails(np.zeros((3, 9, 31, 3), np.uint8)).shape == (3, 64)
+    assert thumbnails(np.zeros((3, 9, 31, 3), np.uint8)).shape == (3, 8)
     assert loudness(np.zeros(100, np.float32), 640).shape == (0, 16)
 
 
@@ -98,7 +98,7 @@ def test_runs_are_held_against_few_others_at_a_time_and_the_answer_is_the_same(m
 def test_memory_for_a_long_file_is_a_few_numbers_a_frame():
     """Of 15 minutes; all pairs of runs at once would be 25 MB for each number of them."""
     rng = np.random.default_rng(0)
-    seen, heard = (rng.normal(size=(22500, size)).astype(np.float32) for size in (64, 16))
+    seen, heard = (rng.normal(size=(22500, size)).astype(np.float32) for size in (8, 16))
     tracemalloc.start()
     last_seen(seen, heard, 50)
     peak = tracemalloc.get_traced_memory()[1]
