@@ -16,6 +16,7 @@ from avlearn.cli.options import (
     PartOption,
     Precision,
     Workers,
+    reachable,
     resumable,
     tell,
     there,
@@ -126,7 +127,9 @@ def scan(
 
 @app.command()
 def prepare(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote.", parser=there)],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="What avlearn scan wrote, or its address.", parser=reachable)
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or one to go on with.")],
     short_side: Annotated[
         int, typer.Option(min=16, help="Pixels, at most: 160 for crops of 112, 256 for crops of 224.")

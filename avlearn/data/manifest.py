@@ -27,7 +27,7 @@ from avlearn.remote.cache import local_copy
 
 __all__ = [
     "LATEST", "LONGEST", "NO_AUDIO", "NO_VIDEO", "SUFFIXES", "Entry", "Event", "Manifest", "Row", "in_fold",
-    "read_manifest", "select", "take", "value_counts", "write_manifest",
+    "manifest_address", "read_manifest", "select", "take", "value_counts", "write_manifest",
 ]  # fmt: skip
 SUFFIXES = (".parquet", ".csv")
 _PATHS = ("path", "truth")
@@ -245,10 +245,15 @@ def read_manifest(path: str | Path) -> Manifest:
             Or it cannot be fetched, or lies at an address and names files of this machine.
     """
     if isinstance(path, str) and is_address(path):
-        return _read_remote(path if suffix(path) in TABLES else f"{path.rstrip('/')}/manifest.parquet")
+        return _read_remote(manifest_address(path))
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
     return _read(path, path.parent, str(path.resolve()))
+
+
+def manifest_address(address: str) -> str:
+    """The address of a manifest; of a folder's, that of the ``manifest.parquet`` in it."""
+    return address if suffix(address) in TABLES else f"{address.rstrip('/')}/manifest.parquet"
 
 
 def _read_remote(address: str) -> Manifest:

@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from avlearn.data.manifest import Row, read_manifest, write_manifest
+from avlearn.data.manifest import Row, manifest_address, read_manifest, write_manifest
 from avlearn.data.part import Part
 from avlearn.data.prepared_clips import PreparedClips, Progress, SourceClip, make_folder
 from avlearn.data.prepared_flow import check_flow
@@ -18,6 +18,7 @@ from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings
 from avlearn.data.workers import Workers
 from avlearn.errors import DataError, OutputError
 from avlearn.files import printable, replacing, sweep
+from avlearn.remote.address import is_address
 
 _NOTE = "prepare.json"
 _SHOWN = 10  # reasons that a report for people names
@@ -97,7 +98,7 @@ def prepare(
     tries those again.
 
     Args:
-        manifest: of a scan; or a folder with a ``manifest.parquet``.
+        manifest: of a scan, or its address; or a folder with a ``manifest.parquet``.
         out: a new folder, or one of the same settings; its flow may be another, or none.
         short_side: pixels, at most; even. 160 is for crops of 112, 256 for crops of 224.
         sample_rate: of the audio, which is mono.
@@ -112,7 +113,7 @@ def prepare(
         DataError: a setting is impossible, or the manifest holds no clip that can be used.
         OutputError: the folder holds something else, cannot be written, or another run is at work in it.
     """
-    began, manifest, out = time.monotonic(), Path(manifest), Path(out)
+    began, manifest, out = time.monotonic(), _path_or_address(manifest), Path(out)
     settings = _settings(short_side, sample_rate, crf, shards, flow)
     rows = read_manifest(manifest)
     clips = _clips(rows, manifest)
@@ -162,7 +163,7 @@ def prepare_part(
     Raises:
         DataError, OutputError: as `prepare` does.
     """
-    manifest, out = Path(manifest), Path(out)
+    manifest, out = _path_or_address(manifest), Path(out)
     settings = _settings(short_side, sample_rate, crf, 0, flow)
     clips = part.among(_clips(read_manifest(manifest), manifest))
     _claim(out, settings, manifest)
@@ -172,7 +173,7 @@ def prepare_part(
     return len(clips), failed
 
 
-def _without(clips: Sequence[SourceClip], failed: Mapping[str, str], manifest: Path) -> list[SourceClip]:
+def _without(clips: Sequence[SourceClip], failed: Mapping[str, str], manifest: Path | str) -> list[SourceClip]:
     """Clips that did not fail.
 
     Raises:
@@ -211,7 +212,20 @@ def _settings(
     return Settings(short_side, sample_rate, crf, flow)
 
 
-def _clips(rows: Sequence[Row], manifest: Path) -> list[SourceClip]:
+def _path_or_address(manifest: str | Path) -> Path | str:
+    """A manifest's file; of a folder, the one in it."""
+    if isinstance(manifest, str) and is_address(manifest):
+        return manifest_address(manifest)
+    manifest = Path(manifest)
+    return manifest / "manifest.parquet" if manifest.is_dir() else manifest
+
+
+def _place(file: Path | str) -> Path:
+    """Where a file lies, as a path: of one at an address host and path."""
+    return Path(os.path.abspath(str(file).partition("://")[2] or file))
+
+
+def _clips(rows: Sequence[Row], manifest: Path | str) -> list[SourceClip]:
     """Rows that can be used; names are paths from the manifest's folder, or from one that holds all of the files.
 
     Raises:
@@ -222,9 +236,8 @@ def _clips(rows: Sequence[Row], manifest: Path) -> list[SourceClip]:
         raise DataError(f"{manifest} holds no clip that can be used")
     if any(row.offset is not None for row in usable):
         raise DataError("clips within shards are prepared already: give the manifest that they were prepared from")
-    # What lies at addresses is named by host and path.
-    paths = [Path(os.path.abspath(str(row.path).partition("://")[2] or row.path)) for row in usable]
-    root = Path(os.path.abspath(manifest if manifest.is_dir() else manifest.parent))
+    paths = [_place(row.path) for row in usable]
+    root = _place(manifest).parent
     if not all(path.is_relative_to(root) for path in paths):
         root = Path(os.path.commonpath([path.parent for path in paths]))
     names: dict[Path, str] = {}
@@ -239,15 +252,14 @@ def _clips(rows: Sequence[Row], manifest: Path) -> list[SourceClip]:
     return [SourceClip(row, names[path], row.fingerprint) for row, path in zip(usable, paths, strict=True)]
 
 
-def _claim(out: Path, settings: Settings, manifest: Path) -> None:
+def _claim(out: Path, settings: Settings, manifest: Path | str) -> None:
     """Make the folder ours, or see that it is.
 
     Raises:
         OutputError: it holds something else, or clips of other settings, or flow that the settings say nothing of.
     """
-    source = manifest / "manifest.parquet" if manifest.is_dir() else manifest
-    if source.resolve() == (out / "manifest.parquet").resolve():
-        raise OutputError(f"{source} is in {out} itself: choose a new folder")
+    if isinstance(manifest, Path) and manifest.resolve() == (out / "manifest.parquet").resolve():
+        raise OutputError(f"{manifest} is in {out} itself: choose a new folder")
     make_folder(out)
     note = out / _NOTE
     if not note.exists():

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avlearn.data.cells import as_number, as_text
-from avlearn.errors import DataError
+from avlearn.errors import DataError, MediaError
 from avlearn.media import Slice
 from avlearn.media.source import Source
 from avlearn.remote.address import file_name
@@ -128,10 +128,12 @@ class Row:
     def fingerprint(self) -> str:
         """What changes when the content does: the hash, or the file's length and date where there is none.
 
-        Raises:
-            MediaError: there is none, and the file's server cannot be asked.
+        Of a file that is not there, or whose server cannot be asked, "": whoever reads it is told why.
         """
-        state = None if self.hash else self._state()
+        try:
+            state = None if self.hash else self._state()
+        except MediaError:
+            state = None
         return self.hash if state is None else f"{state[0]}-{state[1]}"
 
     def require_unchanged(self) -> None:

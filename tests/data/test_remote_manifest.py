@@ -160,12 +160,26 @@ def test_shards_and_their_flow(nginx, small_world, tmp_path, way):
     assert np.array_equal(read_flow(rows[7], flow, 2, 3), read_flow(here[7], flow, 2, 3))
 
 
-def test_clips_at_addresses_are_prepared(world, small_world, tmp_path):
+def test_clips_at_addresses_are_prepared(world, small_world, tmp_path, nginx):
+    prepare(small_world, tmp_path / "here", workers=1)
+    for _ in range(2):
+        nginx.requests()
+        prepare(world, tmp_path / "there", workers=1)
+    assert not [path for path, _, _ in nginx.requests() if path.endswith(".mp4")]  # they are known by their hash
+    for here, there in zip(read_manifest(tmp_path / "here"), read_manifest(tmp_path / "there"), strict=True):
+        assert there.path.relative_to(tmp_path / "there") == here.path.relative_to(tmp_path / "here")
+        assert (there.hash, there.labels) == (here.hash, here.labels)
+
+
+def test_a_clip_that_is_not_there_is_a_row(world, small_world, tmp_path):
     rows = read_manifest(world)[:2]
+    lost = f"{world}/clips/none.mp4"
     with (tmp_path / "m.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "duration"), *((row.path, row.duration) for row in rows)])
-    prepare(tmp_path / "m.csv", tmp_path / "out", workers=1)
+        csv.writer(file).writerows([("path", "duration"), *((row.path, row.duration) for row in rows), (lost, 1)])
+    report = prepare(tmp_path / "m.csv", tmp_path / "out", workers=1)
+    assert report.passed_over == [(lost, "is not there")]
     (tmp_path / "m.csv").unlink()
-    found = read_manifest(tmp_path / "out")
+    *found, unused = read_manifest(tmp_path / "out")
+    assert (unused.path, unused.reason) == (lost, "is not there")
     assert [row.path.name for row in found] == [row.name for row in rows]
     assert [round(row.duration, 2) for row in found] == [round(row.duration, 2) for row in rows]
