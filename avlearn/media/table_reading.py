@@ -183,7 +183,7 @@ class _ByTable(Reading):
         if not runs:
             return
         begin = min(int(track.at[run.start]) for track, run, _ in runs)
-        end = max(int(track.at[run.stop - 1] + track.size[run.stop - 1]) for track, run, _ in runs)
+        end = max(int(track.at[run.stop - 1]) + int(track.size[run.stop - 1]) for track, run, _ in runs)
         if end - begin > sum(int(track.size[run].sum()) for track, run, _ in runs) + _BETWEEN:
             raise NoPlanError
         data = self.file.read(begin, end - begin)
