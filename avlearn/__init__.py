@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AvlearnError": "avlearn.errors",
     "Clip": "avlearn.media",
+    "Embedder": "avlearn.apply.embedder",
     "MediaFile": "avlearn.media",
     "classify_file": "avlearn.apply.classify",
     "create_model": "avlearn.models",

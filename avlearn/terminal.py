@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import BinaryIO, TextIO
@@ -174,14 +175,33 @@ def progress_bars() -> Iterator[Callable[..., None]]:
         bars.stop()
 
 
+def _lasting(seconds: float) -> str:
+    """In the unit that tells it best."""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+
+
 @contextmanager
 def progress_line(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line every tenth elsewhere, for a function of how many are done, and of how many."""
+    """A bar on a terminal, a line every tenth elsewhere, for a function of how many are done, and of how many.
+
+    Lines tell how many are done a second, from the first call on, and what is left.
+    """
+    began: list[tuple[float, int]] = []  # when this was first called, and with how many
+
+    def rate(done: int, total: int) -> str:
+        seconds, new = time.monotonic() - began[0][0], done - began[0][1]
+        if seconds < 1 or not new:
+            return ""
+        left = f", {_lasting((total - done) * seconds / new)} left" if done < total else ""
+        return f", {new / seconds:.3g}/s{left}"
+
     with progress_bars() as bar:
 
         def say(done: int, total: int) -> None:
+            began[:1] = began[:1] or [(time.monotonic(), done)]
             bar(label, done, total, f"{done}/{total}")
             if not sys.stderr.isatty() and (done == total or done % max(total // 10, 1) == 0):
-                remark(f"{label} {done}/{total}")
+                remark(f"{label} {done}/{total}{rate(done, total)}")
 
         yield say

@@ -173,7 +173,7 @@ def run_many(
         inference = replace(inference, device=workers.device)
     elif any(model.device.type != "cpu" for model in open_model(tool, inference)):
         workers = workers or 1
-    work = _Work(imported(tool.function), tool.loader, inference, dict(options or {}), tool.schema)
+    work = work_on(tool, inference, options)
     items = list(zip(paths, each or [{}] * len(paths), strict=True))
     alone = len(items) == 1 and not isinstance(workers, Cluster)
     found = enumerate(map(work, items)) if alone else in_workers(work, items, workers, _longest)
@@ -181,6 +181,20 @@ def run_many(
         if isinstance(result, Died):
             result = Failure(str(paths[number]), result.reason, tool.schema)
         yield number, result
+
+
+def work_on(
+    tool: Tool, inference: InferenceOptions, options: Mapping[str, object] | None = None
+) -> Callable[[tuple[Source, Mapping[str, object]]], Any]:
+    """What `run_many` does with each file and its own options: it can be pickled, and keeps the model it opens.
+
+    Args:
+        tool, inference, options: as for `run_many`.
+
+    Returns:
+        A function that gives the tool's result, or its `Failure`.
+    """
+    return _Work(imported(tool.function), tool.loader, inference, dict(options or {}), tool.schema)
 
 
 @dataclass(frozen=True)
