@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from avlearn.data.resumable import Journal
 
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import Row, read_manifest, write_manifest
