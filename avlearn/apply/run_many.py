@@ -168,7 +168,7 @@ def run_many(
     """
     # What is wrong with a model is wrong for all files.
     if isinstance(workers, Cluster):
-        open_model(tool, replace(inference, device="cpu"))
+        open_model(tool, replace(inference, device="cpu", precision="32"))  # what workers have is theirs
         workers = workers.with_device()
         inference = replace(inference, device=workers.device)
     elif any(model.device.type != "cpu" for model in open_model(tool, inference)):

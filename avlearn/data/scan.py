@@ -262,7 +262,10 @@ def _look_at_all(
 
 def _longest(path: str) -> float:
     """Seconds that a file may take, at a megabyte a second where it is read from far away."""
-    return _PATIENCE + os.stat(path).st_size / 1e6
+    try:
+        return _PATIENCE + os.stat(path).st_size / 1e6
+    except OSError:  # it has gone, or may not be looked at: its row will say so
+        return _PATIENCE
 
 
 def _key(path: Path, base: Path) -> tuple[int, str, int | None, int | None]:
