@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_alone
 from avlearn.apply.in_distribution import InDistributionCheck
+from avlearn.apply.part_folder import path_text
 from avlearn.apply.recognize import recognize_windows
 from avlearn.apply.rows import Rows
 from avlearn.apply.windows import check_finite, stream_windows, windows
@@ -244,8 +245,3 @@ def write_features(
 
             pyarrow.parquet.write_table(pyarrow.table({name: list(rows) for name, rows in columns.items()}), part)
     return EmbedResult(str(out), len(columns["start"]), len(found), failed)
-
-
-def path_text(path: str) -> str:
-    """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -23,7 +23,7 @@ from avlearn.terminal import aligned
 
 ERROR = 2  # exit code of a file that cannot be worked on
 _PATIENCE, _FILM = 3600, 100_000_000  # seconds that a file may take, and as many again for so many bytes of it
-_WORSE = (0, 1, 3, ERROR)  # exit codes: of many files a command has the last that occurs
+WORSE = (0, 1, 3, ERROR)  # exit codes: of many files a command has the last that occurs
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ResultTable:
     @property
     def exit_code(self) -> int:
         """The worst of the files', in the order 0, 1, 3, 2."""
-        return max(map(self._code, self.results), key=_WORSE.index, default=0)
+        return max(map(self._code, self.results), key=WORSE.index, default=0)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """A list of what each file's ``to_dict`` gives."""
@@ -97,7 +97,7 @@ class ResultTable:
         return "\n".join([head, rule, *lines, self._counted(), *(f"note: {clause}" for clause in advice)])
 
     def _counted(self) -> str:
-        ranks = {self._status(result): _WORSE.index(self._code(result)) for result in self.results}
+        ranks = {self._status(result): WORSE.index(self._code(result)) for result in self.results}
         counts = {status: 0 for status in sorted(ranks, key=ranks.__getitem__)}
         for result in self.results:
             counts[self._status(result)] += 1

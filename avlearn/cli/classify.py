@@ -17,6 +17,7 @@ from avlearn.cli.options import (
     Overwrite,
     PartOption,
     Precision,
+    Results,
     Track,
     Workers,
     who_works,
@@ -51,6 +52,7 @@ def classify(
     engine: Engine = "processes",
     address: Address = None,
     part: PartOption = None,
+    results: Results = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -80,9 +82,11 @@ def classify(
     from avlearn.apply.tools import CLASSIFY
 
     inference = InferenceOptions(model, device, precision, track, channel)
+    options = {"top": top, "budget": budget}
+    given = given.kept_in(results, CLASSIFY, inference, options)
     each = _outputs(given, out, overwrite)
     _, code = use_tool(
-        CLASSIFY, given, inference, options={"top": top, "budget": budget}, each=each,
+        CLASSIFY, given, inference, options=options, each=each,
         outputs=[path for own in each for path in own.values()],
         workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from avlearn.cli.options import (
     Overwrite,
     PartOption,
     Precision,
+    Results,
     Track,
     Workers,
     who_works,
@@ -45,6 +46,7 @@ def localize(
     engine: Engine = "processes",
     address: Address = None,
     part: PartOption = None,
+    results: Results = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -73,10 +75,11 @@ def localize(
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import LOCALIZE
 
+    inference, options = InferenceOptions(model, device, precision, track, channel), {"sources": sources}
+    given = given.kept_in(results, LOCALIZE, inference, options)
     each = _outputs(given, out, maps, overwrite)
     _, code = use_tool(
-        LOCALIZE, given, InferenceOptions(model, device, precision, track, channel),
-        options={"sources": sources}, each=each, outputs=[path for own in each for path in own.values()],
+        LOCALIZE, given, inference, options=options, each=each, outputs=[path for own in each for path in own.values()],
         workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)

@@ -123,6 +123,13 @@ Overrides = Annotated[
 ]  # fmt: skip
 
 
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Of very many files: write results there as they get done (Parquet); the same command goes on.",
+    ),
+]
 PartOption = Annotated[
     Part | None,
     typer.Option(

@@ -17,6 +17,7 @@ from avlearn.cli.options import (
     Overwrite,
     PartOption,
     Precision,
+    Results,
     Track,
     Workers,
     who_works,
@@ -65,6 +66,7 @@ def separate(
     engine: Engine = "processes",
     address: Address = None,
     part: PartOption = None,
+    results: Results = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -101,9 +103,11 @@ def separate(
         raise AvlearnError(f"--onscreen takes all sources together: leave out {'--source' if source else '--when'}")
     choices = [*(parse_choice(text) for text in source or ()), *(parse_when(text) for text in when or ())]
     options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
+    inference = InferenceOptions(model, device, precision, track, channel)
+    given = given.kept_in(results, SEPARATE, inference, options)
     targets = _outputs(given, out, overwrite)
     _, code = use_tool(
-        SEPARATE, given, InferenceOptions(model, device, precision, track, channel), options=options,
+        SEPARATE, given, inference, options=options,
         each=[{"out_dir": folder} for folder, _ in targets], outputs=[folder / stem for folder, stem in targets],
         workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip

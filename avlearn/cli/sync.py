@@ -17,6 +17,7 @@ from avlearn.cli.options import (
     Overwrite,
     PartOption,
     Precision,
+    Results,
     Track,
     Workers,
     there,
@@ -73,6 +74,7 @@ def sync(
     engine: Engine = "processes",
     address: Address = None,
     part: PartOption = None,
+    results: Results = None,
     overwrite: Overwrite = False,
     json_path: Json = None,
 ) -> None:
@@ -105,9 +107,11 @@ def sync(
     if drift and not fix:
         raise AvlearnError("--drift goes with --fix OUT")
     options = {"max_offset": max_offset, "tolerance": tolerance, "resample": drift, **_asked(model, released, crop)}
+    inference = InferenceOptions(model, device, precision, track, channel)
+    given = given.kept_in(results, SYNC, inference, options)
     each = _outputs(given, fix, out, overwrite)
     result, code = use_tool(
-        SYNC, given, InferenceOptions(model, device, precision, track, channel), options=options, each=each,
+        SYNC, given, inference, options=options, each=each,
         outputs=[path for own in each for path in own.values()],
         workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,13 +17,11 @@ from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_bars, remark
 
 if TYPE_CHECKING:
+    from avlearn.apply.result_folder import ResultFolder
     from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
     from avlearn.data.workers import Workers
     from avlearn.media.open_file import OpenFile
     from avlearn.media.source import Selected, Source
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Given:
         file: the single one, opened; None for several.
         name: for what is made of several files.
         part: of the files, where the others are done elsewhere.
+        results: where those of many files go as they get done; what they have is not done again.
     """
 
     source: Path | str
@@ -42,20 +42,51 @@ class Given:
     file: "OpenFile | None" = None
     name: str = "files"
     part: Part | None = None
+    results: "ResultFolder | None" = None
 
-    @property
+    @cached_property
     def files(self) -> "list[Source] | None":
         """Those that are worked on here; None for a single file."""
-        return self._own(self.everything) if self.everything is not None else None
+        return None if self.everything is None else [self.everything[k] for k in self._chosen]
 
     def output_names(self) -> list[Path]:
         """A name for what is made of each file, whatever part is worked on (`avlearn.apply.run_many.output_names`)."""
         from avlearn.apply.run_many import output_names
 
-        return self._own(output_names(self.everything or []))
+        names = output_names(self.everything or [])
+        return [names[k] for k in self._chosen]
 
-    def _own(self, items: list[T]) -> list[T]:
-        return list(self.part.among(items)) if self.part else items
+    @cached_property
+    def _chosen(self) -> Sequence[int]:
+        """Places of these among all files."""
+        everything = self.everything or []
+        places: Sequence[int] = range(len(everything))
+        own = self.part.among(places) if self.part else places
+        if self.results is None:
+            return own
+        left = set(self.results.missing([everything[k] for k in own]))
+        return [k for k in own if everything[k] in left]
+
+    def kept_in(
+        self, folder: Path | None, tool: "Tool", inference: "InferenceOptions", options: Mapping[str, object]
+    ) -> "Given":
+        """The same, whose results go to a folder, where one is given.
+
+        Args:
+            folder: made where it is not there.
+            tool, inference, options: as for `avlearn.apply.run_many.run_many`.
+
+        Raises:
+            AvlearnError: there is a single file.
+            OutputError: the folder holds something else, or cannot be written to.
+        """
+        if folder is None:
+            return self
+        if self.everything is None:
+            raise AvlearnError(f"--results {folder} goes with many files, {self.source} is one")
+        from avlearn.apply.result_folder import ResultFolder
+
+        return replace(self, results=ResultFolder(folder, tool, inference, options, self.part))
 
 
 def look_at(sources: Sequence[Path | str], model: str | None = None, part: Part | None = None) -> Given:
@@ -144,6 +175,8 @@ def use_tool(
     Returns:
         The result, or the table of many, and the command's exit code.
     """
+    if given.results is not None:
+        return _into_results(given.results, tool, given, inference, options, each, outputs, workers, json_path)
     if given.files is not None:
         table, stopped = many(
             tool, given.files, inference, options=options, each=each, outputs=outputs, workers=workers
@@ -155,6 +188,34 @@ def use_tool(
     result = _use_on_one(tool, given.file, inference, {**(options or {}), **(each[0] if each else {})})
     tell(result, json_path)
     return result, tool.exit_code(result)
+
+
+def _into_results(
+    folder: "ResultFolder",
+    tool: "Tool",
+    given: Given,
+    inference: "InferenceOptions",
+    options: Mapping[str, object] | None,
+    each: Sequence[Mapping[str, object]] | None,
+    outputs: Sequence[Path],
+    workers: "Workers",
+    json_path: str | None,
+) -> tuple[Any, int]:
+    """`use_tool` on many files, whose results are written as they get done."""
+    files = given.files or []
+    if there := folder.files:
+        remark(f"results of {there} files are in {folder.folder} already")
+    with closing(folder):
+        try:
+            stopped = _results(
+                tool, files, inference, options, each, outputs, workers, lambda _, result: folder.add(result)
+            )
+        finally:
+            folder.flush()
+        summary = folder.summary()
+    if not stopped:
+        tell(summary, json_path)
+    return summary, stopped or summary.exit_code
 
 
 def _use_on_one(
@@ -199,24 +260,46 @@ def many(
         tool, files, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
         outputs: what is written: nothing that a process had begun is left of it.
     """
-    from avlearn.apply.run_many import ResultTable, in_a_line, run_many
+    from avlearn.apply.run_many import ResultTable
 
-    done, stopped = {}, 0
+    done: dict[int, Any] = {}
+    stopped = _results(tool, files, inference, options, each, outputs, workers, done.__setitem__)
+    return ResultTable(tool, [done[number] for number in sorted(done)]), stopped
+
+
+def _results(
+    tool: "Tool",
+    files: "Sequence[Source]",
+    inference: "InferenceOptions",
+    options: Mapping[str, object] | None,
+    each: Sequence[Mapping[str, object]] | None,
+    outputs: Sequence[Path],
+    workers: "Workers",
+    take: Callable[[int, Any], None],
+) -> int:
+    """Use a tool on many files, as `many`; ``take`` is called with the number of each file and its result.
+
+    Returns:
+        The exit code of an order to stop, else 0.
+    """
+    from avlearn.apply.run_many import in_a_line, run_many
+
+    done = stopped = 0
     results = run_many(tool, files, inference, options=options, each=each, workers=workers)
     try:
         with closing(results):
             try:
-                for number, result in results:
-                    done[number] = result
-                    remark(f"[{len(done)}/{len(files)}] {in_a_line(tool, result)}")
+                for done, (number, result) in enumerate(results, 1):
+                    take(number, result)
+                    remark(f"[{done}/{len(files)}] {in_a_line(tool, result)}")
             except STOPPED as error:
                 stopped = exit_code(error)
     finally:
         for path in outputs:
             drop_unfinished(path)
     if stopped:
-        typer.echo(f"avlearn: stopped with {len(done)} of {len(files)} done", err=True)
-    return ResultTable(tool, [done[number] for number in sorted(done)]), stopped
+        typer.echo(f"avlearn: stopped with {done} of {len(files)} done", err=True)
+    return stopped
 
 
 def output_folder(out: Path | None, given: Given, made: str) -> Path:

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from avlearn.apply.embed import SUFFIXES, embed_file, path_text
+from avlearn.apply.embed import SUFFIXES, embed_file
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.apply.feature_folder import PART
+from avlearn.apply.part_folder import path_text
 from avlearn.data.manifest import Row
 from avlearn.errors import AvlearnError, DataError
 from avlearn.files import is_file, reason_of

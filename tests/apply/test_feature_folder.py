@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
-from avlearn.apply import feature_folder
+from avlearn.apply import part_folder
 from avlearn.apply.embed import FileFeatures
 from avlearn.apply.feature_folder import FeatureFolder, about
 from avlearn.cli.app import app
@@ -43,7 +43,7 @@ def fill(folder: FeatureFolder, files) -> list[str]:
 
 
 def test_parts_hold_what_was_added_and_say_what_it_is_of(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_folder, "_LARGE", 150)
+    monkeypatch.setattr(part_folder, "_LARGE", 150)
     folder = FeatureFolder(tmp_path / "f", ABOUT)
     fill(folder, files)
     parts = sorted((tmp_path / "f").glob("*.parquet"))
@@ -59,7 +59,7 @@ def test_parts_hold_what_was_added_and_say_what_it_is_of(files, tmp_path, monkey
 
 
 def test_a_part_is_written_after_a_while_however_small(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_folder, "_LONG", 0.0)
+    monkeypatch.setattr(part_folder, "_LONG", 0.0)
     folder = FeatureFolder(tmp_path / "f", ABOUT)
     for k, path in enumerate(folder.missing(files), 1):
         folder.add(features(path, 1))

@@ -1,0 +1,148 @@
+"""Rows about very many files: a folder of Parquet files, written as work gets done, from which a run goes on."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from avlearn.data.journal import Journal
+from avlearn.data.part import Part, all_beside
+from avlearn.errors import OutputError
+from avlearn.files import replacing
+from avlearn.media import Slice
+from avlearn.media.source import Source
+
+_JOURNAL = ".journal"
+_NUMBERED = re.compile(r"[a-z]+-(\d+)")
+_LARGE, _LONG = 2**26, 60.0  # bytes in a Parquet file, and seconds after which a smaller one is written
+
+
+class PartFolder:
+    """A folder that rows about files are written to, those of some files in each Parquet file.
+
+    Each says in its metadata what the rows are of. A killed run leaves whole Parquet files; what was not in one yet is
+    done again. Of a file that is done again, because it changed, the last rows count, in the order of the names.
+
+    Args:
+        folder: made where it is not there.
+        about: what the rows are of; JSON types, with ``model``.
+        kind: of the rows, in a word: how the Parquet files are named.
+        part: of the files; others may write to the folder at the same time.
+
+    Raises:
+        OutputError: the folder holds something else, or rows of something else, or cannot be written to.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], kind: str, part: Part | None = None):
+        self.folder, self.about, self.kind = folder, about, kind
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+        begun = (folder / _JOURNAL).exists() or all_beside(folder / _JOURNAL)
+        if not begun and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise OutputError(f"{folder} holds other files: give a folder of its own")
+        self._journal = Journal(folder / _JOURNAL, part)
+        try:
+            self._check_about()
+        except OutputError:
+            self._journal.close()
+            raise
+        records = [record for record in self._journal.records if "part" in record]
+        here = [record for record in records if (folder / record["part"]).exists()]
+        self._done: dict[str, list[Any]] = {}  # what changes when a file does, and the note on it
+        for record in here:
+            self._done |= record["files"]
+        # Parts of the files write side by side; whoever comes later writes files that come later in their order.
+        self._suffix = f"-{part.number}of{part.of}.parquet" if part else ".parquet"
+        numbers = [int(found[1]) for record in here if (found := _NUMBERED.match(record["part"]))]
+        self._number = max(numbers, default=-1) + 1
+        self._kept: list[tuple[str, pyarrow.Table, Any]] = []
+        self._marks: dict[str, str] = {}
+        self._bytes, self._flushed = 0, monotonic()
+
+    def _check_about(self) -> None:
+        for record in self._journal.records:
+            if "part" not in record and record != self.about:
+                keys = {**self.about, **record}
+                differs = ", ".join(key for key in keys if record.get(key) != self.about.get(key))
+                what = f"{self.kind} of '{record.get('model')}' ({differs} differs)"
+                raise OutputError(f"{self.folder} holds {what}: give another folder")
+        if self.about not in self._journal.records:
+            self._journal.add(self.about)
+
+    @property
+    def files(self) -> int:
+        """Of which rows are there, from this run and those before."""
+        return len(self._done)
+
+    @property
+    def notes(self) -> list[Any]:
+        """On each of these files."""
+        return [note for _, note in self._done.values()]
+
+    def missing(self, sources: Sequence[Source]) -> list[Source]:
+        """Those of which no rows are there, or of which the file has changed since."""
+        left = []
+        for source in sources:
+            mark = _mark(source)
+            if not self._is_done(path_text(str(source)), mark):
+                self._marks[path_text(str(source))] = mark
+                left.append(source)
+        return left
+
+    def _is_done(self, name: str, mark: str) -> bool:
+        return self._done.get(name, [None])[0] == mark
+
+    def add_rows(self, name: str, rows: pyarrow.Table, note: Any) -> None:
+        """Keep the rows of a file; they are written when there are enough of them, or after a minute.
+
+        Args:
+            name: of the file, as `path_text` gives it.
+            rows: of one schema for all files.
+            note: JSON types that the journal keeps of the file.
+        """
+        self._kept.append((name, rows, note))
+        self._bytes += rows.nbytes
+        if self._bytes >= _LARGE or monotonic() - self._flushed >= _LONG:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if not self._kept:
+            return
+        part = self.folder / f"{self.kind}-{self._number:05d}{self._suffix}"
+        table = pyarrow.concat_tables([rows for _, rows, _ in self._kept])
+        with replacing(part) as unfinished:
+            pyarrow.parquet.write_table(table.replace_schema_metadata({"avlearn": json.dumps(self.about)}), unfinished)
+        files = {name: [self._marks.get(name, ""), note] for name, _, note in self._kept}
+        self._journal.add({"part": part.name, "files": files})
+        self._done |= files
+        self._number, self._kept, self._bytes, self._flushed = self._number + 1, [], 0, monotonic()
+
+    def close(self) -> None:
+        """Let the folder go; what is kept and not written is lost."""
+        self._journal.close()
+
+
+def path_text(path: str) -> str:
+    """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _mark(source: Source) -> str:
+    """What changes when a file does, or the tar that it lies in; "" of what is no file."""
+    try:
+        status = Path(str(source.path if isinstance(source, Slice) else source)).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
