@@ -1,6 +1,6 @@
 """A tool used on one file or on many: what each gives is told, of many in one table."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from avlearn.data.workers import Workers
     from avlearn.media.open_file import OpenFile
     from avlearn.media.source import Selected, Source
+
+    Results = Generator[tuple[int, Any], None, None]  # of `run_many`
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,11 @@ def use_tool(
     Returns:
         The result, or the table of many, and the command's exit code.
     """
-    if given.results is not None:
-        return _into_results(given.results, tool, given, inference, options, each, outputs, workers, json_path)
+    if given.files is not None and given.results is not None:
+        from avlearn.apply.run_many import run_many
+
+        results = run_many(tool, given.files, inference, options=options, each=each, workers=workers)
+        return _into_folder(given.results, tool, results, len(given.files), outputs, json_path)
     if given.files is not None:
         table, stopped = many(
             tool, given.files, inference, options=options, each=each, outputs=outputs, workers=workers
@@ -190,26 +195,15 @@ def use_tool(
     return result, tool.exit_code(result)
 
 
-def _into_results(
-    folder: "ResultFolder",
-    tool: "Tool",
-    given: Given,
-    inference: "InferenceOptions",
-    options: Mapping[str, object] | None,
-    each: Sequence[Mapping[str, object]] | None,
-    outputs: Sequence[Path],
-    workers: "Workers",
-    json_path: str | None,
+def _into_folder(
+    folder: "ResultFolder", tool: "Tool", results: "Results", count: int, outputs: Sequence[Path], json_path: str | None
 ) -> tuple[Any, int]:
     """`use_tool` on many files, whose results are written as they get done."""
-    files = given.files or []
     if there := folder.files:
         remark(f"results of {there} files are in {folder.folder} already")
     with closing(folder):
         try:
-            stopped = _results(
-                tool, files, inference, options, each, outputs, workers, lambda _, result: folder.add(result)
-            )
+            stopped = _take(tool, results, count, outputs, lambda _, result: folder.add(result))
         finally:
             folder.flush()
         summary = folder.summary()
@@ -260,45 +254,34 @@ def many(
         tool, files, inference, options, each, workers: as for `avlearn.apply.run_many.run_many`.
         outputs: what is written: nothing that a process had begun is left of it.
     """
-    from avlearn.apply.run_many import ResultTable
+    from avlearn.apply.run_many import ResultTable, run_many
 
     done: dict[int, Any] = {}
-    stopped = _results(tool, files, inference, options, each, outputs, workers, done.__setitem__)
+    results = run_many(tool, files, inference, options=options, each=each, workers=workers)
+    stopped = _take(tool, results, len(files), outputs, done.__setitem__)
     return ResultTable(tool, [done[number] for number in sorted(done)]), stopped
 
 
-def _results(
-    tool: "Tool",
-    files: "Sequence[Source]",
-    inference: "InferenceOptions",
-    options: Mapping[str, object] | None,
-    each: Sequence[Mapping[str, object]] | None,
-    outputs: Sequence[Path],
-    workers: "Workers",
-    take: Callable[[int, Any], None],
+def _take(
+    tool: "Tool", results: "Results", count: int, outputs: Sequence[Path], take: Callable[[int, Any], None]
 ) -> int:
-    """Use a tool on many files, as `many`; ``take`` is called with the number of each file and its result.
-
-    Returns:
-        The exit code of an order to stop, else 0.
-    """
-    from avlearn.apply.run_many import in_a_line, run_many
+    """Take results of ``count`` files as they get done, and tell of each; the exit code of an order to stop, else 0."""
+    from avlearn.apply.run_many import in_a_line
 
     done = stopped = 0
-    results = run_many(tool, files, inference, options=options, each=each, workers=workers)
     try:
         with closing(results):
             try:
                 for done, (number, result) in enumerate(results, 1):
                     take(number, result)
-                    remark(f"[{done}/{len(files)}] {in_a_line(tool, result)}")
+                    remark(f"[{done}/{count}] {in_a_line(tool, result)}")
             except STOPPED as error:
                 stopped = exit_code(error)
     finally:
         for path in outputs:
             drop_unfinished(path)
     if stopped:
-        typer.echo(f"avlearn: stopped with {done} of {len(files)} done", err=True)
+        typer.echo(f"avlearn: stopped with {done} of {count} done", err=True)
     return stopped
 
 
