@@ -116,8 +116,9 @@ def is_verbose() -> bool:
 
 def remark(text: str) -> None:
     """Tell whoever looks on a line that is no part of the result."""
-    if not _quiet:
-        print(text, file=sys.stderr, flush=True)
+    if not _quiet and sys.stderr:
+        sys.stderr.write(f"{text}\n")  # at once: Ctrl-C would part a line from its end
+        sys.stderr.flush()
 
 
 def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:

@@ -105,9 +105,9 @@ def parent(folder: str) -> None:
     list(in_processes(named_then_asleep, [Path(folder)] * 2, 2))
 
 
-def test_processes_end_when_their_parent_is_killed(tmp_path):
+def test_worker_processes_end_when_their_parent_is_killed(tmp_path):
     code = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
-    code += "import test_processes\nif __name__ == '__main__':\n    test_processes.parent(sys.argv[1])\n"
+    code += "import test_worker_processes\nif __name__ == '__main__':\n    test_worker_processes.parent(sys.argv[1])\n"
     script, folder = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(code)
     folder.mkdir()
