@@ -80,9 +80,7 @@ def linear_probe(
         ),
     ],
     model: ModelName = "default",
-    classifier: Annotated[
-        str, typer.Option(metavar="NAME", help="logistic, svm, knn or attentive.")
-    ] = "logistic",
+    classifier: Annotated[str, typer.Option(metavar="NAME", help="logistic, svm, knn or attentive.")] = "logistic",
     shots: Annotated[
         int | None, typer.Option(min=1, metavar="K", help="Learn from K clips a class, by nearest centroids.")
     ] = None,

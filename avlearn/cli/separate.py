@@ -94,14 +94,11 @@ def separate(
     """
     given = look_at(files, model, part)
     from avlearn.apply.run_many import InferenceOptions
-    from avlearn.apply.source_choice import parse_choice, parse_when
     from avlearn.apply.tools import SEPARATE
 
     if form not in ("float", "24"):
         raise AvlearnError(f"'{form}' is no format: give float or 24")
-    if onscreen and (source or when):
-        raise AvlearnError(f"--onscreen takes all sources together: leave out {'--source' if source else '--when'}")
-    choices = [*(parse_choice(text) for text in source or ()), *(parse_when(text) for text in when or ())]
+    choices = _choices(source or [], when or [], onscreen)
     options: dict[str, Any] = {"sources": sources, "choices": choices, "onscreen": onscreen, "form": form}
     inference = InferenceOptions(model, device, precision, track, channel)
     given = given.kept_in(results, SEPARATE, inference, options)
@@ -112,6 +109,15 @@ def separate(
         workers=who_works(workers, engine, address, device), json_path=json_path,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+def _choices(source: list[str], when: list[str], onscreen: bool) -> list[Any]:
+    """The sources that are asked for, one by one."""
+    from avlearn.apply.source_choice import parse_choice, parse_when
+
+    if onscreen and (source or when):
+        raise AvlearnError(f"--onscreen takes all sources together: leave out {'--source' if source else '--when'}")
+    return [*map(parse_choice, source), *map(parse_when, when)]
 
 
 def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path, str]]:

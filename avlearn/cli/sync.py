@@ -110,11 +110,10 @@ def sync(
     inference = InferenceOptions(model, device, precision, track, channel)
     given = given.kept_in(results, SYNC, inference, options)
     each = _outputs(given, fix, out, overwrite)
+    outputs, by = [path for own in each for path in own.values()], who_works(workers, engine, address, device)
     result, code = use_tool(
-        SYNC, given, inference, options=options, each=each,
-        outputs=[path for own in each for path in own.values()],
-        workers=who_works(workers, engine, address, device), json_path=json_path,
-    )  # fmt: skip
+        SYNC, given, inference, options=options, each=each, outputs=outputs, workers=by, json_path=json_path
+    )
     if given.files is None and result.not_fixed:
         raise SyncError(result.not_fixed)
     raise typer.Exit(code)
