@@ -104,12 +104,10 @@ def sync(
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.apply.tools import SYNC
 
-    if drift and not fix:
-        raise AvlearnError("--drift goes with --fix OUT")
     options = {"max_offset": max_offset, "tolerance": tolerance, "resample": drift, **_asked(model, released, crop)}
     inference = InferenceOptions(model, device, precision, track, channel)
     given = given.kept_in(results, SYNC, inference, options)
-    each = _outputs(given, fix, out, overwrite)
+    each = _outputs(given, fix, drift, out, overwrite)
     outputs, by = [path for own in each for path in own.values()], who_works(workers, engine, address, device)
     result, code = use_tool(
         SYNC, given, inference, options=options, each=each, outputs=outputs, workers=by, json_path=json_path
@@ -143,10 +141,12 @@ def _box(text: str) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def _outputs(given: Given, fix: Path | None, curve: Path | None, overwrite: bool) -> list[dict[str, Path]]:
+def _outputs(given: Given, fix: Path | None, drift: bool, curve: Path | None, overwrite: bool) -> list[dict[str, Path]]:
     """What is written for each file, checked."""
     from avlearn.media.containers import CONTAINERS
 
+    if drift and not fix:
+        raise AvlearnError("--drift goes with --fix OUT")
     source, files = given.source, given.files
     if files is None:
         if fix:
