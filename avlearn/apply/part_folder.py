@@ -44,8 +44,9 @@ class PartFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
-        begun = (folder / _JOURNAL).exists() or all_beside(folder / _JOURNAL)
-        if not begun and any(not path.name.startswith(".") for path in folder.iterdir()):
+        # Whether a run before this one began here: what it left is ours.
+        self.begun = (folder / _JOURNAL).exists() or bool(all_beside(folder / _JOURNAL))
+        if not self.begun and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise OutputError(f"{folder} holds other files: give a folder of its own")
         self._journal = Journal(folder / _JOURNAL, part)
         try:

@@ -59,7 +59,7 @@ class ResultFolder(PartFolder):
         row = {
             "path": name,
             "status": status,
-            "reason": result.reason if failed else "",
+            "reason": path_text(result.reason) if failed else "",
             "result": json.dumps(result.to_dict()),
         }
         note = [status, ERROR if failed else self._tool.exit_code(result)]

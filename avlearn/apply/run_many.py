@@ -166,6 +166,8 @@ def run_many(
     Yields:
         Number of a file and its result, or its `Failure`, as they get done.
     """
+    if not paths:
+        return
     # What is wrong with a model is wrong for all files.
     if isinstance(workers, Cluster):
         open_model(tool, replace(inference, device="cpu", precision="32"))  # what workers have is theirs

@@ -25,6 +25,7 @@ from avlearn.cli.options import (
 )
 from avlearn.cli.tools import gathered, many
 from avlearn.data.part import Part
+from avlearn.errors import AvlearnError
 from avlearn.files import check_output
 from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_line, remark
@@ -78,6 +79,8 @@ def embed(
     inference = InferenceOptions(model, device, precision, track, channel)
     if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
         _into_folder(out, sources, inference, by, part, json_path)
+    if part:
+        raise AvlearnError(f"--part {part}: all parts write to one place, give a folder: -o features/")
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
     table, stopped = many(EMBED, sources, inference, workers=by)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]

@@ -133,5 +133,5 @@ def _outputs(given: Given, out: Path | None, overwrite: bool) -> list[tuple[Path
         own = zip(given.output_names(), files, strict=True)
         targets = [(folder / name, Path(str(path)).stem) for name, path in own]
     for target, stem in targets:
-        check_folder(target, track_patterns(stem), overwrite)
+        check_folder(target, track_patterns(stem), overwrite or given.goes_on)
     return targets

@@ -51,6 +51,11 @@ class Given:
         """Those that are worked on here; None for a single file."""
         return None if self.everything is None else [self.everything[k] for k in self._chosen]
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a command before this one began with the results: what it left of a file is written over."""
+        return self.results is not None and self.results.begun
+
     def output_names(self) -> list[Path]:
         """A name for what is made of each file, whatever part is worked on (`avlearn.apply.run_many.output_names`)."""
         from avlearn.apply.run_many import output_names
@@ -321,7 +326,7 @@ def output_files(
             raise OutputError(f"cannot write to {target.parent}: {error.strerror}") from error
         if _identity(target) in inputs:
             raise OutputError(f"{target} is among the files that are read: give another folder")
-        check_output(target, suffixes, overwrite=overwrite)
+        check_output(target, suffixes, overwrite=overwrite or given.goes_on)
     return targets
 
 

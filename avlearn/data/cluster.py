@@ -234,7 +234,7 @@ class _Pool:
             said = why.strip().splitlines()[-1]
             if "No module named" in why or "AvlearnError" in why:
                 raise AvlearnError(f"a worker cannot start: {said}: every node needs this version of avlearn")
-            if self._failed_starts >= _FAILED_STARTS:
+            if self._failed_starts >= _FAILED_STARTS and all(other.begun for other in self._workers):
                 raise AvlearnError(f"{_FAILED_STARTS} workers of the cluster ended as they started: {said}")
             return
         (number, item), *others = worker.given.values()

@@ -19,7 +19,7 @@ class Journal:
     """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
 
     The journal of a `Part` has a file of its own. It knows what the others held when it was opened, and the journal of
-    the whole holds theirs open, too.
+    the whole takes theirs over.
 
     Args:
         path: of the file; what it holds already is in ``records``, with what those of parts hold.
@@ -42,18 +42,29 @@ class Journal:
         except OSError as error:
             self._lock.close()
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
-        self.records = _records(self.path, whole)
-        self._others: list[Journal] = []
-        for other in [found for found in (path, *all_beside(path)) if found != self.path and found.exists()]:
-            if part:
-                self.records += _records(other, _whole(other.read_bytes()))
-                continue
-            try:
-                self._others.append(Journal(other))
-            except OutputError:
-                self.close()
-                raise
-            self.records += self._others[-1].records
+        own = _records(self.path, whole)
+        others = [found for found in (path, *all_beside(path)) if found != self.path and found.exists()]
+        if part:
+            self.records = [record for other in others for record in _records(other, _whole(other.read_bytes()))] + own
+            return
+        self.records = own
+        try:
+            for other in others:
+                self._take_over(other)
+        except OutputError:
+            self.close()
+            raise
+
+    def _take_over(self, other: Path) -> None:
+        """Have what a part has done since the whole was last opened: one file tells the order of all."""
+        journal = Journal(other)
+        try:
+            for record in journal.records:
+                self.add(record)
+            self.records += journal.records
+            journal.remove()
+        finally:
+            journal.close()
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record; it is there whatever happens to this process next."""
@@ -65,16 +76,12 @@ class Journal:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
 
     def rewrite(self, records: Sequence[dict[str, Any]]) -> None:
-        """Replace all records by others, at once, and those of parts; no more can be added."""
+        """Replace all records by others, at once; no more can be added."""
         with replacing(self.path) as part:
             part.write_bytes(b"".join(map(_line, records)))
-        for other in self._others:
-            other.remove()
 
     def remove(self) -> None:
-        """Remove the file, and those of parts: it has served its purpose."""
-        for other in self._others:
-            other.remove()
+        """Remove the file: it has served its purpose."""
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -83,8 +90,6 @@ class Journal:
             self.path.unlink()
         self._file.close()
         self._lock.close()
-        for other in self._others:
-            other.close()
 
 
 def _whole(data: bytes) -> bytes:

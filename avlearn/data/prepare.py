@@ -165,7 +165,9 @@ def prepare_part(
     """
     manifest, out = _path_or_address(manifest), Path(out)
     settings = _settings(short_side, sample_rate, crf, 0, flow)
-    clips = part.among(_clips(read_manifest(manifest), manifest))
+    clips = _clips(read_manifest(manifest), manifest)
+    own = set(part.among(list(dict.fromkeys(clip.name for clip in clips))))  # rows of one file are of one part
+    clips = [clip for clip in clips if clip.name in own]
     _claim(out, settings, manifest)
     with closing(PreparedClips(out, settings, part)) as store:
         _write_note(out, settings)

@@ -71,12 +71,17 @@ def in_processes(
     """
     left = deque(enumerate(items))
     while left:
-        suspects = yield from _until_one_dies(work, left, workers or os.cpu_count() or 1, limit)
+        suspects = yield from _until_one_dies(work, left, workers or _cores(), limit)
         for number, item in suspects:
             # Each alone: the one that kills its process again is the culprit.
             began = monotonic()
             if (yield from _until_one_dies(work, deque([(number, item)]), 1, limit)):
                 yield number, died(limit(item), monotonic() - began)
+
+
+def _cores() -> int:
+    """Those that this process may use: a job of a cluster has a share of its node's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _until_one_dies(

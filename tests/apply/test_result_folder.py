@@ -99,3 +99,20 @@ def test_rows_are_written_after_a_while_however_few(clips, tmp_path, monkeypatch
         folder.add(probe(clip))
         assert rows(tmp_path / "r")[-1]["path"] == str(clip)
     folder.close()
+
+
+def test_outputs_of_rows_that_were_lost_are_written_over(clips, tmp_path):
+    for k in range(2):
+        shutil.copy(clips[k], tmp_path / f"{k}.mp4")
+    words = ["localize", tmp_path / "0.mp4", tmp_path / "1.mp4", "-o", tmp_path / "out", "--workers", 1]
+    assert run(*words, "--results", tmp_path / "r").returncode in (0, 3)
+    (tmp_path / "r" / "results-00000.parquet").unlink()
+    assert run(*words, "--results", tmp_path / "r").returncode in (0, 3)
+    assert len(rows(tmp_path / "r")) == 2
+    strangers = run(*words, "--results", tmp_path / "new")
+    assert strangers.returncode == 2 and "is there already" in strangers.stderr
+
+
+def test_parts_of_embed_take_a_folder(clips, tmp_path):
+    said = run("embed", clips[0], clips[1], "-o", tmp_path / "f.npz", "--part", "1/2")
+    assert said.returncode == 2 and "--part 1/2: all parts write to one place, give a folder" in said.stderr

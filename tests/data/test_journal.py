@@ -6,6 +6,7 @@ import resource
 import pytest
 
 from avlearn.data.journal import Journal
+from avlearn.data.part import Part
 from avlearn.errors import OutputError
 
 
@@ -72,3 +73,24 @@ def test_a_full_disk_is_told_and_tears_nothing(tmp_path):
     journal = Journal(path)
     assert journal.records == [{"number": 7}] * 4
     journal.close()
+
+
+def test_the_journal_of_the_whole_takes_over_what_parts_did(tmp_path):
+    path = tmp_path / "journal"
+    for part, record in ((None, {"a": 1}), (Part(2, 2), {"a": 2})):
+        journal = Journal(path, part)
+        journal.add(record)
+        journal.close()
+    part = Journal(path, Part(1, 2))
+    assert part.records == [{"a": 1}, {"a": 2}]
+    with pytest.raises(OutputError, match="another run is at work on"):
+        part.add({"a": 3})
+        Journal(path)
+    part.close()
+    whole = Journal(path)
+    whole.add({"a": 4})
+    whole.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["journal"]
+    again = Journal(path)
+    assert [record["a"] for record in again.records][-1] == 4 and {r["a"] for r in again.records} == {1, 2, 3, 4}
+    again.close()
