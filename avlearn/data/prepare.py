@@ -170,7 +170,8 @@ def prepare_part(
     clips = [clip for clip in clips if clip.name in own]
     _claim(out, settings, manifest)
     with closing(PreparedClips(out, settings, part)) as store:
-        _write_note(out, settings)
+        if _read_note(out) != _values(settings):  # parts that begin at once leave each other's alone
+            _write_note(out, settings)
         _, failed = store.fill(clips, workers, progress)
     return len(clips), failed
 
@@ -265,7 +266,7 @@ def _claim(out: Path, settings: Settings, manifest: Path | str) -> None:
     make_folder(out)
     note = out / _NOTE
     if not note.exists():
-        if any(not path.name.startswith(".") for path in out.iterdir()):
+        if any(not path.name.startswith(".") and path != note for path in out.iterdir()):
             raise OutputError(f"{out} holds something else: choose a new folder")
         _write_note(out, settings)
     held = _read_note(out)
