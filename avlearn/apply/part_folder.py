@@ -74,8 +74,6 @@ class PartFolder:
                 differs = ", ".join(key for key in keys if record.get(key) != self.about.get(key))
                 what = f"{self.kind} of '{record.get('model')}' ({differs} differs)"
                 raise OutputError(f"{self.folder} holds {what}: give another folder")
-        if self.about not in self._journal.records:
-            self._journal.add(self.about)
 
     @property
     def files(self) -> int:
@@ -125,6 +123,9 @@ class PartFolder:
         table = pyarrow.concat_tables([rows for _, rows, _ in self._kept])
         with replacing(part) as unfinished:
             pyarrow.parquet.write_table(table.replace_schema_metadata({"avlearn": json.dumps(self.about)}), unfinished)
+        if self.about not in self._journal.records:  # with the first rows: a command that is refused decides nothing
+            self._journal.add(self.about)
+            self._journal.records.append(self.about)
         files = {name: [self._marks.get(name, ""), note] for name, _, note in self._kept}
         self._journal.add({"part": part.name, "files": files})
         self._done |= files

@@ -1,8 +1,9 @@
 """Results of a tool for very many files: a row a file, in a folder of Parquet files that a run goes on from."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from avlearn.apply.part_folder import PartFolder, path_text
 from avlearn.apply.run_many import ERROR, WORSE, Failure, InferenceOptions, Tool
 from avlearn.data.part import Part
 from avlearn.files import printable
+from avlearn.media.source import Source
 
 FORMAT = "avlearn.results/1"
 
@@ -40,13 +42,19 @@ class ResultFolder(PartFolder):
         options: Mapping[str, object],
         part: Part | None = None,
     ):
-        self._tool = tool
+        self._tool, self._asked = tool, set[str]()
         about = {
             "format": FORMAT, "results": tool.schema, "version": __version__, "model": inference.model,
-            "precision": inference.precision, "audio": [inference.track, inference.channel],
+            "files": _state(inference.model), "precision": inference.precision,
+            "audio": [inference.track, inference.channel],
             "options": json.loads(json.dumps(dict(options), default=repr)),
         }  # fmt: skip
         super().__init__(folder, about, "results", part)
+
+    def missing(self, sources: Sequence[Source]) -> list[Source]:
+        """As `PartFolder.missing`; `summary` is of these files."""
+        self._asked |= {path_text(str(source)) for source in sources}
+        return super().missing(sources)
 
     def _is_done(self, name: str, mark: str) -> bool:
         return super()._is_done(name, mark) and self._done[name][1][1] != ERROR
@@ -66,10 +74,21 @@ class ResultFolder(PartFolder):
         self.add_rows(name, pyarrow.Table.from_pylist([row]), note)
 
     def summary(self) -> "ResultSummary":
-        """How many files are there, by their status."""
-        counts = Counter(status for status, _ in self.notes)
-        codes = {code for _, code in self.notes}
+        """How many of the files that were asked for are there, by their status; others' parts are not counted."""
+        notes = [self._done[name][1] for name in self._asked & self._done.keys()]
+        counts = Counter(status for status, _ in notes)
+        codes = {code for _, code in notes}
         return ResultSummary(str(self.folder), dict(counts.most_common()), max(codes, key=WORSE.index, default=0))
+
+
+def _state(model: str) -> str:
+    """What changes when the files of a model's folder do; "" of one that is known by its name."""
+    folder = Path(model)
+    if not folder.exists():
+        return ""
+    files = sorted(path for path in (folder, *folder.rglob("*")) if path.is_file())
+    marks = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return hashlib.sha256("\n".join(marks).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,8 @@ def use_tool(
             tell(table, json_path)
         return table, stopped or table.exit_code
     assert given.file is not None  # there is one, or there are several
+    if not isinstance(workers, int | None):
+        raise AvlearnError(f"--engine ray goes with many files, {given.source} is one")
     result = _use_on_one(tool, given.file, inference, {**(options or {}), **(each[0] if each else {})})
     tell(result, json_path)
     return result, tool.exit_code(result)

@@ -6,6 +6,7 @@ import os
 import sys
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,11 @@ class Journal:
         own = _records(self.path, whole)
         others = [found for found in (path, *all_beside(path)) if found != self.path and found.exists()]
         if part:
-            self.records = [record for other in others for record in _records(other, _whole(other.read_bytes()))] + own
+            self.records = []
+            for other in others:
+                with suppress(FileNotFoundError):  # a part that had nothing to do removes its own
+                    self.records += _records(other, _whole(other.read_bytes()))
+            self.records += own
             return
         self.records = own
         try:

@@ -13,6 +13,7 @@ from avlearn.apply import part_folder
 from avlearn.apply.result_folder import ResultFolder
 from avlearn.apply.run_many import Failure, InferenceOptions
 from avlearn.apply.tools import PROBE
+from avlearn.data.part import Part
 from avlearn.errors import OutputError
 from avlearn.media import probe
 
@@ -116,3 +117,36 @@ def test_outputs_of_rows_that_were_lost_are_written_over(clips, tmp_path):
 def test_parts_of_embed_take_a_folder(clips, tmp_path):
     said = run("embed", clips[0], clips[1], "-o", tmp_path / "f.npz", "--part", "1/2")
     assert said.returncode == 2 and "--part 1/2: all parts write to one place, give a folder" in said.stderr
+
+
+def test_a_command_that_wrote_nothing_decides_nothing_and_parts_count_their_own(clips, tmp_path):
+    made(tmp_path / "r", model="other").close()
+    first = ResultFolder(tmp_path / "r", PROBE, InferenceOptions(), {"top": 3}, Part(1, 2))
+    first.missing([tmp_path / "none.mp4"])
+    first.add(Failure(str(tmp_path / "none.mp4"), "does not exist", PROBE.schema))
+    first.flush()
+    assert first.summary().exit_code == 2
+    first.close()
+    second = ResultFolder(tmp_path / "r", PROBE, InferenceOptions(), {"top": 3}, Part(2, 2))
+    second.missing([clips[0]])
+    second.add(probe(clips[0]))
+    second.flush()
+    assert second.summary().exit_code == 0 and second.summary().counts == {"read": 1}
+    second.close()
+    alone = run("classify", clips[0], "--engine", "ray")
+    assert alone.returncode == 2 and "--engine ray goes with many files" in alone.stderr
+
+
+def test_results_are_of_one_state_of_a_model(clips, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"before")
+    folder = made(tmp_path / "r", model=str(model))
+    folder.missing(clips[:1])
+    folder.add(probe(clips[0]))
+    folder.flush()
+    folder.close()
+    made(tmp_path / "r", model=str(model)).close()
+    (model / "model.safetensors").write_bytes(b"trained on")
+    with pytest.raises(OutputError, match=r"\(files differs\): give another folder"):
+        made(tmp_path / "r", model=str(model))
