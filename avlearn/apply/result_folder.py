@@ -78,7 +78,11 @@ class ResultFolder(PartFolder):
         notes = [self._done[name][1] for name in self._asked & self._done.keys()]
         counts = Counter(status for status, _ in notes)
         codes = {code for _, code in notes}
-        return ResultSummary(str(self.folder), dict(counts.most_common()), max(codes, key=WORSE.index, default=0))
+        return ResultSummary(
+            str(self.folder),
+            dict(sorted(counts.items(), key=lambda it: (-it[1], it[0]))),
+            max(codes, key=WORSE.index, default=0),
+        )
 
 
 def _state(model: str) -> str:

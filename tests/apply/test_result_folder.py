@@ -39,7 +39,7 @@ def test_rows_hold_what_a_command_writes_of_a_file(clips, tmp_path):
     assert json.loads(good["result"]) == json.loads(json.dumps(probe(clips[0]).to_dict()))
     assert (bad["status"], bad["reason"]) == ("error", "does not exist")
     assert summary.counts == {"read": 1, "error": 1} and summary.exit_code == 2
-    assert summary.text() == f"wrote {tmp_path / 'r'}: 1 read, 1 error"
+    assert summary.text() == f"wrote {tmp_path / 'r'}: 1 error, 1 read"
     again = made(tmp_path / "r")
     assert again.missing([clips[0], tmp_path / "none.mp4"]) == [tmp_path / "none.mp4"]  # what failed is tried again
     again.close()
