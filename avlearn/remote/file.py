@@ -56,27 +56,35 @@ class RemoteFile:
         """Bytes from ``begin`` to ``end``, which lie within the file."""
         data = self._tried(lambda: self._file.read(begin, end))
         if len(data) < end - begin:
-            raise MediaError(f"{printable(self.address)} has fewer bytes than were stated: has it changed?")
+            raise self._short()
         return data
 
     def save(self, file: BinaryIO, begin: int, end: int) -> None:
-        """Write a part of it to a file, from that file's beginning; without ``ranges`` all of it.
+        """Write a part of it to a file that is empty, as one stream that goes on where it broke off.
+
+        Without ``ranges`` all of it, from its beginning each time.
 
         Raises:
             MediaError: as for the class.
             OSError: the file cannot be written to.
         """
-        if self.ranges:
-            for at in range(begin, end, _CHUNK):
-                file.write(self.read(at, min(at + _CHUNK, end)))
-            return
 
-        def again() -> None:
-            file.seek(0)
-            file.truncate()
-            self._file.save(file)
+        target = _Target(file)
 
-        self._tried(again)
+        def stream() -> None:
+            if not self.ranges:
+                file.seek(0)
+                file.truncate()
+            self._file.save(target, begin + file.tell(), end)
+
+        try:
+            self._tried(stream, file.tell if self.ranges else None)
+        except MediaError:
+            if target.error is not None:
+                raise target.error from None
+            raise
+        if self.ranges and file.tell() < end - begin:
+            raise self._short()
 
     def __enter__(self) -> "RemoteFile":
         return self
@@ -88,20 +96,25 @@ class RemoteFile:
         """Let go of it."""
         self._file.close()
 
-    def _tried(self, ask: Callable[[], T]) -> T:
-        """What is asked for, at the third try at last."""
-        for wait in (*_WAITS, None):
+    def _short(self) -> MediaError:
+        return MediaError(f"{printable(self.address)} has fewer bytes than were stated: has it changed?")
+
+    def _tried(self, ask: Callable[[], T], came: Callable[[], int] | None = None) -> T:
+        """What is asked for, at the third try at last; tries count anew where ``came`` says that a block came since."""
+        waits, mark = list(_WAITS), 0
+        while True:
             try:
                 return ask()
             except (TimeoutError, ConnectionError, EOFError) as error:
-                if wait is None:
+                if came is not None and came() >= mark + _BLOCK:
+                    waits, mark = list(_WAITS), came()
+                if not waits:
                     raise MediaError(f"{printable(self.address)} {_reason(error, self.address)}") from error
             except AvlearnError:
                 raise
             except Exception as error:  # fsspec raises what the libraries below it do
                 raise _kind(error)(f"{printable(self.address)} {_reason(error, self.address)}") from error
-            time.sleep(wait)
-        raise AssertionError("the last try returns, or raises")
+            time.sleep(waits.pop(0))
 
 
 class BlockReader(io.RawIOBase):
@@ -157,6 +170,22 @@ class BlockReader(io.RawIOBase):
         return self._blocks[number]
 
 
+class _Target:
+    """A file that is written to; ``error`` is what went wrong there, and not with what is written."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 class _Opened(Protocol):
     """What reads a file of one kind of address."""
 
@@ -166,7 +195,7 @@ class _Opened(Protocol):
 
     def read(self, begin: int, end: int) -> bytes: ...
 
-    def save(self, file: BinaryIO) -> None: ...
+    def save(self, file: "_Target", begin: int, end: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -194,8 +223,9 @@ class _SystemFile:
             begin += len(piece)
         return b"".join(pieces)
 
-    def save(self, file: BinaryIO) -> None:
-        raise AssertionError("parts of it are read")
+    def save(self, file: _Target, begin: int, end: int) -> None:
+        for at in range(begin, end, _CHUNK):
+            file.write(self.read(at, min(at + _CHUNK, end)))
 
     def close(self) -> None:
         self._file.close()

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import aiohttp
 from fsspec.asyn import sync
@@ -14,6 +14,12 @@ SILENCE = 30.0  # seconds without a byte, after which a server is given up
 _REQUEST = 300.0  # seconds that a request for a part takes at most
 _SLOWEST = 10_000  # bytes a second of a whole file: who sends less would hold the work up for days
 _CHUNK = 1 << 20
+
+
+class Target(Protocol):
+    """What bytes are written to."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class WebFile:
@@ -41,9 +47,9 @@ class WebFile:
         data: bytes = sync(self.system.loop, self._read, begin, end)
         return data
 
-    def save(self, file: BinaryIO) -> None:
-        """Write all of it in one request, to a file that is empty."""
-        sync(self.system.loop, self._save, file)
+    def save(self, file: Target, begin: int, end: int) -> None:
+        """Write bytes from ``begin`` to ``end`` as they come, in one request; all bytes without ``ranges``."""
+        sync(self.system.loop, self._save, file, begin, end)
 
     def close(self) -> None:
         """Do nothing: the session is shared."""
@@ -57,24 +63,32 @@ class WebFile:
             return _whole(told.get("Content-Range", "").rpartition("/")[2]), version, True
 
     async def _read(self, begin: int, end: int) -> bytes:
-        async with self._asked({"Range": f"bytes={begin}-{end - 1}"}, _REQUEST) as response:
-            told = response.headers
-            if told.get("Content-Range", "") != f"bytes {begin}-{end - 1}/{self.size}":
-                raise ValueError("the server sends another part than was asked for: has the file changed?")
-            if f"{told.get('ETag', '')} {told.get('Last-Modified', '')}" != self.version:
-                raise ValueError("it was changed while it was read: try again")
+        async with self._asked(_part(begin, end), _REQUEST) as response:
+            self._check_part(response, begin, end)
             return await response.content.readexactly(end - begin)
 
-    async def _save(self, file: BinaryIO) -> None:
-        came = 0
-        async with self._asked({}, _REQUEST + self.size / _SLOWEST) as response:
+    async def _save(self, file: Target, begin: int, end: int) -> None:
+        begin, end = (begin, end) if self.ranges else (0, self.size)
+        if begin == end:
+            return
+        longest = _REQUEST + (end - begin) / _SLOWEST
+        async with self._asked(_part(begin, end) if self.ranges else {}, longest) as response:
+            if self.ranges:
+                self._check_part(response, begin, end)
             async for chunk in response.content.iter_chunked(_CHUNK):
-                came += len(chunk)
-                if came > self.size:
-                    raise ValueError(f"the server sends more than the {self.size} bytes that it stated")
+                begin += len(chunk)
+                if begin > end:
+                    raise ValueError("the server sends more bytes than it stated")
                 file.write(chunk)
-        if came < self.size:
+        if begin < end:
             raise EOFError
+
+    def _check_part(self, response: aiohttp.ClientResponse, begin: int, end: int) -> None:
+        told = response.headers
+        if told.get("Content-Range", "") != f"bytes {begin}-{end - 1}/{self.size}":
+            raise ValueError("the server sends another part than was asked for: has the file changed?")
+        if f"{told.get('ETag', '')} {told.get('Last-Modified', '')}" != self.version:
+            raise ValueError("it was changed while it was read: try again")
 
     @asynccontextmanager
     async def _asked(
@@ -115,6 +129,10 @@ class WebFile:
             raise ConnectionError(said)
         if status not in (200, 206, also):
             raise ValueError(said)
+
+
+def _part(begin: int, end: int) -> dict[str, str]:
+    return {"Range": f"bytes={begin}-{end - 1}"}
 
 
 def _of_system(error: Exception) -> str:
