@@ -1,7 +1,7 @@
 """Windows of clips for the synchronization objectives: video, and more audio than belongs to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,7 +12,8 @@ from avlearn.data.cache import ClipCache
 from avlearn.data.manifest import Manifest, Row, value_counts
 from avlearn.data.sampling import Pick
 from avlearn.errors import AvlearnError, DataError, MediaError
-from avlearn.media import ClipReader, Window
+from avlearn.media import ClipReader, Slice, Window
+from avlearn.media.source import Source
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         cache: decoded clips in the rows' order, or None to read the files each time.
         bad_files: ``skip`` gives an item that only carries the reason, ``error`` raises.
         keep: windows read along that are held at most.
+        whole_shards: whether tar shards at addresses are fetched whole, as is worth it where clips are taken in their
+            order (`avlearn.data.shards_ahead`).
 
     Attributes:
         classes: labels of the rows, sorted.
@@ -104,9 +107,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         cache: ClipCache | None = None,
         bad_files: Literal["skip", "error"] = "error",
         keep: int = 1024,
+        whole_shards: bool = False,
     ):
         self.rows = rows if isinstance(rows, Manifest) else list(rows)
         self.rule, self.cache, self.bad_files, self.keep = rule, cache, bad_files, keep
+        self.whole_shards = whole_shards
         self.classes: tuple[str, ...] = tuple(
             sorted({label for labels in value_counts(rows, "labels") for label in labels})
         )
@@ -144,6 +149,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         labels = torch.zeros(len(self.classes), dtype=torch.bool)
         labels[[self._places[label] for label in self.rows[index].labels]] = True
         return labels
+
+    def source_of(self, row: Row) -> Source:
+        """What a reader opens of a row."""
+        source = row.source
+        return replace(source, whole=self.whole_shards) if isinstance(source, Slice) else source
 
     def _arrays(self, index: int, seed: int, further: Sequence[int] = ()) -> "_Arrays":
         if self.cache:
@@ -184,7 +194,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             for video_start, audio_start, _ in drawn
         ]
         reader = ClipReader(fps=rule.fps, size=rule.size, sample_rate=rule.sample_rate, mono=True)
-        clips = reader.read(row.source, windows)
+        clips = reader.read(self.source_of(row), windows)
         for window, clip in zip(windows, clips, strict=True):
             if len(clip.video) != rule.frames:
                 raise DataError(f"the window at {window.start:.2f} s is cut short")

@@ -10,11 +10,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from avlearn.data.clips import Clips, collate
 from avlearn.data.processes import begin_worker, start_server
 from avlearn.data.sampling import StepSampler
+from avlearn.data.shards_ahead import ShardsAhead
 
 
 def clip_loader(
     data: Clips,
-    sampler: StepSampler,
+    sampler: StepSampler | ShardsAhead,
     workers: int = 0,
     collate_fn: Callable[[list[Any]], dict[str, Any]] = collate,
 ) -> StatefulDataLoader:

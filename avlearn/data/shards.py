@@ -8,11 +8,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from avlearn.data.manifest import Row
+import numpy as np
+
+from avlearn.data.manifest import Manifest, Row
 from avlearn.data.prepared_flow import SUFFIX, flow_path, stored_settings
 from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.remote.cache import local_file
+
+
+def shards_of(rows: Sequence[Row]) -> tuple[list[Path | str], np.ndarray]:
+    """The shards that clips lie in, and the number of each clip's.
+
+    Args:
+        rows: of clips.
+
+    Returns:
+        Paths or addresses, and int64 ``[N]``; without any where clips lie in files of their own.
+    """
+    if rows[0].offset is None:
+        return [], np.zeros(0, np.int64)
+    if isinstance(rows, Manifest):
+        paths, which = rows.distinct("path")
+        used, numbers = np.unique(which, return_inverse=True)
+        paths = [paths[k] for k in used]
+    else:
+        places = {path: k for k, path in enumerate(dict.fromkeys(row.path for row in rows))}
+        paths, numbers = list(places), np.array([places[row.path] for row in rows], np.int64)
+    return paths, numbers
 
 
 def write_shards(

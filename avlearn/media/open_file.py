@@ -4,7 +4,7 @@ import io
 import os
 import stat
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,11 +18,15 @@ from avlearn.remote.cache import open_part
 
 @dataclass(frozen=True)
 class Slice:
-    """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on."""
+    """A file within another, like a member of an uncompressed tar: ``bytes`` bytes from ``offset`` on.
+
+    Where that one lies at an address, ``whole`` says that others of it will be read as well: all of it is fetched.
+    """
 
     path: Path | str
     offset: int
     bytes: int
+    whole: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.path} (at byte {self.offset})"
@@ -187,7 +191,7 @@ def _opened(source: Content) -> _Bytes:
         return _Bytes("(bytes)", io.BytesIO(source), 0, memoryview(source).nbytes)
     if isinstance(source, Slice):
         if is_remote(source):
-            return _Bytes(str(source), *open_part(str(source.path), source.offset, source.bytes))
+            return _Bytes(str(source), *open_part(str(source.path), source.offset, source.bytes, source.whole))
         whole = _opened_path(source.path)
         return _Bytes(str(source), whole.file, source.offset, max(min(source.bytes, whole.size - source.offset), 0))
     if not isinstance(source, str | Path):

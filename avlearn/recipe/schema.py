@@ -41,9 +41,16 @@ class Data(Section):
     workers: int = Field(0, ge=0, le=1024)
     windows: int = Field(1, ge=1, le=1024)
     buffer: Count = 512
+    shard_buffer: int = Field(0, ge=0, le=10**6)
     exclude: tuple[Text, ...] = ("silent", "static", "duplicate")
     bad_files: Literal["skip", "error"] = "skip"
     max_bad: Share = 0.05
+
+    @model_validator(mode="after")
+    def _shards_or_cache(self) -> "Data":
+        if self.shard_buffer and self.cache:
+            raise ValueError("data.shard_buffer: data.cache decodes clips out of their shards; give one of the two")
+        return self
 
 
 def _left_open(field: FieldInfo) -> tuple[Any, None]:

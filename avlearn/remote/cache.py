@@ -17,7 +17,7 @@ from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import IO
 
-from avlearn.errors import MediaError, OutputError
+from avlearn.errors import AvlearnError, MediaError, OutputError
 from avlearn.files import in_bytes, printable, reason_of
 from avlearn.remote.file import BlockReader, RemoteFile
 
@@ -25,6 +25,7 @@ LIMIT = "AVLEARN_REMOTE_CACHE_GB"
 _GB = 10.0  # by default
 _FILLED = 0.9  # the share that is kept where there is no room
 _TOTAL = ".total"
+_GIVEN_UP = 60.0  # seconds for which a file of many parts that could not be had is not asked for again
 _SMALL = 8 << 20  # bytes of a part that is fetched whole, and kept for the next time
 
 
@@ -78,12 +79,13 @@ def copy_of(file: RemoteFile, begin: int, size: int, suffix: str = "") -> Path:
     return kept(key(file.address, file.version, file.size, begin, size) + suffix, size, fill, file.address)
 
 
-def open_part(address: str, begin: int = 0, size: int | None = None) -> tuple[RawIOBase, int, int]:
-    """A part of a file to read: of a small one a copy, else blocks.
+def open_part(address: str, begin: int = 0, size: int | None = None, whole: bool = False) -> tuple[RawIOBase, int, int]:
+    """A part of a file to read: of the file's copy where there is one, else of a small part a copy, else blocks.
 
     Args:
         address: of the file.
         begin, size: of the part, bytes; to its end by default.
+        whole: whether all of the file is fetched first, where it can be kept: other parts of it will be read.
 
     Returns:
         A file object that can be sought; the byte in it that the part begins at; and its length.
@@ -91,6 +93,12 @@ def open_part(address: str, begin: int = 0, size: int | None = None) -> tuple[Ra
     Raises:
         MediaError: it cannot be had, or cannot be kept where only a copy can be read.
     """
+    if whole or address in _copies:
+        with suppress(OutputError):  # it was said
+            copy = _open_whole(address)
+            there = os.fstat(copy.fileno()).st_size
+            begin = min(begin, there)
+            return copy, begin, there - begin if size is None else min(size, there - begin)
     file = RemoteFile(address)
     begin = min(begin, file.size)
     size = file.size - begin if size is None else min(size, file.size - begin)
@@ -118,6 +126,37 @@ def open_copy(file: RemoteFile, begin: int, size: int) -> FileIO:
     while True:
         with suppress(FileNotFoundError):  # it was dropped before it was opened
             return copy_of(file, begin, size).open("rb", buffering=0)
+
+
+_copies: dict[str, Path] = {}  # of files that many parts are read of, by address
+_given_up: dict[str, tuple[float, AvlearnError]] = {}  # until when, and why
+
+
+def _open_whole(address: str) -> FileIO:
+    """A file's copy, opened. Its server is asked once: while the copy is there, this process works with that version.
+
+    Raises:
+        MediaError, OutputError: as `local_copy`; for a minute after it did without trying again.
+    """
+    until, told = _given_up.get(address, (0.0, MediaError()))
+    if time.monotonic() < until:
+        raise type(told)(str(told))
+    while True:
+        try:
+            path = _copies.get(address) or local_copy(address)
+        except (MediaError, OutputError) as error:
+            if isinstance(error, OutputError) and not any(
+                isinstance(told, OutputError) for _, told in _given_up.values()
+            ):
+                print(f"warning: {error}; parts of it, and of others like it, are fetched alone", file=sys.stderr)
+            _given_up[address] = (time.monotonic() + _GIVEN_UP, error)
+            raise
+        _copies[address] = path
+        with suppress(FileNotFoundError):  # the cache dropped it
+            copy = path.open("rb", buffering=0)
+            os.utime(path, ns=(time.time_ns(), os.fstat(copy.fileno()).st_mtime_ns))
+            return copy
+        del _copies[address]
 
 
 def key(*facts: object) -> str:

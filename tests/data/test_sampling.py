@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from avlearn.data.sampling import StepSampler
@@ -73,3 +74,36 @@ def test_windows_change_how_often_a_file_is_opened_and_not_how_many_clips_are_se
 def test_fewer_clips_than_a_batch():
     (picks,) = StepSampler(3, 5, 1, seed=0)
     assert {clip for clip, _, _ in picks} == {0, 1, 2} and len(picks) == 5
+
+
+@pytest.mark.parametrize("options", [{}, {"windows": 3, "pool": 2, "workers": 2}])
+def test_clips_of_some_shards_are_taken_before_those_of_others(options):
+    shards = np.arange(48) // 4 % 6  # of 8 clips each, which do not lie beside each other
+    sampler = StepSampler(48, 4, 12 * 3 * options.get("windows", 1), seed=2, shards=shards, mixed=2, **options)
+    whole = list(sampler)
+    assert list(islice(sampler, 17, None)) == whole[17:]
+    clips = [clip for picks in whole for clip, _, _ in picks]
+    if not options:
+        groups = [set(shards[clips[k : k + 16]].tolist()) for k in range(0, len(clips), 16)]
+        assert all(len(group) == 2 for group in groups)
+        for epoch in range(3):
+            assert sorted(clips[48 * epoch : 48 * (epoch + 1)]) == list(range(48))
+            assert set().union(*groups[3 * epoch : 3 * epoch + 3]) == set(range(6))
+        assert len({tuple(clips[48 * epoch : 48 * (epoch + 1)]) for epoch in range(3)}) == 3
+        assert any(len(set(shards[clips[k : k + 4]])) == 2 for k in range(0, 48, 4)), "they are mixed"
+    for step, picks in enumerate(whole):
+        soon = sampler.shards_soon(step)
+        assert {int(shards[clip]) for clip, _, _ in picks} <= set(soon)
+        assert 2 <= len(soon) <= 4 and len(soon) == len(set(soon))
+
+
+def test_processes_take_the_clips_of_the_same_shards():
+    shards = np.arange(40) // 10
+    alone = list(StepSampler(40, 8, 10, seed=1, shards=shards, mixed=1))
+    parts = [list(StepSampler(40, 4, 10, seed=1, rank=rank, world=2, shards=shards, mixed=1)) for rank in range(2)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == alone
+
+
+def test_shards_of_all_are_mixed_like_clips_of_none():
+    shards = np.arange(40) // 10
+    assert list(StepSampler(40, 8, 10, seed=1, shards=shards, mixed=4)) == list(StepSampler(40, 8, 10, seed=1))

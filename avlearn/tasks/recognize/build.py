@@ -60,7 +60,8 @@ def build(
         if recipe.data.cache:
             rows, cache = decode_clips(recipe, rows, name, **needs)
             left_out += len(cache.bad) if name == "training" else 0
-        data.append(LabelledClips(rows, names, own, cache, "skip", recipe.data.buffer))
+        whole_shards = recipe.data.shard_buffer > 0
+        data.append(LabelledClips(rows, names, own, cache, "skip", recipe.data.buffer, whole_shards))
     weights = balanced_weights(listed[0][0], names) if said.class_weights == "balanced" else None
     clip_weights = audio_balanced_weights(data[0]) if said.class_weights == "audio_balanced" and not sample else None
     module = RecognizeModule(model, recipe, weights, clip_weights)

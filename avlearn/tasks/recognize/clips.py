@@ -76,6 +76,7 @@ class LabelledClips(ClipDataset):
         cache: decoded clips in the rows' order, or None to read the files each time.
         bad_files: ``skip`` gives an item that only carries the reason, ``error`` raises.
         keep: windows read along that are held at most.
+        whole_shards: as for `ClipDataset`.
     """
 
     def __init__(
@@ -86,9 +87,10 @@ class LabelledClips(ClipDataset):
         cache: ClipCache | None = None,
         bad_files: Literal["skip", "error"] = "skip",
         keep: int = 1024,
+        whole_shards: bool = False,
     ):
         plain = WindowRule(rule.fps, rule.size, rule.sample_rate, rule.seconds, 0.0, 1 / rule.fps)
-        super().__init__(rows, plain, cache, bad_files, keep)
+        super().__init__(rows, plain, cache, bad_files, keep, whole_shards)
         self.classes = tuple(names)
         self._places = {label: k for k, label in enumerate(names)}
         self.how = rule
@@ -142,13 +144,13 @@ class LabelledClips(ClipDataset):
         heard = [np.zeros(0, np.float32)] * len(seeds)
         if how.sees:
             size = (how.size, how.size)
-            clips = ClipReader(fps=how.fps, size=size, audio=False).read(row.source, frames)
+            clips = ClipReader(fps=how.fps, size=size, audio=False).read(self.source_of(row), frames)
             each = how.segments or 1
             parts = [clips[k : k + each] for k in range(0, len(clips), each)]
             seen = [np.concatenate([clip.video for clip in part]) for part in parts]
         if how.hears:
             reader = ClipReader(sample_rate=how.sample_rate, mono=True, video=False)
-            heard = [clip.audio[0] for clip in reader.read(row.source, sounds)]
+            heard = [clip.audio[0] for clip in reader.read(self.source_of(row), sounds)]
         return [self._whole(video, audio) for video, audio in zip(seen, heard, strict=True)]
 
     def _flow(self, index: int, seed: int, settings: FlowSettings) -> np.ndarray:

@@ -44,7 +44,7 @@ def build(recipe: SeparateRecipe, sample: tuple[int, int] | None = None) -> Expe
         if recipe.data.cache:
             rows, cache = decode_clips(recipe, rows, name)
             left_out += len(cache.bad) if name == "training" else 0
-        clips = ClipDataset(rows, rule, None, "skip", recipe.data.buffer)
+        clips = ClipDataset(rows, rule, None, "skip", recipe.data.buffer, recipe.data.shard_buffer > 0)
         if cache:
             labels = torch.stack([clips.labels_of(k) for k in range(len(rows))])
             data.append(SeenClips(model, cache, labels, recipe.clip.seconds))

@@ -43,7 +43,8 @@ def build(
         if recipe.data.cache:
             usable, cache = decode_clips(recipe, usable, name)
             left_out += len(cache.bad) if name == "training" else 0
-        data.append(ClipDataset(usable, rule, cache, "skip", recipe.data.buffer))
+        whole_shards = recipe.data.shard_buffer > 0
+        data.append(ClipDataset(usable, rule, cache, "skip", recipe.data.buffer, whole_shards))
     clips = tuple(counts) if sample else (len(data[0]), len(data[1]))
     objective = build_objective(recipe, model, clips[0])
     if objective.frozen:
