@@ -1,6 +1,6 @@
 """Features of files for recognition: of the video where the sound comes from, and of the audio."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, embed_alone
+from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel, encoder_windows
 from avlearn.apply.in_distribution import InDistributionCheck
 from avlearn.apply.part_folder import path_text
 from avlearn.apply.recognize import recognize_windows
@@ -17,6 +17,7 @@ from avlearn.apply.rows import Rows
 from avlearn.apply.windows import check_finite, stream_windows, windows
 from avlearn.errors import MediaError, ModelError
 from avlearn.files import check_output, printable, reason_of, replacing
+from avlearn.media import SharedDecoding
 from avlearn.media.probe import probe
 from avlearn.media.selection import select_audio
 from avlearn.media.source import Source, opened, opened_once
@@ -89,10 +90,16 @@ class EmbedResult:
 
     def text(self) -> str:
         """Human-readable text."""
-        lines = [f"{printable(path)}: error: {reason}" for path, reason in self.failed]
-        lines += [f"{len(self.failed)} of {self.files + len(self.failed)} files could not be read"] if lines else []
+        return "\n".join([*(f"{printable(path)}: error: {reason}" for path, reason in self.failed), *self.counts()])
+
+    def counts(self) -> list[str]:
+        """Human-readable lines: how many files could not be read, if any, and what was written."""
+        told = [f"{len(self.failed)} of {self.files + len(self.failed)} files could not be read"] if self.failed else []
         windows, files = (f"{n} {what}{'s' * (n != 1)}" for n, what in ((self.windows, "window"), (self.files, "file")))
-        return "\n".join([*lines, f"wrote {printable(self.out)}: {windows} of {files}"])
+        return [*told, f"wrote {printable(self.out)}: {windows} of {files}"]
+
+
+Row = tuple[float, np.ndarray, np.ndarray]  # of a window: start in seconds, features of video and of audio
 
 
 @unchanged
@@ -100,63 +107,98 @@ class EmbedResult:
 def embed_file(
     path: Source, model: FeatureModel, check: InDistributionCheck | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of each window of a file; of an encoder alone, see `embed_alone`.
+    """Features of each window of a file.
 
     Returns:
         Starts ``[N]`` seconds, video ``[N, 3 D]``, audio ``[N, 3 D']``, float32; NaN where the file has no video, or
-        no audio: all places of the video then count alike. Of an encoder alone, or of a recognizer, ``[N, D]`` and
-        ``[N, 0]``, or the other way round, or both, as it takes them.
+        no audio: all places of the video then count alike. Of an encoder alone, or of a recognizer, means ``[N, D]``
+        and ``[N, 0]``, or the other way round, or both, as it takes them.
+    """
+    rows = WindowRows()
+    for row in window_rows(path, model, check):
+        rows.add(row)
+    return rows.arrays()
+
+
+class WindowRows:
+    """Features of windows, kept along a file of any length."""
+
+    def __init__(self) -> None:
+        self._starts: list[float] = []
+        self._video, self._audio = Rows(), Rows()
+
+    def add(self, row: Row) -> None:
+        """Add those of a window."""
+        start, video, audio = row
+        self._starts.append(start)
+        self._video.append(video)
+        self._audio.append(audio)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Starts ``[N]`` in seconds, video and audio ``[N, ...]``, float32."""
+        return np.array(self._starts, np.float32), self._video.array(), self._audio.array()
+
+
+def window_rows(
+    path: Source,
+    model: FeatureModel,
+    check: InDistributionCheck | None = None,
+    decoded: SharedDecoding | None = None,
+) -> Iterator[Row]:
+    """Features of a file, window by window, as of `embed_file`.
+
+    Args:
+        path: the file.
+        model: what describes it.
+        check: is told of windows that have video and audio.
+        decoded: shared with other models.
+
+    Raises:
+        MediaError: the file cannot be read, or lacks what the model takes.
     """
     if isinstance(model, Recognizer):
-        return _embed_recognized(path, model)
+        yield from _recognized(path, model, decoded)
+        return
     if isinstance(model, EncoderAlone):
-        return embed_alone(path, model)
-    info = probe(path)
+        nothing = np.zeros(0, np.float32)
+        for start, features in encoder_windows(path, model, decoded):
+            mean = pooled(features)[0].cpu().numpy()
+            yield (start, mean, nothing) if model.sees else (start, nothing, mean)
+        return
+    info, hop = probe(path), model.config.seconds / 2
     if info.video is None or info.audio is None:
-        return _embed_stream(path, model, "audio" if info.video is None else "video")
-    starts: list[float] = []
-    video, audio = Rows(), Rows()
-    for window in windows(path, model, model.config.seconds / 2):
+        yield from _of_stream(path, model, "audio" if info.video is None else "video", decoded)
+        return
+    for window in windows(path, model, hop, decoded):
         if check:
             check.add_video(window.features, window.frames)
             check.add_audio(window.audio_features)
         seen, heard = pooled_features(model, window.features, window.audio_features)
-        starts.append(window.start)
-        video.extend(seen.cpu().numpy())
-        audio.extend(heard.cpu().numpy())
-    return np.array(starts, np.float32), video.array(), audio.array()
+        yield window.start, seen[0].cpu().numpy(), heard[0].cpu().numpy()
 
 
-def _embed_recognized(path: Source, model: Recognizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    starts: list[float] = []
-    means = {"video": Rows(), "audio": Rows()}
-    for window in recognize_windows(path, model):
-        starts.append(window.start)
+def _recognized(path: Source, model: Recognizer, decoded: SharedDecoding | None) -> Iterator[Row]:
+    for window in recognize_windows(path, model, decoded=decoded):
+        means = {"video": np.zeros(0, np.float32), "audio": np.zeros(0, np.float32)}
         for kind, values in window.features.items():
             if kind not in means:
                 raise ModelError(f"{model.config.fusion} has features of {', '.join(window.features)}: embed takes two")
-            means[kind].extend(pooled(values).cpu().numpy())
-    nothing = np.zeros((len(starts), 0), np.float32)
-    video, audio = (each.array() if len(each) else nothing for each in means.values())
-    return np.array(starts, np.float32), video, audio
+            means[kind] = pooled(values)[0].cpu().numpy()
+        yield window.start, means["video"], means["audio"]
 
 
-def _embed_stream(
-    path: Source, model: AudioVisual, kind: Literal["video", "audio"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`embed_file` of what has video or audio alone."""
+def _of_stream(
+    path: Source, model: AudioVisual, kind: Literal["video", "audio"], decoded: SharedDecoding | None
+) -> Iterator[Row]:
+    """`window_rows` of what has video or audio alone."""
     pool = pooled_video if kind == "video" else pooled_audio
-    starts: list[float] = []
-    pooled = Rows()
-    for start, features in stream_windows(path, model, model.config.seconds / 2, kind):
-        starts.append(start)
-        pooled.extend(pool(features).cpu().numpy())
-    if not len(pooled):
+    missing = np.full(3 * (model.audio if kind == "video" else model.video).num_features, np.nan, np.float32)
+    empty = True
+    for start, features in stream_windows(path, model, model.config.seconds / 2, kind, decoded):
+        row, empty = pool(features)[0].cpu().numpy(), False
+        yield (start, row, missing) if kind == "video" else (start, missing, row)
+    if empty:
         raise MediaError(f"{path} holds no {kind}")
-    found: dict[str, np.ndarray] = {kind: pooled.array()}
-    for name, tower in (("video", model.video), ("audio", model.audio)):
-        found.setdefault(name, np.full((len(starts), 3 * tower.num_features), np.nan, np.float32))
-    return np.array(starts, np.float32), found["video"], found["audio"]
 
 
 def embed_files(

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avlearn.apply.rows import Rows
 from avlearn.apply.windows import check_finite
 from avlearn.device import choose_device, choose_precision, computing_in
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
-from avlearn.media import stream
+from avlearn.media import SharedDecoding, stream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.by_address import by_address
-from avlearn.models.encoder import Encoder, pooled
+from avlearn.models.encoder import Encoder
 from avlearn.models.folder import load
 from avlearn.models.fuse import fuse_for_cpu, fuse_recognizer
 from avlearn.models.inputs import encoder_input
@@ -138,17 +137,21 @@ def _released(name: str) -> Released | None:
 
 
 @torch.inference_mode()
-def encoder_windows(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
+def encoder_windows(
+    path: Source, model: EncoderAlone, decoded: SharedDecoding | None = None
+) -> Iterator[tuple[float, torch.Tensor]]:
     """Start in seconds, and features, of the clips of `encoder_clips`: ``[1, D, T', Y, X]``, of audio ``[1, D, U]``.
 
     Raises:
         MediaError: as there.
     """
-    for start, clip in encoder_clips(path, model):
+    for start, clip in encoder_clips(path, model, decoded):
         yield start, model.features(clip)
 
 
-def encoder_clips(path: Source, model: EncoderAlone) -> Iterator[tuple[float, torch.Tensor]]:
+def encoder_clips(
+    path: Source, model: EncoderAlone, decoded: SharedDecoding | None = None
+) -> Iterator[tuple[float, torch.Tensor]]:
     """Clips of a file, one after the other; a last stretch shorter than half of one is left out, unless it is alone.
 
     Yields:
@@ -158,7 +161,7 @@ def encoder_clips(path: Source, model: EncoderAlone) -> Iterator[tuple[float, to
         MediaError: the file cannot be read, or has no video, or no audio, as the encoder takes it.
     """
     first = None
-    for start, clip, length in _clips(path, model.preprocessing):
+    for start, clip, length in _clips(path, model.preprocessing, decoded):
         if first is not None and len(clip) < length / 2:
             continue
         first = start if first is None else first
@@ -167,28 +170,17 @@ def encoder_clips(path: Source, model: EncoderAlone) -> Iterator[tuple[float, to
         raise NoVideoError(f"{path} has no video") if model.sees else NoAudioError(f"{path} has no audio track")
 
 
-def _clips(path: Source, how: Preprocessing | AudioPreprocessing) -> Iterator[tuple[float, np.ndarray, int]]:
+def _clips(
+    path: Source, how: Preprocessing | AudioPreprocessing, decoded: SharedDecoding | None
+) -> Iterator[tuple[float, np.ndarray, int]]:
     """Start, frames ``[T, H, W, 3]`` or samples ``[S]``, and how many a whole clip has."""
     if isinstance(how, Preprocessing):
         fps = _FPS / how.stride
-        for clip in stream(path, how.frames / fps, how.frames / fps, fps=fps, audio=False):
+        for clip in stream(path, how.frames / fps, how.frames / fps, fps=fps, audio=False, decoded=decoded):
             yield clip.start, clip.video, how.frames
     else:
         seconds = how.samples / how.sample_rate
-        for clip in stream(path, seconds, seconds, sample_rate=how.sample_rate, mono=True, video=False):
+        for clip in stream(
+            path, seconds, seconds, sample_rate=how.sample_rate, mono=True, video=False, decoded=decoded
+        ):
             yield clip.start, clip.audio[0], how.samples
-
-
-def embed_alone(path: Source, model: EncoderAlone) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the features of each clip of a file (`encoder_windows`).
-
-    Returns:
-        Starts ``[N]`` in seconds, video and audio: ``[N, D]`` of what the encoder takes, ``[N, 0]`` of the other.
-    """
-    starts: list[float] = []
-    means = Rows()
-    for start, features in encoder_windows(path, model):
-        starts.append(start)
-        means.extend(pooled(features).cpu().numpy())
-    found, nothing = means.array(), np.zeros((len(starts), 0), np.float32)
-    return np.array(starts, np.float32), *((found, nothing) if model.sees else (nothing, found))

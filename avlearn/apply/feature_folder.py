@@ -1,8 +1,8 @@
 """Features of very many files: a folder of Parquet parts, written as work gets done, from which a run goes on."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from avlearn.apply.embed import EmbedResult, FileFeatures
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.apply.part_folder import PartFolder, path_text
 from avlearn.apply.run_many import Failure, InferenceOptions, run_many
-from avlearn.apply.tools import EMBED
+from avlearn.apply.tools import EMBED_BY_EACH
 from avlearn.data.part import Part
 from avlearn.data.workers import Workers
 from avlearn.media.source import Source
@@ -80,41 +80,57 @@ class FeatureFolder(PartFolder):
         return EmbedResult(str(self.folder), sum(self.notes), self.files, failed)
 
 
+Failed = list[tuple[str, str]]  # path and reason of files
+
+
+def missing_in(folders: Sequence[FeatureFolder], sources: Sequence[Source]) -> dict[Source, list[int]]:
+    """Files of which features are missing, and the numbers of the folders that lack them."""
+    lacking: dict[Source, list[int]] = {}
+    for number, folder in enumerate(folders):
+        for source in folder.missing(sources):
+            lacking.setdefault(source, []).append(number)
+    return lacking
+
+
 def embed_into(
-    folder: FeatureFolder,
-    sources: Sequence[Source],
+    folders: Sequence[FeatureFolder],
+    lacking: Mapping[Source, Sequence[int]],
     inference: InferenceOptions,
     workers: Workers = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> list[tuple[str, str]]:
-    """Features of files into a folder; what is done is written, whatever ends this.
+) -> list[Failed]:
+    """Features of files into a folder for each model; what is done is written, whatever ends this.
 
     Args:
-        folder: what they are added to.
-        sources: files, those that `FeatureFolder.missing` gives.
+        folders: what they are added to: one for the inference's model, and one for each of the others.
+        lacking: files, and numbers of the folders, as of `missing_in`.
         inference, workers: as for `avlearn.apply.run_many.run_many`.
         progress: told how many files are done, and of how many.
 
     Returns:
-        Path and reason of each file that could not be read.
+        For each folder, the files that could not be read.
 
     Raises:
         ModelError: see there.
         OutputError: a part cannot be written.
     """
-    failed: list[tuple[str, str]] = []
-    if not sources:
-        return failed
-    try:
-        with closing(run_many(EMBED, sources, inference, workers=workers)) as results:
-            for done, (_, result) in enumerate(results, 1):
-                if isinstance(result, Failure):
-                    failed.append((path_text(result.path), result.reason))
+    failed: list[Failed] = [[] for _ in folders]
+    sources, each = [*lacking], [{"wanted": numbers} for numbers in lacking.values()]
+    with ExitStack() as at_the_end:
+        for folder in folders:
+            at_the_end.callback(folder.flush)
+        results = at_the_end.enter_context(
+            closing(run_many(EMBED_BY_EACH, sources, inference, each=each, workers=workers))
+        )
+        for done, (file, result) in enumerate(results, 1):
+            numbers = lacking[sources[file]]
+            by_each = [result] * len(numbers) if isinstance(result, Failure) else result
+            for number, found in zip(numbers, by_each, strict=True):
+                if isinstance(found, Failure):
+                    failed[number].append((path_text(found.path), found.reason))
                 else:
-                    folder.add(result)
-                progress(done, len(sources))
-    finally:
-        folder.flush()
+                    folders[number].add(found)
+            progress(done, len(sources))
     return failed
 
 

@@ -45,8 +45,8 @@ class PartFolder:
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
         # Whether a run before this one began here: what it left is ours.
-        self.begun = (folder / _JOURNAL).exists() or bool(all_beside(folder / _JOURNAL))
-        if not self.begun and any(not path.name.startswith(".") for path in folder.iterdir()):
+        self.begun = is_begun(folder)
+        if not self.begun and not is_empty(folder):
             raise OutputError(f"{folder} holds other files: give a folder of its own")
         self._journal = Journal(folder / _JOURNAL, part)
         try:
@@ -134,6 +134,16 @@ class PartFolder:
     def close(self) -> None:
         """Let the folder go; what is kept and not written is lost."""
         self._journal.close()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder is a `PartFolder` that a run has begun."""
+    return (folder / _JOURNAL).exists() or bool(all_beside(folder / _JOURNAL))
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing that people see."""
+    return all(path.name.startswith(".") for path in folder.iterdir())
 
 
 def path_text(path: str) -> str:

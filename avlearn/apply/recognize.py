@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from avlearn.apply.windows import check_finite
 from avlearn.errors import NoAudioError, NoVideoError
-from avlearn.media import Clip, stream
+from avlearn.media import Clip, SharedDecoding, stream
 from avlearn.media.source import Source
 from avlearn.models.recognizer import Recognizer
 from avlearn.models.two_tower import frames_to_input
@@ -51,13 +51,15 @@ class RecognizerClip:
 
 
 @torch.inference_mode()
-def recognize_windows(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizedWindow]:
+def recognize_windows(
+    path: Source, model: Recognizer, hop: float | None = None, decoded: SharedDecoding | None = None
+) -> Iterator[RecognizedWindow]:
     """The windows of `recognizer_clips`, recognized.
 
     Raises:
         NoVideoError, NoAudioError, MediaError: as there.
     """
-    for clip in recognizer_clips(path, model, hop):
+    for clip in recognizer_clips(path, model, hop, decoded):
         yield recognized(clip, model)
 
 
@@ -69,7 +71,9 @@ def recognized(clip: RecognizerClip, model: Recognizer) -> RecognizedWindow:
     return RecognizedWindow(clip.start, clip.frames, features, model.probabilities(scores)[0])
 
 
-def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) -> Iterator[RecognizerClip]:
+def recognizer_clips(
+    path: Source, model: Recognizer, hop: float | None = None, decoded: SharedDecoding | None = None
+) -> Iterator[RecognizerClip]:
     """Windows as long as those of the training, every ``hop`` seconds; by default one after the other.
 
     A last stretch shorter than half a window is left out unless it is all there is; what is shorter than a window goes
@@ -84,7 +88,7 @@ def recognizer_clips(path: Source, model: Recognizer, hop: float | None = None) 
     first: float | None = None
     for clip in stream(
         path, seconds, hop or seconds, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
-        video=config.sees, audio=config.hears,
+        video=config.sees, audio=config.hears, decoded=decoded,
     ):  # fmt: skip
         length = len(clip.video) / config.fps if config.sees else clip.audio.shape[1] / config.sample_rate
         if first is not None and length < seconds / 2:

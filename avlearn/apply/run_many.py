@@ -129,6 +129,7 @@ class InferenceOptions:
 
     Attributes:
         model, device, precision: as for `avlearn.load`.
+        others: models beside it, for a tool that takes several.
         track, channel: as for `avlearn.apply.audio_choice.choose_audio`.
     """
 
@@ -137,6 +138,7 @@ class InferenceOptions:
     precision: str = "32"
     track: str | None = None
     channel: str | None = None
+    others: tuple[str, ...] = ()
 
 
 def run_many(
@@ -223,7 +225,7 @@ class _Work:
 
     def _use(self, path: Source, model: tuple[Any, ...], own: Mapping[str, object]) -> Any:
         with opened(path) as file:
-            chosen = choose_audio(file, self.inference.track, self.inference.channel, *model)
+            chosen = choose_audio(file, self.inference.track, self.inference.channel, *model[:1])
             return self.func(chosen, *model, **self.options, **own)
 
 
@@ -238,7 +240,7 @@ def _longest(item: tuple[Source, Mapping[str, object]]) -> float:
 
 
 def open_model(tool: Tool, inference: InferenceOptions) -> tuple[Any, ...]:
-    """The model that a tool's function takes after the file, alone in a tuple; an empty one where it takes none.
+    """The models that a tool's function takes after the file: none, one, or the others as well.
 
     Raises:
         ModelError: there is no such model, or it is none for this tool.
@@ -247,12 +249,13 @@ def open_model(tool: Tool, inference: InferenceOptions) -> tuple[Any, ...]:
 
 
 def _opened_model(loader: str, inference: InferenceOptions) -> tuple[Any, ...]:
-    return (_loaded(loader, inference.model, inference.device, inference.precision),) if loader else ()
+    names = (inference.model, *inference.others) if loader else ()
+    return _loaded(loader, names, inference.device, inference.precision)
 
 
 @lru_cache(maxsize=1)
-def _loaded(loader: str, model: str, device: str, precision: str) -> Any:
-    return imported(loader)(model, device, precision)
+def _loaded(loader: str, names: tuple[str, ...], device: str, precision: str) -> tuple[Any, ...]:
+    return tuple(imported(loader)(name, device, precision) for name in names)
 
 
 def _take_one_thread() -> None:

@@ -1,5 +1,6 @@
 """The tools as they are used on many files: what is called, and what each result is in a table."""
 
+from dataclasses import replace
 from typing import Any
 
 from avlearn.apply.run_many import ERROR, Tool
@@ -106,4 +107,7 @@ FLOW = Tool(
 EMBED = Tool(
     "avlearn.embed/1", "avlearn.apply.embed:file_features", "avlearn.apply.encoder_alone:load_embedder",
     lambda _: "read", lambda _: 0, lambda result: {"windows": str(len(result.starts))},
+)  # fmt: skip
+EMBED_BY_EACH = replace(
+    EMBED, function="avlearn.apply.embed_by_each:features_by_each", cells=lambda _: {},
 )  # fmt: skip

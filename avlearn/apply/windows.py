@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from avlearn.apply.normalize_audio import audio_normalizer
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
-from avlearn.media import MediaInfo, probe, stream
+from avlearn.media import MediaInfo, SharedDecoding, probe, stream
 from avlearn.media.probe import AudioStream, VideoStream
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
@@ -72,7 +72,9 @@ class EncodedWindow:
     audio_features: Tensor
 
 
-def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWindow]:
+def windows(
+    path: Source, model: AudioVisual, hop: float, decoded: SharedDecoding | None = None
+) -> Iterator[EncodedWindow]:
     """Windows as long as those of the training, every ``hop`` seconds; video and audio of equal length.
 
     A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then
@@ -86,7 +88,7 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWin
     normalizer = audio_normalizer(path)
     for clip in stream(
         normalizer.source, config.seconds, hop,
-        fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
+        fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True, decoded=decoded,
     ):  # fmt: skip
         alone = first is None
         first = clip.start if first is None else first
@@ -106,7 +108,7 @@ def windows(path: Source, model: AudioVisual, hop: float) -> Iterator[EncodedWin
 
 
 def stream_windows(
-    path: Source, model: AudioVisual, hop: float, kind: Literal["video", "audio"]
+    path: Source, model: AudioVisual, hop: float, kind: Literal["video", "audio"], decoded: SharedDecoding | None = None
 ) -> Iterator[tuple[float, Tensor]]:
     """Windows of the video alone, or of the audio alone, cut as by `windows`: for a file that lacks the other.
 
@@ -122,7 +124,7 @@ def stream_windows(
     least = min(_SHORTEST, config.seconds / 2)
     for clip in stream(
         source, config.seconds, hop, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
-        video=normalizer is None, audio=normalizer is not None,
+        video=normalizer is None, audio=normalizer is not None, decoded=decoded,
     ):  # fmt: skip
         held = torch.from_numpy(normalizer(clip.audio)[0] if normalizer else clip.video)
         steps = len(held) // per_step

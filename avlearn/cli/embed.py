@@ -1,6 +1,6 @@
 """The command embed."""
 
-from contextlib import closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,7 +14,7 @@ from avlearn.cli.options import (
     Engine,
     Files,
     Json,
-    ModelOrSystem,
+    Models,
     Overwrite,
     PartOption,
     Precision,
@@ -31,6 +31,7 @@ from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_line, remark
 
 if TYPE_CHECKING:
+    from avlearn.apply.feature_folder import FeatureFolder
     from avlearn.apply.run_many import InferenceOptions
     from avlearn.data.cluster import Cluster
     from avlearn.media.source import Source
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @app.command()
 def embed(
     files: Files,
-    model: ModelOrSystem = "default",
+    model: Models = None,
     device: Device = "auto",
     precision: Precision = "32",
     out: Annotated[
@@ -68,17 +69,23 @@ def embed(
     On several machines, each does a part of them: avlearn embed clips.parquet -o features/ --part 3/10
 
     By a released encoder (see avlearn weights list): avlearn embed a.mp4 --model vjepa2_1_b
+
+    By several, each file decoded once; to features/default/ and features/vjepa2_1_b/:
+    avlearn embed clips.parquet --model default --model vjepa2_1_b -o features/
     """
-    everything = gathered(files, model)
+    first, *others = model or ["default"]
+    everything = gathered(files, first, *others)
     sources = list(part.among(everything)) if part else everything
     from avlearn.apply.embed import SUFFIXES, write_features
     from avlearn.apply.run_many import Failure, InferenceOptions
     from avlearn.apply.tools import EMBED
 
     by = who_works(workers, engine, address, device)
-    inference = InferenceOptions(model, device, precision, track, channel)
+    inference = InferenceOptions(first, device, precision, track, channel, tuple(others))
     if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
         _into_folder(out, sources, inference, by, part, json_path)
+    if others:
+        raise AvlearnError(f"-o {out}: features by several models go to a folder, one for each in it: -o features/")
     if part:
         raise AvlearnError(f"--part {part}: all parts write to one place, give a folder: -o features/")
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
@@ -102,25 +109,46 @@ def _into_folder(
     part: Part | None,
     json_path: str | None,
 ) -> NoReturn:
-    """Features in parts; what is done is written whatever happens."""
-    from avlearn.apply.encoder_alone import load_features
-    from avlearn.apply.feature_folder import FeatureFolder, about, embed_into
+    """Features in parts, by each model; what is done is written whatever happens."""
+    from avlearn.apply.feature_folder import embed_into, missing_in
+    from avlearn.apply.features_by_model import EmbedResults
 
-    here = inference.device if isinstance(workers, int | None) else "cpu"  # a head of a cluster has no GPU
-    what = about(load_features(inference.model, here), inference.model, inference.precision)
-    with closing(FeatureFolder(out, what, (inference.track, inference.channel), part)) as folder:
-        left, stopped = folder.missing(sources), 0
-        if len(left) < len(sources):
-            remark(f"{len(sources) - len(left)} of {len(sources)} files are in {out} already")
+    with ExitStack() as stack:
+        folders = _opened(out, inference, inference.device if isinstance(workers, int | None) else "cpu", part, stack)
+        lacking, stopped = missing_in(folders, sources), 0
+        for number, folder in enumerate(folders):
+            there = len(sources) - sum(number in numbers for numbers in lacking.values())
+            if there:
+                remark(f"{there} of {len(sources)} files are in {folder.folder} already")
         with progress_line("embedding") as progress:
             try:
-                failed = embed_into(folder, left, inference, workers, progress)
+                failed = embed_into(folders, lacking, inference, workers, progress)
             except STOPPED as error:
                 stopped, failed = exit_code(error), []
         if stopped:
-            typer.echo(
-                f"avlearn: stopped with {folder.files} files done: the same command goes on from there", err=True
-            )
+            done = min(folder.files for folder in folders)
+            typer.echo(f"avlearn: stopped with {done} files done: the same command goes on from there", err=True)
         else:
-            tell(folder.result(failed), json_path)
-    raise typer.Exit(stopped or (2 if failed else 0))
+            results = [folder.result(them) for folder, them in zip(folders, failed, strict=True)]
+            tell(EmbedResults(results) if inference.others else results[0], json_path)
+    raise typer.Exit(stopped or (2 if any(failed) else 0))
+
+
+def _opened(
+    out: Path, inference: "InferenceOptions", device: str, part: Part | None, stack: ExitStack
+) -> "list[FeatureFolder]":
+    """The folders of each model's features, which the stack closes."""
+    from avlearn.apply.encoder_alone import load_features
+    from avlearn.apply.feature_folder import FeatureFolder, about
+    from avlearn.apply.features_by_model import folders_within
+
+    models = (inference.model, *inference.others)
+    places = folders_within(out, models) if inference.others else [out]
+    folders = []
+    for name, place in zip(models, places, strict=True):
+        what = about(load_features(name, device), name, inference.precision)
+        # One model finds the best track for all.
+        by = f"best by {inference.model}" if inference.track == "best" and name != inference.model else inference.track
+        folders.append(FeatureFolder(place, what, (by, inference.channel), part))
+        stack.callback(folders[-1].close)
+    return folders

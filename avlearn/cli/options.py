@@ -96,6 +96,14 @@ ModelOrSystem = Annotated[
         "the package.",
     ),
 ]  # fmt: skip
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME|PATH",
+        help="A model folder or its address, or an encoder's name (avlearn weights list); default: the one in the "
+        "package. May be given several times: each file is decoded once, and -o FOLDER gets a folder for each.",
+    ),
+]  # fmt: skip
 Track = Annotated[
     str | None,
     typer.Option("--audio-track", metavar="N|LANG|best", help="Which audio track; best: the one most in sync."),

@@ -132,25 +132,26 @@ def look_at(sources: Sequence[Path | str], model: str | None = None, part: Part 
     return Given(source, None, file)
 
 
-def gathered(sources: Sequence[Path | str], model: str | None = None) -> "list[Source]":
+def gathered(sources: Sequence[Path | str], *models: str | None) -> "list[Source]":
     """Files that are named, and those of folders, lists and manifests; each once. As `look_at`.
 
     Raises:
         AvlearnError: nothing of it exists, or a folder, list or manifest cannot be read.
     """
-    _check_there(sources, model)
+    _check_there(sources, *models)
     return list(dict.fromkeys(file for source in sources for file in listed(source) or [source]))
 
 
-def _check_there(sources: Sequence[Path | str], model: str | None) -> None:
-    """Refuse names of files that are all of nothing, or that of the model; what uses them takes seconds to load."""
+def _check_there(sources: Sequence[Path | str], *models: str | None) -> None:
+    """Refuse names of files that are all of nothing, or that of a model; what uses them takes seconds to load."""
     if not any(map(exists, sources)):
         others = ["", ", nor does the other", ", nor do the others"][min(len(sources), 3) - 1]
         raise AvlearnError(f"{sources[0]} does not exist{others}")
-    if model is not None:
-        from avlearn.models.named import check_name
+    for model in models:
+        if model is not None:
+            from avlearn.models.named import check_name
 
-        check_name(model)
+            check_name(model)
 
 
 def listed(source: Path | str) -> "list[Source] | None":

@@ -6,6 +6,7 @@ from avlearn.media.open_file import Slice
 from avlearn.media.probe import AudioStream, MediaInfo, VideoStream, probe
 from avlearn.media.reader import ClipReader, read_clip
 from avlearn.media.remux import remux
+from avlearn.media.shared_decoding import SharedDecoding
 from avlearn.media.source import Selected
 from avlearn.media.stream import stream
 from avlearn.media.writer import write_video, write_wav
@@ -17,6 +18,7 @@ __all__ = [
     "MediaFile",
     "MediaInfo",
     "Selected",
+    "SharedDecoding",
     "Slice",
     "VideoStream",
     "Window",

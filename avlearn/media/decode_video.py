@@ -60,7 +60,7 @@ class Frames:
 
         The frame of an instant is the last one presented at or before it; before the first, the first.
         """
-        with self._opened() as (frames, slack):
+        with self.opened() as (frames, slack):
             current = next(frames, None)
             if current is None:
                 raise NoVideoError(f"{self.source}: the video stream holds no frame")
@@ -76,7 +76,7 @@ class Frames:
                 yield float(time), frame
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[Iterator[Presented], float]]:
+    def opened(self) -> Iterator[tuple[Iterator[Presented], float]]:
         """Frames from one at or before ``start``, or from the very first, and the slack of their stamps."""
         for back in (*_BACK, None):
             with open_media(self.source) as container:

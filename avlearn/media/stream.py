@@ -14,6 +14,7 @@ from avlearn.media.decode_video import Frames
 from avlearn.media.probe import probe
 from avlearn.media.resample import Resampled
 from avlearn.media.rgb import to_rgb
+from avlearn.media.shared_decoding import SharedDecoding
 from avlearn.media.source import Source, boundary, opened
 
 
@@ -29,6 +30,7 @@ def stream(
     video: bool = True,
     audio: bool = True,
     audio_delay: float = 0.0,
+    decoded: SharedDecoding | None = None,
 ) -> Generator[Clip, None, None]:
     """Windows of a file on one grid: window k begins ``k * hop`` seconds after the file's first frame.
 
@@ -37,6 +39,7 @@ def stream(
         window, hop: seconds.
         fps, size, sample_rate, mono, video, audio: as in `read_clip`.
         audio_delay: seconds by which the audio is moved later against the grid and the video, as by `remux`.
+        decoded: shared with other streams of the file.
 
     Yields:
         Clips, the last of which may be shorter (nothing is padded). With video they last as long as the
@@ -52,11 +55,12 @@ def stream(
         if audio and info.audio is None:
             raise NoAudioError(f"{path} has no audio track")
         origin = info.start
-        track = Resampled(Samples(file, origin - audio_delay), sample_rate, mono) if audio else None
+        frames, samples = (decoded.frames, decoded.samples) if decoded else (Frames, Samples)
+        track = Resampled(samples(file, origin - audio_delay), sample_rate, mono) if audio else None
         if video and info.video is not None:
             rate = track.rate if track else sample_rate or 0
             per_second = fps or info.video.fps
-            images = _images(Frames(file, origin), (origin + k / per_second for k in count()), size)
+            images = _images(frames(file, origin), (origin + k / per_second for k in count()), size)
             yield from _video(file, images, track, Window(origin, window), hop, per_second, rate)
         elif track is not None:
             yield from _audio(file, track, origin, window, hop)

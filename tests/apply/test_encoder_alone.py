@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from web import digest
 
 from avlearn.apply import encoder_alone
-from avlearn.apply.embed import embed_files
-from avlearn.apply.encoder_alone import embed_alone, load_embedder, load_features
+from avlearn.apply.embed import embed_file, embed_files, window_rows
+from avlearn.apply.encoder_alone import load_embedder, load_features
 from avlearn.cli.app import app
 from avlearn.data.manifest import Row, write_manifest
 from avlearn.errors import DataError, ModelError, NoVideoError
@@ -56,7 +56,7 @@ def test_an_encoder_that_is_made_faster_gives_the_same_features(folder, tmp_path
     plain, faster = load_features(folder), load_embedder(folder)
     assert any(isinstance(module, torch.nn.BatchNorm3d) for module in plain.encoder.modules())
     assert not any(isinstance(module, torch.nn.BatchNorm3d) for module in faster.encoder.modules())
-    for ours, theirs in zip(embed_alone(path, faster), embed_alone(path, plain), strict=True):
+    for ours, theirs in zip(embed_file(path, faster), embed_file(path, plain), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
@@ -106,7 +106,7 @@ def labelled(folder) -> list[Row]:
 def test_a_file_without_a_frame_is_refused(folder, monkeypatch):
     monkeypatch.setattr("avlearn.apply.encoder_alone.stream", lambda *_, **__: iter(()))
     with pytest.raises(NoVideoError, match="has no video"):
-        embed_alone("empty.mp4", load_features(folder))
+        next(window_rows("empty.mp4", load_features(folder)))
 
 
 def test_before_training_it_sees_the_same_colours(folder):
