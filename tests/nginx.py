@@ -23,6 +23,7 @@ http {{
         listen 127.0.0.1:{port};
         root {folder}/files;
         location /slow/ {{ alias {folder}/files/; limit_rate 200k; }}
+        location /listed/ {{ alias {folder}/files/; autoindex on; }}
         location /whole/ {{ alias {folder}/files/; max_ranges 0; }}
         location /forbidden/ {{ return 403; }}
         location /busy/ {{ return 503; }}
@@ -34,7 +35,8 @@ http {{
 
 
 class Nginx:
-    """A server of the files in ``folder``; by ``/slow/``, ``/whole/`` (without ranges), ``/moved/`` they come as well.
+    """A server of the files in ``folder``; by ``/slow/``, ``/whole/`` (without ranges), ``/moved/`` they come as well,
+    and by ``/listed/`` with pages of what lies in folders.
 
     Requests for what begins with ``/forbidden/``, ``/busy/`` and ``/away/`` (a redirect to a local file) fail.
     """

@@ -86,7 +86,7 @@ def adapt(
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from error
     folder = str(model_folder(base).resolve())
-    asked = {"--model": folder, "--seed": seed, "files": [str(entry.path.absolute()) for entry in entries]}
+    asked = {"--model": folder, "--seed": seed, "files": [str(Path(entry.path).absolute()) for entry in entries]}
     with locked(out / ".lock"):
         progress = Progress(out / "adapt.json", asked, minutes)
         run = _Adaptation(out, base, folder, model, progress, seed, device, precision, workers)

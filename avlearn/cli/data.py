@@ -72,7 +72,10 @@ def world(
 
 @app.command()
 def scan(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE.", parser=there)],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Videos, as [SPLIT/]CLASS/FILE, or its address.", parser=reachable),
+    ],
     out: Annotated[
         Path, typer.Option("--output", "-o", metavar="PARQUET|CSV", help="The manifest.")
     ] = Path("manifest.parquet"),
@@ -111,6 +114,7 @@ def scan(
     if corpus is None:
         found = find_videos(folder)
     else:
+        there(str(folder))
         from avlearn.data.corpora import read_corpus
 
         found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})

@@ -12,13 +12,16 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from avlearn.data.manifest import LATEST, LONGEST, NO_AUDIO, NO_VIDEO
-from avlearn.errors import MediaError, NoAudioError, NoVideoError
+from avlearn.errors import MediaError, NoAudioError, NoVideoError, OutputError
+from avlearn.files import reason_of
 from avlearn.media import MediaInfo, probe
 from avlearn.media.aspect import repaired
 from avlearn.media.decode_audio import BAD_SAMPLES, LOUDEST, to_float
 from avlearn.media.source import audio_stream, open_media, video_stream
 from avlearn.media.ticks import AnyPacket, tick
 from avlearn.media.unchanged import unchanged
+from avlearn.remote.address import is_address
+from avlearn.remote.cache import local_copy
 
 FLAGS = {
     "missing": "there is no such file",
@@ -49,6 +52,7 @@ _SILENCE = 1e-3
 # keyframe: 2 to 6 where nothing moves, dozens where a mouth opens. Starved codecs make still videos move.
 _STILL = 6
 _CELLS, _BLOCK = 32, 8  # cells a side at most, and pixels of a cell's side at least: a codec's block
+_TIMES = 3  # that a remote file is fetched, where copies of others drive its own out while it is looked into
 _REACH = 20.0  # seconds decoded ahead of a window at most: a film with a keyframe a minute is looked at there
 
 
@@ -58,13 +62,31 @@ def unusable(flag: str, reason: str = "") -> Facts:
 
 
 def inspect_file(path: str) -> Facts:
-    """Values of the columns that a file's content decides; of one that cannot be read, the reason."""
+    """Values of the columns that a file's content decides; of one that cannot be read, the reason.
+
+    One at an address is fetched: all of it is read for its hash.
+    """
+    if is_address(path):
+        return _remote_content(path)
     try:
         return _content(path)
     except OSError as error:
         return unusable("undecodable", error.strerror or str(error))
     except MediaError as error:
         return unusable("undecodable", str(error).replace(path, "it"))
+
+
+def _remote_content(address: str) -> Facts:
+    facts: Facts = {}
+    for _ in range(_TIMES):
+        try:
+            copy = local_copy(address)
+        except (MediaError, OutputError) as error:
+            return unusable("undecodable", reason_of(error, address))
+        facts = inspect_file(str(copy))
+        if copy.exists():  # and was not dropped meanwhile
+            break
+    return facts
 
 
 @unchanged

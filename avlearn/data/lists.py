@@ -3,13 +3,15 @@
 import sys
 from pathlib import Path
 
-from avlearn.data.manifest import read_manifest
+from avlearn.data.manifest import manifest_address, read_manifest
 from avlearn.data.scan import folder_entries
 from avlearn.data.tables import TABLES
 from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.media.source import Source
 from avlearn.remote.address import folder_of, is_foreign, located, suffix
 from avlearn.remote.cache import local_copy
+from avlearn.remote.file import AbsentError, RemoteFile
+from avlearn.remote.folder import is_folder
 
 _MOST_BYTES = 2**26  # of a list
 
@@ -17,7 +19,8 @@ _MOST_BYTES = 2**26  # of a list
 def listed_sources(source: Path | str) -> list[Source] | None:
     """Files of a folder, of the shards in one, of a list or of a manifest; None for a file that is none of them.
 
-    Lists and manifests may lie at an address; what they name then lies there as well.
+    Lists, manifests and folders may lie at an address; what they name then lies there as well. A folder there with a
+    ``manifest.parquet`` is that manifest.
 
     A list is a ``.txt``, or ``-`` for standard input: a path a line, from the list's folder on (for standard input:
     from where the command runs). Blank lines and those that begin with ``#`` are passed over; a path may stand in
@@ -50,6 +53,8 @@ def listed_sources(source: Path | str) -> list[Source] | None:
 
 
 def _listed_remote(address: str) -> list[Source] | None:
+    if not suffix(address) or address.endswith("/"):
+        return _folder_remote(address)
     if suffix(address) in TABLES:
         sources: list[Source] = [row.source for row in read_manifest(address)]
     elif suffix(address) == ".txt":
@@ -64,6 +69,19 @@ def _listed_remote(address: str) -> list[Source] | None:
     if not sources:
         raise DataError(f"{address} names no file")
     return sources
+
+
+def _folder_remote(address: str) -> list[Source] | None:
+    """Clips of the manifest of a folder at an address, or else its files; None where it is no folder."""
+    try:
+        if not is_folder(address):
+            return None
+        RemoteFile(manifest_address(address)).close()
+    except AbsentError:
+        return [entry.path for entry in folder_entries(address)]
+    except MediaError as error:
+        raise DataError(str(error)) from error
+    return listed_sources(manifest_address(address))
 
 
 def _paths(data: bytes, folder: Path | str, where: str) -> list[Source]:

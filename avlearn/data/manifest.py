@@ -24,6 +24,7 @@ from avlearn.errors import DataError, MediaError, OutputError
 from avlearn.files import check_output, replacing
 from avlearn.remote.address import folder_of, is_address, located, suffix
 from avlearn.remote.cache import local_copy
+from avlearn.remote.file import AbsentError
 
 __all__ = [
     "LATEST", "LONGEST", "NO_AUDIO", "NO_VIDEO", "SUFFIXES", "Entry", "Event", "Manifest", "Row", "in_fold",
@@ -245,7 +246,12 @@ def read_manifest(path: str | Path) -> Manifest:
             Or it cannot be fetched, or lies at an address and names files of this machine.
     """
     if isinstance(path, str) and is_address(path):
-        return _read_remote(manifest_address(path))
+        try:
+            return _read_remote(manifest_address(path))
+        except DataError as error:
+            if isinstance(error.__cause__, AbsentError) and not suffix(path):
+                raise DataError(f"{error}: avlearn scan {path} -o manifest.parquet makes one here") from error
+            raise
     path = Path(path)
     path = path / "manifest.parquet" if path.is_dir() else path
     return _read(path, path.parent, str(path.resolve()))

@@ -51,13 +51,15 @@ class Entry:
         split: ``train``, ``val``, ``test`` or "".
         events: what the annotations place within it.
         folds: the split in each fold of a corpus that has several; those of `Row`.
+        version: of a file at an address, what its folder's listing says of it.
     """
 
-    path: Path
+    path: Path | str
     labels: tuple[str, ...] = ()
     split: str = ""
     events: tuple[Event, ...] = ()
     folds: tuple[str, ...] = ()
+    version: str = ""
 
 
 @dataclass(frozen=True)

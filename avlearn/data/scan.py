@@ -18,8 +18,10 @@ from avlearn.data.part import Part
 from avlearn.data.processes import Died
 from avlearn.data.walk import walk_files
 from avlearn.data.workers import Workers, in_workers
-from avlearn.errors import DataError
+from avlearn.errors import DataError, MediaError
 from avlearn.files import check_output, printable
+from avlearn.remote.address import is_address, suffix
+from avlearn.remote.folder import list_folder
 
 SUFFIXES = (
     ".mp4", ".mkv", ".webm", ".avi", ".mov", ".flv", ".mpg", ".mpeg", ".ts", ".m4v", ".3g2", ".3gp", ".asf", ".divx",
@@ -32,6 +34,7 @@ Progress = Callable[[int, int], None]
 _SHOWN = 10  # reasons that a summary for people names
 _ALONE = {NO_VIDEO: "audio", NO_AUDIO: "video"}  # by the reason of clips that lack one: what they have
 _PATIENCE = 600  # seconds that a file may take beside those for its bytes
+_LARGE_REMOTE = 1e10  # bytes: how long a file at an address is comes out when it is fetched
 _VERSION = 1  # of what a journal holds of a file
 
 
@@ -51,35 +54,46 @@ class Found:
 def find_videos(folder: str | Path) -> Found:
     """Videos of a folder laid out as ``[SPLIT/]CLASS/FILE`` (the layout of Kinetics); of one without any, its audio.
 
-    Links to folders are followed, once each. Hidden files and folders are passed over.
+    Links to folders are followed, once each. Hidden files and folders are passed over. Of a folder at an address the
+    server is asked what it holds (`avlearn.remote.folder.list_folder`).
 
     Raises:
         DataError: the folder holds neither, or cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not (isinstance(folder, str) and is_address(folder)):
+        folder = Path(folder)
+    if isinstance(folder, Path) and not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
     found = _find(folder, SUFFIXES)
     heard = found if found.entries else _find(folder, AUDIO_SUFFIXES)
     if not heard.entries:
         held = f"; it holds {_counted(found.passed_over)}" if found.passed_over else ""
-        raise DataError(f"{folder} holds no video ({', '.join(SUFFIXES[:9])}, ...) and no audio{held}")
+        raise DataError(f"{printable(folder)} holds no video ({', '.join(SUFFIXES[:9])}, ...) and no audio{held}")
     return heard
 
 
-def _find(folder: Path, suffixes: Sequence[str]) -> Found:
+def _find(folder: Path | str, suffixes: Sequence[str]) -> Found:
     entries: list[Entry] = []
     passed_over: Counter[str] = Counter()
-    for file in sorted(walk_files(folder, passed_over)):
-        parts = file.relative_to(folder).parts
+    for file, parts, version in _files(folder, passed_over):
         other = _unusable(file, suffixes)
         if other:
             passed_over[other] += 1
             continue
         split = parts[0] if len(parts) > 1 and parts[0] in ("train", "val", "test") else ""
         places = parts[1:-1] if split else parts[:-1]
-        entries.append(Entry(file, places[-1:], split))
+        entries.append(Entry(file, places[-1:], split, version=version))
     return Found(entries, dict(passed_over.most_common()))
+
+
+def _files(folder: Path | str, passed_over: Counter[str]) -> list[tuple[Path | str, tuple[str, ...], str]]:
+    """Files below a folder, the parts of their paths from there on, and the versions of those at addresses."""
+    if isinstance(folder, Path):
+        return [(file, file.relative_to(folder).parts, "") for file in sorted(walk_files(folder, passed_over))]
+    try:
+        return [(file.address, file.parts, file.version) for file in list_folder(folder, passed_over)]
+    except MediaError as error:
+        raise DataError(str(error)) from error
 
 
 def folder_entries(folder: str | Path) -> list[Entry]:
@@ -87,10 +101,13 @@ def folder_entries(folder: str | Path) -> list[Entry]:
     return find_videos(folder).entries
 
 
-def _unusable(file: Path, suffixes: Sequence[str]) -> str:
+def _unusable(file: Path | str, suffixes: Sequence[str]) -> str:
     """What a file is counted as that is none of those looked for; "" for one."""
-    if file.suffix.lower() not in suffixes:
-        return file.suffix.lower() or "files without a suffix"
+    ending = suffix(file) if isinstance(file, str) else file.suffix.lower()
+    if ending not in suffixes:
+        return ending or "files without a suffix"
+    if isinstance(file, str):
+        return ""
     try:
         str(file).encode()
         regular = stat.S_ISREG(file.stat().st_mode)
@@ -242,7 +259,7 @@ def _look_at_all(
     entries: Sequence[Entry], base: Path, journal: Journal | None, workers: Workers, progress: Progress | None
 ) -> list[Facts]:
     """What was found in the file of each entry."""
-    keys = [_key(entry.path, base) for entry in entries]
+    keys = [_key(entry, base) for entry in entries]
     paths = {key: str(entry.path) for key, entry in zip(keys, entries, strict=True)}
     known = {tuple(line["key"]): line["found"] for line in journal.records} if journal else {}
     found = {key: known[key] for key in paths if key in known}
@@ -262,17 +279,21 @@ def _look_at_all(
 
 def _longest(path: str) -> float:
     """Seconds that a file may take, at a megabyte a second where it is read from far away."""
+    if is_address(path):
+        return _PATIENCE + _LARGE_REMOTE / 1e6
     try:
         return _PATIENCE + os.stat(path).st_size / 1e6
     except OSError:  # it has gone, or may not be looked at: its row will say so
         return _PATIENCE
 
 
-def _key(path: Path, base: Path) -> tuple[int, str, int | None, int | None]:
+def _key(entry: Entry, base: Path) -> tuple[int, str, int | None, int | str | None]:
     """What changes when a file does; the last is None where there is none."""
-    place = os.path.relpath(path, base)
+    if isinstance(entry.path, str):
+        return _VERSION, entry.path, 0, entry.version
+    place = os.path.relpath(entry.path, base)
     try:
-        status = path.stat()
+        status = entry.path.stat()
     except OSError:
         return _VERSION, place, None, None
     return _VERSION, place, status.st_size, status.st_mtime_ns

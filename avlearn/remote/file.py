@@ -3,7 +3,7 @@
 import io
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from avlearn.errors import AvlearnError, MediaError
@@ -49,12 +49,12 @@ class RemoteFile:
 
     def __init__(self, address: str):
         self.address = address
-        self._file = self._tried(lambda: _opened(address))
+        self._file = tried(address, lambda: _opened(address))
         self.size, self.version, self.ranges = self._file.size, self._file.version, self._file.ranges
 
     def read(self, begin: int, end: int) -> bytes:
         """Bytes from ``begin`` to ``end``, which lie within the file."""
-        data = self._tried(lambda: self._file.read(begin, end))
+        data = tried(self.address, lambda: self._file.read(begin, end))
         if len(data) < end - begin:
             raise self._short()
         return data
@@ -78,7 +78,7 @@ class RemoteFile:
             self._file.save(target, begin + file.tell(), end)
 
         try:
-            self._tried(stream, file.tell if self.ranges else None)
+            tried(self.address, stream, file.tell if self.ranges else None)
         except MediaError:
             if target.error is not None:
                 raise target.error from None
@@ -98,23 +98,6 @@ class RemoteFile:
 
     def _short(self) -> MediaError:
         return MediaError(f"{printable(self.address)} has fewer bytes than were stated: has it changed?")
-
-    def _tried(self, ask: Callable[[], T], came: Callable[[], int] | None = None) -> T:
-        """What is asked for, at the third try at last; tries count anew where ``came`` says that a block came since."""
-        waits, mark = list(_WAITS), 0
-        while True:
-            try:
-                return ask()
-            except (TimeoutError, ConnectionError, EOFError) as error:
-                if came is not None and came() >= mark + _BLOCK:
-                    waits, mark = list(_WAITS), came()
-                if not waits:
-                    raise MediaError(f"{printable(self.address)} {_reason(error, self.address)}") from error
-            except AvlearnError:
-                raise
-            except Exception as error:  # fsspec raises what the libraries below it do
-                raise _kind(error)(f"{printable(self.address)} {_reason(error, self.address)}") from error
-            time.sleep(waits.pop(0))
 
 
 class BlockReader(io.RawIOBase):
@@ -213,7 +196,7 @@ class _SystemFile:
         self._file = system.open(path, "rb", cache_type="none")
         size = info.get("size")
         self.size: int = self._file.seek(0, 2) if size is None else size
-        self.version = " ".join(f"{info[name]}" for name in _VERSIONS if info.get(name) is not None)
+        self.version = version_of(info)
 
     def read(self, begin: int, end: int) -> bytes:
         pieces = []
@@ -229,6 +212,35 @@ class _SystemFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """What changes when a file does, as far as fsspec knows it."""
+    return " ".join(f"{info[name]}" for name in _VERSIONS if info.get(name) is not None)
+
+
+def tried(address: str, ask: Callable[[], T], came: Callable[[], int] | None = None) -> T:
+    """What is asked for of an address, at the third try at last.
+
+    Tries count anew where ``came`` says that a block came since.
+
+    Raises:
+        MediaError: it cannot be had; with what to do.
+    """
+    waits, mark = list(_WAITS), 0
+    while True:
+        try:
+            return ask()
+        except (TimeoutError, ConnectionError, EOFError) as error:
+            if came is not None and came() >= mark + _BLOCK:
+                waits, mark = list(_WAITS), came()
+            if not waits:
+                raise MediaError(f"{printable(address)} {_reason(error, address)}") from error
+        except AvlearnError:
+            raise
+        except Exception as error:  # fsspec raises what the libraries below it do
+            raise _kind(error)(f"{printable(address)} {_reason(error, address)}") from error
+        time.sleep(waits.pop(0))
 
 
 def _opened(address: str) -> _Opened:

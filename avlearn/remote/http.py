@@ -4,8 +4,10 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from html import unescape
 from typing import Any, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 from fsspec.asyn import sync
@@ -14,6 +16,10 @@ SILENCE = 30.0  # seconds without a byte, after which a server is given up
 _REQUEST = 300.0  # seconds that a request for a part takes at most
 _SLOWEST = 10_000  # bytes a second of a whole file: who sends less would hold the work up for days
 _CHUNK = 1 << 20
+_LONGEST_PAGE = 16 << 20  # bytes: some hundred thousand files
+_LINK = re.compile(
+    r"""<a\s[^<>]{0,1000}?href\s{0,10}=\s{0,10}(?P<quote>["'])(?P<link>[^"'<>]{1,4000})(?P=quote)""", re.I
+)
 
 
 class Target(Protocol):
@@ -22,7 +28,54 @@ class Target(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-class WebFile:
+class _Place:
+    """What has an address on a web server."""
+
+    def __init__(self, system: Any, address: str):
+        self.system, self.address = system, address
+
+    @asynccontextmanager
+    async def _asked(
+        self, headers: dict[str, str], longest: float, also: int = 200
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response of 200, 206 or what is taken ``also``; the errors of aiohttp as Python's own."""
+        options = dict(self.system.kwargs)
+        options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity", **headers}
+        options["timeout"] = aiohttp.ClientTimeout(longest, sock_connect=SILENCE, sock_read=SILENCE)
+        try:
+            session = await self.system.set_session()
+            async with session.get(self.system.encode_url(self.address), **options) as response:
+                self._check(response, also)
+                yield response
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, asyncio.IncompleteReadError) as error:
+            raise EOFError from error
+        except aiohttp.ServerTimeoutError as error:  # which is a ClientError as well
+            raise TimeoutError from error
+        except aiohttp.ClientConnectionError as error:
+            raise ConnectionError(_of_system(getattr(error, "os_error", error))) from error
+        except aiohttp.ClientResponseError as error:  # whose text may hold what came
+            raise ValueError("what the server answers is not HTTP") from error
+        except aiohttp.NonHttpUrlClientError as error:  # a redirect: to a local file, for one
+            raise ValueError(f"the server sends on to {error}, which is no address of the web") from error
+        except aiohttp.ClientError as error:
+            raise ValueError(f"the web does not know such an address: {error}") from error
+
+    def _check(self, response: aiohttp.ClientResponse, also: int) -> None:
+        schemes = [hop.url.scheme for hop in (*response.history, response)]
+        if schemes != sorted(schemes):  # http may become https, and not the other way
+            raise ValueError(f"the server sends on to {response.url}, which is not https")
+        status, said = response.status, f"the server says {response.status} {response.reason}"
+        if status in (404, 410):
+            raise FileNotFoundError
+        if status in (401, 403, 407):
+            raise PermissionError(said)
+        if status == 429 or status >= 500:
+            raise ConnectionError(said)
+        if status not in (200, 206, also):
+            raise ValueError(said)
+
+
+class WebFile(_Place):
     """A file on a web server.
 
     Args:
@@ -39,7 +92,7 @@ class WebFile:
     """
 
     def __init__(self, system: Any, address: str):
-        self.system, self.address = system, address
+        super().__init__(system, address)
         self.size, self.version, self.ranges = sync(system.loop, self._look)
 
     def read(self, begin: int, end: int) -> bytes:
@@ -90,45 +143,48 @@ class WebFile:
         if f"{told.get('ETag', '')} {told.get('Last-Modified', '')}" != self.version:
             raise ValueError("it was changed while it was read: try again")
 
-    @asynccontextmanager
-    async def _asked(
-        self, headers: dict[str, str], longest: float, also: int = 200
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response of 200, 206 or what is taken ``also``; the errors of aiohttp as Python's own."""
-        options = dict(self.system.kwargs)
-        options["headers"] = {**options.get("headers", {}), "Accept-Encoding": "identity", **headers}
-        options["timeout"] = aiohttp.ClientTimeout(longest, sock_connect=SILENCE, sock_read=SILENCE)
-        try:
-            session = await self.system.set_session()
-            async with session.get(self.system.encode_url(self.address), **options) as response:
-                self._check(response, also)
-                yield response
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, asyncio.IncompleteReadError) as error:
-            raise EOFError from error
-        except aiohttp.ServerTimeoutError as error:  # which is a ClientError as well
-            raise TimeoutError from error
-        except aiohttp.ClientConnectionError as error:
-            raise ConnectionError(_of_system(getattr(error, "os_error", error))) from error
-        except aiohttp.ClientResponseError as error:  # whose text may hold what came
-            raise ValueError("what the server answers is not HTTP") from error
-        except aiohttp.NonHttpUrlClientError as error:  # a redirect: to a local file, for one
-            raise ValueError(f"the server sends on to {error}, which is no address of the web") from error
-        except aiohttp.ClientError as error:
-            raise ValueError(f"the web does not know such an address: {error}") from error
 
-    def _check(self, response: aiohttp.ClientResponse, also: int) -> None:
-        schemes = [hop.url.scheme for hop in (*response.history, response)]
-        if schemes != sorted(schemes):  # http may become https, and not the other way
-            raise ValueError(f"the server sends on to {response.url}, which is not https")
-        status, said = response.status, f"the server says {response.status} {response.reason}"
-        if status in (404, 410):
-            raise FileNotFoundError
-        if status in (401, 403, 407):
-            raise PermissionError(said)
-        if status == 429 or status >= 500:
-            raise ConnectionError(said)
-        if status not in (200, 206, also):
-            raise ValueError(said)
+class IndexPage(_Place):
+    """A page of a web server that links to the files of a folder.
+
+    Args:
+        system: fsspec's of the web.
+        address: of the folder; ends with a slash.
+
+    Attributes:
+        names: of the files and folders that lie in it, in the page's order; of folders with a slash. Links to whatever
+            else are no part of it.
+
+    Raises:
+        FileNotFoundError, PermissionError, TimeoutError, ConnectionError, EOFError, ValueError: in one line.
+    """
+
+    def __init__(self, system: Any, address: str):
+        super().__init__(system, address)
+        self.names = sync(system.loop, self._look)
+
+    async def _look(self) -> list[str]:
+        page = bytearray()
+        async with self._asked({}, _REQUEST) as response:
+            if response.content_type != "text/html":
+                raise ValueError("the server gives no page with the folder's files")
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                page += chunk
+                if len(page) > _LONGEST_PAGE:
+                    raise ValueError(f"its page of files is longer than {_LONGEST_PAGE >> 20} MiB")
+            own = urlsplit(str(response.url))
+        names: dict[str, None] = {}
+        for match in _LINK.finditer(page.decode("utf-8", "replace")):
+            with suppress(ValueError):  # it is no address
+                link = urlsplit(urljoin(own.geturl(), unescape(match["link"])))
+                path, folder = unquote(link.path), unquote(own.path)
+                if link[:2] == own[:2] and path.startswith(folder):
+                    names[path.removeprefix(folder)] = None
+        return [name for name in names if _is_name(name.removesuffix("/"))]
+
+
+def _is_name(name: str) -> bool:
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 
 def _part(begin: int, end: int) -> dict[str, str]:
