@@ -12,7 +12,8 @@ from typing import Any
 
 from avlearn.apply.audio_choice import choose_audio
 from avlearn.data.cluster import Cluster
-from avlearn.data.processes import Died, is_worker
+from avlearn.data.pool import Died
+from avlearn.data.processes import is_worker
 from avlearn.data.workers import Workers, in_workers
 from avlearn.errors import AvlearnError, ModelError, OutputError
 from avlearn.files import printable, reason_of

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from avlearn.data.manifest import Row
-from avlearn.data.processes import Died, in_processes
+from avlearn.data.pool import Died
+from avlearn.data.processes import in_processes
 from avlearn.errors import AvlearnError, DataError, OutputError
 from avlearn.files import in_bytes, unfinished
 from avlearn.lock import locked

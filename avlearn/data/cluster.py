@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from avlearn import __version__
-from avlearn.data.processes import Limit, be_worker, died, done_within, endless
+from avlearn.data.pool import Ended, Engine, Limit, Task, Worker, endless, work_off
+from avlearn.data.processes import be_worker, done_within
 from avlearn.errors import AvlearnError, MissingExtraError
 from avlearn.interrupts import SIGNALS
 from avlearn.terminal import remark
 
-_AHEAD = 2  # items that a worker has: it need not wait for the next
 _NOBODY = 300.0  # seconds without any worker after which a run ends
 _LOOK = 10.0  # seconds after which it is looked again how large the cluster is
 _FAILED_STARTS = 10  # in a row, after which it ends, too
@@ -58,12 +58,7 @@ class Cluster:
             MissingExtraError: Ray is not installed.
             AvlearnError: there is no such cluster, it has no place for a worker, or its nodes lack this package.
         """
-        ray = _connect(self.address)
-        pool = _Pool(ray, work, limit, self.device.startswith("cuda"))
-        try:
-            yield from pool.work_off(deque(enumerate(items)), self.workers)
-        finally:
-            pool.end()
+        return work_off(_Actors(_connect(self.address), work, self), items, limit)
 
 
 def _connect(address: str) -> Any:
@@ -131,84 +126,65 @@ class _Actor:
         return done_within(seconds, self._work, item)
 
 
-@dataclass
-class _Worker:
-    """A process of the cluster, which begins or has begun; what it was given, in order, by what comes of it."""
+class _ActorWorker(Worker):
+    """An actor, and what comes of what it was told to do, in order: first that it begins."""
 
-    actor: Any
-    begun: Future[None] | None
-    given: dict[Future[Any], tuple[int, Any]] = field(default_factory=dict)
-    since: float = 0.0  # the instant that its first item can have been begun at
+    def __init__(self, ray: Any, actor: Any):
+        super().__init__()
+        self._ray, self.actor = ray, actor
+        self.coming: deque[Future[Any]] = deque([actor.begun.remote().future()])
+        self._began = 0.0  # the instant that its first item can have been begun at
+        self._came: dict[Future[Any], float] = {}  # instants; they may be looked at much later
+
+    def give(self, task: Task) -> None:
+        if not self.coming:
+            self._began = monotonic()
+        self.coming.append(future := self.actor.do.remote(task.item, task.seconds).future())
+        future.add_done_callback(self._note)
+
+    def _note(self, future: Future[Any]) -> None:
+        self._came[future] = monotonic()
+
+    def next(self) -> None:
+        """What came first was good."""
+        self._began = self._came.pop(self.coming.popleft(), monotonic())
+
+    def taken(self) -> float:
+        """Seconds that its first item has taken, or took."""
+        return self._came.get(self.coming[0], monotonic()) - self._began
+
+    def kill(self) -> None:
+        self._ray.kill(self.actor)
 
 
-class _Pool:
-    """The workers of a run."""
+class _Actors(Engine[_ActorWorker]):
+    """Actors: which item ended a process is known then, and what it loaded stays."""
 
-    def __init__(self, ray: Any, work: Callable[[Any], Any], limit: Limit, gpu: bool):
-        self._ray, self._limit, self._kind = ray, limit, "GPU" if gpu else "CPU"
-        # Actors: which item ended a process is known then, and what it loaded stays.
+    ahead = 2  # it need not wait for the next
+    alone = False
+
+    def __init__(self, ray: Any, work: Callable[[Any], Any], cluster: Cluster):
+        gpu = cluster.device.startswith("cuda")
+        self._ray, self._most, self._kind = ray, cluster.workers, "GPU" if gpu else "CPU"
         self._actor = ray.remote(num_cpus=1, num_gpus=int(gpu), max_restarts=0, max_task_retries=0)(_Actor)
         self._work = ray.put(work)
-        self._workers: list[_Worker] = []
-        self._suspects: set[int] = set()  # numbers of items that a worker had when it ended
+        self._places, self._looked = 1, -math.inf
         self._failed_starts = 0
+        self._idle_since, self._told = monotonic(), False
 
-    def work_off(self, left: deque[tuple[int, Any]], most: int | None) -> Generator[tuple[int, Any], None, None]:
-        """Do the items; they are taken out of ``left``, and put back where a worker is lost."""
-        alone_since, told = monotonic(), False
-        looked = -math.inf
-        while left or any(worker.given for worker in self._workers):
-            if monotonic() - looked > _LOOK:
-                places, looked = most or max(int(self._ray.cluster_resources().get(self._kind, 0)), 1), monotonic()
-            while len(self._workers) < min(places, len(left) + sum(bool(worker.given) for worker in self._workers)):
-                self._start()
-            yield from self._collect(left)
-            self._hand_out(left)
-            if any(worker.given for worker in self._workers):
-                alone_since, told = monotonic(), False
-            elif left and monotonic() - alone_since > _NOBODY:
-                raise AvlearnError(f"the cluster has had no place for a worker for {_NOBODY:.0f} s: {self._room()}")
-            elif left and not told and monotonic() - alone_since > 10:
-                remark(f"waiting for the cluster: {self._room()}")
-                told = True
+    def places(self) -> int:
+        if monotonic() - self._looked > _LOOK:
+            there = int(self._ray.cluster_resources().get(self._kind, 0))
+            self._places, self._looked = self._most or max(there, 1), monotonic()
+        return self._places
 
-    def end(self) -> None:
-        """End the workers, and wait until they have: what they write is swept up then."""
-        if not self._ray.is_initialized():
-            return
-        for worker in self._workers:
-            self._ray.kill(worker.actor)
-        wait([worker.actor.begun.remote().future() for worker in self._workers], timeout=10)
-        self._workers = []
+    def start(self) -> _ActorWorker:
+        return _ActorWorker(self._ray, self._actor.remote(self._work, os.getcwd(), __version__))
 
-    def _start(self) -> None:
-        actor = self._actor.remote(self._work, os.getcwd(), __version__)
-        self._workers.append(_Worker(actor, actor.begun.remote().future()))
-
-    def _room(self) -> str:
-        free, all_ = (resources.get(self._kind, 0) for resources in (
-            self._ray.available_resources(), self._ray.cluster_resources()))  # fmt: skip
-        return f"{free:.0f} of its {all_:.0f} {self._kind}s are free (ray status tells who has them)"
-
-    def _hand_out(self, left: deque[tuple[int, Any]]) -> None:
-        """Give each worker an item, then one more; one that a worker was lost with is done alone."""
-        for ahead in range(_AHEAD):
-            for worker in self._workers:
-                suspect = bool(left) and left[0][0] in self._suspects
-                alone = suspect or any(number in self._suspects for number, _ in worker.given.values())
-                if left and worker.begun is None and len(worker.given) == ahead and not (ahead and alone):
-                    number, item = left.popleft()
-                    if not worker.given:
-                        worker.since = monotonic()
-                    worker.given[worker.actor.do.remote(item, self._limit(item)).future()] = number, item
-
-    def _collect(self, left: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """Results that have come, at most a second later; workers that ended are dropped."""
+    def wait(self, workers: Sequence[_ActorWorker]) -> Iterator[tuple[_ActorWorker, Any]]:
+        self._require_one_at_work(workers)
         # Futures, not ray.wait: it does not let what handlers of signals raise through.
-        awaited: dict[Future[Any], _Worker] = {}
-        for worker in self._workers:
-            if future := worker.begun or next(iter(worker.given), None):
-                awaited[future] = worker
+        awaited = {worker.coming[0]: worker for worker in workers if worker.coming}
         for future in wait(awaited, timeout=1.0, return_when=FIRST_COMPLETED).done:
             worker = awaited[future]
             try:
@@ -216,30 +192,46 @@ class _Pool:
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except self._ray.exceptions.RayError as error:
-                yield from self._lose(worker, str(error), left)
+                if not worker.ready:
+                    self._count_failed_start(str(error), any(other.ready for other in workers))
+                yield worker, Ended(worker.ready and self._hung(worker, error))
                 continue
-            if worker.begun is not None:
-                worker.begun, self._failed_starts = None, 0
-                continue
-            number, _ = worker.given.pop(future)
-            worker.since = monotonic()
-            yield number, result
+            worker.next()
+            if worker.ready:
+                yield worker, result
+            else:
+                worker.ready, self._failed_starts = True, 0
 
-    def _lose(self, worker: _Worker, why: str, left: deque[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        """Drop a worker that ended: others do what it had, but an item that it did alone, and not as the first."""
-        self._workers.remove(worker)
-        self._ray.kill(worker.actor)  # it may be out of reach alone, and would write while another does
-        if worker.begun is not None:
-            self._failed_starts += 1
-            said = why.strip().splitlines()[-1]
-            if "No module named" in why or "AvlearnError" in why:
-                raise AvlearnError(f"a worker cannot start: {said}: every node needs this version of avlearn")
-            if self._failed_starts >= _FAILED_STARTS and all(other.begun for other in self._workers):
-                raise AvlearnError(f"{_FAILED_STARTS} workers of the cluster ended as they started: {said}")
+    def _hung(self, worker: _ActorWorker, error: Exception) -> bool:
+        """Whether a worker ended as its first item's time was up; one that is out of reach may be well."""
+        died = isinstance(error, self._ray.exceptions.ActorDiedError) and "its node has died" not in str(error)
+        return died and 0 < worker.given[0].seconds <= worker.taken()
+
+    def _count_failed_start(self, why: str, others: bool) -> None:
+        self._failed_starts += 1
+        said = why.strip().splitlines()[-1]
+        if "No module named" in why or "AvlearnError" in why:
+            raise AvlearnError(f"a worker cannot start: {said}: every node needs this version of avlearn")
+        if self._failed_starts >= _FAILED_STARTS and not others:
+            raise AvlearnError(f"{_FAILED_STARTS} workers of the cluster ended as they started: {said}")
+
+    def _require_one_at_work(self, workers: Sequence[_ActorWorker]) -> None:
+        if any(worker.given for worker in workers):
+            self._idle_since, self._told = monotonic(), False
+        elif monotonic() - self._idle_since > _NOBODY:
+            raise AvlearnError(f"the cluster has had no place for a worker for {_NOBODY:.0f} s: {self._room()}")
+        elif not self._told and monotonic() - self._idle_since > 10:
+            remark(f"waiting for the cluster: {self._room()}")
+            self._told = True
+
+    def _room(self) -> str:
+        free, all_ = (resources.get(self._kind, 0) for resources in (
+            self._ray.available_resources(), self._ray.cluster_resources()))  # fmt: skip
+        return f"{free:.0f} of its {all_:.0f} {self._kind}s are free (ray status tells who has them)"
+
+    def end(self, workers: Sequence[_ActorWorker]) -> None:
+        if not self._ray.is_initialized():
             return
-        (number, item), *others = worker.given.values()
-        if number in self._suspects:
-            yield number, died(self._limit(item), monotonic() - worker.since)
-        else:  # what a worker did last may not have been told, and its node may have ended: none is to blame yet
-            left.extendleft([*others, (number, item)])
-            self._suspects |= {number for number, _ in worker.given.values()}
+        for worker in workers:
+            worker.kill()
+        wait([worker.actor.begun.remote().future() for worker in workers], timeout=10)

@@ -12,8 +12,8 @@ from typing import Any
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import Row
 from avlearn.data.part import Part
+from avlearn.data.pool import Died
 from avlearn.data.prepared_flow import SUFFIX, flow_offset, flow_path, stored_settings, write_flow
-from avlearn.data.processes import Died
 from avlearn.data.shards import clip_metadata, write_shards
 from avlearn.data.transcode import Settings, transcode
 from avlearn.data.workers import Workers, in_workers

@@ -4,35 +4,21 @@ import atexit
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import forkserver
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.context import BaseContext
-from time import monotonic
-from typing import Any
+from multiprocessing.context import ForkServerContext
+from typing import Any, cast
 
+from avlearn.data.pool import Ended, Engine, Limit, Task, Worker, endless, work_off
 from avlearn.errors import AvlearnError
 from avlearn.interrupts import undisturbed
-
-Limit = Callable[[Any], float]  # seconds that an item may take; 0: all it takes
-
-
-@dataclass(frozen=True)
-class Died:
-    """The result of an item that its process did not survive, twice; and why."""
-
-    reason: str
-
-
-def endless(item: object) -> float:
-    """The `Limit` of items that may take all they take."""
-    return 0.0
 
 
 def done_within(seconds: float, work: Callable[[Any], Any], item: Any) -> Any:
@@ -45,11 +31,6 @@ def done_within(seconds: float, work: Callable[[Any], Any], item: Any) -> Any:
         return work(item)
     finally:
         signal.alarm(0)
-
-
-def died(seconds: float, taken: float) -> Died:
-    """The result of an item that might take so many seconds, and whose process ended after those taken."""
-    return Died(f"it was not done after {seconds:.0f} s" if 0 < seconds <= taken else "the process died of it")
 
 
 def in_processes(
@@ -69,14 +50,7 @@ def in_processes(
     Yields:
         Number of an item and its result, as they get done; `Died` for one that kills its process, or that hangs.
     """
-    left = deque(enumerate(items))
-    while left:
-        suspects = yield from _until_one_dies(work, left, workers or _cores(), limit)
-        for number, item in suspects:
-            # Each alone: the one that kills its process again is the culprit.
-            began = monotonic()
-            if (yield from _until_one_dies(work, deque([(number, item)]), 1, limit)):
-                yield number, died(limit(item), monotonic() - began)
+    return work_off(_Processes(work, workers or _cores()), items, limit)
 
 
 def _cores() -> int:
@@ -84,36 +58,91 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _until_one_dies(
-    work: Callable[[Any], Any], left: deque[tuple[int, Any]], workers: int, limit: Limit
-) -> Generator[tuple[int, Any], None, list[tuple[int, Any]]]:
-    """Work ``left`` off; returns the items that were under way when a process died."""
-    others = set(multiprocessing.active_children())
-    flying: dict[Future[Any], tuple[int, Any]] = {}
-    context = start_server(getattr(work, "func", work).__module__)
-    pool = ProcessPoolExecutor(min(workers, len(left)), mp_context=context, initializer=begin_worker)
+class _Process(Worker):
+    """A process here. The pipe to it carries one item at a time, and back what came of it: at first, that it runs."""
+
+    def __init__(self, context: ForkServerContext, work: Callable[[Any], Any]):
+        super().__init__()
+        self.ready, self.runs = True, False
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def give(self, task: Task) -> None:
+        with suppress(OSError):  # it has ended, which `wait` sees
+            self.pipe.send_bytes(pickle.dumps((task.item, task.seconds)))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.pipe.close()
+
+
+class _Processes(Engine[_Process]):
+    """So many processes here."""
+
+    ahead = 1  # what waits behind a long item would be late
+    alone = True
+
+    def __init__(self, work: Callable[[Any], Any], workers: int):
+        self._work, self._workers = work, workers
+        self._module = getattr(work, "func", work).__module__
+
+    def places(self) -> int:
+        return self._workers
+
+    def start(self) -> _Process:
+        return _Process(start_server(self._module), self._work)
+
+    def wait(self, workers: Sequence[_Process]) -> Iterator[tuple[_Process, Any]]:
+        by_pipe = {worker.pipe: worker for worker in workers}
+        for pipe in wait_for(list(by_pipe)):
+            worker = by_pipe[cast(Connection, pipe)]
+            try:
+                told = worker.pipe.recv_bytes()
+            except (EOFError, OSError):
+                worker.process.join()
+                if not worker.runs:
+                    raise AvlearnError(
+                        'processes cannot start: in a script, work belongs under if __name__ == "__main__"'
+                    ) from None
+                yield worker, Ended(hung=worker.process.exitcode == -signal.SIGALRM)
+                continue
+            if not worker.runs:
+                worker.runs = True
+                continue
+            done, result = pickle.loads(told)
+            if not done:
+                raise result
+            yield worker, result
+
+    def end(self, workers: Sequence[_Process]) -> None:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.process.join()
+
+
+def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    """What a process does."""
+    begin_worker()
+    pipe.send_bytes(b"")
+    while True:
+        pipe.send_bytes(_told(work, pipe.recv_bytes()))
+
+
+def _told(work: Callable[[Any], Any], given: bytes) -> bytes:
+    """Whether an item was done, and its result or what was raised, pickled."""
     try:
-        _start(pool)
-        while left or flying:
-            while left and len(flying) < 2 * workers:
-                with undisturbed():  # it may start a process, which nobody would know of when it was broken off
-                    item = left[0][1]
-                    flying[pool.submit(done_within, limit(item), work, item)] = left[0]
-                left.popleft()
-            for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                result = future.result()
-                yield flying.pop(future)[0], result
-    except BrokenProcessPool:
-        return list(flying.values())
-    finally:
-        if flying:
-            for child in set(multiprocessing.active_children()) - others:
-                child.kill()
-        pool.shutdown(cancel_futures=True)
-    return []
+        item, seconds = pickle.loads(given)
+        return pickle.dumps((True, done_within(seconds, work, item)))
+    except BaseException as error:
+        if not isinstance(error, AvlearnError):
+            error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+        return pickle.dumps((False, error))
 
 
-def start_server(module: str) -> BaseContext:
+def start_server(module: str) -> ForkServerContext:
     """Start the process that worker processes are forked from, if there is none yet.
 
     Args:
@@ -121,35 +150,15 @@ def start_server(module: str) -> BaseContext:
 
     Returns:
         The context to start workers with; they call `begin_worker` first.
-
-    Raises:
-        AvlearnError: there is no place for what they share.
     """
     context = multiprocessing.get_context("forkserver")
-    try:
-        context.Lock()
-    except OSError as error:
-        raise AvlearnError(
-            f"processes cannot start: their locks lie in /dev/shm, which cannot be written ({error.strerror}): "
-            "free or mount it (a training takes data.workers=0, too)"
-        ) from error
     context.set_forkserver_preload([__name__, module])
     # Ctrl-C, and often an order to end, are sent to all processes of a command: this one decides what becomes of the
     # others, from the moment on that they begin.
+    resource_tracker.ensure_running()  # as it begins, it lets both orders through again
     with undisturbed():
         forkserver.ensure_running()
     return context
-
-
-def _start(pool: ProcessPoolExecutor) -> None:
-    try:
-        with undisturbed():
-            begun = pool.submit(int)
-        begun.result()
-    except BrokenProcessPool as error:
-        raise AvlearnError(
-            'processes cannot start: in a script, work belongs under if __name__ == "__main__"'
-        ) from error
 
 
 @atexit.register

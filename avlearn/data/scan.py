@@ -15,7 +15,7 @@ from avlearn.data.journal import Journal
 from avlearn.data.manifest import NO_AUDIO, NO_VIDEO, Entry, Row, write_manifest
 from avlearn.data.manifest import SUFFIXES as MANIFESTS
 from avlearn.data.part import Part
-from avlearn.data.processes import Died
+from avlearn.data.pool import Died
 from avlearn.data.walk import walk_files
 from avlearn.data.workers import Workers, in_workers
 from avlearn.errors import DataError, MediaError

@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from avlearn.data.cluster import Cluster
-from avlearn.data.processes import Limit, endless, in_processes
+from avlearn.data.pool import Limit, endless
+from avlearn.data.processes import in_processes
 
 # So many processes here (None: a process a core), or the workers of a cluster.
 Workers = int | Cluster | None
@@ -25,7 +26,7 @@ def in_workers(
         AvlearnError: there is nobody to do them.
 
     Yields:
-        Number of an item and its result, as they get done; `avlearn.data.processes.Died` for one that kills the process
+        Number of an item and its result, as they get done; `avlearn.data.pool.Died` for one that kills the process
         that does it, or that hangs.
     """
     if isinstance(workers, Cluster):

@@ -14,7 +14,7 @@ from ray_cluster import NODE, module, started
 
 from avlearn.data import cluster as clusters
 from avlearn.data.cluster import Cluster
-from avlearn.data.processes import Died
+from avlearn.data.pool import Died
 from avlearn.data.workers import in_workers
 from avlearn.errors import AvlearnError, MissingExtraError, OutputError
 

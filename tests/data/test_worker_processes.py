@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from avlearn.data.loader import clip_loader
-from avlearn.data.processes import Died, in_processes
+from avlearn.data.pool import Died
+from avlearn.data.processes import in_processes
 from avlearn.data.sampling import StepSampler
 from avlearn.errors import AvlearnError, OutputError
 
@@ -38,6 +39,36 @@ def asleep(number: int) -> int:
     return number
 
 
+def counted(item: tuple[int, Path]) -> int:
+    """Ends its process: 3 always, 4 the first time."""
+    number, folder = item
+    with (folder / str(number)).open("a") as file:
+        file.write("x")
+    if number == 3 or (number == 4 and len((folder / "4").read_text()) == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_only_what_a_process_ended_with_is_done_again(tmp_path):
+    found = dict(in_processes(counted, [(k, tmp_path) for k in range(8)], 3))
+    assert found == {k: k for k in range(8)} | {3: Died("the process died of it")}
+    assert {int(path.name): path.stat().st_size for path in tmp_path.iterdir()} == {
+        k: 2 if k in (3, 4) else 1 for k in range(8)
+    }
+
+
+def counted_then_asleep(item: tuple[int, Path]) -> None:
+    (item[1] / f"{item[0]}-{os.getpid()}").touch()
+    time.sleep(600 if item[0] == 1 else 0)
+
+
+def test_a_limit_is_waited_for_once(tmp_path):
+    items = [(k, tmp_path) for k in range(3)]
+    found = dict(in_processes(counted_then_asleep, items, 1, lambda item: 2.0))
+    assert found == {0: None, 1: Died("it was not done after 2 s"), 2: None}
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_what_hangs_is_ended():
     found = dict(in_processes(asleep, range(4), 2, lambda number: 3.0 if number == 2 else 0.0))
     assert found == {0: 0, 1: 1, 2: Died("it was not done after 3 s"), 3: 3}
@@ -54,6 +85,9 @@ def raising(number: int) -> int:
 def test_what_is_raised_in_a_process_is_raised_here():
     with pytest.raises(OutputError, match="is too much"):
         list(in_processes(raising, [1, 2, 3], 2))
+    with pytest.raises(TypeError) as caught:
+        list(in_processes(squared, ["x"], 1))
+    assert "in squared" in caught.value.__notes__[0]
 
 
 def named_then_asleep(folder: Path) -> None:
@@ -139,6 +173,6 @@ def test_without_shared_memory_it_is_said_in_a_line(monkeypatch):
 
     monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", refuse)
     said = r"locks lie in /dev/shm, which cannot be written \(Read-only file system\): free or mount it"
-    for start in (lambda: list(in_processes(str, [1], 1)), lambda: clip_loader([], StepSampler(2, 2, 1, 0), 1)):
-        with pytest.raises(AvlearnError, match=said):
-            start()
+    with pytest.raises(AvlearnError, match=said):
+        clip_loader([], StepSampler(2, 2, 1, 0), 1)
+    assert list(in_processes(str, [1], 1)) == [(0, "1")]  # needs no locks

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from avlearn.data.manifest import Row, write_manifest
-from avlearn.data.processes import Died, in_processes
+from avlearn.data.pool import Died
+from avlearn.data.processes import in_processes
 from avlearn.data.world.config import WorldConfig
 from avlearn.data.world.scene import Scene, render_scene
 from avlearn.errors import DataError, OutputError
