@@ -26,7 +26,8 @@ class VideoChange:
     def of_video(self, video: Tensor) -> Tensor:
         """Frames ``[B, 3, T, H, W]`` in [0, 1]; changed in place, unless zoomed."""
         video[self.mirrored] = video[self.mirrored].flip(-1)
-        return self._zoomed(video).mul_(self.gain).add_(0.5 * (1 - self.gain) + self.shift).clamp_(0, 1)
+        seen = self._zoomed(video)
+        return torch.addcmul(0.5 * (1 - self.gain) + self.shift, seen, self.gain, out=seen).clamp_(0, 1)
 
     def of_flow(self, flow: Tensor) -> Tensor:
         """Flow ``[B, 2, T, H, W]`` in pixels of the same clips: what is mirrored moves the other way, and what is seen

@@ -116,9 +116,7 @@ class TwoTower(nn.Module):
 
     def project_video(self, features: Tensor) -> Tensor:
         """Video features into the common space: ``[B, dim, T', Y, X]``, unit length."""
-        head = self.video_head
-        projected = torch.einsum("bctyx,dc->bdtyx", features, head.weight)
-        return F.normalize(projected + head.bias[:, None, None, None], dim=1)
+        return F.normalize(self.video_head(features.movedim(1, -1)), dim=-1).movedim(-1, 1)
 
     def project_audio(self, features: Tensor) -> Tensor:
         """Audio features into the common space: ``[B, dim, U]``, unit length."""
