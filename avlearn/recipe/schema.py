@@ -135,6 +135,7 @@ class Trainer(Section):
       ``devices`` x ``nodes`` clips. ``accumulate``: the towers see them in so many micro-batches.
     - ``devices``: processes on each of the ``nodes``. Where torchrun or SLURM starts them, as many as these start.
     - ``strategy``: all weights in each process (``ddp``, and ``auto`` where there are several), or parts (``fsdp``).
+    - ``precision``: ``auto`` is ``bf16-mixed`` where the GPU or processor computes in it, else ``32-true``.
     - ``on_divergence``: go back to the last checkpoint, once, at half the learning rate (``retry``), or ``stop``.
     """
 
@@ -149,7 +150,7 @@ class Trainer(Section):
     nodes: int = Field(1, ge=1, le=65536)
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_activations: bool = False
     compile: bool = False
     threads: int | None = Field(None, ge=1, le=4096)

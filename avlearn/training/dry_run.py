@@ -30,8 +30,9 @@ def describe(recipe: Recipe, experiment: Experiment[Any], loaders: Loaders) -> N
             print(f"batch       {name} {list(value.shape)} {str(value.dtype)[6:]}")
     print(f"parameters  {trained:,} trained, {sum(p.numel() for p in parameters):,} in all")
     # Minutes, of a large batch on a processor: nobody should take it for a command that does not end.
-    print(f"step        {trainer.batch_size} clips forth and back", flush=True)
-    loss, shapes = module.try_batch(batch)
+    print(f"step        {trainer.batch_size} clips forth and back, {trainer.precision}", flush=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=trainer.precision == "bf16-mixed"):
+        loss, shapes = module.try_batch(batch)
     if shapes:
         print(f"features    {', '.join(f'{name} {shape}' for name, shape in shapes.items())}")
     loss.backward()

@@ -24,6 +24,7 @@ from avlearn.training.fit import fit, quiet
 from avlearn.training.launch import environment, follow_starter, global_rank
 from avlearn.training.loaders import Loaders, count_steps
 from avlearn.training.optimization import OPTIMIZERS
+from avlearn.training.precision import settled
 from avlearn.training.run_folder import Start, begun_recipe, can_resume, check_free, enter, forget_later_best
 from avlearn.training.time_limit import TimeLimit
 
@@ -68,7 +69,7 @@ def pretrain(
     if first:
         check_free(run_dir, resume)
     begun = begun_recipe(run_dir) if resume and can_resume(run_dir) else None
-    recipe = task.complete(recipe, begun, say=first)
+    recipe = settled(task.complete(recipe, begun, say=first), begun)
     check_recipe(recipe)
     check_writable(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def pretrain(
 def _describe(recipe: Recipe) -> None:
     """What a dry run does, in a folder of its own."""
     task = find_task(recipe.task)
-    recipe = task.complete(recipe)
+    recipe = settled(task.complete(recipe))
     check_recipe(recipe)
     if memory := task.describe_memory(recipe):
         print(f"takes       {memory}", flush=True)
