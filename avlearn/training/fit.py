@@ -47,6 +47,7 @@ def _trainer(
     recipe: Recipe, where: ClusterEnvironment, module: TaskModule, steps: int, **options: Any
 ) -> lightning.Trainer:
     settings = recipe.trainer
+    assert settings.precision != "auto"  # it is settled by now
     files: list[CheckpointFiles] = []
     strategy: str | Strategy
     if settings.strategy == "fsdp":

@@ -1,5 +1,8 @@
 """The precision of a training that leaves it to the machine."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from avlearn.recipe import Recipe
@@ -29,5 +32,5 @@ def _computes_in_bfloat16(accelerator: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if accelerator != "cpu" and torch.backends.mps.is_available():
         return False
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # not in all versions that we take
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in all versions that we take
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from avlearn.models import create_model
-from avlearn.models.video.x3d import X3D, Block, FrameConv, Pointwise, SqueezeExcitation, TemporalConv
+from avlearn.models.video.x3d import X3D, Block, DepthwiseConv, FrameConv, Pointwise, SqueezeExcitation, TemporalConv
 
 LAST = torch.channels_last_3d
 
@@ -28,6 +28,23 @@ def test_fast_layers_are_the_librarys_convolutions(layer, layout):
     assert torch.allclose(found, expected, atol=1e-6)
     if layout is LAST:
         assert found.is_contiguous(memory_format=LAST)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_convolutions_learn_alike_in_bfloat16(stride):
+    torch.manual_seed(0)
+    layer, x = DepthwiseConv(8, stride), torch.rand(2, 8, 5, 9, 8).contiguous(memory_format=LAST)
+    found = {}
+    for coarse in (False, True):
+        layer.zero_grad()
+        seen = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=coarse):
+            y = layer(seen)
+        assert y.is_contiguous(memory_format=LAST)
+        y.float().square().sum().backward()
+        found[coarse] = y.float(), seen.grad, layer.weight.grad
+    for exact, rounded in zip(found[False], found[True], strict=True):
+        assert torch.allclose(rounded, exact, atol=0.02 * float(exact.abs().max()))
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -65,7 +65,9 @@ def measure(task: SynchronizeModule, held_out: ClipCache) -> float:
     return next(metric.value for metric in found if metric.name == METRIC)
 
 
-def train(recipe: Recipe, data: ClipDataset, held_out: ClipCache, seed: int, every: int) -> list[tuple[int, float, float]]:
+def train(
+    recipe: Recipe, data: ClipDataset, held_out: ClipCache, seed: int, every: int
+) -> list[tuple[int, float, float]]:
     """Steps, CPU seconds and the share of clips, each time that it is measured."""
     torch.manual_seed(seed)
     model = build_model(recipe, "")

@@ -66,7 +66,8 @@ class DsConv(Encoder):
     def _colour_and_motion(x: Tensor) -> Tensor:
         """``[B, 3, T, H, W]`` to ``[B, T / 2, 7, H, W]``."""
         steps = x.shape[2] // 2
-        grey = x[:, 0] + x[:, 1] + x[:, 2]  # [B, T, H, W]; three times the mean, for differences are small beside colour
+        # Three times the mean, for differences are small beside colour: [B, T, H, W].
+        grey = x[:, 0] + x[:, 1] + x[:, 2]
         first, last = grey[:, :1], grey[:, -1:]
         padded = torch.cat([first, first, grey, last, last], 1)  # frame t lies at t + 2
         centre = grey[:, 0 : 2 * steps : 2]

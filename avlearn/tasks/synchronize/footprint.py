@@ -59,7 +59,7 @@ def footprint(recipe: SynchronizeRecipe) -> Footprint:
     audio = torch.empty(batch, round(seconds * clip.sample_rate), device="meta")
     weights = sum(p.numel() * p.element_size() for p in model.parameters()) * _COPIES[recipe.optimizer.name]
     activations = None if settings.checkpoint_activations else kept_bytes(model, video, audio)
-    if activations is not None and settings.precision != "32-true":
+    if activations is not None and settings.precision in ("bf16-mixed", "16-mixed"):
         activations //= 2
     return Footprint(weights, activations, _memory(settings.accelerator) // settings.devices)
 
