@@ -8,8 +8,9 @@ import numpy as np
 
 from avlearn.errors import NoVideoError
 from avlearn.files import check_output
-from avlearn.media.frames import every_frame, write_redrawn
+from avlearn.media.frames import every_yuv, write_redrawn
 from avlearn.media.probe import probe
+from avlearn.media.rgb import Yuv, below
 from avlearn.media.source import Source
 from avlearn.media.writer import VIDEO_SUFFIXES
 from avlearn.report.label_strip import LabelStrip, Stretch
@@ -65,11 +66,11 @@ def write_label_overlay(
     assert info.video is not None  # `check_overlay` saw to that
     seconds = info.video.duration
 
-    def drawn() -> Iterator[tuple[float, np.ndarray]]:
+    def drawn() -> Iterator[tuple[float, Yuv]]:
         strip = None
-        for instant, frame in every_frame(path):
-            strip = strip or LabelStrip(stretches, seconds, *frame.shape[:2])
-            yield instant, strip.under(frame, instant)
+        for instant, frame in every_yuv(path):
+            strip = strip or LabelStrip(stretches, seconds, *frame.planes[0].shape)
+            yield instant, below(frame, strip.at(instant))
             progress(instant, seconds)
 
     write_redrawn(path, out, drawn())

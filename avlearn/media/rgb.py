@@ -1,6 +1,6 @@
 """Decoded frames to RGB as displayed: cropped in the stored planes first, so that nothing unwanted is converted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, log2
 from typing import Literal
@@ -130,6 +130,21 @@ def yuv_levels(colours: np.ndarray, matrix: int, full: bool) -> np.ndarray:
     affine = _colours(*_WEIGHTS[matrix], full)
     levels: np.ndarray = (colours - affine[:, 3]) @ np.linalg.inv(affine[:, :3]).T
     return levels
+
+
+def below(frame: Yuv, image: np.ndarray) -> Yuv:
+    """A frame with an image under it, in the frame's colours.
+
+    Args:
+        frame: as wide as the image.
+        image: uint8 RGB ``[H, W, 3]`` of even sides.
+    """
+    affine = np.vstack([_colours(*_WEIGHTS[frame.matrix], frame.full), [0, 0, 0, 1]])
+    levels = cv2.transform(image, np.linalg.inv(affine)[:3])
+    halved = cv2.resize(levels, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    parts = levels[..., 0], halved[..., 1], halved[..., 2]
+    y, u, v = (np.concatenate(both) for both in zip(frame.planes, parts, strict=True))
+    return replace(frame, planes=(y, u, v))
 
 
 def to_yuv(frame: av.VideoFrame, aspect: float, size: tuple[int, int] | None = None) -> Yuv:

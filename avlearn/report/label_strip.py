@@ -55,20 +55,26 @@ class LabelStrip:
         self.rows += (height + self.rows) % 2  # an odd side loses its last row in the codec
         self.colours = self._colours()
         self.paper = self._paper()
+        self.said: tuple[int, np.ndarray] | None = None
 
-    def under(self, frame: np.ndarray, instant: float) -> np.ndarray:
-        """A frame uint8 ``[H, W, 3]`` with the strip of an instant (seconds) below it: ``[H + rows, W, 3]``."""
-        stretch = self.stretches[self._number(instant)]
-        shown = np.concatenate([frame, self.paper])
-        strip = shown[len(frame) :]
-        said = _CANNOT_TELL if stretch.label is None else f"{stretch.label} {stretch.confidence:.2f}"
-        self._write(strip, 0, [(self._colour(stretch.label), said)])
+    def at(self, instant: float) -> np.ndarray:
+        """The strip of an instant (seconds): uint8 ``[rows, W, 3]``."""
+        strip = self._named(self._number(instant)).copy()
         x = min(int(instant / self.seconds * self.width), self.width - 1)
         wide = max(self.letters // 8, 1)
         mark = strip[self.line - wide : 2 * self.line + wide]
         mark[:, max(x - 2 * wide, 0) : x + 2 * wide + 1] = _PAPER
         mark[:, max(x - wide, 0) : x + wide + 1] = _INK
-        return shown
+        return strip
+
+    def _named(self, number: int) -> np.ndarray:
+        """The strip of a stretch, which says its label; the last one is kept, for most frames show that of before."""
+        if self.said is None or self.said[0] != number:
+            stretch, strip = self.stretches[number], self.paper.copy()
+            words = _CANNOT_TELL if stretch.label is None else f"{stretch.label} {stretch.confidence:.2f}"
+            self._write(strip, 0, [(self._colour(stretch.label), words)])
+            self.said = number, strip
+        return self.said[1]
 
     def _number(self, instant: float) -> int:
         return max(int(np.searchsorted(self.starts, instant, "right")) - 1, 0)

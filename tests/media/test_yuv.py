@@ -8,7 +8,7 @@ from golden import golden
 
 from avlearn.media import read_clip, write_video
 from avlearn.media.frames import every_frame, every_yuv
-from avlearn.media.rgb import Yuv, to_rgb, to_yuv, yuv_levels
+from avlearn.media.rgb import Yuv, below, to_rgb, to_yuv, yuv_levels
 
 COLOURS = np.array([[255.0, 255, 255], [0, 0, 0], [200, 60, 30], [20, 90, 220]])
 KINDS = (
@@ -75,3 +75,16 @@ def test_rgb_is_written_in_the_colours_that_its_size_has_by_custom(tmp_path, siz
     frames = np.full((3, *size, 3), (200, 60, 30), np.uint8)
     write_video(tmp_path / "o.mp4", frames, 25)
     assert np.abs(read_clip(tmp_path / "o.mp4", audio=False).video.astype(int) - frames).max() <= 4
+
+
+@pytest.mark.parametrize("matrix", [1, 6])
+@pytest.mark.parametrize("full", [False, True])
+def test_an_image_below_a_frame_has_its_colours(matrix, full):
+    planes = np.full((8, 16), 90, np.uint8), np.full((4, 8), 100, np.uint8), np.full((4, 8), 150, np.uint8)
+    image = np.repeat(np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8), 2, 0).repeat(2, 1)
+    found = below(Yuv(planes, matrix, full), image)
+    assert [plane.shape for plane in found.planes] == [(16, 16), (8, 8), (8, 8)]
+    assert all((plane[: len(own)] == own).all() for plane, own in zip(found.planes, planes, strict=True))
+    y, u, v = (plane[len(own) :] for plane, own in zip(found.planes, planes, strict=True))
+    levels = np.stack([y, u.repeat(2, 0).repeat(2, 1), v.repeat(2, 0).repeat(2, 1)], 2)
+    assert np.abs(levels - yuv_levels(image.astype(float), matrix, full)).max() <= 1

@@ -15,9 +15,8 @@ def bar(strip: LabelStrip, shown: np.ndarray) -> np.ndarray:
 
 def test_colours_lie_where_the_labels_are_and_the_mark_where_the_moment_is():
     strip = LabelStrip(STRETCHES, 10.0, 200, 400)
-    frame = np.full((200, 400, 3), 7, np.uint8)
-    early, late = strip.under(frame, 0.5), strip.under(frame, 9.0)
-    assert early.shape == (200 + strip.rows, 400, 3) and (early[:200] == 7).all() and (frame == 7).all()
+    early, late = strip.at(0.5), strip.at(9.0)
+    assert early.shape == (strip.rows, 400, 3)
     row = bar(strip, late)
     drum, grey, bell = row[40], row[100], row[200]
     assert tuple(drum) == strip.colours["drum"] and tuple(bell) == strip.colours["bell"]
@@ -28,8 +27,7 @@ def test_colours_lie_where_the_labels_are_and_the_mark_where_the_moment_is():
 
 def test_the_text_is_that_of_the_moment():
     strip = LabelStrip(STRETCHES, 10.0, 200, 400)
-    frame = np.zeros((200, 400, 3), np.uint8)
-    lines = [strip.under(frame, instant)[200 : 197 + strip.line] for instant in (0.0, 1.99, 2.0, 9.9, 99.0)]
+    lines = [strip.at(instant)[: strip.line - 3] for instant in (0.0, 1.99, 2.0, 9.9, 99.0)]
     assert (lines[0] == lines[1]).all() and (lines[3] == lines[4]).all()
     assert (lines[1] != lines[2]).any() and (lines[2] != lines[3]).any()
 
@@ -38,13 +36,12 @@ def test_the_text_is_that_of_the_moment():
 def test_frames_of_any_size_get_a_strip_of_whole_rows(size):
     stretches = [Stretch(k, f"label {k} " + "w" * 40, 0.5) for k in range(40)]
     strip = LabelStrip(stretches, 40.0, *size)
-    shown = strip.under(np.zeros((*size, 3), np.uint8), 7.0)
-    assert shown.shape == (size[0] + strip.rows, size[1], 3) and len(shown) % 2 == 0
+    shown = strip.at(7.0)
+    assert shown.shape == (strip.rows, size[1], 3) and (size[0] + len(shown)) % 2 == 0
     assert len(set(strip.colours.values())) == 40
 
 
 def test_a_name_that_is_too_long_ends_before_the_edge():
     strip = LabelStrip([Stretch(0.0, "w" * 90, 0.5)], 1.0, 100, 100)
-    shown = strip.under(np.zeros((100, 100, 3), np.uint8), 0.0)
-    text = shown[100 : 100 + strip.line]
+    text = strip.at(0.0)[: strip.line]
     assert (text[:, -2:] == text[0, -1]).all() and (text[:, 30:80] > 150).any()
