@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_does_not_push_the_whole_one_out(small, tmp_path, m
     run = tmp_path / "run"
     ended_at(run, small, 5, monkeypatch)
     os.truncate(run / "checkpoints" / LAST, 5000)
-    start = enter(run, small, True, True)
+    start = enter(run, begun_recipe(run), True, True)
     assert start.checkpoint.name == BEFORE and read_checkpoint(start.checkpoint)["global_step"] == start.step
     assert not (run / "checkpoints" / LAST).exists()
 
