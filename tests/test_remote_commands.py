@@ -77,6 +77,26 @@ def test_a_training_on_what_is_remote(world, small_world, tmp_path):
     assert found[0] == found[1] and found[0]
 
 
+def test_a_run_at_an_address_is_gone_on_with_from_its_model(nginx, tiny_root, small_world, tmp_path):
+    run(*small_runs.command(nginx.folder / "run", tiny_root))
+    address = f"{nginx.address}/run"
+    for words in (["--resume"], []):
+        result = CliRunner().invoke(app, [*small_runs.command(address, tiny_root), *words])
+        assert str(result.exception).startswith(f"{address}: a run is written, and resumed, in a folder here: copy it")
+        assert "\n" not in str(result.exception) and not (tmp_path / "http:").exists()
+    losses = []
+    for base in (nginx.folder / "run", address):
+        folder = tmp_path / f"from{len(losses)}"
+        run(*small_runs.command(folder, tiny_root, f"model.base={base}"))
+        losses.append([row["loss"] for row in small_runs.rows(folder, "loss")])
+    assert losses[0] == losses[1] and losses[0]
+    told = []
+    for model in (nginx.folder / "run", address):
+        run("evaluate", "--data", small_world, "-m", model, "--task", "sync", "--json", tmp_path / "a.json")
+        told.append(json.loads((tmp_path / "a.json").read_text()))
+    assert told[0] == told[1]
+
+
 def test_what_is_no_manifest_at_an_address(nginx, tmp_path):
     for words in (
         ["linear-probe", "--data", f"{nginx.address}/none"],

@@ -8,13 +8,26 @@ import typer
 from avlearn.cli.app import app, recipe_app
 from avlearn.cli.options import Overrides, resumable
 from avlearn.errors import AvlearnError
+from avlearn.remote.address import is_address
 from avlearn.terminal import remark
 
 if TYPE_CHECKING:
     from avlearn.recipe import Recipe
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or YAML file.")]
-RunFolder = Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.")]
+
+
+def _run_folder(name: str) -> Path:
+    """The name of a run's folder, which is here."""
+    if is_address(name):
+        raise AvlearnError(
+            f"{name}: a run is written, and resumed, in a folder here: copy it, and give its folder; "
+            f"model.base={name} starts another from its model"
+        )
+    return Path(name)
+
+
+RunFolder = Annotated[Path | None, typer.Option("--run-dir", "-o", help="runs/NAME by default.", parser=_run_folder)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Build all, run one batch, describe it, stop.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 
