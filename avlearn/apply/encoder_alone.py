@@ -49,6 +49,11 @@ class EncoderAlone:
         return how.frames * how.stride / _FPS if isinstance(how, Preprocessing) else how.samples / how.sample_rate
 
     @property
+    def fps(self) -> float | None:
+        """Frames a second of a clip; None of audio."""
+        return _FPS / self.preprocessing.stride if isinstance(self.preprocessing, Preprocessing) else None
+
+    @property
     def sees(self) -> bool:
         """Whether it takes video; else audio."""
         return isinstance(self.preprocessing, Preprocessing)

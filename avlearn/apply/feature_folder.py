@@ -21,6 +21,7 @@ from avlearn.data.part import Part
 from avlearn.data.workers import Workers
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
+from avlearn.models.weights.preprocessing import Preprocessing
 
 FORMAT = "avlearn.features/1"
 PART = "features-*.parquet"
@@ -41,9 +42,10 @@ def about(model: FeatureModel, name: str, precision: str) -> dict[str, Any]:
     hop = seconds / 2 if isinstance(model, AudioVisual) else seconds
     found: dict[str, Any] = {"format": FORMAT, "model": name, "weights": digest.hexdigest(), "precision": precision}
     found |= {"window": round(seconds, 6), "hop": round(hop, 6)}
-    if not isinstance(model, EncoderAlone):
-        found |= {"fps": model.config.fps, "sample_rate": model.config.sample_rate}
-    return found
+    if isinstance(model, EncoderAlone):
+        how = model.preprocessing
+        return found | ({"fps": model.fps} if isinstance(how, Preprocessing) else {"sample_rate": how.sample_rate})
+    return found | {"fps": model.config.fps, "sample_rate": model.config.sample_rate}
 
 
 class FeatureFolder(PartFolder):
@@ -54,15 +56,21 @@ class FeatureFolder(PartFolder):
         about: from `about`.
         choice: of the audio, where not all of it is listened to.
         part: of the files; others may write to the folder at the same time.
+        overwrite: whether features that are there are removed; not with a part.
 
     Raises:
         OutputError: the folder holds something else, features of another model, or cannot be written to.
     """
 
     def __init__(
-        self, folder: Path, about: dict[str, Any], choice: Sequence[str | None] = (), part: Part | None = None
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        choice: Sequence[str | None] = (),
+        part: Part | None = None,
+        overwrite: bool = False,
     ):
-        super().__init__(folder, about | ({"audio": [*choice]} if any(choice) else {}), "features", part)
+        super().__init__(folder, about | ({"audio": [*choice]} if any(choice) else {}), "features", part, overwrite)
 
     def add(self, found: FileFeatures) -> None:
         """Keep features of a file; they are written when there are enough of them, or after a minute."""

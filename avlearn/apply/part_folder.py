@@ -16,9 +16,11 @@ from avlearn.errors import OutputError
 from avlearn.files import replacing
 from avlearn.media import Slice
 from avlearn.media.source import Source
+from avlearn.terminal import remark
 
 _JOURNAL = ".journal"
 _NUMBERED = re.compile(r"[a-z]+-(\d+)")
+_LIKE_ESCAPED = re.compile("\\\\+(?=x[0-9a-f]{2}|[\udc80-\udcff])")  # backslashes that escaping would make look alike
 _LARGE, _LONG = 2**26, 60.0  # bytes in a Parquet file, and seconds after which a smaller one is written
 
 
@@ -26,19 +28,23 @@ class PartFolder:
     """A folder that rows about files are written to, those of some files in each Parquet file.
 
     Each says in its metadata what the rows are of. A killed run leaves whole Parquet files; what was not in one yet is
-    done again. Of a file that is done again, because it changed, the last rows count, in the order of the names.
+    done again, and so is what was in one that is gone or damaged. Of a file that is done again, because it changed,
+    the last rows count, in the order of the names.
 
     Args:
         folder: made where it is not there.
-        about: what the rows are of; JSON types, with ``model``.
+        about: what the rows are of; JSON types, with ``format`` and ``model``.
         kind: of the rows, in a word: how the Parquet files are named.
         part: of the files; others may write to the folder at the same time.
+        overwrite: whether rows that are there are removed; not with a part.
 
     Raises:
         OutputError: the folder holds something else, or rows of something else, or cannot be written to.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], kind: str, part: Part | None = None):
+    def __init__(
+        self, folder: Path, about: dict[str, Any], kind: str, part: Part | None = None, overwrite: bool = False
+    ):
         self.folder, self.about, self.kind = folder, about, kind
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -50,22 +56,48 @@ class PartFolder:
             raise OutputError(f"{folder} holds other files: give a folder of its own")
         self._journal = Journal(folder / _JOURNAL, part)
         try:
+            kinds = {record["format"] for record in self._journal.records if "part" not in record}
+            if overwrite and not part and kinds <= {about["format"]}:
+                self._remove_rows()
             self._check_about()
+            records = [record for record in self._journal.records if "part" in record]
+            here = [record for record in records if self._is_whole(record)]
         except OutputError:
             self._journal.close()
             raise
-        records = [record for record in self._journal.records if "part" in record]
-        here = [record for record in records if (folder / record["part"]).exists()]
         self._done: dict[str, list[Any]] = {}  # what changes when a file does, and the note on it
         for record in here:
             self._done |= record["files"]
         # Parts of the files write side by side; whoever comes later writes files that come later in their order.
         self._suffix = f"-{part.number}of{part.of}.parquet" if part else ".parquet"
-        numbers = [int(found[1]) for record in here if (found := _NUMBERED.match(record["part"]))]
+        # Nor is a name that a record has taken again: what was in a file that is gone would seem to be there.
+        numbers = [int(found[1]) for record in records if (found := _NUMBERED.match(record["part"]))]
         self._number = max(numbers, default=-1) + 1
         self._kept: list[tuple[str, pyarrow.Table, Any]] = []
         self._marks: dict[str, str] = {}
         self._bytes, self._flushed = 0, monotonic()
+
+    def _remove_rows(self) -> None:
+        """Begin anew. Rows go before the journal: without it nobody would know whose they were."""
+        for path in self.folder.glob(f"{self.kind}-*.parquet"):
+            _remove(path)
+        self._journal.clear()
+
+    def _is_whole(self, record: dict[str, Any]) -> bool:
+        """Whether the rows of a record are there; a Parquet file that is cut short, or none, is removed."""
+        path = self.folder / record["part"]
+        try:
+            pyarrow.parquet.read_metadata(path)
+        except FileNotFoundError:
+            return False
+        except (OSError, pyarrow.ArrowException) as error:
+            if getattr(error, "errno", None):  # it may be whole, and out of reach
+                raise OutputError(f"cannot read {path}: {error}") from error
+            files = len(record["files"])
+            remark(f"{path} is damaged: what it held of {files} file{'s' * (files != 1)} is done again")
+            _remove(path)
+            return False
+        return True
 
     def _check_about(self) -> None:
         for record in self._journal.records:
@@ -122,7 +154,8 @@ class PartFolder:
         part = self.folder / f"{self.kind}-{self._number:05d}{self._suffix}"
         table = pyarrow.concat_tables([rows for _, rows, _ in self._kept])
         with replacing(part) as unfinished:
-            pyarrow.parquet.write_table(table.replace_schema_metadata({"avlearn": json.dumps(self.about)}), unfinished)
+            described = table.replace_schema_metadata({"avlearn": json.dumps(self.about)})
+            pyarrow.parquet.write_table(described, unfinished, write_page_checksum=True)
         if self.about not in self._journal.records:  # with the first rows: a command that is refused decides nothing
             self._journal.add(self.about)
             self._journal.records.append(self.about)
@@ -147,8 +180,20 @@ def is_empty(folder: Path) -> bool:
 
 
 def path_text(path: str) -> str:
-    """A name as text: bytes in it that are not UTF-8, which Unix allows, are escaped."""
+    r"""A name as text, another for each: bytes in it that are not UTF-8, which Unix allows, are escaped.
+
+    >>> path_text("caf\udce9.mp4"), path_text(r"caf\xe9.mp4"), path_text(r"C:\a.mp4")
+    ('caf\\xe9.mp4', 'caf\\\\xe9.mp4', 'C:\\a.mp4')
+    """
+    path = _LIKE_ESCAPED.sub(lambda backslashes: 2 * backslashes[0], path)
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def _mark(source: Source) -> str:

@@ -45,7 +45,12 @@ def embed(
     precision: Precision = "32",
     out: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="NPZ|PARQUET|FOLDER", help="A folder goes on where it was stopped."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="NPZ|PARQUET|FOLDER",
+            help="A folder goes on where it was stopped; with --overwrite, it begins anew.",
+        ),
     ] = Path("features.npz"),
     track: Track = None,
     channel: Channel = None,
@@ -83,7 +88,9 @@ def embed(
     by = who_works(workers, engine, address, device)
     inference = InferenceOptions(first, device, precision, track, channel, tuple(others))
     if out.suffix.lower() not in SUFFIXES and (not out.suffix or out.is_dir()):
-        _into_folder(out, sources, inference, by, part, json_path)
+        if part and overwrite:
+            raise AvlearnError(f"--part {part} --overwrite: it would remove what others wrote, give another folder")
+        _into_folder(out, sources, inference, by, part, overwrite, json_path)
     if others:
         raise AvlearnError(f"-o {out}: features by several models go to a folder, one for each in it: -o features/")
     if part:
@@ -107,6 +114,7 @@ def _into_folder(
     inference: "InferenceOptions",
     workers: "int | Cluster | None",
     part: Part | None,
+    overwrite: bool,
     json_path: str | None,
 ) -> NoReturn:
     """Features in parts, by each model; what is done is written whatever happens."""
@@ -114,7 +122,8 @@ def _into_folder(
     from avlearn.apply.features_by_model import EmbedResults
 
     with ExitStack() as stack:
-        folders = _opened(out, inference, inference.device if isinstance(workers, int | None) else "cpu", part, stack)
+        device = inference.device if isinstance(workers, int | None) else "cpu"  # a head of a cluster has no GPU
+        folders = _opened(out, inference, device, part, overwrite, stack)
         lacking, stopped = missing_in(folders, sources), 0
         for number, folder in enumerate(folders):
             there = len(sources) - sum(number in numbers for numbers in lacking.values())
@@ -135,7 +144,7 @@ def _into_folder(
 
 
 def _opened(
-    out: Path, inference: "InferenceOptions", device: str, part: Part | None, stack: ExitStack
+    out: Path, inference: "InferenceOptions", device: str, part: Part | None, overwrite: bool, stack: ExitStack
 ) -> "list[FeatureFolder]":
     """The folders of each model's features, which the stack closes."""
     from avlearn.apply.encoder_alone import load_features
@@ -149,6 +158,6 @@ def _opened(
         what = about(load_features(name, device), name, inference.precision)
         # One model finds the best track for all.
         by = f"best by {inference.model}" if inference.track == "best" and name != inference.model else inference.track
-        folders.append(FeatureFolder(place, what, (by, inference.channel), part))
+        folders.append(FeatureFolder(place, what, (by, inference.channel), part, overwrite))
         stack.callback(folders[-1].close)
     return folders

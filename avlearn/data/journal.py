@@ -85,6 +85,14 @@ class Journal:
         with replacing(self.path) as part:
             part.write_bytes(b"".join(map(_line, records)))
 
+    def clear(self) -> None:
+        """Forget all records."""
+        try:
+            self._file.truncate(0)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        self.records = []
+
     def remove(self) -> None:
         """Remove the file: it has served its purpose."""
         self.path.unlink(missing_ok=True)

@@ -159,7 +159,10 @@ def _read_parts(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     paths: list[str] = []
     arrays: dict[str, list[np.ndarray]] = {"video": [], "audio": []}
     for part in sorted(folder.glob(PART), reverse=True):
-        names, video, audio = read_features(part)
+        try:
+            names, video, audio = read_features(part)
+        except DataError as error:
+            raise DataError(f"{error} (remove it, and the same embed command makes it again)") from error
         new = [name not in seen for name in names]
         paths += [name for name, is_new in zip(names, new, strict=True) if is_new]
         arrays["video"].append(video[new])
@@ -186,7 +189,7 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     for name in _COLUMNS:
         if name not in names:
             raise KeyError(name)
-    table = pyarrow.parquet.read_table(path, columns=list(_COLUMNS))
+    table = pyarrow.parquet.read_table(path, columns=list(_COLUMNS), page_checksum_verification=True)
     arrays = []
     for name in _COLUMNS[1:]:
         cells = table[name].combine_chunks()

@@ -1,6 +1,7 @@
 """A folder of features is written in parts, and goes on from them."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet
@@ -10,6 +11,10 @@ from typer.testing import CliRunner
 from avlearn.apply import part_folder
 from avlearn.apply.embed import FileFeatures
 from avlearn.apply.feature_folder import FeatureFolder, about
+from avlearn.apply.part_folder import path_text
+from avlearn.apply.result_folder import ResultFolder
+from avlearn.apply.run_many import Failure, InferenceOptions
+from avlearn.apply.tools import PROBE
 from avlearn.cli.app import app
 from avlearn.data.part import Part
 from avlearn.errors import DataError, OutputError
@@ -151,3 +156,96 @@ def test_parts_write_side_by_side_and_the_whole_finds_them(files, tmp_path):
     paths, video, _ = read_features(tmp_path / "f")
     np.testing.assert_array_equal(video[[str(files[3]) == name for name in paths]], features(files[3], 1, 0).video)
     assert len(paths) == (1 + 2 + 3) + (1 + 1)
+
+
+def test_what_was_in_a_part_that_is_damaged_or_gone_is_done_again(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(part_folder, "_LARGE", 1)
+    folder = tmp_path / "f"
+    fill(FeatureFolder(folder, ABOUT), files)
+    parts = sorted(folder.glob("*.parquet"))
+    parts[1].write_bytes(parts[1].read_bytes()[:-20])
+    parts[2].write_bytes(b"")
+    parts[3].write_bytes(b"PAR1" + 200 * b"x" + b"PAR1")
+    parts[4].unlink()
+    assert fill(FeatureFolder(folder, ABOUT), files) == ["1.mp4", "2.mp4", "3.mp4", "4.mp4"]
+    assert capsys.readouterr().err.count("is damaged: what it held of 1 file is done again") == 3
+    again = FeatureFolder(folder, ABOUT)
+    assert fill(again, files) == [] and again.files == 5 and len(read_features(folder)[0]) == 1 + 1 + 2 + 3 + 4
+    # A name that was taken is not taken again: what was in the part that is gone would seem to be there.
+    sorted(folder.glob("*.parquet"))[-1].unlink()
+    files[0].write_bytes(b"changed")
+    assert fill(FeatureFolder(folder, ABOUT), files[:1]) == ["0.mp4"]
+    assert fill(FeatureFolder(folder, ABOUT), files) == ["4.mp4"]
+
+
+def test_a_part_that_is_out_of_reach_is_kept(files, tmp_path, monkeypatch):
+    fill(FeatureFolder(tmp_path / "f", ABOUT), files)
+
+    def unreachable(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pyarrow.parquet, "read_metadata", unreachable)
+    for _ in range(2):  # the lock is let go
+        with pytest.raises(OutputError, match=r"cannot read .*features-00000.parquet"):
+            FeatureFolder(tmp_path / "f", ABOUT)
+    assert (tmp_path / "f" / "features-00000.parquet").exists()
+
+
+def test_damage_within_a_part_is_found_where_it_is_read(files, tmp_path):
+    fill(FeatureFolder(tmp_path / "f", ABOUT), files)
+    part = tmp_path / "f" / "features-00000.parquet"
+    data = bytearray(part.read_bytes())
+    place = data.find(features(files[4], 5, 4).video[3].tobytes())
+    assert place > 0
+    data[place] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(DataError, match=r"features-00000.parquet .*\(remove it, and the same embed command makes it"):
+        read_features(tmp_path / "f")
+    part.unlink()
+    assert len(fill(FeatureFolder(tmp_path / "f", ABOUT), files)) == 5
+
+
+def test_overwriting_begins_anew(files, tmp_path):
+    fill(FeatureFolder(tmp_path / "f", ABOUT, part=Part(1, 2)), files[:2])
+    fill(FeatureFolder(tmp_path / "f", ABOUT), files[2:])
+    other = ABOUT | {"weights": "1" * 64}
+    anew = FeatureFolder(tmp_path / "f", other, overwrite=True)
+    assert anew.files == 0 and fill(anew, files[:1]) == ["0.mp4"]
+    assert [path.name for path in (tmp_path / "f").glob("*.parquet")] == ["features-00000.parquet"]
+    assert FeatureFolder(tmp_path / "f", other).files == 1
+
+
+def test_overwriting_leaves_what_is_not_of_features(files, tmp_path):
+    results = ResultFolder(tmp_path / "f", PROBE, InferenceOptions(), {})
+    for path in results.missing(files):
+        results.add(Failure(str(path), "no video", "avlearn.probe/1"))
+    results.flush()
+    results.close()
+    with pytest.raises(OutputError, match="format"):
+        FeatureFolder(tmp_path / "f", ABOUT, overwrite=True)
+    assert len(list((tmp_path / "f").glob("*.parquet"))) == 1
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "features-mine.parquet").write_text("mine")
+    with pytest.raises(OutputError, match="holds other files"):
+        FeatureFolder(tmp_path / "other", ABOUT, overwrite=True)
+
+
+def test_the_command_begins_anew(small_world, tmp_path):
+    clips, out = sorted((small_world / "clips").glob("*.mp4"))[:2], tmp_path / "f"
+
+    def run(*words):
+        return CliRunner().invoke(app, ["embed", *map(str, words), "-o", str(out), "--workers", "1"])
+
+    assert run(*clips).exit_code == 0 and len(set(read_features(out)[0])) == 2
+    assert "of 1 file" in run(clips[0], "--overwrite").stdout
+    assert set(read_features(out)[0]) == {str(clips[0])}
+    assert "give another folder" in str(run(clips[0], "--overwrite", "--part", "1/2").exception)
+
+
+def test_names_that_are_not_utf8_have_texts_of_their_own():
+    back = b"\\"
+    names = [b"a" + count * back + end for count in range(4) for end in (b"xff", b"\xff", b"b", b"\xc3\xa9")]
+    texts = [path_text(os.fsdecode(name)) for name in names]
+    assert len(set(texts)) == len(names)
+    plain = dict(zip(names, texts, strict=True))
+    assert plain[b"a\xff"] == r"a\xff" and plain[rb"a\xff"] == r"a\\xff" and plain[rb"a\b"] == r"a\b"
