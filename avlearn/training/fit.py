@@ -41,6 +41,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as was asked for
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # of 1x1 kernels with channels last: they are copied
 
 
 def _trainer(
