@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-pytest_plugins = ["cutting", "nginx", "ray_cluster", "web"]
+pytest_plugins = ["cutting", "nginx", "ray_cluster", "s3", "web"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if threading.current_thread() is threading.main_thread():

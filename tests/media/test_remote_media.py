@@ -165,7 +165,6 @@ def test_what_goes_wrong_is_told_in_a_line(nginx, impatient, answers, copies):
         f"{nginx.address}/away/a.mp4": "sends on to file:///etc/passwd, which is no address",
         refused: "cannot be reached: Connection refused; check the address",
         "http://nowhere.invalid/a.mp4": "cannot be reached: ",
-        "s3://bucket/a.mp4": "needs s3fs: pip install s3fs",
         "nowhere://a.mp4": "cannot be opened: Protocol not known",
         silent.address: "the server was silent, 3 times",
         cut.address: "sends another part than was asked for",
