@@ -22,14 +22,15 @@ class Lock:
     Args:
         path: of the lock's file, which says who holds it and is removed by `close`; its folder must be there.
         wait: until the holder is done, which is said on standard error; else an error says so.
+        shared: with others who share it, and leave its file.
 
     Raises:
         OutputError: another process holds the lock, the file cannot be written, or this process is one that a script
             started and that runs the script again: it would wait for the lock of its own starter.
     """
 
-    def __init__(self, path: Path, wait: bool = False):
-        self.path = path
+    def __init__(self, path: Path, wait: bool = False, shared: bool = False):
+        self.path, self._shared = path, shared
         if getattr(current_process(), "_inheriting", False):
             raise OutputError(f"{path.parent}: a script that starts processes does its work under {_GUARD}")
         try:
@@ -38,11 +39,11 @@ class Lock:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
     def _take(self, wait: bool) -> TextIO:
-        told = False
+        told, kind = False, fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
         while True:
             file = self.path.open("a+")
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 who = f"another run is at work on {self.path.parent} ({file.read() or 'it just began'})"
@@ -52,12 +53,12 @@ class Lock:
                 if not told:
                     print(f"waiting: {who}", file=sys.stderr, flush=True)
                 told = True
-                fcntl.flock(file, fcntl.LOCK_EX)
+                fcntl.flock(file, kind)
             if self._is_there(file):
                 try:
                     self._sign(file)
                 except OSError:  # a full disk
-                    self.path.unlink(missing_ok=True)
+                    self._remove()
                     raise
                 return file
             file.close()  # its holder has removed it meanwhile
@@ -78,8 +79,12 @@ class Lock:
 
     def close(self) -> None:
         """Let others have it."""
-        self.path.unlink(missing_ok=True)
+        self._remove()
         self._file.close()
+
+    def _remove(self) -> None:
+        if not self._shared:  # others may have it
+            self.path.unlink(missing_ok=True)
 
 
 @contextmanager

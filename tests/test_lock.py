@@ -21,6 +21,18 @@ def test_the_second_is_told_who_is_at_work(tmp_path):
     Lock(tmp_path / ".lock").close()
 
 
+def test_those_who_share_it_keep_others_out(tmp_path):
+    path = tmp_path / ".lock"
+    first, second = Lock(path, shared=True), Lock(path, shared=True)
+    first.close()
+    with pytest.raises(OutputError, match="another run is at work"):
+        Lock(path)
+    second.close()
+    with locked(path), pytest.raises(OutputError, match="another run is at work"):
+        Lock(path, shared=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_leaves_no_lock(tmp_path):
     (tmp_path / ".lock").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="cannot write"):

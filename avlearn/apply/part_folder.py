@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
+from threading import RLock, Timer, current_thread
 from typing import Any
 
 import pyarrow
@@ -75,7 +75,10 @@ class PartFolder:
         self._number = max(numbers, default=-1) + 1
         self._kept: list[tuple[str, pyarrow.Table, Any]] = []
         self._marks: dict[str, str] = {}
-        self._bytes, self._flushed = 0, monotonic()
+        self._bytes = 0
+        self._writing = RLock()  # what is kept, here and by the timer
+        self._timer: Timer | None = None
+        self._late = False  # what is kept could not be written in time
 
     def _remove_rows(self) -> None:
         """Begin anew. Rows go before the journal: without it nobody would know whose they were."""
@@ -138,10 +141,23 @@ class PartFolder:
             rows: of one schema for all files.
             note: JSON types that the journal keeps of the file.
         """
-        self._kept.append((name, rows, note))
-        self._bytes += rows.nbytes
-        if self._bytes >= _LARGE or monotonic() - self._flushed >= _LONG:
-            self.flush()
+        with self._writing:
+            self._kept.append((name, rows, note))
+            self._bytes += rows.nbytes
+            if self._bytes >= _LARGE or self._late:
+                self.flush()
+            elif self._timer is None:  # the next may be long in coming
+                self._timer = Timer(_LONG, self._flush_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _flush_late(self) -> None:
+        with self._writing:
+            if self._timer is current_thread():  # else they were written as its time was up
+                try:
+                    self.flush()
+                except OutputError:
+                    self._late = True  # the next rows, or the end, tell it
 
     def flush(self) -> None:
         """Write what is kept.
@@ -149,8 +165,14 @@ class PartFolder:
         Raises:
             OutputError: it cannot be written.
         """
-        if not self._kept:
-            return
+        with self._writing:
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+            if self._kept:
+                self._write()
+
+    def _write(self) -> None:
         part = self.folder / f"{self.kind}-{self._number:05d}{self._suffix}"
         table = pyarrow.concat_tables([rows for _, rows, _ in self._kept])
         with replacing(part) as unfinished:
@@ -162,11 +184,15 @@ class PartFolder:
         files = {name: [self._marks.get(name, ""), note] for name, _, note in self._kept}
         self._journal.add({"part": part.name, "files": files})
         self._done |= files
-        self._number, self._kept, self._bytes, self._flushed = self._number + 1, [], 0, monotonic()
+        self._number, self._kept, self._bytes, self._late = self._number + 1, [], 0, False
 
     def close(self) -> None:
         """Let the folder go; what is kept and not written is lost."""
-        self._journal.close()
+        with self._writing:
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+            self._journal.close()
 
 
 def is_begun(folder: Path) -> bool:

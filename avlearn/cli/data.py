@@ -22,6 +22,7 @@ from avlearn.cli.options import (
     there,
     who_works,
 )
+from avlearn.data.part import Part
 from avlearn.errors import AvlearnError
 from avlearn.terminal import progress_line
 
@@ -119,6 +120,7 @@ def scan(
 
         found = Found(read_corpus(corpus, folder, annotations, **({} if fold is None else {"fold": fold})), {})
     by = who_works(workers, engine, address)
+    _check_part(part, json_path)
     if part:
         with resumable("scanning") as progress:
             count = scan_part(found.entries, out, part, workers=by, progress=progress)
@@ -177,6 +179,7 @@ def prepare(
     by = who_works(workers, engine, address)
     settings: dict[str, Any] = {"short_side": short_side, "sample_rate": sample_rate, "crf": crf}
     settings["flow"] = _flow_settings(flow)
+    _check_part(part, json_path)
     if part:
         with resumable("preparing") as progress:
             count, failed = prepare_part(manifest, out, part, workers=by, progress=progress, **settings)
@@ -186,6 +189,11 @@ def prepare(
     with resumable("preparing") as progress:
         result = run(manifest, out, shards=shards, workers=by, progress=progress, **settings)
     tell(result, json_path)
+
+
+def _check_part(part: Part | None, json_path: str | None) -> None:
+    if part and json_path is not None:
+        raise AvlearnError(f"--json {json_path}: a part has no result, give it to the command without --part {part}")
 
 
 def _flow_settings(text: str | None) -> "FlowSettings | None":

@@ -139,7 +139,7 @@ def _into_folder(
             typer.echo(f"avlearn: stopped with {done} files done: the same command goes on from there", err=True)
         else:
             results = [folder.result(them) for folder, them in zip(folders, failed, strict=True)]
-            tell(EmbedResults(results) if inference.others else results[0], json_path)
+            tell(EmbedResults(results) if inference.others else results[0], json_path, part)
     raise typer.Exit(stopped or (2 if any(failed) else 0))
 
 

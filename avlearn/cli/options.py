@@ -176,8 +176,8 @@ class Result(Protocol):
         """JSON types."""
 
 
-def tell(result: Result, json_path: str | None) -> None:
-    """Print a result for people, or as JSON where that was asked for."""
+def tell(result: Result, json_path: str | None, part: Part | None = None) -> None:
+    """Print a result for people, or as JSON where that was asked for; a part writes a file of its own."""
     if json_path is None:
         typer.echo(result.text())
         return
@@ -186,7 +186,7 @@ def tell(result: Result, json_path: str | None) -> None:
         typer.echo(text)
         return
     typer.echo(result.text())
-    write_text(json_path, text + "\n")
+    write_text(part.of_its_own(Path(json_path)) if part else json_path, text + "\n")
 
 
 def _json(value: object, margin: str = "") -> str:

@@ -17,7 +17,7 @@ from avlearn.interrupts import STOPPED, exit_code
 from avlearn.terminal import progress_bars, remark
 
 if TYPE_CHECKING:
-    from avlearn.apply.result_folder import ResultFolder
+    from avlearn.apply.result_folder import ResultFolder, ResultSummary
     from avlearn.apply.run_many import InferenceOptions, ResultTable, Tool
     from avlearn.data.workers import Workers
     from avlearn.media.open_file import OpenFile
@@ -187,13 +187,16 @@ def use_tool(
         from avlearn.apply.run_many import run_many
 
         results = run_many(tool, given.files, inference, options=options, each=each, workers=workers)
-        return _into_folder(given.results, tool, results, len(given.files), outputs, json_path)
+        summary, stopped = _into_folder(given.results, tool, results, len(given.files), outputs)
+        if not stopped:
+            tell(summary, json_path, given.part)
+        return summary, stopped or summary.exit_code
     if given.files is not None:
         table, stopped = many(
             tool, given.files, inference, options=options, each=each, outputs=outputs, workers=workers
         )
         if table.results or not stopped:
-            tell(table, json_path)
+            tell(table, json_path, given.part)
         return table, stopped or table.exit_code
     assert given.file is not None  # there is one, or there are several
     if not isinstance(workers, int | None):
@@ -204,9 +207,9 @@ def use_tool(
 
 
 def _into_folder(
-    folder: "ResultFolder", tool: "Tool", results: "Results", count: int, outputs: Sequence[Path], json_path: str | None
-) -> tuple[Any, int]:
-    """`use_tool` on many files, whose results are written as they get done."""
+    folder: "ResultFolder", tool: "Tool", results: "Results", count: int, outputs: Sequence[Path]
+) -> "tuple[ResultSummary, int]":
+    """Results of many files, written as they get done; what is there then, and as `many`."""
     if there := folder.files:
         remark(f"results of {there} files are in {folder.folder} already")
     with closing(folder):
@@ -214,10 +217,7 @@ def _into_folder(
             stopped = _take(tool, results, count, outputs, lambda _, result: folder.add(result))
         finally:
             folder.flush()
-        summary = folder.summary()
-    if not stopped:
-        tell(summary, json_path)
-    return summary, stopped or summary.exit_code
+        return folder.summary(), stopped
 
 
 def _use_on_one(

@@ -6,7 +6,7 @@ import os
 import sys
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,24 @@ class Journal:
     """Records appended as work gets done, each a line with its checksum and its JSON: what a killed run leaves.
 
     The journal of a `Part` has a file of its own. It knows what the others held when it was opened, and the journal of
-    the whole takes theirs over.
+    the whole takes theirs over. Parts are worked on side by side, but not beside the whole.
 
     Args:
         path: of the file; what it holds already is in ``records``, with what those of parts hold.
         part: of the work, which is done in several.
 
     Raises:
-        OutputError: the file cannot be written, or another run has it open.
+        OutputError: the file cannot be written, or another run has it open, or the whole is, or parts are, worked on.
     """
 
     def __init__(self, path: Path, part: Part | None = None):
         self.path = part.beside(path) if part else path
-        self._lock = Lock(self.path.with_name(f"{self.path.name}.lock"))
-        try:
-            # Without a buffer: what a full disk refused would be tried again when the file is closed.
-            self._file = self.path.open("a+b", buffering=0)
-            self._file.seek(0)
-            # A kill may have torn the last line: what is added next must not join it.
-            whole = _whole(self._file.read())
-            self._file.truncate(len(whole))
-        except OSError as error:
-            self._lock.close()
-            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        with ExitStack() as locks:
+            locks.callback(Lock(_lock_of(path), shared=part is not None).close)
+            if part:
+                locks.callback(Lock(_lock_of(self.path)).close)
+            whole = self._open()
+            self._locks = locks.pop_all()
         own = _records(self.path, whole)
         others = [found for found in (path, *all_beside(path)) if found != self.path and found.exists()]
         if part:
@@ -59,6 +54,19 @@ class Journal:
         except OutputError:
             self.close()
             raise
+
+    def _open(self) -> bytes:
+        """The lines that are there."""
+        try:
+            # Without a buffer: what a full disk refused would be tried again when the file is closed.
+            self._file = self.path.open("a+b", buffering=0)
+            self._file.seek(0)
+            # A kill may have torn the last line: what is added next must not join it.
+            whole = _whole(self._file.read())
+            self._file.truncate(len(whole))
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        return whole
 
     def _take_over(self, other: Path) -> None:
         """Have what a part has done since the whole was last opened: one file tells the order of all."""
@@ -102,7 +110,11 @@ class Journal:
         if self.path.exists() and not self.path.stat().st_size:
             self.path.unlink()
         self._file.close()
-        self._lock.close()
+        self._locks.close()
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _whole(data: bytes) -> bytes:

@@ -38,6 +38,10 @@ class Part:
         """Those of the items that are this part's."""
         return items[self.number - 1 :: self.of]
 
+    def of_its_own(self, path: Path) -> Path:
+        """The name of what this part writes in place of a file that people read: its suffix stays."""
+        return path.with_name(f"{path.stem}.{self.number}-of-{self.of}{path.suffix}")
+
     def beside(self, path: Path) -> Path:
         """The name of what this part keeps in place of a file."""
         return path.with_name(f"{path.name}.{self.number}-of-{self.of}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import pyarrow.parquet
@@ -68,6 +69,9 @@ def test_a_part_is_written_after_a_while_however_small(files, tmp_path, monkeypa
     folder = FeatureFolder(tmp_path / "f", ABOUT)
     for k, path in enumerate(folder.missing(files), 1):
         folder.add(features(path, 1))
+        until = time.monotonic() + 60
+        while folder.files < k and time.monotonic() < until:  # whether another comes or not
+            time.sleep(0.01)
         assert len(list((tmp_path / "f").glob("*.parquet"))) == k
     folder.close()
 

@@ -85,7 +85,9 @@ def test_parts_and_results_name_outputs_as_the_whole_does(clips, tmp_path):
         shutil.copy(clips[0], tmp_path / "videos" / name)
     for number in (1, 2):
         words = ["localize", tmp_path / "videos", "-o", tmp_path / "out", "--part", f"{number}/2"]
-        assert run(*words, "--results", tmp_path / "r", "--workers", 1).returncode in (0, 3)
+        words += ["--results", tmp_path / "r", "--workers", 1, "--json", tmp_path / "r.json"]
+        assert run(*words).returncode in (0, 3)
+    assert [json.loads((tmp_path / f"r.{number}-of-2.json").read_text())["files"] for number in (1, 2)] == [2, 1]
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.npz"))
     assert made == ["a/x_localized.npz", "a/y_localized.npz", "b/x_localized.npz"]
     assert sorted(path.name for path in (tmp_path / "r").glob("*.parquet")) == [
@@ -96,10 +98,38 @@ def test_parts_and_results_name_outputs_as_the_whole_does(clips, tmp_path):
 def test_rows_are_written_after_a_while_however_few(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(part_folder, "_LONG", 0.0)
     folder = made(tmp_path / "r")
-    for clip in clips[:2]:
+    for k, clip in enumerate(clips[:2], 1):
         folder.add(probe(clip))
+        written(folder, k)
         assert rows(tmp_path / "r")[-1]["path"] == str(clip)
     folder.close()
+
+
+def written(folder: ResultFolder, files: int) -> None:
+    """Wait for rows of so many files, whether another comes or not."""
+    until = time.monotonic() + 60
+    while folder.files < files and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_what_cannot_be_written_in_time_is_told_with_the_next(clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(part_folder, "_LONG", 0.0)
+    folder = made(tmp_path / "r")
+    with monkeypatch.context() as full:
+        full.setattr(folder, "_write", refuse)
+        folder.add(probe(clips[0]))
+        until = time.monotonic() + 60
+        while not folder._late and time.monotonic() < until:
+            time.sleep(0.01)
+        with pytest.raises(OutputError, match="the disk is full"):
+            folder.add(probe(clips[1]))
+    folder.flush()
+    assert len(rows(tmp_path / "r")) == 2
+    folder.close()
+
+
+def refuse() -> None:
+    raise OutputError("the disk is full")
 
 
 def test_outputs_of_rows_that_were_lost_are_written_over(clips, tmp_path):

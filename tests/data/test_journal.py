@@ -94,3 +94,20 @@ def test_the_journal_of_the_whole_takes_over_what_parts_did(tmp_path):
     again = Journal(path)
     assert [record["a"] for record in again.records][-1] == 4 and {r["a"] for r in again.records} == {1, 2, 3, 4}
     again.close()
+
+
+def test_parts_and_the_whole_are_not_worked_on_at_once(tmp_path):
+    path = tmp_path / "journal"
+    parts = [Journal(path, Part(1, 2)), Journal(path, Part(2, 2))]
+    for refused in (None, Part(1, 2)):
+        with pytest.raises(OutputError, match=rf"another run is at work on {tmp_path}"):
+            Journal(path, refused)
+    parts[0].close()
+    with pytest.raises(OutputError, match="another run is at work"):
+        Journal(path)
+    parts[1].close()
+    whole = Journal(path)
+    with pytest.raises(OutputError, match="another run is at work"):
+        Journal(path, Part(1, 3))
+    whole.close()
+    assert not list(tmp_path.iterdir())
