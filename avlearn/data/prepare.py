@@ -18,9 +18,10 @@ from avlearn.data.transcode import AAC_RATES, FlowSettings, Settings
 from avlearn.data.workers import Workers
 from avlearn.errors import DataError, OutputError
 from avlearn.files import printable, replacing, sweep
+from avlearn.lock import locked
 from avlearn.remote.address import is_address
 
-_NOTE = "prepare.json"
+_NOTE, _NOTE_LOCK = "prepare.json", ".prepare.json.lock"  # parts may begin at once
 _SHOWN = 10  # reasons that a report for people names
 
 
@@ -170,8 +171,9 @@ def prepare_part(
     clips = [clip for clip in clips if clip.name in own]
     _claim(out, settings, manifest)
     with closing(PreparedClips(out, settings, part)) as store:
-        if _read_note(out) != _values(settings):  # parts that begin at once leave each other's alone
-            _write_note(out, settings)
+        with locked(out / _NOTE_LOCK, wait=True):
+            if _read_note(out) != _values(settings):
+                _write_note(out, settings)
         _, failed = store.fill(clips, workers, progress)
     return len(clips), failed
 
@@ -265,10 +267,11 @@ def _claim(out: Path, settings: Settings, manifest: Path | str) -> None:
         raise OutputError(f"{manifest} is in {out} itself: choose a new folder")
     make_folder(out)
     note = out / _NOTE
-    if not note.exists():
-        if any(not path.name.startswith(".") and path != note for path in out.iterdir()):
-            raise OutputError(f"{out} holds something else: choose a new folder")
-        _write_note(out, settings)
+    with locked(out / _NOTE_LOCK, wait=True):
+        if not note.exists():
+            if any(not path.name.startswith(".") for path in out.iterdir()):
+                raise OutputError(f"{out} holds something else: choose a new folder")
+            _write_note(out, settings)
     held = _read_note(out)
     flow = held.pop("flow", None)
     if held != _values(replace(settings, flow=None)):

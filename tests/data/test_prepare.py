@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +25,14 @@ from commands import Command
 
 from avlearn.data import journal, prepared_clips, shards
 from avlearn.data import manifest as tables
+from avlearn.data import prepare as preparing
 from avlearn.data.journal import Journal
 from avlearn.data.manifest import Entry, Event, Row, read_manifest, write_manifest
 from avlearn.data.part import Part
 from avlearn.data.prepare import prepare, prepare_part
 from avlearn.data.scan import scan
 from avlearn.errors import DataError, OutputError
+from avlearn.files import replacing
 from avlearn.media import ClipReader, Slice, Window, write_video
 
 RATE = 16000
@@ -461,3 +465,17 @@ def test_parts_are_prepared_apart_and_give_the_same_bytes(source, undisturbed, t
     assert not (tmp_path / "out" / "manifest.parquet").exists()
     assert prepare(source, tmp_path / "out", shards=count).transcoded == 0
     assert contents(tmp_path / "out") == contents(undisturbed[count])
+
+
+def test_parts_that_begin_at_once_claim_a_folder_together(tmp_path, monkeypatch):
+    @contextmanager
+    def slowly(path: Path) -> Iterator[Path]:
+        with replacing(path) as part:
+            yield part
+            time.sleep(0.1)  # others are at the same then
+
+    monkeypatch.setattr(preparing, "replacing", slowly)
+    settings, out = preparing._settings(160, 16000, 20, 0, None), tmp_path / "out"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: preparing._claim(out, settings, tmp_path / "m.parquet"), range(4)))
+    assert [path.name for path in out.iterdir()] == ["prepare.json"]
