@@ -179,12 +179,20 @@ def window_rows(
 
 def _recognized(path: Source, model: Recognizer, decoded: SharedDecoding | None) -> Iterator[Row]:
     for window in recognize_windows(path, model, decoded=decoded):
-        means = {"video": np.zeros(0, np.float32), "audio": np.zeros(0, np.float32)}
-        for kind, values in window.features.items():
-            if kind not in means:
-                raise ModelError(f"{model.config.fusion} has features of {', '.join(window.features)}: embed takes two")
-            means[kind] = pooled(values)[0].cpu().numpy()
-        yield window.start, means["video"], means["audio"]
+        means = {kind: mean[0].cpu().numpy() for kind, mean in recognized_means(model, window.features).items()}
+        nothing = np.zeros(0, np.float32)
+        yield window.start, means.get("video", nothing), means.get("audio", nothing)
+
+
+def recognized_means(model: Recognizer, features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Means ``[B, D]`` of a recognizer's features, of ``video``, of ``audio``, or of both.
+
+    Raises:
+        ModelError: it has others.
+    """
+    if features.keys() - {"video", "audio"}:
+        raise ModelError(f"{model.config.fusion} has features of {', '.join(features)}: embed takes two")
+    return {kind: pooled(values) for kind, values in features.items()}
 
 
 def _of_stream(

@@ -74,19 +74,34 @@ class EncoderAlone:
 
     def given(self, clip: torch.Tensor) -> torch.Tensor:
         """What the encoder takes, ``[1, ...]``, of all frames uint8 ``[T, H, W, 3]``, or of samples ``[S]``."""
-        if isinstance(self.preprocessing, Preprocessing):
-            video = replace(self.preprocessing, stride=1)(clip)[None].to(self.device)
-            return encoder_input(self.encoder, video)
-        audio = self.preprocessing(clip)[None].to(self.device)
+        return self.taken(preprocessed(clip, self.preprocessing)[None])
+
+    def taken(self, clips: torch.Tensor) -> torch.Tensor:
+        """What the encoder takes of clips ``[B, ...]`` that are `preprocessed`."""
+        clips = clips.to(self.device)
+        if self.sees:
+            return encoder_input(self.encoder, clips)
         # An encoder of stereo samples gets the one channel as both.
-        return audio.expand(-1, self.encoder.in_chans or 1, *audio.shape[2:])
+        return clips.expand(-1, self.encoder.in_chans or 1, *clips.shape[2:])
 
     def features(self, clip: torch.Tensor) -> torch.Tensor:
         """Features ``[1, D, T', Y, X]`` of all frames uint8 ``[T, H, W, 3]``, or ``[1, D, U]`` of samples ``[S]``."""
-        given = self.given(clip)
+        return self.encoded(self.given(clip))
+
+    def encoded(self, given: torch.Tensor) -> torch.Tensor:
+        """Features of what the encoder takes, ``[B, ...]``.
+
+        Raises:
+            ModelError: they are not finite.
+        """
         with computing_in(self.precision, self.device):
             features = self.encoder.forward_features(given).float()
         return check_finite(features, "the video" if self.sees else "the audio")
+
+
+def preprocessed(clip: torch.Tensor, how: Preprocessing | AudioPreprocessing) -> torch.Tensor:
+    """All frames of a clip, uint8 ``[T, H, W, 3]``, or its samples ``[S]``, as the encoder was trained on them."""
+    return (replace(how, stride=1) if isinstance(how, Preprocessing) else how)(clip)
 
 
 FeatureModel = AudioVisual | EncoderAlone | Recognizer  # gives features of files
@@ -150,12 +165,12 @@ def encoder_windows(
     Raises:
         MediaError: as there.
     """
-    for start, clip in encoder_clips(path, model, decoded):
+    for start, clip in encoder_clips(path, model.preprocessing, decoded):
         yield start, model.features(clip)
 
 
 def encoder_clips(
-    path: Source, model: EncoderAlone, decoded: SharedDecoding | None = None
+    path: Source, how: Preprocessing | AudioPreprocessing, decoded: SharedDecoding | None = None
 ) -> Iterator[tuple[float, torch.Tensor]]:
     """Clips of a file, one after the other; a last stretch shorter than half of one is left out, unless it is alone.
 
@@ -166,13 +181,14 @@ def encoder_clips(
         MediaError: the file cannot be read, or has no video, or no audio, as the encoder takes it.
     """
     first = None
-    for start, clip, length in _clips(path, model.preprocessing, decoded):
+    for start, clip, length in _clips(path, how, decoded):
         if first is not None and len(clip) < length / 2:
             continue
         first = start if first is None else first
         yield start - first, torch.from_numpy(clip)
     if first is None:
-        raise NoVideoError(f"{path} has no video") if model.sees else NoAudioError(f"{path} has no audio track")
+        sees = isinstance(how, Preprocessing)
+        raise NoVideoError(f"{path} has no video") if sees else NoAudioError(f"{path} has no audio track")
 
 
 def _clips(

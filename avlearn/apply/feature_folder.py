@@ -1,7 +1,7 @@
 """Features of very many files: a folder of Parquet parts, written as work gets done, from which a run goes on."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from avlearn.apply.embed import EmbedResult, FileFeatures
+from avlearn.apply.embed_in_batches import embed_in_batches
 from avlearn.apply.encoder_alone import EncoderAlone, FeatureModel
 from avlearn.apply.part_folder import PartFolder, path_text
-from avlearn.apply.run_many import Failure, InferenceOptions, run_many
+from avlearn.apply.run_many import Failure, InferenceOptions, open_model, run_many
 from avlearn.apply.tools import EMBED_BY_EACH
 from avlearn.data.part import Part
 from avlearn.data.workers import Workers
+from avlearn.device import choose_device
 from avlearn.media.source import Source
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.weights.preprocessing import Preprocessing
@@ -123,13 +125,11 @@ def embed_into(
         OutputError: a part cannot be written.
     """
     failed: list[Failed] = [[] for _ in folders]
-    sources, each = [*lacking], [{"wanted": numbers} for numbers in lacking.values()]
+    sources = [*lacking]
     with ExitStack() as at_the_end:
         for folder in folders:
             at_the_end.callback(folder.flush)
-        results = at_the_end.enter_context(
-            closing(run_many(EMBED_BY_EACH, sources, inference, each=each, workers=workers))
-        )
+        results = at_the_end.enter_context(closing(_results(lacking, inference, workers)))
         for done, (file, result) in enumerate(results, 1):
             numbers = lacking[sources[file]]
             by_each = [result] * len(numbers) if isinstance(result, Failure) else result
@@ -140,6 +140,23 @@ def embed_into(
                     folders[number].add(found)
             progress(done, len(sources))
     return failed
+
+
+def _results(
+    lacking: Mapping[Source, Sequence[int]], inference: InferenceOptions, workers: Workers
+) -> Generator[tuple[int, Any], None, None]:
+    """Number of a file and, of each model that it is for, features or a failure; or one failure."""
+    # The track most in sync is found by a model, which processes that decode alone do not have.
+    if (
+        isinstance(workers, int | None)
+        and lacking
+        and inference.track != "best"
+        and choose_device(inference.device).type != "cpu"
+    ):
+        models = open_model(EMBED_BY_EACH, inference)
+        return embed_in_batches([*lacking.items()], models, inference.track, inference.channel, workers)
+    each = [{"wanted": numbers} for numbers in lacking.values()]
+    return run_many(EMBED_BY_EACH, [*lacking], inference, each=each, workers=workers)
 
 
 def _lists(rows: np.ndarray) -> pyarrow.Array:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avlearn.apply.windows import check_finite
+from avlearn.config import RecognizerConfig
 from avlearn.errors import NoAudioError, NoVideoError
 from avlearn.media import Clip, SharedDecoding, stream
 from avlearn.media.source import Source
@@ -83,7 +84,14 @@ def recognizer_clips(
         NoVideoError, NoAudioError: the file lacks what the network takes.
         MediaError: the file cannot be read.
     """
-    config = model.config
+    for start, clip in cut_clips(path, model.config, hop, decoded):
+        yield as_taken(clip, start, model)
+
+
+def cut_clips(
+    path: Source, config: RecognizerConfig, hop: float | None = None, decoded: SharedDecoding | None = None
+) -> Iterator[tuple[float, Clip]]:
+    """Start in seconds, and clip, of the windows of `recognizer_clips`; raises what it raises."""
     seconds = config.seconds
     first: float | None = None
     for clip in stream(
@@ -94,7 +102,7 @@ def recognizer_clips(
         if first is not None and length < seconds / 2:
             continue
         first = clip.start if first is None else first
-        yield as_taken(clip, clip.start - first, model)
+        yield clip.start - first, clip
     if first is None:
         raise (NoVideoError if config.sees else NoAudioError)(f"{path} holds no {'video' if config.sees else 'audio'}")
 
@@ -107,21 +115,26 @@ def as_taken(clip: Clip, start: float, model: Recognizer) -> RecognizerClip:
         start: seconds from the start of the file.
         model: the network.
     """
-    config = model.config
+    seen, heard = network_input(clip, model.config)
+    video = frames_to_input(torch.from_numpy(seen)[None].to(model.device)) if model.config.sees else None
+    audio = None if heard is None else heard[None].to(model.device)
+    return RecognizerClip(start, seen, video, audio)
+
+
+def network_input(clip: Clip, config: RecognizerConfig) -> tuple[np.ndarray, Tensor | None]:
+    """What a network takes of a clip: frames uint8 ``[T, size, size, 3]``, or none, and audio ``[S]``, or None."""
     seconds, frames, samples = config.seconds, config.frames, round(config.seconds * config.sample_rate)
-    seen, video = np.zeros((0, 0, 0, 3), np.uint8), None
+    seen = np.zeros((0, 0, 0, 3), np.uint8)
     if config.sees:
         seen = centre_squares(clip.video)
         whole = max(round(seconds * config.fps), 1)
         seen = np.concatenate([seen, seen[-1:].repeat(max(whole - len(seen), 0), 0)])
         places = (np.arange(frames) + 0.5) / frames * len(seen) if config.segments else np.arange(frames)
         seen = seen[np.minimum(places.astype(int), len(seen) - 1)]
-        video = frames_to_input(torch.from_numpy(seen)[None].to(model.device))
-    audio = None
-    if config.hears:
-        heard = torch.from_numpy(clip.audio[:1]).to(model.device)
-        audio = F.pad(heard, (0, max(samples - heard.shape[1], 0)))[:, :samples]
-    return RecognizerClip(start, seen, video, audio)
+    if not config.hears:
+        return seen, None
+    heard = torch.from_numpy(clip.audio[0])
+    return seen, F.pad(heard, (0, max(samples - len(heard), 0)))[:samples]
 
 
 def centre_squares(frames: np.ndarray) -> np.ndarray:

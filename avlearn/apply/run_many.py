@@ -181,7 +181,7 @@ def run_many(
     work = work_on(tool, inference, options)
     items = list(zip(paths, each or [{}] * len(paths), strict=True))
     alone = len(items) == 1 and not isinstance(workers, Cluster)
-    found = enumerate(map(work, items)) if alone else in_workers(work, items, workers, _longest)
+    found = enumerate(map(work, items)) if alone else in_workers(work, items, workers, lambda item: longest(item[0]))
     for number, result in found:
         if isinstance(result, Died):
             result = Failure(str(paths[number]), result.reason, tool.schema)
@@ -214,8 +214,7 @@ class _Work:
 
     def __call__(self, item: tuple[Source, Mapping[str, object]]) -> Any:
         path, own = item
-        if is_worker():
-            _take_one_thread()
+        take_one_thread()
         model = _opened_model(self.loader, self.inference)
         try:
             return unchanged(self._use)(path, model, own)
@@ -230,9 +229,8 @@ class _Work:
             return self.func(chosen, *model, **self.options, **own)
 
 
-def _longest(item: tuple[Source, Mapping[str, object]]) -> float:
+def longest(source: Source) -> float:
     """Seconds that a file may take: hours where it may be a film; what hangs ends."""
-    source = item[0]
     try:
         size = source.bytes if isinstance(source, Slice) else os.stat(str(source)).st_size
     except (OSError, ValueError):  # an address, or a name that no file could have
@@ -259,9 +257,9 @@ def _loaded(loader: str, names: tuple[str, ...], device: str, precision: str) ->
     return tuple(imported(loader)(name, device, precision) for name in names)
 
 
-def _take_one_thread() -> None:
-    """All cores have a process each."""
-    if "torch" in sys.modules:
+def take_one_thread() -> None:
+    """Have a worker compute in one thread: all cores have a process each."""
+    if is_worker() and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avlearn.apply.normalize_audio import audio_normalizer
+from avlearn.config import ModelConfig
 from avlearn.errors import ModelError, NoAudioError, NoVideoError
 from avlearn.media import MediaInfo, SharedDecoding, probe, stream
 from avlearn.media.probe import AudioStream, VideoStream
@@ -80,9 +80,30 @@ def windows(
     A last stretch shorter than half a second, or half a window, is left out unless it is all there is; what is then
     shorter than a step is filled up to one, with its last frame and with silence.
     """
-    config = model.config
-    step_samples = round(model.step * config.sample_rate)
-    step_frames = round(model.step * config.fps)
+    for start, frames, samples in cut_windows(path, model.config, model.step, hop, decoded):
+        audio = torch.from_numpy(samples).to(model.device)
+        with torch.inference_mode():
+            video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
+            features = check_finite(model.video_features(video), "the video")
+            audio_features = check_finite(model.audio_features(audio), "the audio")
+        yield EncodedWindow(start, frames, audio, features, audio_features)
+
+
+def cut_windows(
+    path: Source, config: ModelConfig, step: float, hop: float, decoded: SharedDecoding | None = None
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Windows of a file as `windows` shows them to a model, without the model.
+
+    Args:
+        path: the file.
+        config, step: of the model; seconds.
+        hop, decoded: as for `windows`.
+
+    Yields:
+        Start in seconds, frames uint8 ``[T, H, W, 3]`` and audio float32 ``[1, S]`` of the same steps.
+    """
+    step_samples = round(step * config.sample_rate)
+    step_frames = round(step * config.fps)
     least = min(_SHORTEST, config.seconds / 2)
     first = None
     normalizer = audio_normalizer(path)
@@ -93,18 +114,13 @@ def windows(
         alone = first is None
         first = clip.start if first is None else first
         steps = min(len(clip.video) // step_frames, clip.audio.shape[1] // step_samples)
-        if not alone and (steps < 1 or steps * model.step < least):
+        if not alone and (steps < 1 or steps * step < least):
             continue
         steps = max(steps, 1)
         frames = clip.video[: steps * step_frames]
         frames = np.pad(frames, ((0, steps * step_frames - len(frames)), (0, 0), (0, 0), (0, 0)), "edge")
-        audio = torch.from_numpy(normalizer(clip.audio[:, : steps * step_samples])).to(model.device)
-        audio = F.pad(audio, (0, steps * step_samples - audio.shape[1]))
-        with torch.inference_mode():
-            video = frames_to_input(torch.from_numpy(frames)[None].to(model.device))
-            features = check_finite(model.video_features(video), "the video")
-            audio_features = check_finite(model.audio_features(audio), "the audio")
-        yield EncodedWindow(clip.start - first, frames, audio, features, audio_features)
+        audio = normalizer(clip.audio[:, : steps * step_samples])
+        yield clip.start - first, frames, np.pad(audio, ((0, 0), (0, steps * step_samples - audio.shape[1])))
 
 
 def stream_windows(
@@ -115,12 +131,34 @@ def stream_windows(
     Yields:
         Start in seconds, and features: of the video ``[1, D, T', Y, X]``, of the audio ``[1, D', T']``.
     """
-    config, first = model.config, None
+    for start, held in cut_stream(path, model.config, model.step, hop, kind, decoded):
+        with torch.inference_mode():
+            if kind == "audio":
+                features = model.audio_features(held[None].to(model.device))
+            else:
+                features = model.video_features(frames_to_input(held[None].to(model.device)))
+        yield start, check_finite(features, f"the {kind}")
+
+
+def cut_stream(
+    path: Source,
+    config: ModelConfig,
+    step: float,
+    hop: float,
+    kind: Literal["video", "audio"],
+    decoded: SharedDecoding | None = None,
+) -> Iterator[tuple[float, Tensor]]:
+    """Windows of a file as `stream_windows` shows them to a model, without the model.
+
+    Yields:
+        Start in seconds, and frames uint8 ``[T, H, W, 3]`` or audio ``[S]``.
+    """
+    first = None
     source, normalizer = path, None
     if kind == "audio":
         normalizer = audio_normalizer(path)
         source = normalizer.source
-    per_step = round(model.step * (config.sample_rate if normalizer else config.fps))
+    per_step = round(step * (config.sample_rate if normalizer else config.fps))
     least = min(_SHORTEST, config.seconds / 2)
     for clip in stream(
         source, config.seconds, hop, fps=config.fps, size=config.size, sample_rate=config.sample_rate, mono=True,
@@ -128,15 +166,10 @@ def stream_windows(
     ):  # fmt: skip
         held = torch.from_numpy(normalizer(clip.audio)[0] if normalizer else clip.video)
         steps = len(held) // per_step
-        if first is not None and (steps < 1 or steps * model.step < least):
+        if first is not None and (steps < 1 or steps * step < least):
             continue
         first = clip.start if first is None else first
-        held = held[: max(steps, 1) * per_step].to(model.device)
+        held = held[: max(steps, 1) * per_step]
         missing = max(per_step - len(held), 0)
-        with torch.inference_mode():
-            if normalizer:
-                features = model.audio_features(F.pad(held, (0, missing))[None])
-            else:
-                frames = torch.cat([held, held[-1:].expand(missing, -1, -1, -1)])
-                features = model.video_features(frames_to_input(frames[None]))
-        yield clip.start - first, check_finite(features, f"the {kind}")
+        last = held[-1:].expand(missing, -1, -1, -1) if kind == "video" else held.new_zeros(missing)
+        yield clip.start - first, torch.cat([held, last])

@@ -30,6 +30,13 @@ class Ended:
     hung: bool
 
 
+@dataclass(frozen=True)
+class Piece:
+    """What `Engine.wait` gives of an item that is not done yet, where the work's results come in pieces."""
+
+    value: Any
+
+
 class Task(NamedTuple):
     """An item that a worker has, by its number, and the seconds that it may take."""
 
@@ -89,7 +96,7 @@ class Engine(ABC, Generic[W]):
             AvlearnError: workers cannot start.
 
         Yields:
-            A worker, and the result of its first item, or `Ended`. What its work raises is raised.
+            A worker, and the result of its first item, a `Piece` of it, or `Ended`. What its work raises is raised.
         """
 
     @abstractmethod
@@ -100,10 +107,11 @@ class Engine(ABC, Generic[W]):
 def work_off(engine: Engine[W], items: Sequence[Any], limit: Limit) -> Generator[tuple[int, Any], None, None]:
     """Do the items; close the generator to end the work at once.
 
-    An item that a worker ended with is done again after all others, by a worker that has no other.
+    An item that a worker ended with is done again after all others, by a worker that has no other: from the first of
+    its pieces on.
 
     Yields:
-        Number of an item and its result, as they get done, or `Died`.
+        Number of an item and its result, as they get done, or `Died`; and each `Piece` before.
     """
     pool = _Pool(engine, limit)
     try:
@@ -143,6 +151,9 @@ class _Pool(Generic[W]):
             for worker, result in self._engine.wait(self._workers):
                 if isinstance(result, Ended):
                     yield from self._lose(worker, result, left, once_more)
+                    continue
+                if isinstance(result, Piece):
+                    yield worker.given[0].number, result
                     continue
                 number = worker.given.popleft().number
                 self._hand_out(left, ahead)  # before whoever takes the result is at work on it

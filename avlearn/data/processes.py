@@ -10,13 +10,14 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerContext
 from typing import Any, cast
 
-from avlearn.data.pool import Ended, Engine, Limit, Task, Worker, endless, work_off
+from avlearn.data.pool import Ended, Engine, Limit, Piece, Task, Worker, endless, work_off
 from avlearn.errors import AvlearnError
 from avlearn.interrupts import undisturbed
 
@@ -39,7 +40,8 @@ def in_processes(
     """Do the items in processes; close the generator to end them at once.
 
     Args:
-        work: a function of a module; what it raises is raised here.
+        work: a function of a module; what it raises is raised here. One that is a generator gives its results in
+            pieces, none of them long before it is taken.
         items: what it is called with.
         workers: processes; all cores by default.
         limit: seconds that an item may take; 0, the default: all it takes.
@@ -48,12 +50,14 @@ def in_processes(
         AvlearnError: no process can start.
 
     Yields:
-        Number of an item and its result, as they get done; `Died` for one that kills its process, or that hangs.
+        Number of an item and its result, as they get done; `Died` for one that kills its process, or that hangs. Of
+        work in pieces each `avlearn.data.pool.Piece`, from the first on again where its process ended, and at last what
+        the generator returns.
     """
-    return work_off(_Processes(work, workers or _cores()), items, limit)
+    return work_off(_Processes(work, workers or cores()), items, limit)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may use: a job of a cluster has a share of its node's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -128,7 +132,20 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     begin_worker()
     pipe.send_bytes(b"")
     while True:
-        pipe.send_bytes(_told(work, pipe.recv_bytes()))
+        pipe.send_bytes(_told(partial(_in_pieces, pipe, work), pipe.recv_bytes()))
+
+
+def _in_pieces(pipe: Connection, work: Callable[[Any], Any], item: Any) -> Any:
+    """The result of an item; of work that is a generator its pieces are sent."""
+    result = work(item)
+    if not isinstance(result, Generator):
+        return result
+    while True:
+        try:
+            piece = next(result)
+        except StopIteration as end:
+            return end.value
+        pipe.send_bytes(pickle.dumps((True, Piece(piece))))
 
 
 def _told(work: Callable[[Any], Any], given: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Files that have to stay what they are while they are read: a result of two of them would be of neither."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
@@ -23,18 +24,24 @@ def unchanged(read: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
     @wraps(read)
     def checked(source: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        before, error = _state(source), None
-        try:
-            result = read(source, *args, **kwargs)
-        except MediaError as failure:
-            error = failure
-        if _state(source) != before:
-            raise MediaError(f"{printable(source)} was changed while it was read: try again") from error
-        if error:
-            raise error
-        return result
+        with staying(source):
+            return read(source, *args, **kwargs)
 
     return cast("Callable[Concatenate[S, P], R]", checked)  # its first argument may be named, too
+
+
+@contextmanager
+def staying(source: Source) -> Iterator[None]:
+    """What is done within raises MediaError, as by `unchanged`, where the file was changed meanwhile."""
+    before, error = _state(source), None
+    try:
+        yield
+    except MediaError as failure:
+        error = failure
+    if _state(source) != before:
+        raise MediaError(f"{printable(source)} was changed while it was read: try again") from error
+    if error:
+        raise error
 
 
 def _state(source: Source) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from avlearn.apply import embed_by_each
+from avlearn.apply import side_by_side
 from avlearn.apply.embed import embed_file
 from avlearn.apply.embed_by_each import features_by_each
 from avlearn.apply.encoder_alone import load_embedder
@@ -71,7 +71,7 @@ def test_each_gives_what_it_gives_alone_and_the_file_is_decoded_once(clip, untra
     assert len(passes) == 1 and len(found[0].starts) != len(found[1].starts)
     assert_those_of_each_alone(found, clip, models)
     assert_those_of_each_alone(features_by_each(clip, *models, wanted=[1]), clip, models[1:])
-    monkeypatch.setattr(embed_by_each, "_MOST", 0)
+    monkeypatch.setattr(side_by_side, "_MOST", 0)
     passes.clear()
     found = features_by_each(clip, *models)
     assert len(passes) == 2

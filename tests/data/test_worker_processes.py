@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from avlearn.data.loader import clip_loader
-from avlearn.data.pool import Died
+from avlearn.data.pool import Died, Piece
 from avlearn.data.processes import in_processes
 from avlearn.data.sampling import StepSampler
 from avlearn.errors import AvlearnError, OutputError
@@ -176,3 +177,37 @@ def test_without_shared_memory_it_is_said_in_a_line(monkeypatch):
     with pytest.raises(AvlearnError, match=said):
         clip_loader([], StepSampler(2, 2, 1, 0), 1)
     assert list(in_processes(str, [1], 1)) == [(0, "1")]  # needs no locks
+
+
+def counting(number: int):
+    """Ends its process after two, if it is to count further than 10."""
+    for k in range(number):
+        if number > 10 and k == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield k
+    return f"of {number}"
+
+
+def test_work_that_is_a_generator_gives_its_results_in_pieces():
+    found: dict[int, list] = {}
+    for number, result in in_processes(counting, [3, 0, 11, 5], 2):
+        found.setdefault(number, []).append(result)
+    assert found == {
+        0: [Piece(0), Piece(1), Piece(2), "of 3"], 1: ["of 0"],
+        2: [Piece(0), Piece(1), Piece(0), Piece(1), Died("the process died of it")],
+        3: [*map(Piece, range(5)), "of 5"],
+    }  # fmt: skip
+
+
+def large(folder: Path):
+    for k in range(1000):
+        (folder / "begun").write_text(str(k))
+        yield bytes(2**20)
+
+
+def test_pieces_are_not_made_long_before_they_are_taken(tmp_path):
+    with closing(in_processes(large, [tmp_path], 1)) as pieces:
+        for _ in range(5):
+            next(pieces)
+        time.sleep(0.3)
+        assert int((tmp_path / "begun").read_text()) <= 6

@@ -156,7 +156,7 @@ def _of_recognizer(path: Source, model: Recognizer) -> Iterator[_Window]:
 
 def _of_encoder(path: Source, model: EncoderAlone) -> Iterator[_Window]:
     kind = "video" if model.sees else "audio"
-    for start, clip in encoder_clips(path, model):
+    for start, clip in encoder_clips(path, model.preprocessing):
         yield _Window(start, model.seconds, {kind: model.given(clip)})
 
 
