@@ -145,7 +145,9 @@ def _in_pieces(pipe: Connection, work: Callable[[Any], Any], item: Any) -> Any:
             piece = next(result)
         except StopIteration as end:
             return end.value
+        left = signal.alarm(0)  # whoever takes it may be late, which is no fault of the item
         pipe.send_bytes(pickle.dumps((True, Piece(piece))))
+        signal.alarm(left)
 
 
 def _told(work: Callable[[Any], Any], given: bytes) -> bytes:
