@@ -81,9 +81,8 @@ def embed(
     first, *others = model or ["default"]
     everything = gathered(files, first, *others)
     sources = list(part.among(everything)) if part else everything
-    from avlearn.apply.embed import SUFFIXES, write_features
-    from avlearn.apply.run_many import Failure, InferenceOptions
-    from avlearn.apply.tools import EMBED
+    from avlearn.apply.embed import SUFFIXES
+    from avlearn.apply.run_many import InferenceOptions
 
     by = who_works(workers, engine, address, device)
     inference = InferenceOptions(first, device, precision, track, channel, tuple(others))
@@ -96,7 +95,22 @@ def embed(
     if part:
         raise AvlearnError(f"--part {part}: all parts write to one place, give a folder: -o features/")
     check_output(out, SUFFIXES, [file for file in files if isinstance(file, Path)], overwrite)
-    table, stopped = many(EMBED, sources, inference, workers=by)
+    _into_file(out, sources, inference, by, json_path)
+
+
+def _into_file(
+    out: Path,
+    sources: "list[Source]",
+    inference: "InferenceOptions",
+    workers: "int | Cluster | None",
+    json_path: str | None,
+) -> NoReturn:
+    """Features in one file, written when all are there."""
+    from avlearn.apply.embed import write_features
+    from avlearn.apply.run_many import Failure
+    from avlearn.apply.tools import EMBED
+
+    table, stopped = many(EMBED, sources, inference, workers=workers)
     failed = [(result.path, result.reason) for result in table.results if isinstance(result, Failure)]
     found = [result for result in table.results if not isinstance(result, Failure)]
     if stopped and not found:
