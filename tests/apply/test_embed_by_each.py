@@ -1,11 +1,10 @@
 """Features by several models in one pass: those of each alone, in a folder for each; a file is decoded once."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
-import torch
+from encoder_folders import x3d_folder
 from typer.testing import CliRunner
 
 from avlearn.apply import side_by_side
@@ -18,24 +17,12 @@ from avlearn.cli.app import app
 from avlearn.errors import AvlearnError, MediaError, OutputError
 from avlearn.evaluation.clip_features import read_features
 from avlearn.media import decode_video, write_wav
-from avlearn.models import create_model
-from avlearn.models.weights.checkpoint import write_tensors
-from avlearn.models.weights.preprocessing import preprocessing_of
-from avlearn.models.weights.source import FORMAT
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """The folder of a video encoder, which sees no audio, on a clock of its own."""
-    path = tmp_path_factory.mktemp("models") / "x3d"
-    path.mkdir()
-    torch.manual_seed(1)
-    model = create_model("x3d_xs", num_classes=4)
-    write_tensors(model.state_dict(), path / "model.safetensors")
-    seen = asdict(preprocessing_of("x3d_xs"))
-    config = {"format": FORMAT, **model.config, "mean": [0.4] * 3, "std": [0.2] * 3, "preprocessing": seen}
-    (path / "config.json").write_text(json.dumps(config))
-    return path
+    return x3d_folder(tmp_path_factory.mktemp("models") / "x3d")
 
 
 @pytest.fixture(scope="module")

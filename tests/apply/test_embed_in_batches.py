@@ -1,15 +1,15 @@
 """Windows of several files, decoded by processes without a model, are encoded at once: with the same features."""
 
-import json
 import os
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from encoder_folders import x3d_folder
 from pretend_device import pretend_device
 
 from avlearn.apply import embed_in_batches as module
@@ -21,25 +21,13 @@ from avlearn.apply.run_many import Failure, InferenceOptions
 from avlearn.apply.taken_windows import WindowCutter, encode
 from avlearn.config import RecognizerConfig
 from avlearn.media import write_wav
-from avlearn.models import create_model
 from avlearn.models.recognizer import Recognizer
-from avlearn.models.weights.checkpoint import write_tensors
-from avlearn.models.weights.preprocessing import preprocessing_of
-from avlearn.models.weights.source import FORMAT
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory):
     """A video encoder alone."""
-    path = tmp_path_factory.mktemp("models") / "x3d"
-    path.mkdir()
-    torch.manual_seed(1)
-    model = create_model("x3d_xs", num_classes=4)
-    write_tensors(model.state_dict(), path / "model.safetensors")
-    seen = asdict(preprocessing_of("x3d_xs"))
-    config = {"format": FORMAT, **model.config, "mean": [0.4] * 3, "std": [0.2] * 3, "preprocessing": seen}
-    (path / "config.json").write_text(json.dumps(config))
-    return load_embedder(path)
+    return load_embedder(x3d_folder(tmp_path_factory.mktemp("models") / "x3d"))
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 """An imported encoder's folder: features of what is seen, and a line for what takes more."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from encoder_folders import x3d_folder
 from typer.testing import CliRunner
 from web import digest
 
@@ -23,24 +24,14 @@ from avlearn.models import create_model
 from avlearn.models.audiovisual import AudioVisual
 from avlearn.models.folder import load
 from avlearn.models.weights import source
-from avlearn.models.weights.checkpoint import write_tensors
 from avlearn.models.weights.preprocessing import preprocessing_of
 from avlearn.models.weights.released import Released
-from avlearn.models.weights.source import FORMAT
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """As ``avlearn weights import`` writes it, of an encoder that sees 4 frames of 160 x 160 in 1.6 s."""
-    path = tmp_path_factory.mktemp("models") / "x3d"
-    path.mkdir()
-    torch.manual_seed(1)  # not that of the network that a probe is compared with
-    model = create_model("x3d_xs", num_classes=4)
-    write_tensors(model.state_dict(), path / "model.safetensors")
-    seen = asdict(preprocessing_of("x3d_xs"))
-    config = {"format": FORMAT, **model.config, "mean": [0.4] * 3, "std": [0.2] * 3, "preprocessing": seen}
-    (path / "config.json").write_text(json.dumps(config))
-    return path
+    return x3d_folder(tmp_path_factory.mktemp("models") / "x3d")
 
 
 def video(path, seconds: float, grey: int):

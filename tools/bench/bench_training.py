@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bench_objectives import render
 
 from avlearn.data.augment import augment_audio, draw_change
-from avlearn.data.cache import ClipCache, decode_once
+from avlearn.data.cache import ClipCache
 from avlearn.data.clips import ClipDataset, WindowRule, collate
-from avlearn.data.manifest import read_manifest
-from avlearn.data.world import WorldConfig, make_world
 from avlearn.evaluation.sync import sync_metrics
 from avlearn.models.two_tower import frames_to_input
 from avlearn.recipe import Recipe
@@ -39,16 +38,8 @@ METRIC = "offset within 80 ms of 21"
 WANTED = 0.98
 
 
-def clips(root: Path, name: str, count: int, seed: int) -> tuple[list, ClipCache]:
-    """Clips of the standard world, rendered and decoded."""
-    folder = root / f"{name}-{count}"
-    make_world(folder, count, seed, WorldConfig.preset("standard"), workers=os.cpu_count())
-    rows = read_manifest(folder / "manifest.parquet")
-    return rows, decode_once(rows, root / "decoded", 25.0, 64, 16000, os.cpu_count() or 1)
-
-
 def batches(data: ClipDataset, size: int, seed: int) -> Iterator[dict]:
-    """Without end; every clip once before one comes again."""
+    """Of so many clips each, without end; none comes again before all others did, but those left out of an epoch."""
     rng = np.random.default_rng(seed)
     while True:
         for chosen in np.array_split(rng.permutation(len(data)), len(data) // size):
@@ -124,8 +115,8 @@ def main() -> None:
     torch.set_num_threads(1)
     count, steps = (64, 4) if options.quick else (1000, options.steps)
     recipe = load_recipe("sync_world", [f"trainer.max_steps={steps}", *options.overrides])
-    rows, cache = clips(options.root, "train", count, 0)
-    _, held_out = clips(options.root, "test", count * 2 // 5, 7000)
+    rows, cache = render(options.root, "train", count, 0)
+    _, held_out = render(options.root, "test", count * 2 // 5, 7000)
     clip = recipe.clip
     rule = WindowRule(clip.fps, clip.size, clip.sample_rate, clip.seconds, clip.context, build_model(recipe, "").step)
     every = 2 if options.quick else options.every
